@@ -1,0 +1,37 @@
+"""Tune a pretrained encoder, or a fresh one, on labelled examples.
+
+bert-jax finetune --config=experiments/finetune/classification.py \\
+    --workdir=DIR --config.init_from=PRETRAIN_WORKDIR \\
+    --config.task.train_path=train.tsv --config.task.eval_path=dev.tsv \\
+    --config.task.text_columns=sentence --config.task.label_column=label
+
+Without init_from it starts from scratch, with --config.tokenizer=DIR. The same
+command continues a run that was stopped.
+"""
+
+from absl import flags as absl_flags
+
+from bert_jax.cli import flags
+
+CONFIG = flags.define_config()
+WORKDIR = absl_flags.DEFINE_string(
+  'workdir', None, 'Where config, checkpoints and results go.', required=True
+)
+ALLOW_CHANGE = absl_flags.DEFINE_list(
+  'allow_change',
+  [],
+  'Config fields that may differ from those of the workdir, comma-separated.',
+)
+
+
+def main(argv: list[str]) -> int:
+  flags.no_arguments(argv)
+  from bert_jax import finetuning
+  from bert_jax.workdir import Workdir, read_json
+
+  outcome = finetuning.finetune(
+    CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
+  )
+  if not outcome.stopped_by:
+    print(finetuning.results_table(read_json(Workdir(WORKDIR.value).results)))
+  return report_outcome('finetune', outcome, WORKDIR.value)

@@ -1,0 +1,34 @@
+"""Writes report.html: curves, evaluation, packing, fine-tuning tables.
+
+  bert-jax report --workdir=runs/base --finetuned=runs/tuned,runs/from_scratch
+
+The report is one file without outside resources. A pretrained and a
+from-scratch fine-tuning of the same examples are compared in pooled standard
+deviations over their seeds.
+"""
+
+from absl import flags
+
+from bert_jax.cli.flags import no_arguments
+
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'The run to report on.', required=True
+)
+_FINETUNED = flags.DEFINE_list(
+  'finetuned', [], 'Workdirs of fine-tuning runs to show, comma-separated.'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', '', 'The file to write; default: report.html in the workdir.'
+)
+
+
+def main(arguments: list[str]) -> None:
+  no_arguments(arguments)
+  from bert_jax.train import report
+
+  path = report.write_report(
+    _WORKDIR.value, _FINETUNED.value, _OUTPUT.value or None
+  )
+  if lines := report.summary(_WORKDIR.value, _FINETUNED.value):
+    print(lines)
+  print(f'The report is in {path}')

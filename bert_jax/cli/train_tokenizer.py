@@ -1,0 +1,57 @@
+"""Trains a tokenizer on text.
+
+  bert-jax train_tokenizer --input=docs/*.txt.gz --vocab_size=30000 \\
+    --output=DIR
+
+DIR then goes to `prepare --tokenizer=DIR`. The same text gives the same bytes;
+a folder that holds the result of the same request already is left as it is.
+"""
+
+from absl import flags
+
+from bert_jax.cli.flags import no_arguments
+
+_INPUT = flags.DEFINE_string(
+  'input',
+  'installed_docs:',
+  'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
+  '(*.jsonl), globs, folders, or installed_docs: for the docstrings of the '
+  'installed packages.',
+)
+_DOCUMENT = flags.DEFINE_enum(
+  'document',
+  'file',
+  ['file', 'line', 'paragraph'],
+  'What one document is in a text file.',
+)
+_TEXT_FIELD = flags.DEFINE_string(
+  'text_field', 'text', 'The field of a JSONL line that holds the text.'
+)
+_KIND = flags.DEFINE_enum(
+  'kind', 'wordpiece', ['wordpiece'], 'The kind of tokenizer.'
+)
+_VOCAB_SIZE = flags.DEFINE_integer(
+  'vocab_size', 30_000, 'Entries, with the five special tokens.'
+)
+_LOWERCASE = flags.DEFINE_boolean(
+  'lowercase', True, 'Lower the text and strip its accents (uncased).'
+)
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.', required=True)
+
+
+def main(argv: list[str]) -> None:
+  no_arguments(argv)
+  from bert_jax.data import sources
+  from bert_jax.data.tokenizers.folder import train_folder
+
+  source = sources.open_inputs(
+    _INPUT.value, document=_DOCUMENT.value, text_field=_TEXT_FIELD.value
+  )
+  summary = train_folder(
+    source,
+    kind=_KIND.value,
+    vocab_size=_VOCAB_SIZE.value,
+    lowercase=_LOWERCASE.value,
+    output=_OUTPUT.value,
+  )
+  print(summary)

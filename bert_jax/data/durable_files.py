@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all; a lock that dies with its owner.
+
+A process can be killed, or a machine lose power, between any two instructions:
+what bears its final name is complete and on the disk.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from bert_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
+  """A file to write, which gets the name `path` once it is on the disk."""
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    with open(temporary, 'wb') as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+  sync_folder(path.parent)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Readable, and the same bytes for the same value."""
+  text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
+  with new_file(path) as file:
+    file.write(text.encode())
+
+
+def sync_folder(path: pathlib.Path) -> None:
+  """Makes the names in a folder last through a power cut."""
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)
+
+
+def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Renames a finished folder, after all that is in it is on the disk."""
+  for folder, _, names in os.walk(source):
+    for name in names:
+      with open(os.path.join(folder, name), 'rb') as file:
+        os.fsync(file.fileno())
+    sync_folder(pathlib.Path(folder))
+  os.rename(source, target)
+  sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: pathlib.Path, what: str) -> Iterator[None]:
+  """Holds `path` as a lock; InputError that names its owner where it is held.
+
+  The kernel drops the lock when its owner dies, however it dies, so a file left
+  behind blocks nobody, and a reused process id misleads nobody.
+  """
+  while True:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      owner = os.read(handle, 200).decode('utf-8', 'replace').strip()
+      os.close(handle)
+      if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+        raise
+      raise InputError(
+        f'{what} is in use by {owner or "another process"}; wait for it, or '
+        'choose another'
+      ) from None
+    # The owner before may have removed the file after it was opened here.
+    with contextlib.suppress(FileNotFoundError):
+      if os.stat(path).st_ino == os.fstat(handle).st_ino:
+        break
+    os.close(handle)
+  try:
+    os.ftruncate(handle, 0)
+    os.write(
+      handle, f'process {os.getpid()} on {os.uname().nodename}\n'.encode()
+    )
+    yield
+  finally:
+    os.unlink(path)
+    os.close(handle)

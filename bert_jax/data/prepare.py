@@ -1,0 +1,398 @@
+"""Prepares a corpus: source -> tokenizer -> packing -> shards and manifests.
+
+It can be killed at any point: all is written beside the output and renamed at
+the end, and a rerun goes on from the blocks that were finished. The same input
+gives the same bytes, whatever the number of workers and interruptions.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from bert_jax.data import (
+  blocks,
+  durable_files,
+  token_rows,
+  worker_processes,
+)
+from bert_jax.data.prepare_console import TextProgress
+from bert_jax.data.sources.base import ReadReport, Source
+from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.errors import InputError
+
+RECORD_NAME = 'prepare.json'
+_PARTIAL_MARK = 'unfinished.json'
+# What a source reports without having left a document out.
+_NOT_DROPPED = ('undecodable_bytes', 'lone_surrogates', 'split_documents')
+
+# What the summary takes from each manifest, and calls by shorter names.
+_IN_SUMMARY = {
+  'row_length': 'row_length',
+  'documents': 'num_documents',
+  'tokens': 'num_tokens',
+  'segments': 'num_segments',
+  'rows': 'num_rows',
+  'padding': 'num_padding',
+  'padding_share': 'padding_share',
+}
+
+
+class Stopped(KeyboardInterrupt):
+  """Ctrl-C or SIGTERM; the message says what is kept.
+
+  Attributes:
+    exit_code: what a process ended by that signal gives.
+  """
+
+  def __init__(self, message: str, exit_code: int):
+    super().__init__(message)
+    self.exit_code = exit_code
+
+
+def prepare(
+  source: Source,
+  tokenizer: Tokenizer,
+  *,
+  output: str | os.PathLike[str],
+  row_lengths: tuple[int, ...],
+  eval_fraction: float,
+  num_workers: int,
+  progress: bool,
+) -> dict[str, Any]:
+  """Writes the prepared corpus of a source as the folder `output`.
+
+  Args:
+    source: the documents.
+    tokenizer: pickled into each worker.
+    output: a folder that is not there, is empty, or holds the result of the
+      same request, which is then left as it is.
+    row_lengths: tokens in a row; a folder is written for each.
+    eval_fraction: share of documents, chosen by a hash of the text, that goes
+      to `output/eval`; 0 for none. Where it hits no document, there is none.
+    num_workers: processes; 0 takes all cores.
+    progress: shows a bar on a terminal, a line now and then elsewhere.
+
+  Returns:
+    documents, eval_fraction, dropped {why: number}, read_counts and
+    read_examples (what reading met), literal_special_tokens, parts [{folder,
+    row_length, documents, tokens, segments, rows, padding, padding_share,
+    shards}], and of this run: already_complete, and where it is not: blocks,
+    blocks_reused, seconds.
+
+  Raises:
+    InputError: a value or the folder cannot be used, no document has text, the
+      disk is full, or a worker was killed.
+    Stopped: on Ctrl-C and SIGTERM.
+  """
+  options = blocks.BlockOptions(
+    row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
+  )
+  if num_workers < 0:
+    raise InputError(f'--workers={num_workers}: give 0 (all cores) or more')
+  output = pathlib.Path(output).absolute()
+  if not output.name:
+    raise InputError(f'--output={output}: give a folder of its own')
+  partial = output.with_name(output.name + '.partial')
+  # As it will be read back: with lists for tuples.
+  request = json.loads(
+    json.dumps(
+      {
+        'source': source.describe(),
+        'work': blocks.describe_work(tokenizer, options),
+      }
+    )
+  )
+  started = time.monotonic()
+  with _explained(output, partial), _stoppable(partial), _lock(output):
+    summary = _complete_summary(output, request)
+    if summary is not None:
+      # A run before may have been killed between the renaming and this.
+      _remove_partial(partial)
+      return {**summary, 'already_complete': True}
+    with worker_processes.WorkerProcesses(
+      num_workers or worker_processes.number_of_cores(),
+      blocks.BlockWorker,
+      (tokenizer, options),
+    ) as workers:
+      work = _work_on_blocks(source, workers, partial, request, progress)
+    summary = _write_output(partial, output, tokenizer, request, work)
+  return {
+    **summary,
+    'already_complete': False,
+    'blocks': len(work.paths),
+    'blocks_reused': work.num_reused,
+    'seconds': time.monotonic() - started,
+  }
+
+
+class _Work:
+  """All blocks together, once each has its file."""
+
+  def __init__(self) -> None:
+    self.paths: list[pathlib.Path] = []
+    self.counts = {blocks.TRAIN: Counter(), blocks.EVAL: Counter()}
+    self.num_reused = 0
+    self.report = ReadReport()
+
+  def add(self, done: blocks.BlockDone) -> None:
+    for part, count in done.counts.items():
+      self.counts[part].update(count)
+    self.num_reused += done.was_there
+
+  @property
+  def num_tokens(self) -> int:
+    return sum(count['tokens'] for count in self.counts.values())
+
+
+def _work_on_blocks(
+  source: Source,
+  workers: worker_processes.WorkerProcesses,
+  partial: pathlib.Path,
+  request: dict[str, Any],
+  progress: bool,
+) -> _Work:
+  work = _Work()
+
+  def tasks() -> Iterator[tuple[blocks.Block, pathlib.Path]]:
+    for block in blocks.read_blocks(source, work.report):
+      # Not before: an input that cannot be read leaves no folder.
+      if not work.paths:
+        _open_partial(partial, request)
+      name = blocks.block_file_name(block.index, block.digest, request['work'])
+      work.paths.append(partial / name)
+      yield block, work.paths[-1]
+
+  with TextProgress(source.size_in_bytes(), progress) as shown:
+    for done in workers.map(tasks()):
+      work.add(done)
+      shown.update(done.num_bytes, work.num_tokens)
+  if not work.counts[blocks.TRAIN]['documents']:
+    _remove_partial(partial)
+    raise InputError(
+      f'--input: no document has a token for training; dropped: '
+      f'{_dropped(work) or "nothing"}, for evaluation: '
+      f'{work.counts[blocks.EVAL]["documents"]} documents'
+    )
+  return work
+
+
+def _write_output(
+  partial: pathlib.Path,
+  output: pathlib.Path,
+  tokenizer: Tokenizer,
+  request: dict[str, Any],
+  work: _Work,
+) -> dict[str, Any]:
+  """Blocks into shards, in a folder that gets its name when it is complete."""
+  result = partial / 'output'
+  if result.exists():
+    shutil.rmtree(result)
+  result.mkdir()
+  tokenizer.save(result / 'tokenizer')
+  parts = [(blocks.TRAIN, '')]
+  if work.counts[blocks.EVAL]['documents']:
+    parts.append((blocks.EVAL, 'eval/'))
+    (result / 'eval').mkdir()
+  summary: dict[str, Any] = {
+    'documents': sum(count['documents'] for count in work.counts.values()),
+    'eval_fraction': request['work']['eval_fraction'],
+    'dropped': _dropped(work),
+    'read_counts': dict(work.report.counts),
+    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    'literal_special_tokens': sum(
+      count['literal_special_tokens'] for count in work.counts.values()
+    ),
+    'parts': [],
+  }
+  for part, prefix in parts:
+    for length in request['work']['row_lengths']:
+      manifest = token_rows.write_token_rows(
+        result / f'{prefix}{length}',
+        (blocks.read_rows(path, part, length) for path in work.paths),
+        num_rows=work.counts[part][f'rows_{length}'],
+        row_length=length,
+        vocab_size=tokenizer.table.vocab_size,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        facts=_facts(part, length, work, request),
+      )
+      summary['parts'].append(
+        {
+          'folder': f'{prefix}{length}',
+          'shards': len(manifest['shards']),
+          **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
+        }
+      )
+  durable_files.write_json(
+    result / RECORD_NAME, {'request': request, 'summary': summary}
+  )
+  durable_files.publish_folder(result, output)
+  _remove_partial(partial)
+  return summary
+
+
+def _facts(
+  part: str, row_length: int, work: _Work, request: dict[str, Any]
+) -> dict[str, Any]:
+  """What a manifest says besides what is needed to read the rows."""
+  counts = work.counts[part]
+  padding = counts[f'padding_{row_length}']
+  places = counts[f'rows_{row_length}'] * row_length
+  return {
+    'part': part,
+    'num_documents': counts['documents'],
+    'num_tokens': counts['tokens'],
+    'num_segments': counts[f'segments_{row_length}'],
+    'num_padding': padding,
+    'padding_share': padding / places if places else 0.0,
+    'literal_special_tokens': counts['literal_special_tokens'],
+    # What follows is of the whole input, both parts together.
+    'dropped': _dropped(work),
+    'read_counts': dict(work.report.counts),
+    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    'eval_fraction': request['work']['eval_fraction'],
+    'source': request['source'],
+  }
+
+
+def _dropped(work: _Work) -> dict[str, int]:
+  dropped = {
+    kind: number
+    for kind, number in work.report.counts.items()
+    if kind not in _NOT_DROPPED
+  }
+  no_tokens = sum(c['dropped_no_tokens'] for c in work.counts.values())
+  return {**dropped, **({'no_tokens': no_tokens} if no_tokens else {})}
+
+
+def _complete_summary(
+  output: pathlib.Path, request: dict[str, Any]
+) -> dict[str, Any] | None:
+  """The summary of the complete output of the same request, None where none."""
+  if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    return None
+  try:
+    record = json.loads((output / RECORD_NAME).read_text('utf-8'))
+    there, summary = record['request'], record['summary']
+    folders = [part['folder'] for part in summary['parts']]
+    there = {'source': there['source'], **there['work']}
+  except (OSError, ValueError, KeyError, TypeError):
+    raise InputError(
+      f'--output={output}: it is there and is not a prepared corpus; choose '
+      'another folder'
+    ) from None
+  now = {'source': request['source'], **request['work']}
+  for name in now:
+    if there.get(name) != now[name]:
+      old, new = (json.dumps(side.get(name))[:200] for side in (there, now))
+      raise InputError(
+        f'--output={output}: it was prepared from another request, {name} was '
+        f'{old}, now {new}; choose another folder, or remove this one'
+      )
+  try:
+    for folder in folders:
+      token_rows.TokenRows(output / folder)
+  except InputError as error:
+    raise InputError(
+      f'--output={output}: it is damaged; remove it and run again ({error})'
+    ) from None
+  return summary
+
+
+def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
+  """Makes the folder for finished blocks, or takes that of a run before."""
+  mark = partial / _PARTIAL_MARK
+  if partial.exists() and not mark.exists():
+    # All there may be is the temporary file that was to become the mark.
+    if not partial.is_dir() or not all(
+      path.name.startswith(f'.{_PARTIAL_MARK}') for path in partial.iterdir()
+    ):
+      raise InputError(
+        f'{partial}: it is there and was not made by `prepare`; move it away'
+      )
+  partial.mkdir(exist_ok=True)
+  try:
+    same = json.loads(mark.read_text('utf-8')) == request['work']
+  except (FileNotFoundError, ValueError):
+    same = False
+  if not same:
+    for path in partial.glob('block-*.npz'):
+      path.unlink()
+    durable_files.write_json(mark, request['work'])
+
+
+def _remove_partial(partial: pathlib.Path) -> None:
+  """The mark goes last, so that what is left of it is known to be ours."""
+  if not (partial / _PARTIAL_MARK).exists():
+    return
+  for path in partial.iterdir():
+    if path.is_dir():
+      shutil.rmtree(path)
+    elif path.name != _PARTIAL_MARK:
+      path.unlink()
+  shutil.rmtree(partial)
+
+
+@contextlib.contextmanager
+def _lock(output: pathlib.Path) -> Iterator[None]:
+  output.parent.mkdir(parents=True, exist_ok=True)
+  lock = output.with_name(output.name + '.lock')
+  with durable_files.exclusive_lock(lock, f'--output={output}'):
+    yield
+
+
+@contextlib.contextmanager
+def _stoppable(partial: pathlib.Path) -> Iterator[None]:
+  """Ctrl-C and SIGTERM alike become `Stopped`, so that all is tidied up."""
+  received: list[int] = []
+
+  def stop(number: int, unused_frame: Any) -> None:
+    received.append(number)
+    raise KeyboardInterrupt
+
+  # Python allows handlers in the main thread only.
+  in_main_thread = threading.current_thread() is threading.main_thread()
+  before = {
+    number: signal.signal(number, stop)
+    for number in (signal.SIGINT, signal.SIGTERM)
+    if in_main_thread
+  }
+  try:
+    yield
+  except KeyboardInterrupt:
+    raise Stopped(
+      f'Stopped. Finished blocks are kept in {partial}; run the same command '
+      'again to go on from there.',
+      128 + (received or [signal.SIGINT])[0],
+    ) from None
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
+  """Turns what the machine refuses into a line that says what to do."""
+  kept = f'finished blocks are kept in {partial}'
+  try:
+    yield
+  except worker_processes.WorkerDied:
+    raise InputError(
+      'a worker process was killed, most often for lack of memory; '
+      f'{kept}: run again, with fewer --workers'
+    ) from None
+  except OSError as error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+      raise InputError(
+        f'--output={output}: no space left on the disk; {kept}: make room and '
+        'run again'
+      ) from None
+    raise

@@ -1,0 +1,109 @@
+"""What preparing a corpus shows: how far it is, and what came out of it."""
+
+import sys
+import time
+from typing import Any
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class TextProgress:
+  """How much text is done: a bar on a terminal, lines in a log."""
+
+  def __init__(self, total_bytes: int, enabled: bool):
+    self._total = total_bytes
+    self._enabled = enabled
+    self._bar = None
+    self._done = 0
+    self._start = self._last_line = time.monotonic()
+
+  def __enter__(self) -> 'TextProgress':
+    if self._enabled and sys.stderr.isatty():
+      import tqdm
+
+      self._bar = tqdm.tqdm(
+        total=self._total or None, unit='B', unit_scale=True, desc='prepare'
+      )
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    if self._bar is not None:
+      self._bar.close()
+
+  def update(self, num_bytes: int, tokens: int) -> None:
+    """Adds `num_bytes` of text; `tokens` is the number so far."""
+    self._done += num_bytes
+    if self._bar is not None:
+      self._bar.set_postfix_str(f'{tokens / 1e6:.1f}M tokens', refresh=False)
+      self._bar.update(num_bytes)
+      return
+    now = time.monotonic()
+    if self._enabled and now - self._last_line >= _SECONDS_BETWEEN_LINES:
+      self._last_line = now
+      share = (
+        f' of {self._total / 1e6:.0f}' if self._total >= self._done else ''
+      )
+      print(
+        f'prepare: {self._done / 1e6:.0f}{share} MB, {tokens / 1e6:.1f}M '
+        f'tokens, {tokens / (now - self._start) / 1e6:.2f}M tokens/s',
+        file=sys.stderr,
+        flush=True,
+      )
+
+
+def format_summary(summary: dict[str, Any], output: str) -> str:
+  """The result of `prepare.prepare` as lines of text with a table."""
+  lines = []
+  if summary['already_complete']:
+    lines.append(f'{output} is complete already, for the same request:')
+  else:
+    reused = summary['blocks_reused']
+    lines.append(
+      f'{output}: {summary["blocks"]} blocks in {summary["seconds"]:.1f} s'
+      + (f', {reused} of them from an earlier run' if reused else '')
+    )
+  header = ('folder', 'documents', 'tokens', 'segments', 'rows', 'padding')
+  table = [header] + [
+    (
+      part['folder'],
+      *(f'{part[name]:,}' for name in header[1:5]),
+      f'{part["padding_share"]:.2%}',
+    )
+    for part in summary['parts']
+  ]
+  widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+  for row in table:
+    cells = [row[0].ljust(widths[0])]
+    cells += [
+      cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+    ]
+    lines.append('  ' + '  '.join(cells))
+  has_eval = any(part['folder'].startswith('eval') for part in summary['parts'])
+  if summary['eval_fraction'] and not has_eval:
+    lines.append(
+      f'Note: a share of {summary["eval_fraction"]} of '
+      f'{summary["documents"]:,} documents: no document fell to eval. Raise '
+      '--eval_fraction, or cut the text into more documents, such as by '
+      '--document=paragraph.'
+    )
+  return '\n'.join(lines + _format_findings(summary))
+
+
+def _format_findings(summary: dict[str, Any]) -> list[str]:
+  """What was dropped, and what was met in the text, each with first places."""
+  examples = summary['read_examples']
+  lines = []
+  if not summary['dropped']:
+    lines.append('dropped: nothing')
+  for kind, number in summary['dropped'].items():
+    lines.append(f'dropped: {number:,} {kind.replace("_", " ")}')
+    lines += [f'  {where}' for where in examples.get(kind, [])]
+  for kind, number in summary['read_counts'].items():
+    if kind not in summary['dropped']:
+      lines.append(f'met: {number:,} {kind.replace("_", " ")}')
+      lines += [f'  {where}' for where in examples.get(kind, [])]
+  lines.append(
+    f'met: {summary["literal_special_tokens"]:,} literal special tokens '
+    '(such as [SEP]), read as ordinary text'
+  )
+  return lines

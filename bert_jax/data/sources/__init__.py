@@ -1,0 +1,68 @@
+"""Where documents come from: `--input` is opened as a source here."""
+
+import os
+import re
+
+from bert_jax.data.sources import base, files, jsonl, text_files
+from bert_jax.data.sources import installed_docs as installed_docs_lib
+from bert_jax.errors import InputError
+
+KINDS = ('installed_docs', 'text_files', 'jsonl')
+
+
+def open_inputs(
+  spec: str, *, document: str = 'file', text_field: str = 'text'
+) -> base.Source:
+  """Opens an `--input` value.
+
+  Args:
+    spec: Comma-separated items, read one after the other. Each is a file, a
+      folder or a glob, `*.jsonl[.gz|.xz|.zst]` as JSON Lines and all else as
+      text; or `KIND:REST` with one of the KINDS (`installed_docs:` alone).
+    document: Text files: what a document is, 'file', 'line' or 'paragraph'.
+    text_field: JSON Lines: the key of the text.
+
+  Raises:
+    InputError: Nothing is named, a file is missing, a glob matches nothing.
+  """
+  items = [item.strip() for item in spec.split(',')]
+  if os.path.exists(spec):  # a path may have a comma in it
+    items = [spec]
+  sources = []
+  for item in filter(None, items):
+    sources.extend(_open_item(item, document, text_field))
+  if not sources:
+    raise InputError(
+      f'--input={spec}: names nothing; give installed_docs:, a file, a folder '
+      'or a glob.'
+    )
+  return sources[0] if len(sources) == 1 else base.JoinedSource(sources)
+
+
+def _open_item(item: str, document: str, text_field: str) -> list[base.Source]:
+  kind, colon, rest = item.partition(':')
+  if not colon or os.path.exists(item) or not re.fullmatch(r'\w+', kind):
+    kind, rest = '', item
+  if kind == 'installed_docs':
+    if rest:
+      raise InputError(
+        f'--input={item}: nothing may follow; write installed_docs: alone.'
+      )
+    return [installed_docs_lib.InstalledDocs()]
+  if kind and kind not in KINDS:
+    raise InputError(
+      f'--input={item}: {kind!r} is no kind of input; there are '
+      f'{", ".join(KINDS)}.'
+    )
+  paths = files.find_files(rest)
+  if kind:
+    lines = paths if kind == 'jsonl' else []
+  else:
+    lines = [path for path in paths if files.text_ending(path) == '.jsonl']
+  texts = [path for path in paths if path not in lines]
+  sources: list[base.Source] = []
+  if texts:
+    sources.append(text_files.TextFiles(texts, document=document))
+  if lines:
+    sources.append(jsonl.JsonLines(lines, text_field=text_field))
+  return sources

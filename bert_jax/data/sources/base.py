@@ -1,0 +1,157 @@
+"""Documents, the sources that yield them, and the report on what was read.
+
+A corpus source and whatever consumes it agree on these three types alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from bert_jax.errors import InputError
+
+# A longer document is cut into consecutive ones as it is read, so that one
+# 100 GB file without a line break costs no more memory than a short one.
+MAX_DOCUMENT_CHARACTERS = 2**20
+
+EXAMPLES_PER_KIND = 5
+
+
+class Document(NamedTuple):
+  """One text of a corpus, and where it began ('path:line') for messages."""
+
+  text: str
+  origin: str
+
+
+class ReadReport:
+  """What reading met besides good text: how often, and the first places.
+
+  The kinds that the sources use: 'undecodable_bytes' (each one became U+FFFD),
+  'lone_surrogates' (likewise), 'unparsable_lines' and 'missing_field' (the line
+  was skipped), 'empty_documents' (skipped), 'split_documents' (documents above
+  MAX_DOCUMENT_CHARACTERS, cut in pieces: nothing is lost), 'missing_packages'
+  and 'unparsable_files' (of the installed documentation, skipped).
+
+  Attributes:
+    counts: How often each kind was met.
+    examples: The first few 'path:line: why' of each kind.
+  """
+
+  def __init__(self):
+    self.counts: dict[str, int] = {}
+    self.examples: dict[str, list[str]] = {}
+
+  def add(
+    self, kind: str, where: str, detail: str = '', count: int = 1
+  ) -> None:
+    """Counts `count` more of `kind`; `where` is 'path:line'."""
+    self.counts[kind] = self.counts.get(kind, 0) + count
+    examples = self.examples.setdefault(kind, [])
+    if len(examples) < EXAMPLES_PER_KIND:
+      examples.append(f'{where}: {detail}' if detail else where)
+
+  def lines(self) -> list[str]:
+    """The report as lines to print, the kinds in alphabetical order."""
+    lines = []
+    for kind in sorted(self.counts):
+      lines.append(f'{kind.replace("_", " ")}: {self.counts[kind]:,}')
+      lines.extend(f'  {example}' for example in self.examples[kind])
+    return lines
+
+
+class Source(Protocol):
+  """Something that yields documents, the same ones in the same order."""
+
+  name: str  # 'installed_docs', 'text_files', 'jsonl': never a path
+
+  def documents(self, report: ReadReport) -> Iterator[Document]:
+    """Yields the documents. Raises InputError where there are none."""
+    ...
+
+  def describe(self) -> dict:
+    """What was read, as JSON for the manifest: no folders and no dates."""
+    ...
+
+  def size_in_bytes(self) -> int:
+    """About how many bytes of text there are; 0 where it is not known."""
+    ...
+
+
+class JoinedSource:
+  """Several sources, one after the other."""
+
+  def __init__(self, sources: Iterable[Source]):
+    self._sources = tuple(sources)
+    self.name = '+'.join(source.name for source in self._sources)
+
+  def documents(self, report: ReadReport) -> Iterator[Document]:
+    for source in self._sources:
+      yield from source.documents(report)
+
+  def describe(self) -> dict:
+    return {
+      'kind': 'joined',
+      'sources': [source.describe() for source in self._sources],
+    }
+
+  def size_in_bytes(self) -> int:
+    sizes = [source.size_in_bytes() for source in self._sources]
+    return sum(sizes) if all(sizes) else 0
+
+
+def bounded_documents(
+  parts: Iterable[tuple[int, str]], path: str, report: ReadReport
+) -> Iterator[Document]:
+  """Joins the parts of one document, and cuts it where it grows too long.
+
+  Args:
+    parts: (line number, text) pairs whose concatenation is the document.
+    path: The file, for the origins.
+    report: Receives 'split_documents' and 'empty_documents'.
+
+  Yields:
+    The document, or its consecutive pieces of at most MAX_DOCUMENT_CHARACTERS,
+    cut at whitespace where there is any. White space at both ends is dropped.
+  """
+  buffer, size, first_line, origin, was_cut = [], 0, 0, f'{path}:1', False
+  for line, text in parts:
+    if not buffer:
+      first_line = line
+      origin = f'{path}:{line}'
+    buffer.append(text)
+    size += len(text)
+    while size > MAX_DOCUMENT_CHARACTERS:
+      joined = ''.join(buffer)
+      cut = _whitespace_before(joined, MAX_DOCUMENT_CHARACTERS)
+      if head := joined[:cut].strip():
+        yield Document(head, origin)
+        if not was_cut:
+          report.add('split_documents', origin)
+          was_cut = True
+      first_line += joined.count('\n', 0, cut)
+      origin = f'{path}:{first_line}'
+      buffer = [joined[cut:]]
+      size = len(joined) - cut
+  if rest := ''.join(buffer).strip():
+    yield Document(rest, origin)
+  elif not was_cut:
+    report.add('empty_documents', origin)
+
+
+def require_documents(
+  documents: Iterator[Document], what: str
+) -> Iterator[Document]:
+  """Yields `documents`; raises InputError at the end if there were none."""
+  found = False
+  for document in documents:
+    found = True
+    yield document
+  if not found:
+    raise InputError(f'{what}: there is no text in it; give another --input.')
+
+
+def _whitespace_before(text: str, limit: int) -> int:
+  """The place to cut `text`: at most `limit`, at whitespace if possible."""
+  # Only the last half is looked at: a cut far to the left of the limit would
+  # make pieces of very uneven length.
+  position = max(text.rfind(c, limit // 2, limit) for c in ' \n\t\u3000')
+  return position if position > 0 else limit

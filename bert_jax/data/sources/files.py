@@ -1,0 +1,237 @@
+"""Text files as they lie on disk: found by path, unpacked, decoded.
+
+Every reader of text goes through here, so that compression, line numbers and
+bytes that are not UTF-8 are treated in one way.
+"""
+
+import contextlib
+import glob
+import gzip
+import io
+import lzma
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+
+from bert_jax.data.sources.base import ReadReport
+from bert_jax.errors import InputError
+
+COMPRESSED_ENDINGS = ('.gz', '.xz', '.zst')
+
+# The longest piece of a line that is held at once.
+_PIECE_BYTES = 2**20
+_SAMPLE_BYTES = 2**16
+_MAX_UNDECODABLE_SHARE = 0.3
+
+
+def find_files(pattern: str) -> list[pathlib.Path]:
+  """The files that a path, a folder (recursively) or a glob names, in order.
+
+  Hidden files and folders below a folder are left out. Raises InputError where
+  there is no such file.
+  """
+  path = pathlib.Path(pattern).expanduser()
+  if path.exists():
+    found = [path]
+  elif glob.has_magic(pattern):
+    found = [
+      pathlib.Path(name)
+      for name in sorted(glob.glob(str(path), recursive=True))
+    ]
+    if not found:
+      raise InputError(f'{pattern}: no file matches; check the pattern.')
+  else:
+    raise InputError(f'{pattern}: there is no such file; check the path.')
+  files = []
+  for item in found:
+    files.extend(_files_below(item) if item.is_dir() else [item])
+  files = list(dict.fromkeys(files))  # a glob may name a folder and its files
+  if not files:
+    raise InputError(f'{pattern}: there are no files in it.')
+  for file in files:
+    if not file.is_file():
+      raise InputError(f'{file}: is not a regular file; give one that is.')
+    if not os.access(file, os.R_OK):
+      raise InputError(f'{file}: may not be read; check its permissions.')
+  return files
+
+
+def text_ending(path: pathlib.Path) -> str:
+  """The ending below the compression: '.jsonl' of 'part-1.jsonl.gz'."""
+  if path.suffix.lower() in COMPRESSED_ENDINGS:
+    path = path.with_suffix('')
+  return path.suffix.lower()
+
+
+def describe_files(files: list[pathlib.Path]) -> list[dict]:
+  """Base names and sizes in bytes, for a manifest."""
+  return [{'name': f.name, 'bytes': f.stat().st_size} for f in files]
+
+
+def uncompressed_size(files: list[pathlib.Path]) -> int:
+  """Bytes of text in the files; 0 (unknown) if one of them is compressed."""
+  if any(file.suffix.lower() in COMPRESSED_ENDINGS for file in files):
+    return 0
+  return sum(file.stat().st_size for file in files)
+
+
+@contextlib.contextmanager
+def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
+  """Opens a file for reading, unpacked by its ending.
+
+  Raises InputError, also out of the `with` block, where the file is damaged.
+  """
+  ending = path.suffix.lower()
+  damaged: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
+  try:
+    if ending == '.gz':
+      file = gzip.open(path, 'rb')
+    elif ending == '.xz':
+      file = lzma.open(path, 'rb')
+    elif ending == '.zst':
+      file, zstd_error = _open_zstandard(path)
+      damaged += (zstd_error,)
+    else:
+      file = path.open('rb')
+    with file:
+      yield file
+  except InputError:
+    raise
+  except damaged as error:
+    raise InputError(
+      f'{path}: cannot be read ({error}); it may be cut off or damaged.'
+    ) from error
+
+
+def read_lines(
+  path: pathlib.Path, report: ReadReport
+) -> Iterator[tuple[int, str]]:
+  """Yields (line number from 1, text with its line break) of a UTF-8 file.
+
+  A line above 1 MiB comes in pieces with one number. Bytes that are not UTF-8
+  become U+FFFD and are counted; a file that is mostly such bytes is an
+  InputError, as it is in another encoding or no text at all.
+  """
+  with open_bytes(path) as file:
+    line = 1
+    while piece := file.readline(_PIECE_BYTES):
+      if not piece.endswith(b'\n'):
+        piece = _complete_character(piece, file)
+      if line == 1:
+        piece = piece.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
+      text, num_undecodable = decode(piece)
+      if num_undecodable:
+        report.add(
+          'undecodable_bytes',
+          f'{path}:{line}',
+          f'{num_undecodable} bytes that are not UTF-8',
+          num_undecodable,
+        )
+      yield line, text.replace('\r\n', '\n')
+      line += piece.endswith(b'\n')
+
+
+def check_is_text(path: pathlib.Path) -> None:
+  """Raises InputError where a file is not UTF-8 text as a whole."""
+  with open_bytes(path) as file:
+    sample = file.read(_SAMPLE_BYTES)
+  bad = decode(sample)[1] + sample.count(b'\0')
+  # A small file is let through: its few bytes say little, and are counted.
+  if len(sample) >= 1024 and bad > _MAX_UNDECODABLE_SHARE * len(sample):
+    raise InputError(
+      f'{path}: is not UTF-8 text ({bad / len(sample):.0%} of its first '
+      f'{len(sample):,} bytes); convert it with iconv, or leave it out.'
+    )
+
+
+def decode(data: bytes) -> tuple[str, int]:
+  """UTF-8 text, and how many bytes were not UTF-8 (each one U+FFFD)."""
+  try:
+    return data.decode('utf-8'), 0
+  except UnicodeDecodeError:
+    text = data.decode('utf-8', 'surrogateescape')
+    return re.subn('[\udc80-\udcff]', '\ufffd', text)
+
+
+def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
+  files = []
+  for root, folders, names in os.walk(folder):
+    folders[:] = [name for name in folders if not name.startswith('.')]
+    files.extend(
+      pathlib.Path(root, name) for name in names if not name.startswith('.')
+    )
+  return sorted(files)
+
+
+def _complete_character(piece: bytes, file: io.BufferedIOBase) -> bytes:
+  """Reads on where a piece of a long line ends within a character."""
+  for _ in range(3):
+    try:
+      piece.decode('utf-8')
+    except UnicodeDecodeError as error:
+      if error.reason != 'unexpected end of data':
+        break
+      piece += file.read(1)
+    else:
+      break
+  return piece
+
+
+def _open_zstandard(path: pathlib.Path):
+  """An open file, and the exception that it raises on damaged data."""
+  if sys.version_info >= (3, 14):
+    from compression import zstd
+
+    return zstd.open(path, 'rb'), zstd.ZstdError
+  try:
+    import zstandard
+  except ImportError as error:
+    raise InputError(
+      f'{path}: reading .zst needs a package: pip install zstandard'
+    ) from error
+  return io.BufferedReader(_ZstandardReader(path)), zstandard.ZstdError
+
+
+class _ZstandardReader(io.RawIOBase):
+  """Reads all frames of a file, and notices where the last one is cut off.
+
+  zstandard's own reader does neither by default: it stops after one frame, and
+  takes the end of a truncated file for the end of the data.
+  """
+
+  def __init__(self, path: pathlib.Path):
+    import zstandard
+
+    self._file = path.open('rb')
+    self._decompressor = zstandard.ZstdDecompressor()
+    self._frame = None
+    self._packed = b''
+    self._unpacked = memoryview(b'')
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer) -> int:
+    while not self._unpacked:
+      if not self._packed:
+        self._packed = self._file.read(2**14)
+        if not self._packed:
+          if self._frame is not None:
+            raise EOFError('the last frame is not complete')
+          return 0
+      if self._frame is None:
+        self._frame = self._decompressor.decompressobj()
+      self._unpacked = memoryview(self._frame.decompress(self._packed))
+      self._packed = self._frame.unused_data if self._frame.eof else b''
+      if self._frame.eof:
+        self._frame = None
+    count = min(len(buffer), len(self._unpacked))
+    buffer[:count] = self._unpacked[:count]
+    self._unpacked = self._unpacked[count:]
+    return count
+
+  def close(self) -> None:
+    self._file.close()
+    super().close()

@@ -1,0 +1,88 @@
+"""Plain text files as a source: a document is a file, a line or a paragraph."""
+
+import pathlib
+from collections.abc import Iterator
+
+from bert_jax.data.sources import base, files
+from bert_jax.errors import InputError
+
+DOCUMENT_UNITS = ('file', 'line', 'paragraph')
+
+
+class TextFiles:
+  """Text files (.gz, .xz and .zst unpacked), read in the order given.
+
+  Args:
+    paths: The files.
+    document: 'file', 'line', or 'paragraph' (split at blank lines).
+  """
+
+  name = 'text_files'
+
+  def __init__(self, paths: list[pathlib.Path], *, document: str = 'file'):
+    if document not in DOCUMENT_UNITS:
+      raise InputError(
+        f'--document={document}: is none of {", ".join(DOCUMENT_UNITS)}.'
+      )
+    self._paths = paths
+    self._document = document
+
+  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
+    what = str(self._paths[0])
+    if len(self._paths) > 1:
+      what = f'{what} and {len(self._paths) - 1} more files'
+    return base.require_documents(self._documents(report), what)
+
+  def describe(self) -> dict:
+    return {
+      'kind': self.name,
+      'document': self._document,
+      'files': files.describe_files(self._paths),
+    }
+
+  def size_in_bytes(self) -> int:
+    return files.uncompressed_size(self._paths)
+
+  def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
+    for path in self._paths:
+      files.check_is_text(path)
+      lines = files.read_lines(path, report)
+      if self._document == 'file':
+        units = iter([lines])
+      elif self._document == 'line':
+        units = _lines(lines)
+      else:
+        units = _paragraphs(lines)
+      for unit in units:
+        yield from base.bounded_documents(unit, str(path), report)
+
+
+_Parts = Iterator[tuple[int, str]]
+
+
+def _lines(parts: _Parts) -> Iterator[_Parts]:
+  """Groups the pieces of each line; each group is read before the next."""
+  for line, text in parts:
+    yield _until_line_end(line, text, parts)
+
+
+def _until_line_end(line: int, text: str, parts: _Parts) -> _Parts:
+  yield line, text
+  while not text.endswith('\n'):
+    line, text = next(parts, (line, '\n'))
+    yield line, text
+
+
+def _paragraphs(parts: _Parts) -> Iterator[_Parts]:
+  """Groups the lines between blank lines, like _lines."""
+  for line, text in parts:
+    if not text.isspace():
+      yield _until_blank_line(line, text, parts)
+
+
+def _until_blank_line(line: int, text: str, parts: _Parts) -> _Parts:
+  at_line_start = True
+  while text and not (at_line_start and text.isspace()):
+    yield line, text
+    at_line_start = text.endswith('\n')
+    line, text = next(parts, (line, ''))

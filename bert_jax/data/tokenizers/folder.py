@@ -1,0 +1,102 @@
+"""Trains a tokenizer into a folder, once: the work of `train_tokenizer`."""
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+from bert_jax.data import durable_files
+from bert_jax.data.sources.base import ReadReport, Source
+from bert_jax.data.tokenizers import load_tokenizer, training, wordpiece
+from bert_jax.errors import InputError
+
+RECORD_NAME = 'training.json'
+
+
+def train_folder(
+  source: Source,
+  *,
+  kind: str,
+  vocab_size: int,
+  lowercase: bool,
+  output: str | os.PathLike[str],
+) -> str:
+  """Writes a trained tokenizer as the folder `output`, whole or not at all.
+
+  Besides the tokenizer's files it holds training.json: what was asked for, and
+  what reading met.
+
+  Returns:
+    A summary of one or more lines to print.
+
+  Raises:
+    InputError: The folder holds something else, or another process is writing
+      it; the text or the vocab_size cannot be used.
+  """
+  if kind != wordpiece.KIND:
+    raise InputError(f'--kind={kind}: there is {wordpiece.KIND}.')
+  output = pathlib.Path(output).expanduser().absolute()
+  request = {
+    'kind': kind,
+    'vocab_size': vocab_size,
+    'lowercase': lowercase,
+    'source': source.describe(),
+  }
+  output.parent.mkdir(parents=True, exist_ok=True)
+  lock = output.with_name(output.name + '.lock')
+  with durable_files.exclusive_lock(lock, f'--output={output}'):
+    if _is_done(output, request):
+      return f'{output}: this tokenizer is there already; nothing to do'
+    started = time.monotonic()
+    report = ReadReport()
+    tokenizer = training.train_wordpiece(
+      source.documents(report), vocab_size=vocab_size, lowercase=lowercase
+    )
+    partial = output.with_name(output.name + '.partial')
+    if partial.exists():
+      shutil.rmtree(partial)
+    tokenizer.save(partial)
+    durable_files.write_json(
+      partial / RECORD_NAME,
+      {
+        'request': request,
+        'read_counts': report.counts,
+        'read_examples': report.examples,
+      },
+    )
+    durable_files.publish_folder(partial, output)
+  size = tokenizer.table.vocab_size
+  lines = [
+    f'{output}: {kind}, {size:,} entries, '
+    f'{"uncased" if lowercase else "cased"}, '
+    f'{time.monotonic() - started:.0f} s',
+    *report.lines(),
+  ]
+  if size < vocab_size:
+    lines.append(
+      f'--vocab_size={vocab_size}: the text gives no more than {size:,} entries'
+    )
+  return '\n'.join(lines)
+
+
+def _is_done(output: pathlib.Path, request: dict) -> bool:
+  """Whether the folder holds the result of the request; False if it is free."""
+  if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    return False
+  try:
+    record = json.loads((output / RECORD_NAME).read_text('utf-8'))
+    there = record['request']
+  except (OSError, ValueError, KeyError, TypeError):
+    raise InputError(
+      f'--output={output}: it is there and was not written by '
+      'train_tokenizer; choose another folder.'
+    ) from None
+  differing = [name for name in request if there.get(name) != request[name]]
+  if differing:
+    raise InputError(
+      f'--output={output}: it was trained with another {differing[0]}; choose '
+      'another folder, or remove this one.'
+    )
+  load_tokenizer(output)  # a damaged one is an error here, not much later
+  return True

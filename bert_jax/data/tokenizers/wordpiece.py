@@ -1,0 +1,162 @@
+"""WordPiece as BERT has it: the same ids as Google's tokenization.py.
+
+The work is done by the `tokenizers` package. No special token is registered
+with it, so that text can never turn into one.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.data import durable_files
+from bert_jax.data.tokenizers import base
+from bert_jax.errors import InputError
+
+KIND = 'wordpiece'
+VOCAB_NAME = 'vocab.txt'
+CONFIG_NAME = 'tokenizer_config.json'
+CONTINUATION = '##'
+
+# Google's limit; Hugging Face's is 100. A longer word is [UNK].
+MAX_WORD_CHARACTERS = 200
+
+_MISSED_CHINESE = re.compile('[\U0002b820-\U0002b91f]')
+
+
+class WordPiece:
+  """A WordPiece tokenizer; see base.Tokenizer for its methods.
+
+  Equal to Google's BERT tokenizer but for characters of the private use areas
+  (dropped, where Google makes the word [UNK]) and punctuation and marks added
+  to Unicode after version 10: for these Google's result depends on the version
+  of Python, whereas this one has fixed tables.
+
+  Args:
+    tokens: The vocabulary in the order of ids. Of an entry that occurs twice
+      the last counts, as with Google.
+    lowercase: Lower the text and strip its accents ("uncased").
+
+  Raises:
+    InputError: A special token is missing.
+  """
+
+  def __init__(self, tokens: Sequence[str], *, lowercase: bool):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    self._tokens = tuple(tokens)
+    self._lowercase = lowercase
+    token_ids = {token: i for i, token in enumerate(self._tokens)}
+    if missing := [t for t in base.SPECIAL_TOKENS if t not in token_ids]:
+      raise InputError(
+        f'the vocabulary lacks the special tokens {", ".join(missing)}; add '
+        'each as a line of its own.'
+      )
+    self.table = base.token_table(
+      token_ids,
+      np.array([not t.startswith(CONTINUATION) for t in self._tokens], bool),
+    )
+    described = json.dumps([KIND, lowercase, self._tokens]).encode()
+    self.fingerprint = hashlib.sha256(described).hexdigest()
+    self._tokenizer = Tokenizer(
+      models.WordPiece(
+        token_ids,
+        unk_token=base.UNK,
+        max_input_chars_per_word=MAX_WORD_CHARACTERS,
+        continuing_subword_prefix=CONTINUATION,
+      )
+    )
+    self._tokenizer.normalizer = normalizer(lowercase)
+    self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+  def __reduce__(self):
+    return _rebuild, (self._tokens, self._lowercase)
+
+  def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    encodings = self._tokenizer.encode_batch_fast(
+      [prepare_text(text, self._lowercase) for text in texts],
+      add_special_tokens=False,
+    )
+    return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+  def encode_with_mask(self, text: str) -> np.ndarray:
+    parts = self.encode_batch(text.split(base.MASK))
+    mask = np.array([self.table.mask_id], np.int32)
+    joined = [parts[0]]
+    for part in parts[1:]:
+      joined += [mask, part]
+    return np.concatenate(joined)
+
+  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    text = ' '.join(self._tokens[int(i)] for i in ids)
+    return text.replace(f' {CONTINUATION}', '')
+
+  def token(self, token_id: int) -> str:
+    return self._tokens[token_id]
+
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with durable_files.new_file(folder / VOCAB_NAME) as file:
+      file.write(''.join(f'{token}\n' for token in self._tokens).encode())
+    durable_files.write_json(
+      folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+    )
+
+
+def normalizer(lowercase: bool):
+  """Google's cleaning of text: control characters, Chinese, case, accents."""
+  from tokenizers import normalizers
+
+  return normalizers.BertNormalizer(
+    clean_text=True,
+    handle_chinese_chars=True,
+    strip_accents=lowercase,
+    lowercase=lowercase,
+  )
+
+
+def prepare_text(text: str, lowercase: bool) -> str:
+  """Mends what the `tokenizers` package does otherwise than Google."""
+  if text.isascii():
+    return text
+  # Its lower case of a capital sigma is the same everywhere in a word; in
+  # Python, as in Greek, it depends on what follows.
+  if lowercase and 'Σ' in text:
+    text = text.lower()
+  # Its list of Chinese characters lacks the first 256 of Extension E.
+  return _MISSED_CHINESE.sub(r' \g<0> ', text)
+
+
+def read_vocab(path: pathlib.Path) -> list[str]:
+  """The lines of a vocab.txt, read as Google does: an id is a line number."""
+  try:
+    text = path.read_text('utf-8')
+  except UnicodeDecodeError as error:
+    raise InputError(
+      f'{path}: is not UTF-8 ({error}); give the vocab.txt of a BERT model.'
+    ) from error
+  # Not splitlines(): some tokens are line separators of Unicode.
+  lines = text.split('\n')
+  if not lines[-1]:
+    lines.pop()
+  return [line.strip() for line in lines]
+
+
+def is_lowercase(tokens: Sequence[str]) -> bool:
+  """Whether no ordinary entry has a capital letter."""
+  return not any(
+    unicodedata.category(character) == 'Lu'
+    for token in tokens
+    if token not in base.SPECIAL_TOKENS
+    for character in token
+  )
+
+
+def _rebuild(tokens: tuple[str, ...], lowercase: bool) -> WordPiece:
+  return WordPiece(tokens, lowercase=lowercase)

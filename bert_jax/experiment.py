@@ -1,0 +1,186 @@
+"""Experiments: the configs of all components put together and checked.
+
+An experiment file returns one of these from `get_config()`. Fields marked as
+`execution` say how a run is carried out; they may change when it is continued.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.errors import InputError
+from bert_jax.models.config import EncoderConfig, bert_mini
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.logging import LoggingConfig
+from bert_jax.workdir import execution
+
+MIN_ROW_LENGTH = 8
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class DataConfig:
+  """A prepared corpus: `path` is what `bert-jax prepare --output` wrote.
+
+  `shards_per_group` 0: rows are shuffled over all shards. `max_epochs` 0: as
+  many as the steps need.
+  """
+
+  path: str = execution('')
+  row_length: int = 128
+  shuffle: bool = True
+  shards_per_group: int = 0
+  max_epochs: int = 0
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class PretrainExperiment:
+  """A pretraining run; see the fields' own classes for theirs.
+
+  compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
+  on CPU. profile_steps: (first, last) steps of a trace. init_from: a workdir
+  whose params to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its
+  state, for a branch of that run.
+  """
+
+  seed: int = 0
+  num_steps: int
+  batch_size: int
+  num_microbatches: int = 1
+  model: EncoderConfig
+  objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
+  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
+  checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
+  logging: LoggingConfig = execution(default_factory=LoggingConfig)
+  mesh: MeshConfig = execution(default_factory=MeshConfig)
+  compute_dtype: str = ''
+  max_nonfinite_steps: int = execution(20)
+  profile_steps: tuple[int, ...] = execution(())
+  init_from: str = ''
+  resume_from: str = ''
+
+  def validate(self) -> None:
+    """Raises InputError on a config that cannot be."""
+    _validate_common(self)
+    for part in (self.model, self.objective, self.evaluation):
+      part.validate()
+    if self.num_steps < 1:
+      raise InputError(f'num_steps is {self.num_steps}; it must be 1 or more')
+    if not self.data.path:
+      raise InputError(
+        'data.path is empty; give --config.data.path=DIR, the --output of '
+        'bert-jax prepare'
+      )
+    length = self.data.row_length
+    if not MIN_ROW_LENGTH <= length <= self.model.max_positions:
+      raise InputError(
+        f'data.row_length is {length}; it must be between {MIN_ROW_LENGTH} '
+        f'and model.max_positions={self.model.max_positions}'
+      )
+    if self.init_from and self.resume_from:
+      raise InputError(
+        'init_from and resume_from are both set; init_from takes parameters '
+        'alone, resume_from all of the state: keep one'
+      )
+    self.optimizer.build_schedule(self.num_steps)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class FinetuneExperiment:
+  """A fine-tuning run over `num_seeds` seeds at once.
+
+  init_from: a workdir of `pretrain`; empty: from scratch, with `model` and
+  `tokenizer` (a folder or vocab.txt). dropout: in both attention and hidden
+  layers. patience_epochs 0: no early stopping.
+  """
+
+  seed: int = 0
+  num_seeds: int = 1
+  num_epochs: int
+  batch_size: int
+  num_microbatches: int = 1
+  max_length: int = 128
+  task: ClassificationConfig = dataclasses.field(
+    default_factory=ClassificationConfig
+  )
+  init_from: str = ''
+  model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
+  tokenizer: str = ''
+  dropout: float = 0.1
+  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  patience_epochs: int = 0
+  eval_batch_size: int = execution(64)
+  checkpoint: CheckpointConfig = execution(
+    default_factory=lambda: CheckpointConfig(every_steps=500, keep_last=1)
+  )
+  logging: LoggingConfig = execution(
+    default_factory=lambda: LoggingConfig(every_steps=50)
+  )
+  mesh: MeshConfig = execution(default_factory=MeshConfig)
+  compute_dtype: str = ''
+  max_nonfinite_steps: int = execution(20)
+  profile_steps: tuple[int, ...] = execution(())
+
+  def validate(self) -> None:
+    """Raises InputError on a config that cannot be."""
+    _validate_common(self)
+    self.task.validate()
+    if not self.init_from:
+      self.model.validate()
+    for name in ('num_seeds', 'num_epochs', 'eval_batch_size'):
+      if getattr(self, name) < 1:
+        raise InputError(
+          f'{name} is {getattr(self, name)}; it must be 1 or more'
+        )
+    if not 0 <= self.dropout < 1:
+      raise InputError(f'dropout is {self.dropout}; it must be in [0, 1)')
+    if not self.init_from and not self.tokenizer:
+      raise InputError(
+        'init_from and tokenizer are both empty; give --config.init_from='
+        'PRETRAIN_WORKDIR, or --config.tokenizer=DIR to start from scratch'
+      )
+    if self.max_length < MIN_ROW_LENGTH:
+      raise InputError(
+        f'max_length is {self.max_length}; it must be {MIN_ROW_LENGTH} or more'
+      )
+
+
+def resolve_dtype(name: str) -> jnp.dtype:
+  """The dtype of matrix products; '' is f32 on CPU and bf16 elsewhere."""
+  if not name:
+    on_cpu = jax.devices()[0].platform == 'cpu'
+    name = 'float32' if on_cpu else 'bfloat16'
+  return jnp.dtype(name)
+
+
+def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
+  for part in (config.optimizer, config.checkpoint, config.logging):
+    part.validate()
+  if config.batch_size < 1 or config.num_microbatches < 1:
+    raise InputError(
+      f'batch_size={config.batch_size} and num_microbatches='
+      f'{config.num_microbatches} must be 1 or more'
+    )
+  if config.batch_size % config.num_microbatches:
+    raise InputError(
+      f'num_microbatches={config.num_microbatches} does not divide '
+      f'batch_size={config.batch_size}; choose a divisor'
+    )
+  if config.compute_dtype not in ('', 'float32', 'bfloat16'):
+    raise InputError(
+      f'compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16, '
+      "or '' for the device's own"
+    )
+  steps = config.profile_steps
+  if steps and (len(steps) != 2 or not 0 <= steps[0] < steps[1]):
+    raise InputError(
+      f'profile_steps is {steps}; give two step numbers, such as 10,13'
+    )

@@ -1,0 +1,158 @@
+"""A trained workdir as a Python object: fill masks, predict labels.
+
+    model = bert_jax.inference.load('runs/local/pretrain')
+    model.fill_mask('The [MASK] of an array')
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.data.labelled import encode_examples
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.errors import InputError
+from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
+from bert_jax.models import functional
+from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.masks import row_layout
+from bert_jax.train.restore import load_pretrained
+from bert_jax.workdir import Workdir, read_json
+
+
+def load(path: str | os.PathLike) -> 'TrainedModel':
+  """The model of WORKDIR or WORKDIR@STEP; of fine-tuning, the best run's.
+
+  Raises InputError if it is not a workdir or has no sound checkpoint.
+  """
+  workdir = Workdir(str(path).rpartition('@')[0] or path)
+  if not workdir.config.is_file():
+    workdir = Workdir(path)
+  return TrainedModel(
+    workdir.read_config(),
+    load_tokenizer(workdir.tokenizer),
+    load_pretrained(str(path)),
+    read_json(workdir.labels) if workdir.labels.is_file() else [],
+  )
+
+
+class TrainedModel:
+  """Parameters, tokenizer and heads together, on one device, in f32."""
+
+  def __init__(
+    self,
+    experiment: PretrainExperiment | FinetuneExperiment,
+    tokenizer: Tokenizer,
+    params: functional.Params,
+    label_names: list[str],
+  ):
+    self.experiment = experiment
+    self.tokenizer = tokenizer
+    self.label_names = label_names
+    self._params = jax.tree.map(jnp.asarray, params)
+    if isinstance(experiment, FinetuneExperiment):
+      objective = experiment.task.build(tokenizer.table, label_names)
+    else:
+      objective = experiment.objective.build(tokenizer.table)
+    self.objective = objective
+    self._build = functools.partial(
+      EncoderWithHeads,
+      experiment.model,
+      objective.heads(),
+      dtype=jnp.dtype('float32'),
+    )
+
+  def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
+    """For each [MASK] in the text its `top_k` tokens with probabilities.
+
+    Returns a list with one entry a mask: [{'token': ..., 'probability': ...}].
+    Raises InputError without a mask, or if the text is too long.
+    """
+    self._require(PretrainExperiment, 'fill_mask', 'pretrain')
+    table = self.tokenizer.table
+    text_ids = self.tokenizer.encode_with_mask(text)
+    ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
+    (places,) = np.nonzero(ids == table.mask_id)
+    mask_token = self.tokenizer.token(table.mask_id)
+    if not places.size:
+      raise InputError(f'{text!r} has no {mask_token}; put one where to guess')
+    limit = self.experiment.model.max_positions
+    if len(ids) > limit:
+      raise InputError(
+        f'the text has {len(ids)} tokens with [CLS] and [SEP], the model has '
+        f'{limit} positions; shorten it'
+      )
+    # Lengths are rounded up, so that few programs are compiled.
+    row = np.full((1, min(limit, -(-len(ids) // 32) * 32)), table.pad_id)
+    row[0, : len(ids)] = ids
+    probabilities_MV = np.asarray(
+      self._mask_probabilities(self._params, row.astype(np.int32))
+    )[0, places]
+    return [
+      [
+        {
+          'token': self.tokenizer.token(int(token_id)),
+          'probability': float(probabilities_V[token_id]),
+        }
+        for token_id in np.argsort(-probabilities_V, kind='stable')[:top_k]
+      ]
+      for probabilities_V in probabilities_MV
+    ]
+
+  def predict(
+    self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
+  ) -> np.ndarray:
+    """Class probabilities f32 [n, C] in the order of `label_names`.
+
+    `texts` has a tuple of one or two texts for each example.
+    """
+    self._require(FinetuneExperiment, 'predict', 'finetune')
+    ids, _ = encode_examples(
+      self.tokenizer, list(texts), self.experiment.max_length
+    )
+    found = []
+    for first in range(0, len(ids), batch_size):
+      part = ids[first : first + batch_size]
+      filled = np.resize(part, (batch_size, part.shape[1]))
+      log_probabilities = self._predict(self._params, filled)
+      found.append(np.exp(np.asarray(log_probabilities))[: len(part)])
+    return np.concatenate(found)
+
+  def require_labels(self, method: str) -> None:
+    """Raises InputError unless this model was fine-tuned."""
+    self._require(FinetuneExperiment, method, 'finetune')
+
+  def _require(self, kind: type, method: str, verb: str) -> None:
+    if not isinstance(self.experiment, kind):
+      raise InputError(f'{method} needs the workdir of a bert-jax {verb} run')
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _mask_probabilities(
+    self, params: functional.Params, input_ids_BT: jax.Array
+  ) -> jax.Array:
+    model = functional.bind(self._build, params)
+    table = self.tokenizer.table
+    layout = row_layout(
+      input_ids_BT,
+      cls_id=table.cls_id,
+      sep_id=table.sep_id,
+      pad_id=table.pad_id,
+    )
+    hidden_BTD = model.encoder(input_ids_BT, layout)
+    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    return jax.nn.softmax(model.mlm_head(hidden_BTD, embedding_VD), axis=-1)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _predict(
+    self, params: functional.Params, input_ids_BT: jax.Array
+  ) -> jax.Array:
+    prepared = self.objective.prepare(
+      {'input_ids': input_ids_BT}, jax.random.key(0)
+    )
+    return self.objective.predict(
+      functional.bind(self._build, params), prepared
+    )

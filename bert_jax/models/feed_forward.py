@@ -1,0 +1,29 @@
+"""The position-wise feed-forward network: two projections around a GELU."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.layers import Dense
+
+
+class FeedForward(nnx.Module):
+  """[B, T, D] -> [B, T, F] -> exact GELU -> [B, T, D]."""
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    embed, mlp = (config.embed_dim,), (config.mlp_dim,)
+    common = dict(stddev=config.initializer_stddev, dtype=dtype, rngs=rngs)
+    self.input = Dense(
+      embed, mlp, in_axes=('embed',), out_axes=('mlp',), **common
+    )
+    self.output = Dense(
+      mlp, embed, in_axes=('mlp',), out_axes=('embed',), **common
+    )
+
+  def __call__(self, x_BTD: jax.Array) -> jax.Array:
+    # Exact, not the tanh approximation: what published BERT weights expect.
+    hidden_BTF = jax.nn.gelu(self.input(x_BTD), approximate=False)
+    return self.output(hidden_BTF)

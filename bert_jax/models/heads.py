@@ -1,0 +1,132 @@
+"""Heads on top of the encoder, and the module that holds encoder and heads."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.encoder import Encoder
+from bert_jax.models.layers import Dense, LayerNorm, dropout, parameter
+
+
+class MaskedLMHead(nnx.Module):
+  """Hidden states at masked positions -> scores over the vocabulary.
+
+  A transform (dense, GELU, norm), then the product with the token embedding,
+  which is handed in at call time: that is how the weights are tied.
+  """
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    dim = config.embed_dim
+    self.transform = Dense(
+      (dim,),
+      (dim,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.norm = LayerNorm(dim, epsilon=config.norm_epsilon, dtype=dtype)
+    self.bias = parameter(jnp.zeros((config.vocab_size,)), ('vocab',))
+    self.dtype = dtype
+
+  def __call__(
+    self, hidden_BMD: jax.Array, embedding_VD: jax.Array
+  ) -> jax.Array:
+    """Returns f32 logits [B, M, V]."""
+    x_BMD = jax.nn.gelu(self.transform(hidden_BMD), approximate=False)
+    logits_BMV = jax.lax.dot_general(
+      self.norm(x_BMD),
+      embedding_VD.astype(self.dtype),
+      (((x_BMD.ndim - 1,), (1,)), ((), ())),
+      preferred_element_type=jnp.float32,
+    )
+    return logits_BMV + self.bias[...]
+
+
+class Pooler(nnx.Module):
+  """The vector of [CLS] through a dense layer and tanh: [B, T, D] -> [B, D]."""
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    dim = config.embed_dim
+    dense = Dense(
+      (dim,),
+      (dim,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    # A head's parameters are its own: `pooler/kernel`, not `pooler/dense/..`.
+    self.kernel, self.bias = dense.kernel, dense.bias
+    self.dtype = dtype
+
+  def __call__(self, hidden_BTD: jax.Array) -> jax.Array:
+    first_BD = hidden_BTD[:, 0].astype(self.dtype)
+    product = jnp.dot(
+      first_BD,
+      self.kernel[...].astype(self.dtype),
+      preferred_element_type=jnp.float32,
+    )
+    return jnp.tanh(product + self.bias[...]).astype(self.dtype)
+
+
+class Classifier(nnx.Module):
+  """Dropout and one dense layer: [B, D] -> f32 logits [B, C]."""
+
+  def __init__(
+    self,
+    config: EncoderConfig,
+    *,
+    num_classes: int,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    self.output = Dense(
+      (config.embed_dim,),
+      (num_classes,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.dropout_rate = config.dropout
+
+  def __call__(
+    self, pooled_BD: jax.Array, dropout_key: jax.Array | None = None
+  ) -> jax.Array:
+    x_BD = dropout(pooled_BD, self.dropout_rate, dropout_key)
+    return self.output(x_BD).astype(jnp.float32)
+
+
+# (config, dtype=, rngs=) -> a head.
+HeadBuilder = Callable[..., nnx.Module]
+
+
+class EncoderWithHeads(nnx.Module):
+  """`encoder`, and beside it the heads by name.
+
+  What an objective or a task trains. The encoder comes first, so that its
+  initial parameters do not depend on which heads stand beside it.
+  """
+
+  def __init__(
+    self,
+    config: EncoderConfig,
+    heads: dict[str, HeadBuilder],
+    *,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+    for name, build_head in heads.items():
+      setattr(self, name, build_head(config, dtype=dtype, rngs=rngs))

@@ -1,0 +1,130 @@
+"""Every primitive that owns parameters, and the rules of precision.
+
+Precision, stated once for the whole model: parameters are f32; matrix products
+take inputs in the compute dtype (bf16 on accelerators, f32 on CPU) and
+accumulate in f32; norm statistics, softmax and losses are f32.
+
+A parameter is declared where it is used, with an initialiser and the logical
+name of each axis; parallel/sharding.py maps those names to mesh axes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def parameter(
+  value: jax.Array, logical_axes: Sequence[str | None]
+) -> nnx.Param:
+  """A parameter that carries the logical name of each of its axes."""
+  assert value.ndim == len(logical_axes), (value.shape, logical_axes)
+  return nnx.Param(value, logical_axes=tuple(logical_axes))
+
+
+def truncated_normal(
+  key: jax.Array, shape: Sequence[int], stddev: float
+) -> jax.Array:
+  """Google's initialiser: N(0, stddev) cut at two deviations, not rescaled.
+
+  As `tf.truncated_normal_initializer(stddev)` in google-research/bert.
+  """
+  return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+class Dense(nnx.Module):
+  """y = x · kernel + bias over one or several input and output axes.
+
+  Args of the constructor: `in_shape` and `out_shape`, the contracted axes (the
+  last of x) and the new ones; `in_axes` and `out_axes`, their logical names.
+  """
+
+  def __init__(
+    self,
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    *,
+    in_axes: tuple[str | None, ...],
+    out_axes: tuple[str | None, ...],
+    stddev: float,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    kernel = truncated_normal(rngs.params(), in_shape + out_shape, stddev)
+    self.kernel = parameter(kernel, in_axes + out_axes)
+    self.bias = parameter(jnp.zeros(out_shape), out_axes)
+    self.num_in = len(in_shape)
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    # One matrix product, whatever the number of axes: every backend has a fast
+    # path for that, and it keeps head splitting out of the compiled program.
+    kernel, bias = self.kernel[...], self.bias[...]
+    in_size = math.prod(kernel.shape[: self.num_in])
+    batch_shape = x.shape[: x.ndim - self.num_in]
+    out_shape = kernel.shape[self.num_in :]
+    product = jax.lax.dot_general(
+      x.reshape(batch_shape + (in_size,)).astype(self.dtype),
+      kernel.reshape(in_size, -1).astype(self.dtype),
+      (((len(batch_shape),), (0,)), ((), ())),
+      preferred_element_type=jnp.float32,
+    )
+    return (product.reshape(batch_shape + out_shape) + bias).astype(self.dtype)
+
+
+class Embedding(nnx.Module):
+  """A table of vectors, looked up by id."""
+
+  def __init__(
+    self,
+    num_entries: int,
+    embed_dim: int,
+    *,
+    entries_axis: str | None,
+    stddev: float,
+    rngs: nnx.Rngs,
+  ):
+    table = truncated_normal(rngs.params(), (num_entries, embed_dim), stddev)
+    self.embedding = parameter(table, (entries_axis, 'embed'))
+
+  def __call__(self, ids: jax.Array) -> jax.Array:
+    """ids int [...] -> f32 [..., embed_dim]."""
+    # Out-of-range ids are refused when the rows are opened, on the host; here
+    # they would be clamped silently.
+    return self.embedding[...][ids]
+
+
+class LayerNorm(nnx.Module):
+  """Layer normalisation over the last axis, statistics in f32."""
+
+  def __init__(
+    self, embed_dim: int, *, epsilon: float, dtype: jnp.dtype
+  ):
+    self.scale = parameter(jnp.ones((embed_dim,)), ('embed',))
+    self.bias = parameter(jnp.zeros((embed_dim,)), ('embed',))
+    self.epsilon = epsilon
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    centred = x - mean
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    normalised = centred * jax.lax.rsqrt(variance + self.epsilon)
+    y = normalised * self.scale[...] + self.bias[...]
+    return y.astype(self.dtype)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+  """Zeroes a share `rate` of x and rescales the rest; no key: x as it is."""
+  if key is None or rate == 0:
+    return x
+  keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+  return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
+def fold(key: jax.Array | None, number: int) -> jax.Array | None:
+  """A key of its own for each use; None (deterministic) stays None."""
+  return None if key is None else jax.random.fold_in(key, number)

@@ -1,0 +1,50 @@
+"""What a row of token ids implies: segments, positions, types and masks.
+
+A row is `[CLS] text [SEP] [CLS] text [SEP] ... [PAD]`. All of this is derived
+on the device from the special tokens, so that the input pipeline ships token
+ids alone. It must be derived from the clean ids, before any corruption.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class RowLayout(NamedTuple):
+  """int32 [B, T] each.
+
+  segment_ids: 1, 2, ... for the packed texts of a row, 0 for padding.
+  position_ids: counted from 0 in every segment (0 for padding).
+  token_type_ids: 0 up to a segment's first [SEP], then 1.
+  """
+
+  segment_ids: jax.Array
+  position_ids: jax.Array
+  token_type_ids: jax.Array
+
+
+def row_layout(
+  input_ids_BT: jax.Array, *, cls_id: int, sep_id: int, pad_id: int
+) -> RowLayout:
+  """Derives the layout of clean rows; ids int [B, T]."""
+  is_cls = input_ids_BT == cls_id
+  is_text = (input_ids_BT != pad_id).astype(jnp.int32)
+  segment_ids = jnp.cumsum(is_cls, axis=1, dtype=jnp.int32) * is_text
+  column = jnp.arange(input_ids_BT.shape[1], dtype=jnp.int32)
+  start = jax.lax.cummax(jnp.where(is_cls, column, 0), axis=1)
+  position_ids = (column - start) * is_text
+  is_sep = (input_ids_BT == sep_id).astype(jnp.int32)
+  seps_before = jnp.cumsum(is_sep, axis=1) - is_sep
+  seps_at_start = jax.lax.cummax(jnp.where(is_cls, seps_before, 0), axis=1)
+  token_type_ids = (seps_before > seps_at_start).astype(jnp.int32) * is_text
+  return RowLayout(segment_ids, position_ids, token_type_ids)
+
+
+def same_segment(segment_ids_BT: jax.Array) -> jax.Array:
+  """bool [B, 1, T, S]: a token sees its own segment and nothing else.
+
+  Padding is segment 0 and sees only padding, so that no row of the softmax is
+  empty (that would be 0/0).
+  """
+  return segment_ids_BT[:, None, :, None] == segment_ids_BT[:, None, None, :]

@@ -1,0 +1,68 @@
+"""What the training step asks of an objective or a task.
+
+Losses are (sum, weight) pairs. The weight of each depends on ids and masks
+alone, so the step can know the weight of the whole batch before it looks at
+the first microbatch: accumulated gradients then equal those of one batch.
+"""
+
+from typing import Any, Protocol
+
+import jax
+from flax import nnx
+
+from bert_jax.models.heads import HeadBuilder
+
+Batch = dict[str, jax.Array]
+# name -> (sum over examples, number of things summed), both f32 scalars.
+SumAndWeight = dict[str, tuple[jax.Array, jax.Array]]
+
+
+class Objective(Protocol):
+  """One thing to train for; built from its config and a tokenizer's table."""
+
+  # How much each loss counts: the step minimises sum of c * sum / weight.
+  coefficients: dict[str, float]
+
+  def heads(self) -> dict[str, HeadBuilder]:
+    """The heads beside the encoder, by the name of their parameters."""
+    ...
+
+  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+    """Clean rows [B, T] -> what `losses` reads, for the whole global batch.
+
+    Random choices depend on `key` and each row's `example_number` alone.
+    """
+    ...
+
+  def weights(self, batch: Batch) -> dict[str, jax.Array]:
+    """The weight of each loss over a prepared batch."""
+    ...
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    """(losses, metrics) of a prepared batch or a part of it."""
+    ...
+
+
+def row_keys(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
+  """A key [B] for each row, from both 32-bit words of its example number."""
+
+  def one(words_2: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(key, words_2[0]), words_2[1])
+
+  return jax.vmap(one)(example_number_B2)
+
+
+def microbatches(batch: Any, count: int) -> Any:
+  """[B, ...] -> [count, B / count, ...], rows dealt out in turn.
+
+  In turn (row i goes to part i % count), so that every device keeps rows of
+  its own in every part and nothing moves between devices.
+  """
+  return jax.tree.map(
+    lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(
+      0, 1
+    ),
+    batch,
+  )

@@ -1,0 +1,161 @@
+"""Masked language modelling: predict the tokens that were hidden."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bert_jax.data.tokenizers.base import TokenTable
+from bert_jax.errors import InputError
+from bert_jax.models.heads import HeadBuilder, MaskedLMHead
+from bert_jax.models.masks import RowLayout, row_layout
+from bert_jax.objectives import corruption
+from bert_jax.objectives.base import Batch, SumAndWeight, row_keys
+
+SELECTIONS = ('token', 'whole_word')
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class MaskedLMConfig:
+  """`mask_rate` of a row's ordinary tokens are predicted.
+
+  Of those, `mask_share` show [MASK], `random_share` a random ordinary token,
+  the rest stays. `selection`: 'token' or 'whole_word'.
+  """
+
+  mask_rate: float = 0.15
+  mask_share: float = 0.8
+  random_share: float = 0.1
+  selection: str = 'token'
+
+  def validate(self) -> None:
+    if not 0 < self.mask_rate < 1:
+      raise InputError(
+        f'objective.mask_rate is {self.mask_rate}; it must be between 0 and 1'
+      )
+    shares = (self.mask_share, self.random_share)
+    if min(shares) < 0 or sum(shares) > 1 + 1e-9:
+      raise InputError(
+        f'objective.mask_share={shares[0]} and random_share={shares[1]}: '
+        'neither may be negative, nor their sum above 1'
+      )
+    if self.selection not in SELECTIONS:
+      raise InputError(
+        f'objective.selection is {self.selection!r}; '
+        f'choose one of {", ".join(SELECTIONS)}'
+      )
+
+  def build(self, table: TokenTable) -> 'MaskedLM':
+    return MaskedLM(self, table)
+
+
+class MaskedLM:
+  """See objectives/base.py for the methods."""
+
+  coefficients = {'mlm_loss': 1.0}
+
+  def __init__(self, config: MaskedLMConfig, table: TokenTable):
+    self.config = config
+    self.table = table
+    self.is_special = np.zeros(table.vocab_size, bool)
+    self.is_special[table.special_ids] = True
+
+  def heads(self) -> dict[str, HeadBuilder]:
+    return {'mlm_head': MaskedLMHead}
+
+  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+    """Adds the row layout and masks to `input_ids` and `example_number`.
+
+    Rows of weight 0 (`row_weights`, where evaluation fills its last batch)
+    give masked positions of weight 0.
+    """
+    ids_BT = batch['input_ids']
+    table = self.table
+    layout = row_layout(
+      ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
+    )
+    keys_B = row_keys(key, batch['example_number'])
+    masked, corrupted_BT = jax.vmap(self._corrupt_row)(keys_B, ids_BT)
+    weights_BM = masked.weights
+    if 'row_weights' in batch:
+      weights_BM = weights_BM * batch['row_weights'][:, None]
+    return layout._asdict() | {
+      'input_ids': corrupted_BT,
+      'masked_positions': masked.positions,
+      'masked_ids': masked.ids,
+      'masked_weights': weights_BM,
+    }
+
+  def weights(self, batch: Batch) -> dict[str, jax.Array]:
+    return {'mlm_loss': jnp.sum(batch['masked_weights'])}
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    layout = RowLayout(*(batch[name] for name in RowLayout._fields))
+    hidden_BTD = model.encoder(batch['input_ids'], layout, dropout_key)
+    # Only masked positions reach the vocabulary: a seventh of the work.
+    hidden_BMD = jnp.take_along_axis(
+      hidden_BTD, batch['masked_positions'][..., None], axis=1
+    )
+    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
+    ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
+    correct_logit_BM = jnp.take_along_axis(
+      logits_BMV, ids_BM[..., None], axis=-1
+    )[..., 0]
+    nll_BM = jax.nn.logsumexp(logits_BMV, axis=-1) - correct_logit_BM
+    hits_BM = jnp.argmax(logits_BMV, axis=-1) == ids_BM
+    weight = jnp.sum(weights_BM)
+    return (
+      {'mlm_loss': (jnp.sum(nll_BM * weights_BM), weight)},
+      {'masked_accuracy': (jnp.sum(hits_BM * weights_BM), weight)},
+    )
+
+  def _corrupt_row(
+    self, key: jax.Array, ids_T: jax.Array
+  ) -> tuple[corruption.Masked, jax.Array]:
+    config, table = self.config, self.table
+    select_key, replace_key = jax.random.split(key)
+    eligible_T = ~jnp.asarray(self.is_special)[ids_T]
+    max_masked = corruption.capacity(config.mask_rate, ids_T.shape[0])
+    # At least one, as in Google's code; a row without text has none.
+    num_eligible = jnp.sum(eligible_T)
+    budget = jnp.round(config.mask_rate * num_eligible).astype(jnp.int32)
+    budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
+    if config.selection == 'whole_word':
+      # The tables' words never cross a segment: [CLS] and [SEP] end them.
+      positions_M, used_M = corruption.select_words(
+        select_key,
+        eligible_T,
+        self._word_starts(ids_T, eligible_T),
+        budget,
+        max_masked,
+      )
+    else:
+      positions_M, used_M = corruption.select_tokens(
+        select_key, eligible_T, budget, max_masked
+      )
+    masked_ids_M = ids_T[positions_M]
+    shown_M = corruption.replace(
+      replace_key,
+      masked_ids_M,
+      mask_id=table.mask_id,
+      ordinary_ids=table.ordinary_ids,
+      mask_share=config.mask_share,
+      random_share=config.random_share,
+    )
+    shown_M = jnp.where(used_M, shown_M, masked_ids_M)
+    masked = corruption.Masked(
+      positions_M, masked_ids_M, used_M.astype(jnp.float32)
+    )
+    return masked, ids_T.at[positions_M].set(shown_M)
+
+  def _word_starts(
+    self, ids_T: jax.Array, eligible_T: jax.Array
+  ) -> jax.Array:
+    """A word starts where the table says so, and at a segment's first token."""
+    after_special_T = jnp.append(True, ~eligible_T[:-1])
+    return jnp.asarray(self.table.word_starts)[ids_T] | after_special_T

@@ -1,0 +1,92 @@
+"""Learning-rate schedules: a linear warm-up, then a shape of one's choice.
+
+Each is a config whose `build` returns step -> learning rate (f32 scalar). The
+warm-up is counted in steps (`warmup_steps`) or as a share of the run
+(`warmup_share`), whichever is above 0.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import optax
+
+from bert_jax.errors import InputError
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Schedule:
+  """The fields that all schedules have; `final_share` of the peak at the end."""
+
+  warmup_steps: int = 0
+  warmup_share: float = 0.0
+  final_share: float = 0.0
+
+  def num_warmup_steps(self, num_steps: int) -> int:
+    """Raises InputError where the warm-up does not fit the run."""
+    if self.warmup_steps and self.warmup_share:
+      raise InputError(
+        f'schedule.warmup_steps={self.warmup_steps} and '
+        f'warmup_share={self.warmup_share} are both set; set one to 0'
+      )
+    steps = self.warmup_steps or round(self.warmup_share * num_steps)
+    if not 0 <= steps < num_steps:
+      raise InputError(
+        f'the warm-up of {steps} steps does not fit into num_steps='
+        f'{num_steps}; lower schedule.warmup_steps or warmup_share'
+      )
+    return steps
+
+  def build(self, peak: float, num_steps: int) -> optax.Schedule:
+    warmup = self.num_warmup_steps(num_steps)
+    body = self.after_warmup(peak, num_steps - warmup)
+    if not warmup:
+      return body
+    # Step 0 already learns: (step + 1) / warmup, not step / warmup.
+    ramp = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
+    return optax.join_schedules([ramp, body], [warmup])
+
+  def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
+    raise NotImplementedError('choose a schedule with a shape, e.g. Linear')
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Linear(Schedule):
+  """Straight down to the end of the run, as in BERT."""
+
+  def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
+    return optax.linear_schedule(peak, peak * self.final_share, num_steps)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Cosine(Schedule):
+  """Half a cosine down to the end of the run."""
+
+  def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
+    return optax.cosine_decay_schedule(peak, num_steps, self.final_share)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class WarmupStableDecay(Schedule):
+  """Constant, then 1 - sqrt down over the last `decay_share` of the run.
+
+  A run can be prolonged from any checkpoint of its constant part. Source of
+  the shape: Hägele et al. 2024 (https://arxiv.org/abs/2405.18392).
+  """
+
+  decay_share: float = 0.2
+
+  def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
+    if not 0 < self.decay_share <= 1:
+      raise InputError(
+        f'schedule.decay_share is {self.decay_share}; it must be in (0, 1]'
+      )
+    decay_steps = max(1, round(self.decay_share * num_steps))
+    final = peak * self.final_share
+
+    def decay(step):
+      share = jnp.clip(step / decay_steps, 0.0, 1.0)
+      return final + (peak - final) * (1 - jnp.sqrt(share))
+
+    return optax.join_schedules(
+      [optax.constant_schedule(peak), decay], [num_steps - decay_steps]
+    )

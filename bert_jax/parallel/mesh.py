@@ -1,0 +1,57 @@
+"""The device mesh: data, fsdp and tensor axes over all devices."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from bert_jax.errors import InputError
+
+AXES = ('data', 'fsdp', 'tensor')
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class MeshConfig:
+  """Devices along each axis; `data` 0 means: all that the others leave."""
+
+  data: int = 0
+  fsdp: int = 1
+  tensor: int = 1
+
+  def build(self, devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """A mesh over `devices` (default: all).
+
+    Raises InputError if the axes do not fill them exactly.
+    """
+    devices = jax.devices() if devices is None else devices
+    other = self.fsdp * self.tensor
+    if self.fsdp < 1 or self.tensor < 1 or self.data < 0:
+      raise InputError(f'mesh {self} has an axis without devices; use 1 or more')
+    data = self.data or len(devices) // other
+    if data * other != len(devices):
+      raise InputError(
+        f'mesh data={data} x fsdp={self.fsdp} x tensor={self.tensor} is '
+        f'{data * other} devices, but there are {len(devices)}; '
+        'choose axes whose product is that number'
+      )
+    # Auto axes: the compiler places what is not constrained.
+    return jax.sharding.Mesh(
+      np.asarray(devices).reshape(data, self.fsdp, self.tensor),
+      AXES,
+      axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    )
+
+
+def num_batch_devices(mesh: jax.sharding.Mesh) -> int:
+  """Devices among which the rows of a batch are split."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
+  """Raises InputError where rows cannot be split evenly."""
+  devices = num_batch_devices(mesh)
+  if batch_size % devices:
+    raise InputError(
+      f'batch_size={batch_size} is not a multiple of the {devices} devices '
+      'along mesh axes data and fsdp; choose a multiple'
+    )

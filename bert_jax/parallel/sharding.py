@@ -1,0 +1,77 @@
+"""Logical axes to mesh axes: the one table that says what lies where.
+
+Parameters name their axes where they are created (models/layers.py); a new
+architecture needs no edit here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bert_jax.errors import InputError
+
+RULES: Mapping[str, tuple[str, ...]] = {
+  'batch': ('data', 'fsdp'),
+  'length': (),
+  'embed': ('fsdp',),
+  'heads': ('tensor',),
+  'head_dim': (),
+  'mlp': ('tensor',),
+  'vocab': ('tensor',),
+  'position': (),
+}
+
+
+def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
+  """Pins an activation to the mesh that is set; without one, x as it is.
+
+  Activations keep 'embed' whole: fsdp already splits their batch.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  spec = [RULES[axis] if axis == 'batch' else None for axis in logical_axes]
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+def batch_sharding(
+  mesh: jax.sharding.Mesh, *, batch_axis: int = 0
+) -> NamedSharding:
+  """Rows over all data and fsdp devices; `batch_axis` is the axis of rows."""
+  return NamedSharding(
+    mesh, PartitionSpec(*[None] * batch_axis, RULES['batch'])
+  )
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def parameter_shardings(
+  mesh: jax.sharding.Mesh,
+  shapes: Mapping[str, tuple[int, ...]],
+  logical_axes: Mapping[str, tuple[str | None, ...]],
+) -> dict[str, NamedSharding]:
+  """The sharding of each parameter by its path.
+
+  Raises InputError naming the parameter when a mesh axis does not divide it.
+  """
+  shardings = {}
+  for path, shape in shapes.items():
+    spec: list[Any] = []
+    for size, axis in zip(shape, logical_axes[path], strict=True):
+      mesh_axes = RULES[axis] if axis else ()
+      devices = 1
+      for mesh_axis in mesh_axes:
+        devices *= mesh.shape[mesh_axis]
+      if size % devices:
+        raise InputError(
+          f'parameter {path} has size {size} along {axis!r}, which mesh axis '
+          f'{"x".join(mesh_axes)}={devices} does not divide; '
+          'change the mesh or the model size'
+        )
+      spec.append(mesh_axes or None)
+    shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
+  return shardings

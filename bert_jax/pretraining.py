@@ -1,0 +1,256 @@
+"""A pretraining run, put together from its experiment: read it top to bottom."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+from bert_jax.data.stream import Stream
+from bert_jax.data.token_rows import TokenRows
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment, resolve_dtype
+from bert_jax.models import functional
+from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.objectives import corruption
+from bert_jax.objectives.base import Objective
+from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
+from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.train import throughput
+from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.train.evaluation import (
+  RowsInOrder,
+  evaluate_rows,
+  with_perplexity,
+)
+from bert_jax.train.logging import MetricWriter
+from bert_jax.train.loop import Evaluation, Outcome, Run, train
+from bert_jax.train.preemption import StopSignal
+from bert_jax.train.restore import fresh_state, starting_state
+from bert_jax.train.state import (
+  TrainState,
+  init_state,
+  state_shardings,
+  with_shardings,
+)
+from bert_jax.train.step import make_eval_step, make_train_step
+from bert_jax.workdir import Workdir, encode
+
+
+def pretrain(
+  experiment: PretrainExperiment,
+  workdir_path: str | os.PathLike,
+  *,
+  allow_change: tuple[str, ...] = (),
+) -> Outcome:
+  """Runs, or continues, the experiment in its workdir until it is done.
+
+  Raises:
+    InputError: the config, corpus or workdir cannot be used; nothing that was
+      saved is lost.
+  """
+  experiment.validate()
+  workdir = Workdir(workdir_path)
+  workdir.create()
+  with StopSignal() as stop, workdir.lock():
+    corpus, eval_corpus, tokenizer = open_corpus(experiment)
+    experiment = with_vocab_size(experiment, tokenizer)
+    workdir.settle_config(experiment, list(allow_change))
+    workdir.copy_tokenizer(pathlib.Path(experiment.data.path) / 'tokenizer')
+    workdir.note_start([str(device) for device in jax.devices()])
+    mesh = experiment.mesh.build()
+    with jax.set_mesh(mesh):
+      return _train(experiment, workdir, corpus, eval_corpus, tokenizer, stop)
+
+
+def _train(
+  experiment: PretrainExperiment,
+  workdir: Workdir,
+  corpus: TokenRows,
+  eval_corpus: TokenRows | None,
+  tokenizer: Tokenizer,
+  stop: StopSignal,
+) -> Outcome:
+  mesh = jax.sharding.get_mesh()
+  data = experiment.data
+  stream = Stream(
+    corpus,
+    seed=experiment.seed,
+    shuffle=data.shuffle,
+    shards_per_group=data.shards_per_group,
+    max_epochs=data.max_epochs,
+  )
+  objective = experiment.objective.build(tokenizer.table)
+  build = model_builder(experiment, objective)
+  optimizer = experiment.optimizer.build()
+  key = jax.random.key(experiment.seed)
+
+  def new_state(key: jax.Array) -> TrainState:
+    params = functional.init(build, key)
+    return init_state(params, optimizer, keep_best=False)
+
+  abstract = jax.eval_shape(new_state, key)
+  shardings = state_shardings(
+    abstract, optimizer, mesh, functional.logical_axes(build)
+  )
+  check_batch_size(experiment.batch_size, mesh)
+  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  state, origin = starting_state(
+    checkpoints,
+    lambda: fresh_state(new_state, key, shardings, experiment.init_from),
+    with_shardings(abstract, shardings),
+    fingerprint=stream.fingerprint,
+    resume_from=experiment.resume_from,
+  )
+  peak, peak_origin = throughput.peak_flops(experiment.logging.peak_tflops)
+  print(
+    f'{functional.num_parameters(state.params):,} parameters, '
+    f'{corpus.num_rows:,} rows of {corpus.row_length} tokens, '
+    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
+    f'MFU against {peak / 1e12:.3g} TFLOP/s ({peak_origin})\n{origin}',
+    flush=True,
+  )
+  step = make_train_step(
+    objective,
+    build,
+    optimizer,
+    experiment.optimizer.build_schedule(experiment.num_steps),
+    num_microbatches=experiment.num_microbatches,
+  )
+  jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+  writer = MetricWriter(
+    experiment.logging,
+    workdir.metrics,
+    workdir.tensorboard,
+    encode(experiment),
+  )
+  try:
+    return train(
+      Run(
+        label='pretrain',
+        state=state,
+        step_fn=lambda state, batch: jitted(state, batch, key),
+        evaluate=make_evaluation(experiment, objective, build, eval_corpus),
+        stream=stream,
+        batch_sharding=batch_sharding(mesh),
+        batch_size=experiment.batch_size,
+        num_steps=experiment.num_steps,
+        eval_every=experiment.evaluation.every_steps,
+        log_every=experiment.logging.every_steps,
+        save_every=experiment.checkpoint.every_steps,
+        max_nonfinite_steps=experiment.max_nonfinite_steps,
+        checkpoints=checkpoints,
+        writer=writer,
+        flops_per_step=experiment.batch_size
+        * throughput.flops_per_row(
+          experiment.model,
+          data.row_length,
+          corruption.capacity(experiment.objective.mask_rate, data.row_length),
+        ),
+        peak_flops=peak,
+        profile_steps=experiment.profile_steps,
+        profile_folder=str(workdir.profile),
+      ),
+      stop,
+    )
+  finally:
+    writer.close()
+    checkpoints.close()
+
+
+def open_corpus(
+  experiment: PretrainExperiment,
+) -> tuple[TokenRows, TokenRows | None, Tokenizer]:
+  """(training rows, held-out rows if there are any, tokenizer)."""
+  data = experiment.data
+  folder = pathlib.Path(data.path).expanduser()
+  if not folder.is_dir():
+    raise InputError(
+      f'data.path={folder} does not exist; make it by bert-jax prepare '
+      f'--output={folder}'
+    )
+  rows = folder / str(data.row_length)
+  if not rows.is_dir():
+    lengths = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    raise InputError(
+      f'data.row_length={data.row_length}: {folder} has rows of length '
+      f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
+      f'again with --row_length={data.row_length}'
+    )
+  tokenizer = load_tokenizer(folder / 'tokenizer')
+  corpus = TokenRows(rows)
+  held_out = folder / 'eval' / str(data.row_length)
+  eval_corpus = TokenRows(held_out) if held_out.is_dir() else None
+  for part in (corpus, eval_corpus):
+    if part and part.tokenizer_fingerprint != tokenizer.fingerprint:
+      raise InputError(
+        f'{part.folder} was prepared with another tokenizer than '
+        f'{folder / "tokenizer"} (fingerprints '
+        f'{part.tokenizer_fingerprint[:12]} and {tokenizer.fingerprint[:12]}); '
+        'prepare the corpus again'
+      )
+  return corpus, eval_corpus, tokenizer
+
+
+def with_vocab_size(
+  experiment: PretrainExperiment, tokenizer: Tokenizer
+) -> PretrainExperiment:
+  """Fills in model.vocab_size 0; refuses one that the rows' ids exceed."""
+  size = tokenizer.table.vocab_size
+  if experiment.model.vocab_size == 0:
+    model = dataclasses.replace(experiment.model, vocab_size=size)
+    return dataclasses.replace(experiment, model=model)
+  if experiment.model.vocab_size < size:
+    raise InputError(
+      f'model.vocab_size={experiment.model.vocab_size} is smaller than the '
+      f"tokenizer's {size} entries; set it to 0 to take the tokenizer's"
+    )
+  return experiment
+
+
+def model_builder(
+  experiment: PretrainExperiment, objective: Objective
+) -> functional.Build:
+  return functools.partial(
+    EncoderWithHeads,
+    experiment.model,
+    objective.heads(),
+    dtype=resolve_dtype(experiment.compute_dtype),
+  )
+
+
+def make_evaluation(
+  experiment: PretrainExperiment,
+  objective: Objective,
+  build: functional.Build,
+  eval_corpus: TokenRows | None,
+) -> Callable[[TrainState], Evaluation]:
+  """state -> held-out figures, with the same masks every time."""
+  if eval_corpus is None or not eval_corpus.num_rows:
+    return lambda state: Evaluation(records=[])
+  config = experiment.evaluation
+  mesh = jax.sharding.get_mesh()
+  devices = num_batch_devices(mesh)
+  rows = RowsInOrder(
+    eval_corpus.rows,
+    min(eval_corpus.num_rows, config.max_rows or eval_corpus.num_rows),
+  )
+  eval_step = jax.jit(make_eval_step(objective, build))
+
+  def evaluate(state: TrainState) -> Evaluation:
+    means = evaluate_rows(
+      eval_step,
+      state.params,
+      rows,
+      jax.random.key(config.seed),
+      batch_sharding(mesh),
+      batch_size=-(-config.batch_size // devices) * devices,
+    )
+    step = int(jax.device_get(state.step))
+    record = {'kind': 'eval', 'step': step, 'corpus': 'eval'}
+    return Evaluation(records=[record | with_perplexity(means)])
+
+  return evaluate

@@ -1,0 +1,1 @@
+"""Downstream tasks: one file each, examples in and figures out."""

@@ -1,0 +1,123 @@
+"""Classification of a text or a pair of texts into one of several classes."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bert_jax.data.tokenizers.base import TokenTable
+from bert_jax.errors import InputError
+from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
+from bert_jax.models.layers import fold
+from bert_jax.models.masks import RowLayout, row_layout
+from bert_jax.objectives.base import Batch, SumAndWeight
+from bert_jax.tasks import metrics
+
+METRICS = ('accuracy', 'macro_f1', 'matthews')
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ClassificationConfig:
+  """Where the examples are, and which figure chooses the best epoch.
+
+  Paths end in .tsv, .csv or .jsonl (.gz too). Columns go by the name in the
+  header, or by number from 0 where there is none; one or two text columns
+  (`--config.task.text_columns=premise,hypothesis`).
+  """
+
+  train_path: str = 'installed_docs:train'
+  eval_path: str = 'installed_docs:eval'
+  text_columns: tuple[str, ...] = ('text',)
+  label_column: str = 'label'
+  metric: str = 'accuracy'
+
+  def validate(self) -> None:
+    # A flag gives 'a,b' as one string, a config file gives ('a', 'b').
+    self.text_columns = tuple(','.join(self.text_columns).split(','))
+    if len(self.text_columns) not in (1, 2):
+      raise InputError(
+        f'task.text_columns names {len(self.text_columns)} columns '
+        f'({",".join(self.text_columns)}); give one or two'
+      )
+    for name in ('train_path', 'eval_path'):
+      if not getattr(self, name):
+        raise InputError(f'task.{name} is empty; give --config.task.{name}=FILE')
+    if self.metric not in METRICS:
+      raise InputError(
+        f'task.metric is {self.metric!r}; choose one of {", ".join(METRICS)}'
+      )
+
+  def build(
+    self, table: TokenTable, label_names: list[str]
+  ) -> 'Classification':
+    return Classification(table, label_names)
+
+
+class Classification:
+  """See objectives/base.py and tasks/base.py for the methods."""
+
+  coefficients = {'classification_loss': 1.0}
+
+  def __init__(self, table: TokenTable, label_names: list[str]):
+    self.table = table
+    self.label_names = label_names
+
+  def heads(self) -> dict[str, HeadBuilder]:
+    classifier = functools.partial(
+      Classifier, num_classes=len(self.label_names)
+    )
+    return {'pooler': Pooler, 'classifier': classifier}
+
+  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+    """Adds the row layout; nothing here is random."""
+    del key
+    layout = row_layout(
+      batch['input_ids'],
+      cls_id=self.table.cls_id,
+      sep_id=self.table.sep_id,
+      pad_id=self.table.pad_id,
+    )
+    return batch | layout._asdict()
+
+  def weights(self, batch: Batch) -> dict[str, jax.Array]:
+    return {'classification_loss': jnp.sum(batch['label_weights'])}
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    logits_BC = self._logits(model, batch, dropout_key)
+    labels_B, weights_B = batch['labels'], batch['label_weights']
+    log_probs_BC = jax.nn.log_softmax(logits_BC, axis=-1)
+    nll_B = -jnp.take_along_axis(log_probs_BC, labels_B[:, None], axis=-1)[:, 0]
+    hits_B = jnp.argmax(logits_BC, axis=-1) == labels_B
+    weight = jnp.sum(weights_B)
+    return (
+      {'classification_loss': (jnp.sum(nll_B * weights_B), weight)},
+      {'accuracy': (jnp.sum(hits_B * weights_B), weight)},
+    )
+
+  def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
+    """f32 log-probabilities [B, C]."""
+    return jax.nn.log_softmax(self._logits(model, batch, None), axis=-1)
+
+  def score(
+    self, labels: np.ndarray, predictions: np.ndarray
+  ) -> dict[str, Any]:
+    report = metrics.classification_report(
+      labels, np.argmax(predictions, axis=-1), self.label_names
+    )
+    chosen = np.take_along_axis(predictions, labels[:, None], axis=-1)
+    return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
+
+  def _logits(
+    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+  ) -> jax.Array:
+    layout = RowLayout(*(batch[name] for name in RowLayout._fields))
+    hidden_BTD = model.encoder(
+      batch['input_ids'], layout, fold(dropout_key, 0)
+    )
+    return model.classifier(model.pooler(hidden_BTD), fold(dropout_key, 1))

@@ -1,0 +1,323 @@
+"""Checkpoints: the only file that knows Orbax.
+
+A checkpoint is one folder with three items: `params`, `state` (everything else
+that training changes) and `data` (the next example number, fingerprints,
+digests). Orbax does not notice a flipped bit in an array, nor does it fall back
+from a damaged folder to the one before it; both are done here.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.train.state import TrainState
+
+# What training shows at its start; Orbax's own lines are for its developers.
+logging.getLogger('absl').setLevel(logging.ERROR)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class CheckpointConfig:
+  """Saves every `every_steps`; keeps the `keep_last` newest.
+
+  With `keep_every` above 0 all whose step it divides are kept as well.
+  """
+
+  every_steps: int = 1000
+  keep_last: int = 3
+  keep_every: int = 0
+
+  def validate(self) -> None:
+    if self.every_steps < 1 or self.keep_last < 1 or self.keep_every < 0:
+      raise InputError(
+        f'checkpoint.every_steps={self.every_steps} and keep_last='
+        f'{self.keep_last} must be 1 or more, keep_every={self.keep_every} '
+        'must be 0 or more'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+  """Where in the data a checkpoint stands: the first example not yet seen."""
+
+  next_example: int
+  fingerprint: str
+
+
+class CheckpointError(Exception):
+  """A checkpoint that cannot be trusted; the message says why."""
+
+
+class Checkpoints:
+  """The checkpoints of one folder, written in the background."""
+
+  def __init__(self, folder: pathlib.Path, config: CheckpointConfig):
+    self.folder = folder
+    self._config = config
+    self._checkpointer: ocp.training.Checkpointer | None = None
+    self._pending: Any = None
+    self.last_saved = -1
+
+  def save(self, state: TrainState, position: Position) -> None:
+    """Starts writing; returns when the arrays are copied to the host.
+
+    A failure of the save before this one is raised here.
+    """
+    step = _step(state)
+    rest = _without_params(state)
+    digests = array_digests({'params': state.params, 'state': rest})
+    data = {
+      'next_example': position.next_example,
+      'fingerprint': position.fingerprint,
+      'digests': digests,
+    }
+    self.wait()
+    self._pending = self._open().save_checkpointables_async(
+      step,
+      {'params': state.params, 'state': rest, 'data': _sealed(data)},
+      force=True,
+    )
+    self.last_saved = step
+
+  def wait(self) -> None:
+    """Waits for the save in progress; raises its error."""
+    if self._pending is not None:
+      pending, self._pending = self._pending, None
+      pending.result()
+
+  def close(self) -> None:
+    self.wait()
+    if self._checkpointer is not None:
+      self._checkpointer.close()
+      self._checkpointer = None
+
+  def restore(
+    self, abstract: TrainState
+  ) -> tuple[TrainState, Position] | None:
+    """The newest state whose digests hold, or None where none was ever saved.
+
+    `abstract` gives shapes, dtypes and shardings: any mesh will do. Damaged
+    checkpoints are reported and renamed to `damaged-STEP`.
+
+    Raises:
+      InputError: there were checkpoints, but not one that can be trusted.
+    """
+    steps = saved_steps(self.folder)
+    for step in steps:
+      try:
+        state, position = _load(self.folder / str(step), abstract)
+      except CheckpointError as error:
+        aside = _set_aside(self.folder, step)
+        print(
+          f'checkpoint {self.folder / str(step)} is damaged ({error}); '
+          f'it is now {aside.name}, trying the one before it',
+          flush=True,
+        )
+        continue
+      self.last_saved = step
+      return state, position
+    if steps:
+      raise InputError(
+        f'{self.folder}: none of its {len(steps)} checkpoints can be read; '
+        'start again with another --workdir'
+      )
+    return None
+
+  def _open(self) -> ocp.training.Checkpointer:
+    # Opened at the first save: by then damaged folders are out of its way.
+    if self._checkpointer is None:
+      keep = ocp.training.preservation_policies
+      policies = [keep.LatestN(self._config.keep_last)]
+      if self._config.keep_every:
+        policies.append(keep.EveryNSteps(self._config.keep_every))
+      self._checkpointer = ocp.training.Checkpointer(
+        self.folder,
+        context=_context(),
+        preservation_policy=keep.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=True,
+      )
+    return self._checkpointer
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+  """Steps that have a folder of their own, newest first."""
+  if not folder.is_dir():
+    return []
+  names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+  return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def restore_step(
+  folder: pathlib.Path, step: int, abstract: TrainState
+) -> tuple[TrainState, Position]:
+  """One named checkpoint, read only. Raises InputError if it is not sound."""
+  try:
+    return _load(folder / str(step), abstract)
+  except CheckpointError as error:
+    raise InputError(
+      f'checkpoint {folder / str(step)} cannot be used: {error}; '
+      f'there are {saved_steps(folder)}'
+    ) from error
+
+
+def save_params(folder: pathlib.Path, params: functional.Params) -> None:
+  """Writes a params-only checkpoint `folder/0`, replacing an older one."""
+  data = {'digests': array_digests({'params': params})}
+  with _context():
+    ocp.save_checkpointables(
+      folder / '0',
+      {'params': params, 'data': _sealed(data)},
+      overwrite=True,
+    )
+
+
+def load_params(
+  folder: pathlib.Path, step: int | None = None
+) -> tuple[functional.Params, int]:
+  """Params as host arrays, with the step they are from.
+
+  Without `step`, the newest checkpoint that can be trusted; nothing is moved.
+  """
+  steps = saved_steps(folder) if step is None else [step]
+  problems = []
+  for candidate in steps:
+    try:
+      return _load_params(folder / str(candidate)), candidate
+    except CheckpointError as error:
+      problems.append(f'{candidate}: {error}')
+  detail = '; '.join(problems) or 'it has none'
+  raise InputError(f'{folder}: no checkpoint to load params from ({detail})')
+
+
+def array_digests(tree: Any) -> dict[str, int]:
+  """A 32-bit number for each array, equal on any mesh.
+
+  The sum over its words times odd position weights, modulo 2^32: one flipped
+  bit always changes it, and so does a swap of two unequal neighbours.
+  """
+  return {
+    path: int(value)
+    for path, value in jax.device_get(_digests(functional.flatten(tree))).items()
+  }
+
+
+@jax.jit
+def _digests(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
+  return {path: _digest(jnp.asarray(array)) for path, array in flat.items()}
+
+
+def _digest(array: jax.Array) -> jax.Array:
+  if array.dtype == jnp.bool_:
+    array = array.astype(jnp.uint8)
+  word = jnp.dtype(f'uint{8 * array.dtype.itemsize}')
+  words = jax.lax.bitcast_convert_type(array, word).astype(jnp.uint32)
+  # The flat index by iotas: a reshape would gather a sharded array.
+  index = jnp.zeros(array.shape, jnp.uint32)
+  for axis, size in enumerate(array.shape):
+    iota = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+    index = index * jnp.uint32(size) + iota
+  return jnp.sum(words * (2 * index + 1), dtype=jnp.uint32)
+
+
+def _load(
+  path: pathlib.Path, abstract: TrainState
+) -> tuple[TrainState, Position]:
+  wanted = {'params': abstract.params, 'state': _without_params(abstract)}
+  items = _read(path, wanted | {'data': None})
+  data = _unsealed(items.pop('data'))
+  _check_digests(items, data['digests'])
+  state = TrainState(params=items['params'], **items['state'])
+  return state, Position(data['next_example'], data['fingerprint'])
+
+
+def _load_params(path: pathlib.Path) -> functional.Params:
+  try:
+    with _context():
+      saved = ocp.checkpointables_metadata(path).metadata['params']
+  except Exception as error:  # whatever a damaged folder makes Orbax raise
+    raise CheckpointError(_one_line(error)) from error
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+    saved,
+  )
+  items = _read(path, {'params': abstract, 'data': None})
+  data = _unsealed(items.pop('data'))
+  expected = {
+    name: digest
+    for name, digest in data['digests'].items()
+    if name.startswith('params/')
+  }
+  _check_digests(items, expected)
+  return jax.tree.map(np.asarray, items['params'])
+
+
+def _read(path: pathlib.Path, abstract: dict[str, Any]) -> dict[str, Any]:
+  try:
+    with _context():
+      return ocp.load_checkpointables(path, abstract)
+  except Exception as error:  # whatever a damaged folder makes Orbax raise
+    raise CheckpointError(_one_line(error)) from error
+
+
+def _check_digests(items: Any, expected: dict[str, int]) -> None:
+  found = array_digests(items)
+  wrong = [path for path in expected if found.get(path) != expected[path]]
+  wrong += [path for path in found if path not in expected]
+  if wrong:
+    raise CheckpointError(
+      f'{len(wrong)} arrays are not what was saved, first {wrong[0]}'
+    )
+
+
+def _sealed(data: dict[str, Any]) -> dict[str, Any]:
+  text = json.dumps(data, sort_keys=True)
+  return {'data': data, 'sha256': hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
+  if not isinstance(sealed, dict) or _sealed(sealed.get('data')) != sealed:
+    raise CheckpointError('its data position is not what was saved')
+  return sealed['data']
+
+
+def _without_params(state: TrainState) -> dict[str, Any]:
+  names = [field.name for field in dataclasses.fields(state)]
+  return {name: getattr(state, name) for name in names if name != 'params'}
+
+
+def _step(state: TrainState) -> int:
+  return int(np.max(jax.device_get(state.step)))
+
+
+def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
+  number, aside = 0, folder / f'damaged-{step}'
+  while aside.exists():
+    number += 1
+    aside = folder / f'damaged-{step}-{number}'
+  return (folder / str(step)).rename(aside)
+
+
+@functools.cache
+def _context() -> ocp.Context:
+  registry = ocp.handlers.local_registry()
+  registry.add(ocp.handlers.JsonHandler, checkpointable_name='data')
+  context = ocp.Context()
+  context.checkpointables.registry = registry
+  return context
+
+
+def _one_line(error: Exception) -> str:
+  text = ' '.join(str(error).split())
+  return f'{type(error).__name__}: {text[:200]}'

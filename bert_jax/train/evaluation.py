@@ -1,0 +1,94 @@
+"""Held-out masked-LM loss with fixed masks, every row counted once."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.data.device_feed import place_batch
+from bert_jax.errors import InputError
+from bert_jax.objectives.base import SumAndWeight
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class EvaluationConfig:
+  """Every `every_steps`, over the first `max_rows` rows (0: all).
+
+  `seed` draws the masks, which stay the same for every evaluation of every
+  run, so that figures compare across runs.
+  """
+
+  every_steps: int = 1000
+  batch_size: int = 64
+  max_rows: int = 1024
+  seed: int = 0
+
+  def validate(self) -> None:
+    if self.every_steps < 1 or self.batch_size < 1 or self.max_rows < 0:
+      raise InputError(
+        f'evaluation.every_steps={self.every_steps} and batch_size='
+        f'{self.batch_size} must be 1 or more, max_rows={self.max_rows} '
+        'must be 0 or more'
+      )
+
+
+class RowsInOrder:
+  """The rows of a corpus in order; past the end, rows of weight 0.
+
+  With that the last batch is as large as the others and nothing is counted
+  twice. `read` maps row indices int64 [n] to ids int32 [n, T].
+  """
+
+  fingerprint = ''
+
+  def __init__(self, read: Callable[[np.ndarray], np.ndarray], num_rows: int):
+    self._read = read
+    self.num_rows = num_rows
+
+  def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+    """Example numbers uint64 [batch_size], the last ones past the end."""
+    for first in range(0, self.num_rows, batch_size):
+      yield np.arange(first, first + batch_size, dtype=np.uint64)
+
+  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
+    rows = example_numbers.astype(np.int64)
+    inside = rows < self.num_rows
+    zeros = np.zeros_like(rows)
+    return {
+      'input_ids': self._read(np.where(inside, rows, 0)),
+      'example_number': np.stack([zeros, rows], 1).astype(np.uint32),
+      'row_weights': inside.astype(np.float32),
+    }
+
+
+def evaluate_rows(
+  eval_step: Callable[..., SumAndWeight],
+  params: Any,
+  rows: RowsInOrder,
+  key: jax.Array,
+  sharding: jax.sharding.NamedSharding,
+  *,
+  batch_size: int,
+) -> dict[str, float]:
+  """Mean of every loss and metric of `eval_step` over all rows."""
+  totals: dict[str, np.ndarray] = {}
+  pending = []
+  for numbers in rows.batches(batch_size):
+    batch = place_batch(rows, numbers, sharding)
+    pending.append(eval_step(params, batch, key))
+  # Summed on the host in f64 and in order: equal for any device count.
+  for sums in jax.device_get(pending):
+    for name, pair in sums.items():
+      totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)
+  return {
+    name: float(total / max(weight, 1.0))
+    for name, (total, weight) in totals.items()
+  }
+
+
+def with_perplexity(means: dict[str, float]) -> dict[str, float]:
+  """Adds exp(mlm_loss), the perplexity over masked tokens."""
+  return means | {'perplexity': math.exp(min(means['mlm_loss'], 700.0))}

@@ -1,0 +1,391 @@
+"""Writes `report.html`: what a run learned, from what it left in its workdir.
+
+This file says what is shown and in which words; the page's style is in
+report_html.py, the figures in report_plots.py.
+"""
+
+import datetime
+import os
+import pathlib
+import re
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from bert_jax.train import report_plots
+from bert_jax.train.report_finetuning import (
+  comparison_lines,
+  finetuning_sections,
+)
+from bert_jax.train.report_html import (
+  card,
+  duration,
+  escape,
+  figure,
+  large,
+  note,
+  number,
+  page,
+  percent,
+  section,
+  table,
+)
+from bert_jax.train.report_metrics import (
+  Record,
+  Run,
+  read_results,
+  read_run,
+  training_seconds,
+)
+
+# Google's sizes by layers and width.
+_SIZES = {
+  (2, 128): 'BERT tiny',
+  (4, 256): 'BERT mini',
+  (4, 512): 'BERT small',
+  (8, 512): 'BERT medium',
+  (12, 768): 'BERT base',
+  (24, 1024): 'BERT large',
+}
+_DEVICE_KIND = re.compile(r'[A-Za-z_]*')
+_MAX_EVAL_ROWS = 12
+_MAX_GUESSES = 5
+
+
+def write_report(
+  workdir: str | os.PathLike,
+  finetuned: Sequence[str | os.PathLike] = (),
+  output: str | os.PathLike | None = None,
+) -> pathlib.Path:
+  """Writes the report of a run as one self-contained HTML file.
+
+  Args:
+    workdir: of a pretraining or fine-tuning run.
+    finetuned: workdirs of fine-tuning runs to show beside it.
+    output: the file; None: `report.html` in the workdir.
+
+  Returns:
+    The file's path.
+
+  Raises:
+    InputError: a workdir is none, has no metrics, or (fine-tuned ones) no
+      results yet.
+  """
+  run, finetuned_runs = _read(workdir, finetuned)
+  path = pathlib.Path(output) if output else run.workdir.report
+  # A browser that reloads meanwhile sees the old file or the new one.
+  partial = path.with_name(path.name + '.partial')
+  partial.write_text(_render(run, finetuned_runs), encoding='utf-8')
+  partial.replace(path)
+  return path
+
+
+def summary(
+  workdir: str | os.PathLike, finetuned: Sequence[str | os.PathLike] = ()
+) -> str:
+  """The report's main figures as lines for a terminal; see `write_report`."""
+  run, finetuned_runs = _read(workdir, finetuned)
+  lines = []
+  last = _last_eval(run)
+  if last and 'perplexity' in last:
+    lines.append(
+      f'held out at step {last["step"]:,}: loss {last["mlm_loss"]:.4f}, '
+      f'perplexity {last["perplexity"]:.4g}, masked accuracy '
+      f'{percent(last.get("masked_accuracy"))}'
+    )
+  return '\n'.join(lines + comparison_lines(finetuned_runs))
+
+
+def _read(
+  workdir: str | os.PathLike, finetuned: Sequence[str | os.PathLike]
+) -> tuple[Run, list[Run]]:
+  run = read_run(workdir)
+  finetuned_runs = [read_results(path) for path in finetuned]
+  if run.results is not None:
+    finetuned_runs.insert(0, run)
+  return run, finetuned_runs
+
+
+def _render(run: Run, finetuned: Sequence[Run]) -> str:
+  name = run.workdir.path.name
+  blocks = [_header(run), _notes(run), _curves(run)]
+  if run.results is None:
+    blocks += [_evaluation(run), _packing(run), _fill_mask(run)]
+  blocks += [*finetuning_sections(finetuned), _footer(run)]
+  return page(f'{name}: bert_jax report', *filter(None, blocks))
+
+
+def _header(run: Run) -> str:
+  train = run.metrics.train
+  cards = [card('Model', *_model(run.config))]
+  if train:
+    steps = max(record['step'] for record in train)
+    total = run.config.get('num_steps')
+    share = f'of {total:,}' if total else ''
+    cards.append(card('Steps', f'{steps:,}', share))
+    cards += _tokens_and_time(run)
+  if run.starts:
+    devices = run.starts[-1].get('devices') or []
+    cards.append(card('Devices', *_devices(devices)))
+  best = _last_eval(run)
+  if best and 'perplexity' in best:
+    accuracy = percent(best.get('masked_accuracy'))
+    below = f'loss {best["mlm_loss"]:.3f}, masked accuracy {accuracy}'
+    cards.append(card('Held-out perplexity', number(best['perplexity']), below))
+  return (
+    f'<header><h1>{escape(run.workdir.path.name)}</h1>'
+    f'<div class="muted">{escape(_when(run))}</div>'
+    f'<div class="cards">{"".join(cards)}</div></header>'
+  )
+
+
+def _model(config: Record) -> tuple[str, str]:
+  model = config.get('model') or {}
+  if not model:
+    return 'fine-tuned' if config.get('init_from') else 'encoder', ''
+  layers, width = model.get('num_layers'), model.get('embed_dim')
+  name = _SIZES.get((layers, width), 'Encoder')
+  return name, f'{layers} layers × {width}, {model.get("num_heads")} heads'
+
+
+def _tokens_and_time(run: Run) -> list[str]:
+  train = run.metrics.train
+  cards = []
+  row_length = (run.config.get('data') or {}).get('row_length')
+  examples = train[-1].get('examples')
+  if row_length and examples:
+    places = examples * row_length
+    manifest = run.manifests.get('train')
+    text = places * (1 - manifest['padding_share']) if manifest else places
+    below = f'{large(examples)} rows of {row_length}'
+    cards.append(card('Tokens read', large(text), below))
+  seconds = training_seconds(run.metrics)
+  starts = len(run.starts)
+  below = f'in {starts} starts' if starts > 1 else 'in steps'
+  cards.append(card('Training time', duration(seconds), below))
+  return cards
+
+
+def _devices(devices: Sequence[Any]) -> tuple[str, str]:
+  """('8 × TPU', '') from jax's names of them, like TPU_0(process=0,...)."""
+  kinds = [
+    _DEVICE_KIND.match(str(device))[0].rstrip('_:') for device in devices
+  ]
+  counts = ', '.join(f'{kinds.count(k)} × {k}' for k in dict.fromkeys(kinds))
+  return counts or '–', ''
+
+
+def _when(run: Run) -> str:
+  if not run.starts:
+    return str(run.workdir.path)
+  start = run.starts[0]
+  time = datetime.datetime.fromtimestamp(start['time'], datetime.UTC)
+  versions = run.starts[-1].get('versions') or {}
+  shown = [
+    f'{name} {versions[name]}' for name in ('jax', 'flax') if name in versions
+  ]
+  return ' · '.join(
+    [f'started {time:%Y-%m-%d %H:%M} UTC', f'on {start.get("host")}', *shown]
+  )
+
+
+def _notes(run: Run) -> str:
+  """What a reader of the curves must know, and nothing where all is well."""
+  notes = []
+  skipped = sum(
+    record.get('skipped_updates') or 0 for record in run.metrics.train[-1:]
+  )
+  if skipped:
+    notes.append(
+      f'{skipped:,} updates were skipped because a loss or gradient was not '
+      'finite.'
+    )
+  cut = run.metrics.num_cut_lines
+  if cut:
+    notes.append(
+      f'{cut} of the metrics files {"ends" if cut == 1 else "end"} in half a '
+      'line (the process was killed while writing it); that record is left out.'
+    )
+  total = run.config.get('num_steps')
+  train = run.metrics.train
+  if total and train and run.results is None and train[-1]['step'] < total:
+    notes.append(
+      f'The run is not complete: the last record is of step '
+      f'{train[-1]["step"]:,} of {total:,}.'
+    )
+  return ''.join(
+    f'<div style="margin-top:16px">{note(text)}</div>' for text in notes
+  )
+
+
+def _curves(run: Run) -> str:
+  metrics = run.metrics
+  figures = [
+    _two_curves(run, 'Loss', ('loss',), ('mlm_loss', 'eval_loss')),
+    _two_curves(
+      run, 'Masked accuracy', ('masked_accuracy',), ('masked_accuracy',), True
+    ),
+  ]
+  for title, name, options in (
+    ('Learning rate', 'learning_rate', {'from_zero': True}),
+    ('Throughput', 'tokens_per_second', {'from_zero': True, 'smooth': ''}),
+    ('Gradient norm', 'gradient_norm', {'smooth': 'training'}),
+  ):
+    series = metrics.series('train', name)
+    if not series:
+      continue
+    lines = [
+      ('training', points, report_plots.FIRST) for points in series.values()
+    ]
+    svg = report_plots.curves(title, lines, **options)
+    figures.append(figure(svg, title, _caption(run, name)))
+  return section('Training', f'<div class="grid">{"".join(figures)}</div>')
+
+
+def _two_curves(
+  run: Run,
+  title: str,
+  train_names: tuple[str, ...],
+  eval_names: tuple[str, ...],
+  percent_axis: bool = False,
+) -> str:
+  """Training and held-out values in one figure; '' where there are none."""
+  lines = [
+    (label, points, color)
+    for label, kind, names, color in (
+      ('training', 'train', train_names, report_plots.FIRST),
+      ('held out', 'eval', eval_names, report_plots.SECOND),
+    )
+    for points in run.metrics.series(kind, *names).values()
+  ]
+  if not lines:
+    return ''
+  svg = report_plots.curves(
+    title, lines, smooth='training', percent=percent_axis
+  )
+  show = percent if percent_axis else number
+  last = {label: points[-1][1] for label, points, _ in lines}
+  ends = ', '.join(f'{label} {show(value)}' for label, value in last.items())
+  return figure(svg, title, f'At the end: {ends}.')
+
+
+def _caption(run: Run, name: str) -> str:
+  train = run.metrics.train
+  values = [record[name] for record in train if record.get(name) is not None]
+  if name == 'learning_rate':
+    return f'Peak {number(max(values))}.'
+  if name != 'tokens_per_second':
+    return f'Median {number(statistics.median(values))}.'
+  text = f'Median {large(statistics.median(values))} tokens/s'
+  for key, words in (('mfu', 'MFU'), ('input_wait_share', 'waiting for input')):
+    shares = [r[key] for r in train if isinstance(r.get(key), int | float)]
+    if shares:
+      text += f', {words} {percent(statistics.median(shares))}'
+  return text + '.'
+
+
+def _last_eval(run: Run) -> Record | None:
+  return run.metrics.evals[-1] if run.metrics.evals else None
+
+
+def _evaluation(run: Run) -> str:
+  evals = run.metrics.evals
+  if not evals:
+    return section('Evaluation', note('No evaluation has been done yet.'))
+  shown = evals
+  if len(evals) > _MAX_EVAL_ROWS:
+    # Evenly over the run, the last one always.
+    step = (len(evals) - 1) / (_MAX_EVAL_ROWS - 1)
+    shown = [evals[round(i * step)] for i in range(_MAX_EVAL_ROWS)]
+  rows = [
+    [
+      number(record['step']),
+      escape(record.get('corpus', '')),
+      number(record.get('mlm_loss')),
+      number(record.get('perplexity')),
+      percent(record.get('masked_accuracy')),
+    ]
+    for record in shown
+  ]
+  head = ['Step', 'Corpus', 'MLM loss', 'Perplexity', 'Masked accuracy']
+  text = (
+    '<p class="muted">Held-out rows with the same masks each time'
+    f'{f"; {len(shown)} of {len(evals)} shown" if shown != evals else ""}.</p>'
+  )
+  return section('Evaluation', text, table(head, rows))
+
+
+def _packing(run: Run) -> str:
+  if not run.manifests:
+    return section(
+      'Packing',
+      note('The prepared corpus is no longer at the path in config.json.'),
+    )
+  blocks = []
+  rows = []
+  for part, manifest in run.manifests.items():
+    share = manifest['padding_share']
+    rows.append(
+      [
+        'training' if part == 'train' else 'held out',
+        number(manifest['num_documents']),
+        number(manifest['num_tokens']),
+        f'{number(manifest["num_rows"])} × {manifest["row_length"]}',
+        f'{manifest["num_segments"] / max(manifest["num_rows"], 1):.2f}',
+        f'{share:.2%}',
+      ]
+    )
+  train = next(iter(run.manifests.values()))
+  used = 1 - train['padding_share']
+  blocks.append(
+    f'<p>{used:.2%} of the places hold text and its [CLS] and [SEP]; '
+    f'{train["padding_share"]:.2%} is padding. Nothing was truncated.</p>'
+    f'<div class="bar"><i style="width:{100 * used:.2f}%"></i></div>'
+  )
+  head = ['Part', 'Documents', 'Tokens', 'Rows', 'Pieces a row', 'Padding']
+  blocks.append(table(head, rows))
+  met = {**train.get('read_counts', {}), **train.get('dropped', {})}
+  met['literal_special_tokens'] = train.get('literal_special_tokens', 0)
+  listed = ', '.join(
+    f'{name.replace("_", " ")} {count:,}'
+    for name, count in met.items()
+    if count
+  )
+  if listed:
+    blocks.append(f'<p class="muted">Met while reading: {escape(listed)}.</p>')
+  return section('Packing', *blocks)
+
+
+def _fill_mask(run: Run) -> str:
+  if not run.fill_mask:
+    command = f'bert-jax report --workdir={run.workdir.path}'
+    return section(
+      'Fill-mask samples',
+      '<p>There is no fill_mask.json; this writes it from the last checkpoint: '
+      f'<code>{escape(command)}</code></p>',
+    )
+  samples = ''.join(_sample(sample) for sample in run.fill_mask)
+  return section('Fill-mask samples', f'<div class="grid">{samples}</div>')
+
+
+def _sample(sample: Record) -> str:
+  text = escape(sample['text']).replace('[MASK]', '<mark>[MASK]</mark>')
+  lists = []
+  for guesses in sample['predictions']:
+    rows = ''.join(
+      f'<div class="guess"><span>{escape(guess["token"])}</span>'
+      '<span class="track"><i style="width:'
+      f'{100 * guess["probability"]:.1f}%"></i></span>'
+      f'<span class="share">{percent(guess["probability"])}</span></div>'
+      for guess in guesses[:_MAX_GUESSES]
+    )
+    lists.append(f'<div style="margin-bottom:8px">{rows}</div>')
+  return f'<div><p>{text}</p>{"".join(lists)}</div>'
+
+
+def _footer(run: Run) -> str:
+  command = ''
+  if run.starts:
+    words = ' '.join(map(str, run.starts[-1].get('command') or []))
+    command = f' Last start: <code>{escape(words)}</code>'
+  return f'<footer class="muted">{escape(run.workdir.path)}.{command}</footer>'

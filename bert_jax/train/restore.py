@@ -1,0 +1,158 @@
+"""Where a run's first state comes from. The order is written here, once:
+
+the workdir's own newest checkpoint, else `resume_from` (all state of another
+run), else `init_from` (its parameters), else fresh parameters.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.train.checkpoint import (
+  Checkpoints,
+  load_params,
+  restore_step,
+  saved_steps,
+)
+from bert_jax.train.state import TrainState
+
+
+def starting_state(
+  checkpoints: Checkpoints,
+  fresh: Callable[[], TrainState],
+  abstract: TrainState,
+  *,
+  fingerprint: str,
+  resume_from: str = '',
+) -> tuple[TrainState, str]:
+  """(the state, a sentence that says where it is from).
+
+  Args:
+    checkpoints: those of the workdir.
+    fresh: () -> a new state on the devices; only called when nothing is there.
+    abstract: shapes, dtypes and shardings of the state.
+    fingerprint: of the data stream; resuming on other data is refused.
+    resume_from: WORKDIR or WORKDIR@STEP.
+  """
+  restored = checkpoints.restore(abstract)
+  origin = f'continuing {checkpoints.folder}'
+  if restored is None and resume_from:
+    folder, step = split_workdir(resume_from)
+    steps = saved_steps(folder / 'checkpoints')
+    if not steps:
+      raise InputError(f'resume_from={resume_from}: it has no checkpoint')
+    restored = restore_step(
+      folder / 'checkpoints', steps[0] if step is None else step, abstract
+    )
+    origin = f'continuing {resume_from} in a new workdir'
+  if restored is None:
+    return fresh(), 'starting at step 0'
+  state, position = restored
+  if position.fingerprint != fingerprint:
+    raise InputError(
+      f'{origin}: its data has the fingerprint {position.fingerprint[:12]}, '
+      f'the data given now {fingerprint[:12]}; give the corpus, seed and '
+      'shuffle that the run began with, or start anew with init_from'
+    )
+  step = int(np.max(jax.device_get(state.step)))
+  return state, f'{origin} at step {step}, example {position.next_example}'
+
+
+def fresh_state(
+  new_state: Callable[[jax.Array], TrainState],
+  key: jax.Array,
+  shardings: TrainState,
+  init_from: str,
+  *,
+  num_seeds: int = 0,
+) -> TrainState:
+  """A new state on its devices, with the parameters of `init_from` in it.
+
+  With `num_seeds` every leaf has a leading axis of that size, and each seed
+  starts from the same loaded parameters.
+  """
+  state = jax.jit(new_state, out_shardings=shardings)(key)
+  if not init_from:
+    return state
+  wanted = state.params
+  if num_seeds:
+    wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
+  loaded = load_pretrained(init_from)
+  taken, fresh, left_out = merge_pretrained(wanted, loaded, origin=init_from)
+  print(
+    f'{len(taken)} arrays from {init_from}; new: {", ".join(fresh) or "none"}; '
+    f'left out: {", ".join(left_out) or "none"}',
+    flush=True,
+  )
+  flat = functional.flatten(loaded)
+
+  def choose(path, leaf, sharding):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if name not in taken:
+      return leaf
+    return jax.device_put(np.broadcast_to(flat[name], leaf.shape), sharding)
+
+  params = jax.tree_util.tree_map_with_path(
+    choose, state.params, shardings.params
+  )
+  return dataclasses.replace(state, params=params)
+
+
+def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:
+  """'DIR@120' -> (DIR, 120); 'DIR' -> (DIR, None)."""
+  folder, at, step = text.rpartition('@')
+  if at and step.isdigit():
+    return pathlib.Path(folder).expanduser().absolute(), int(step)
+  return pathlib.Path(text).expanduser().absolute(), None
+
+
+def load_pretrained(text: str) -> functional.Params:
+  """Host arrays of the params of WORKDIR or WORKDIR@STEP.
+
+  A fine-tuned workdir gives the params of its best run.
+  """
+  folder, step = split_workdir(text)
+  best = folder / 'best'
+  if step is None and best.is_dir():
+    return load_params(best)[0]
+  return load_params(folder / 'checkpoints', step)[0]
+
+
+def merge_pretrained(
+  wanted: functional.Params, found: functional.Params, *, origin: str
+) -> tuple[set[str], list[str], list[str]]:
+  """Compares trees of parameters by path; nothing is copied.
+
+  Returns:
+    (paths to take from `found`, paths that stay fresh, paths left out).
+
+  Raises:
+    InputError: the encoder of `found` lacks a parameter or has another shape.
+  """
+  wanted_flat = functional.flatten(wanted)
+  found_flat = functional.flatten(found)
+  taken = set()
+  for path, leaf in wanted_flat.items():
+    if path not in found_flat:
+      if path.startswith('encoder/'):
+        raise InputError(
+          f'init_from={origin} has no parameter {path}; its encoder is of '
+          'another size (compare model.* in both config.json)'
+        )
+      continue
+    if found_flat[path].shape == leaf.shape:
+      taken.add(path)
+    elif path.startswith('encoder/'):
+      raise InputError(
+        f'init_from={origin}: parameter {path} has shape '
+        f'{found_flat[path].shape}, this model needs {leaf.shape}; use the '
+        'sizes of model.* in its config.json'
+      )
+  fresh = [path for path in wanted_flat if path not in taken]
+  left_out = [path for path in found_flat if path not in taken]
+  return taken, fresh, left_out

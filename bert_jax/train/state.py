@@ -1,0 +1,164 @@
+"""The state of a run: a plain pytree, without random-number state.
+
+Keys are folded from the seed and the step, so there is nothing to save but
+what training changes.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bert_jax.models import functional
+from bert_jax.parallel.sharding import parameter_shardings
+
+_register = functools.partial(
+  jax.tree_util.register_dataclass, meta_fields=()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+  """The parameters with the best evaluation so far (fine-tuning)."""
+
+  params: functional.Params
+  score: jax.Array
+  step: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """What a checkpoint holds.
+
+  step: int32, updates done, skipped ones included.
+  nonfinite_count: int32, non-finite steps in a row up to now.
+  first_nonfinite_step: int32, where that row began; -1 without one.
+  skipped_updates: int32, non-finite steps in all.
+  best: None in pretraining.
+
+  Fine-tuning puts one axis in front of every leaf: the seeds.
+  """
+
+  step: jax.Array
+  params: functional.Params
+  optimizer_state: Any
+  nonfinite_count: jax.Array
+  first_nonfinite_step: jax.Array
+  skipped_updates: jax.Array
+  best: Best | None = None
+
+
+for _class in (Best, TrainState):
+  _register(_class, data_fields=[f.name for f in dataclasses.fields(_class)])
+
+
+def init_state(
+  params: functional.Params,
+  optimizer: optax.GradientTransformation,
+  *,
+  keep_best: bool,
+) -> TrainState:
+  """The state before the first step."""
+
+  def integer(value: int) -> jax.Array:
+    # An array of its own for each leaf: the step donates the state, and one
+    # buffer cannot be given away twice.
+    return jnp.array(value, jnp.int32)
+
+  best = None
+  if keep_best:
+    best = Best(
+      params=jax.tree.map(jnp.copy, params),
+      score=jnp.array(-jnp.inf, jnp.float32),
+      step=integer(-1),
+    )
+  return TrainState(
+    step=integer(0),
+    params=params,
+    optimizer_state=optimizer.init(params),
+    nonfinite_count=integer(0),
+    first_nonfinite_step=integer(-1),
+    skipped_updates=integer(0),
+    best=best,
+  )
+
+
+def state_shardings(
+  state: TrainState,
+  optimizer: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh,
+  logical_axes: dict[str, tuple[str | None, ...]],
+  *,
+  seeds_axis: bool = False,
+) -> TrainState:
+  """A NamedSharding for each leaf of an abstract state.
+
+  Moments lie as their parameters do. (`jit` would replicate them: zeros_like
+  carries no sharding.) With `seeds_axis` the leading axis stays whole.
+  """
+  if seeds_axis:
+    logical_axes = {
+      path: (None, *axes) for path, axes in logical_axes.items()
+    }
+  shapes = {
+    path: leaf.shape for path, leaf in functional.flatten(state.params).items()
+  }
+  by_path = parameter_shardings(mesh, shapes, logical_axes)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, _: by_path[
+      jax.tree_util.keystr(path, simple=True, separator='/')
+    ],
+    state.params,
+  )
+  whole = NamedSharding(mesh, PartitionSpec())
+  optimizer_state = optax.tree_map_params(
+    optimizer,
+    lambda _, sharding: sharding,
+    state.optimizer_state,
+    params,
+    transform_non_params=lambda _: whole,
+  )
+  best = state.best and Best(params=params, score=whole, step=whole)
+  return TrainState(
+    step=whole,
+    params=params,
+    optimizer_state=optimizer_state,
+    nonfinite_count=whole,
+    first_nonfinite_step=whole,
+    skipped_updates=whole,
+    best=best,
+  )
+
+
+def keep_best(state: TrainState, scores: jax.Array) -> TrainState:
+  """Remembers the parameters of every seed whose score (f32 [seeds]) rose."""
+  best = state.best
+  better = scores > best.score
+
+  def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+    shape = better.shape + (1,) * (new.ndim - better.ndim)
+    return jnp.where(better.reshape(shape), new, old)
+
+  return dataclasses.replace(
+    state,
+    best=Best(
+      params=jax.tree.map(choose, state.params, best.params),
+      score=choose(scores, best.score),
+      step=choose(state.step, best.step),
+    ),
+  )
+
+
+def with_shardings(abstract: TrainState, shardings: TrainState) -> TrainState:
+  """Shapes, dtypes and shardings in one tree: what a restore asks for."""
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    abstract,
+    shardings,
+  )

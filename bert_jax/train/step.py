@@ -1,0 +1,145 @@
+"""One training step, and one evaluation step, as pure functions to be jitted.
+
+Pretraining and fine-tuning run the same ones; fine-tuning maps them over a
+leading axis of seeds.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bert_jax.models import functional
+from bert_jax.objectives.base import (
+  Batch,
+  Objective,
+  SumAndWeight,
+  microbatches,
+)
+from bert_jax.train.state import TrainState
+
+# What each key folded from the run's key is for.
+MASKS, DROPOUT = 0, 1
+
+Metrics = dict[str, jax.Array | tuple[jax.Array, jax.Array]]
+TrainStep = Callable[
+  [TrainState, Batch, jax.Array], tuple[TrainState, Metrics]
+]
+
+
+def make_train_step(
+  objective: Objective,
+  build: functional.Build,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  *,
+  num_microbatches: int = 1,
+) -> TrainStep:
+  """Returns step(state, clean global batch, key of the run).
+
+  The batch's masks depend on the key and the example numbers; dropout on the
+  key and the step. A non-finite loss or gradient leaves parameters and
+  optimizer state as they were and is counted; the step number goes on.
+  """
+
+  def gradients(params, prepared, weights, dropout_key):
+    def total_loss(params, part, part_key):
+      model = functional.bind(build, params)
+      losses, metrics = objective.losses(model, part, part_key)
+      total = sum(
+        objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
+        for name, (loss_sum, _) in losses.items()
+      )
+      return total, losses | metrics
+
+    grad_fn = jax.value_and_grad(total_loss, has_aux=True)
+    if num_microbatches == 1:
+      return grad_fn(params, prepared, dropout_key)
+
+    def accumulate(carry, numbered_part):
+      number, part = numbered_part
+      out = grad_fn(params, part, jax.random.fold_in(dropout_key, number))
+      return jax.tree.map(jnp.add, carry, out), None
+
+    parts = microbatches(prepared, num_microbatches)
+    first = jax.tree.map(lambda x: x[0], parts)
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype),
+      jax.eval_shape(grad_fn, params, first, dropout_key),
+    )
+    numbers = jnp.arange(num_microbatches)
+    return jax.lax.scan(accumulate, zeros, (numbers, parts))[0]
+
+  def train_step(
+    state: TrainState, batch: Batch, key: jax.Array
+  ) -> tuple[TrainState, Metrics]:
+    dropout_key = jax.random.fold_in(
+      jax.random.fold_in(key, DROPOUT), state.step
+    )
+    prepared = objective.prepare(batch, jax.random.fold_in(key, MASKS))
+    (loss, sums), grads = gradients(
+      state.params, prepared, objective.weights(prepared), dropout_key
+    )
+    gradient_norm = optax.global_norm(grads)
+    learning_rate = schedule(state.step)
+    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+    state = _update(state, grads, optimizer, learning_rate, finite)
+    return state, sums | {
+      'loss': loss,
+      'gradient_norm': gradient_norm,
+      'learning_rate': learning_rate,
+      'tokens': jnp.sum(prepared['segment_ids'] > 0),
+      'nonfinite_count': state.nonfinite_count,
+      'first_nonfinite_step': state.first_nonfinite_step,
+      'skipped_updates': state.skipped_updates,
+    }
+
+  return train_step
+
+
+def _update(
+  state: TrainState,
+  grads: functional.Params,
+  optimizer: optax.GradientTransformation,
+  learning_rate: jax.Array,
+  finite: jax.Array,
+) -> TrainState:
+  updates, optimizer_state = optimizer.update(
+    grads, state.optimizer_state, state.params
+  )
+  params = jax.tree.map(
+    lambda param, update: param + learning_rate * update, state.params, updates
+  )
+
+  def keep_old_unless_finite(new, old):
+    return jnp.where(finite, new, old)
+
+  count = jnp.where(finite, 0, state.nonfinite_count + 1)
+  first = jnp.where(count == 1, state.step, state.first_nonfinite_step)
+  return dataclasses.replace(
+    state,
+    step=state.step + 1,
+    params=jax.tree.map(keep_old_unless_finite, params, state.params),
+    optimizer_state=jax.tree.map(
+      keep_old_unless_finite, optimizer_state, state.optimizer_state
+    ),
+    nonfinite_count=count,
+    first_nonfinite_step=jnp.where(finite, -1, first),
+    skipped_updates=state.skipped_updates + ~finite,
+  )
+
+
+def make_eval_step(
+  objective: Objective, build: functional.Build
+) -> Callable[[functional.Params, Batch, jax.Array], SumAndWeight]:
+  """Returns step(params, batch, key) -> sums and weights, without dropout."""
+
+  def eval_step(params, batch, key):
+    model = functional.bind(build, params)
+    prepared = objective.prepare(batch, key)
+    losses, metrics = objective.losses(model, prepared, None)
+    return losses | metrics
+
+  return eval_step

@@ -1,0 +1,67 @@
+"""How much arithmetic a step is, and what the devices could do at most."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.config import EncoderConfig
+
+# Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, by the
+# beginning of jax.Device.device_kind.
+PEAK_TFLOPS = {
+  'TPU v4': 275.0,
+  'TPU v5 lite': 197.0,
+  'TPU v5e': 197.0,
+  'TPU v5p': 459.0,
+  'TPU v5': 459.0,
+  'TPU v6 lite': 918.0,
+  'TPU v6e': 918.0,
+  'NVIDIA A100': 312.0,
+  'NVIDIA H100': 989.0,
+  'NVIDIA H200': 989.0,
+}
+
+
+def flops_per_row(
+  config: EncoderConfig, row_length: int, num_predicted: int
+) -> float:
+  """Model FLOPs of one row, forward and backward (three times the forward).
+
+  Matrix products alone, two FLOPs a multiply-add: projections, feed-forward,
+  attention over the whole row, and `num_predicted` positions through the
+  masked-LM head. What a backend recomputes or skips does not count.
+  """
+  dim, length = config.embed_dim, row_length
+  layer = length * (4 * dim * dim + 2 * dim * config.mlp_dim)
+  attention = 2 * length * length * dim
+  head = num_predicted * (dim * dim + dim * config.vocab_size)
+  return 3 * 2 * (config.num_layers * (layer + attention) + head)
+
+
+def peak_flops(stated_tflops: float) -> tuple[float, str]:
+  """(peak FLOP/s of all devices, where the figure is from)."""
+  devices = jax.devices()
+  if stated_tflops:
+    return stated_tflops * 1e12 * len(devices), 'logging.peak_tflops'
+  kind = devices[0].device_kind
+  for name, tflops in PEAK_TFLOPS.items():
+    if kind.startswith(name):
+      return tflops * 1e12 * len(devices), f'{kind}, bf16, data sheet'
+  if devices[0].platform == 'cpu':
+    # Simulated devices share the cores: one product measures all of them.
+    return _measured_peak(), 'f32 matrix product of 1024, measured at the start'
+  return float('nan'), f'no peak known for {kind}; set logging.peak_tflops'
+
+
+def _measured_peak() -> float:
+  size = 1024
+  a = jnp.ones((size, size), jnp.float32)
+  product = jax.jit(jnp.dot)
+  product(a, a).block_until_ready()
+  best = float('inf')
+  for _ in range(5):
+    start = time.perf_counter()
+    product(a, a).block_until_ready()
+    best = min(best, time.perf_counter() - start)
+  return 2 * size**3 / best

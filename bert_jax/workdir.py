@@ -1,0 +1,244 @@
+"""The layout of a workdir, and its config in and out of JSON.
+
+WORKDIR/config.json   the experiment, with `_type` for every dataclass
+WORKDIR/tokenizer/    a copy: a workdir is complete without its corpus
+WORKDIR/checkpoints/  see train/checkpoint.py
+WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
+WORKDIR/labels.json   fine-tuning: the label names in order
+WORKDIR/results.json  fine-tuning: every run and their mean
+WORKDIR/starts.jsonl  one line a start: command, versions, devices
+WORKDIR/metrics/      part-N.jsonl, one a start
+WORKDIR/lock          held while a process works here
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+from bert_jax.errors import InputError
+
+
+class Workdir:
+  """Names within a workdir; nothing is created before `create`."""
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path).expanduser().absolute()
+    self.config = self.path / 'config.json'
+    self.tokenizer = self.path / 'tokenizer'
+    self.checkpoints = self.path / 'checkpoints'
+    self.best = self.path / 'best'
+    self.labels = self.path / 'labels.json'
+    self.results = self.path / 'results.json'
+    self.starts = self.path / 'starts.jsonl'
+    self.metrics = self.path / 'metrics'
+    self.tensorboard = self.path / 'tensorboard'
+    self.profile = self.path / 'profile'
+    self.fill_mask = self.path / 'fill_mask.json'
+    self.report = self.path / 'report.html'
+
+  def create(self) -> None:
+    self.metrics.mkdir(parents=True, exist_ok=True)
+
+  def require(self) -> None:
+    """Raises InputError unless this is a workdir."""
+    if not self.config.is_file():
+      raise InputError(
+        f'--workdir={self.path} is not a workdir (it has no config.json); '
+        'give the --workdir of a pretrain or finetune run'
+      )
+
+  @contextlib.contextmanager
+  def lock(self) -> Iterator[None]:
+    """Keeps a second process out; a dead owner's lock is free by itself.
+
+    Raises InputError naming the owner.
+    """
+    path = self.path / 'lock'
+    with open(path, 'a+') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        file.seek(0)
+        raise InputError(
+          f'--workdir={self.path} is in use by {file.read().strip()}; wait for '
+          'it or choose another workdir'
+        ) from None
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {platform.node()}\n')
+      file.flush()
+      yield
+
+  def copy_tokenizer(self, folder: pathlib.Path) -> None:
+    if not self.tokenizer.exists():
+      partial = self.path / 'tokenizer.partial'
+      shutil.rmtree(partial, ignore_errors=True)
+      shutil.copytree(folder, partial)
+      partial.rename(self.tokenizer)
+
+  def note_start(self, devices: list[str]) -> None:
+    """Appends what a later reader needs to repeat or explain this start."""
+    packages = ('bert_jax', 'jax', 'jaxlib', 'flax', 'optax')
+    line = {
+      'time': time.time(),
+      'command': sys.argv,
+      'python': platform.python_version(),
+      'versions': {name: _version(name) for name in packages},
+      'devices': devices,
+      'host': platform.node(),
+    }
+    with open(self.starts, 'a') as file:
+      file.write(json.dumps(line) + '\n')
+
+  def settle_config(self, experiment: Any, allow_change: list[str]) -> None:
+    """Writes the config, or holds it against the one that is here.
+
+    Changes allowed by name are printed and recorded in starts.jsonl. Raises
+    InputError on any other difference.
+    """
+    if self.config.exists():
+      changes = check_unchanged(self.read_config(), experiment, allow_change)
+      for change in changes:
+        print(f'changed as allowed: {change}', flush=True)
+      if changes:
+        with open(self.starts, 'a') as file:
+          file.write(json.dumps({'time': time.time(), 'changes': changes}))
+          file.write('\n')
+    write_json(self.config, encode(experiment))
+
+  def read_config(self) -> Any:
+    """The experiment that this workdir belongs to."""
+    self.require()
+    return decode(read_json(self.config), where=str(self.config))
+
+
+def encode(value: Any) -> Any:
+  """A config -> JSON values; every dataclass carries its `_type`."""
+  if dataclasses.is_dataclass(value):
+    cls = type(value)
+    fields = {
+      field.name: encode(getattr(value, field.name))
+      for field in dataclasses.fields(value)
+    }
+    return {'_type': f'{cls.__module__}.{cls.__qualname__}', **fields}
+  if isinstance(value, (list, tuple)):
+    return [encode(item) for item in value]
+  return value
+
+
+def decode(value: Any, *, where: str) -> Any:
+  """The reverse of `encode`; `where` names the file in errors.
+
+  Only dataclasses of this package are made, with the fields they have.
+  """
+  if isinstance(value, list):
+    return tuple(decode(item, where=where) for item in value)
+  if not isinstance(value, dict):
+    return value
+  fields = dict(value)
+  cls = _config_class(fields.pop('_type', None), where)
+  known = {field.name for field in dataclasses.fields(cls)}
+  unknown = sorted(set(fields) - known)
+  if unknown:
+    raise InputError(
+      f'{where}: {cls.__name__} has no field {unknown[0]!r}; it was written by '
+      'another version of bert_jax'
+    )
+  return cls(
+    **{name: decode(item, where=where) for name, item in fields.items()}
+  )
+
+
+def _config_class(name: Any, where: str) -> type:
+  module, _, cls_name = str(name).rpartition('.')
+  cls = None
+  if module.startswith('bert_jax.'):
+    with contextlib.suppress(ModuleNotFoundError):
+      cls = getattr(importlib.import_module(module), cls_name, None)
+  if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+    raise InputError(
+      f'{where}: {name!r} is not a config class of bert_jax; refused'
+    )
+  return cls
+
+
+def differences(old: Any, new: Any, prefix: str = '') -> list[tuple[str, Any, Any]]:
+  """(field, old value, new value) where two configs differ.
+
+  Fields with `execution` in their metadata say how a run is carried out, not
+  what it computes; they are left out.
+  """
+  if type(old) is not type(new) or not dataclasses.is_dataclass(old):
+    return [] if old == new else [(prefix, old, new)]
+  found = []
+  for field in dataclasses.fields(old):
+    if field.metadata.get('execution'):
+      continue
+    name = f'{prefix}.{field.name}' if prefix else field.name
+    found += differences(
+      getattr(old, field.name), getattr(new, field.name), name
+    )
+  return found
+
+
+def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+  """A dataclass field that may change when a run is continued."""
+  if default is not dataclasses.MISSING:
+    kwargs['default'] = default
+  return dataclasses.field(metadata={'execution': True}, **kwargs)
+
+
+def check_unchanged(old: Any, new: Any, allowed: list[str]) -> list[str]:
+  """Raises InputError on fields that may not change; returns what did change.
+
+  `allowed` are the fields named by --allow_change; a name covers all below it.
+  """
+  changes = []
+  for name, before, after in differences(old, new):
+    line = f'{name}: {before!r} -> {after!r}'
+    if any(name == item or name.startswith(item + '.') for item in allowed):
+      changes.append(line)
+      continue
+    raise InputError(
+      f'the config differs from that of the workdir in {line}; use another '
+      f'--workdir, or --allow_change={name} to go on from its checkpoint'
+    )
+  return changes
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a whole file or nothing."""
+  partial = path.with_name(path.name + '.partial')
+  with open(partial, 'w') as file:
+    json.dump(value, file, indent=2)
+    file.write('\n')
+    file.flush()
+    os.fsync(file.fileno())
+  partial.replace(path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """Raises InputError naming the file if it is not JSON."""
+  try:
+    return json.loads(path.read_text())
+  except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    raise InputError(
+      f'{path} is not readable JSON ({error}); restore it or start anew'
+    ) from None
+
+
+def _version(package: str) -> str:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return 'not installed'

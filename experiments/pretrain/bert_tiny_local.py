@@ -1,0 +1,33 @@
+"""BERT-tiny (2 x 128) in a few minutes on two CPU cores: launch/local.sh.
+
+bert-jax pretrain --config=experiments/pretrain/bert_tiny_local.py \\
+    --config.data.path=CORPUS --workdir=DIR
+
+A small vocabulary, short rows and no dropout: in so short a run the model
+never comes near to over-fitting, and every second counts.
+"""
+
+from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.models.config import bert_tiny
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import Linear
+from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.logging import LoggingConfig
+
+
+def get_config() -> PretrainExperiment:
+  return PretrainExperiment(
+    model=bert_tiny(
+      max_positions=128, dropout=0.0, attention_dropout=0.0
+    ),
+    num_steps=1500,
+    batch_size=64,
+    data=DataConfig(row_length=64),
+    optimizer=AdamWConfig(
+      learning_rate=2e-3, schedule=Linear(warmup_share=0.1), b2=0.98
+    ),
+    evaluation=EvaluationConfig(every_steps=250, max_rows=512),
+    checkpoint=CheckpointConfig(every_steps=250, keep_last=2),
+    logging=LoggingConfig(every_steps=25),
+  )

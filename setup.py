@@ -1,0 +1,55 @@
+"""The package, what it needs, and its console script `bert-jax`."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def read_version() -> str:
+  source = (ROOT / 'bert_jax' / '__init__.py').read_text(encoding='utf-8')
+  return re.search(r"^__version__ = '(.+)'$", source, re.MULTILINE).group(1)
+
+
+def read_readme() -> str:
+  readme = ROOT / 'README.md'
+  return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+setuptools.setup(
+  name='bert_jax',
+  version=read_version(),
+  description='Pretraining and fine-tuning of BERT-style encoders in JAX',
+  long_description=read_readme(),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  packages=setuptools.find_packages(include=['bert_jax', 'bert_jax.*']),
+  python_requires='>=3.11,<3.14',
+  install_requires=[
+    'absl-py',
+    'flax>=0.12.8,<0.13',
+    'jax>=0.10.2,<0.13',
+    'matplotlib',
+    'ml_collections',
+    'numpy>=2.0',
+    'optax>=0.2.8,<0.3',
+    'orbax-checkpoint>=0.12.8,<0.13',
+    'safetensors',
+    'sentencepiece',
+    'tensorboardX',
+    'tensorflow-datasets',
+    'tokenizers',
+    'tqdm',
+    'zstandard',
+  ],
+  extras_require={
+    # libtpu and the CUDA libraries come pinned with the matching jaxlib.
+    'tpu': ['jax[tpu]'],
+    'cuda': ['jax[cuda13]'],
+    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
+    'bench': ['datasets', 'torch', 'transformers'],
+  },
+  entry_points={'console_scripts': ['bert-jax = bert_jax.__main__:main']},
+)

@@ -1,0 +1,132 @@
+"""Devices, compilation cache and a small prepared corpus for all tests.
+
+The environment is set before jax is loaded, so that eight devices are simulated
+on the CPU and no test is skipped for lack of them. Processes that a test starts
+inherit it, and so do the workers of pytest-xdist.
+"""
+
+import os
+import pathlib
+import random
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+NUM_DEVICES = 8
+ROW_LENGTH = 32
+# Fewer than the text has words, so that some are split into pieces; a multiple
+# of the number of devices, so that a mesh can divide it.
+VOCAB_SIZE = 160
+NUM_DOCUMENTS = 240
+
+assert 'jax' not in sys.modules, 'a pytest plugin loaded jax before conftest'
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUM_CPU_DEVICES'] = str(NUM_DEVICES)
+# jax writes what took longer than this to compile; its default is 1 s, and most
+# of what tests compile is small.
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  """Gives jax a folder for compiled code, unless the environment names one.
+
+  The workers of pytest-xdist start later and find this variable set, so that
+  they share the folder, and only the process that made it removes it.
+  """
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
+  folder = tempfile.mkdtemp(prefix='bert_jax_tests_jax_cache_')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
+
+  def remove() -> None:
+    del os.environ['JAX_COMPILATION_CACHE_DIR']
+    shutil.rmtree(folder, ignore_errors=True)
+
+  config.add_cleanup(remove)
+
+
+@pytest.fixture(scope='session')
+def small_text(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """A text file of NUM_DOCUMENTS short documents, one a line.
+
+  Sentences of a toy grammar: there is something to learn (a verb depends on its
+  subject), the words are few, and the same bytes are written every time. The
+  folder belongs to one process, also under pytest-xdist.
+  """
+  path = tmp_path_factory.mktemp('small_text') / 'documents.txt'
+  rng = random.Random(0)
+  documents = [
+    ' '.join(_sentence(rng) for _ in range(rng.randint(1, 4)))
+    for _ in range(NUM_DOCUMENTS)
+  ]
+  path.write_text('\n'.join(documents) + '\n', encoding='utf-8')
+  return path
+
+
+@pytest.fixture(scope='session')
+def small_tokenizer(small_text: pathlib.Path):
+  """A lower-case WordPiece tokenizer trained on `small_text`."""
+  from bert_jax.data.sources import open_inputs
+  from bert_jax.data.sources.base import ReadReport
+  from bert_jax.data.tokenizers.training import train_wordpiece
+
+  documents = open_inputs(str(small_text), document='line').documents(
+    ReadReport()
+  )
+  return train_wordpiece(documents, vocab_size=VOCAB_SIZE, lowercase=True)
+
+
+@pytest.fixture(scope='session')
+def small_corpus(
+  small_text: pathlib.Path,
+  small_tokenizer,
+  tmp_path_factory: pytest.TempPathFactory,
+) -> pathlib.Path:
+  """The folder of `small_text` prepared with `small_tokenizer`.
+
+  It holds `tokenizer/`, a few hundred rows in `32/`, and a tenth of the
+  documents in `eval/32/`. All tests of a process share it: do not write to it;
+  a test that damages a corpus copies it first.
+  """
+  from bert_jax.data.prepare import prepare
+  from bert_jax.data.sources import open_inputs
+
+  folder = tmp_path_factory.mktemp('small_corpus') / 'prepared'
+  prepare(
+    open_inputs(str(small_text), document='line'),
+    small_tokenizer,
+    output=folder,
+    row_lengths=(ROW_LENGTH,),
+    eval_fraction=0.1,
+    num_workers=1,
+    progress=False,
+  )
+  return folder
+
+
+_SUBJECTS = {
+  'singular': ('the function', 'this array', 'one axis', 'a matrix'),
+  'plural': ('the functions', 'these arrays', 'both axes', 'two matrices'),
+}
+_VERBS = {
+  'singular': ('returns', 'holds', 'takes', 'reshapes', 'broadcasts'),
+  'plural': ('return', 'hold', 'take', 'reshape', 'broadcast'),
+}
+_OBJECTS = (
+  'the sum of its values',
+  'a random number',
+  'the first element along the given axis',
+  'an integer or a sequence of integers',
+  'the same shape as the input',
+  'every value that is not zero',
+)
+_CONDITIONS = ('', ' if the input is empty', ' unless it is told otherwise')
+
+
+def _sentence(rng: random.Random) -> str:
+  number = rng.choice(('singular', 'plural'))
+  subject, verb = rng.choice(_SUBJECTS[number]), rng.choice(_VERBS[number])
+  what, condition = rng.choice(_OBJECTS), rng.choice(_CONDITIONS)
+  return f'{subject.capitalize()} {verb} {what}{condition}.'

@@ -1,0 +1,114 @@
+"""Packing: every token once, in order, and little padding."""
+
+import collections
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from bert_jax.data.packing import pack
+from bert_jax.errors import InputError
+
+PAD, CLS, SEP = 0, 2, 3
+FIRST_ORDINARY = 5
+
+
+def pack_rows(documents, row_length):
+  return pack(documents, row_length, cls_id=CLS, sep_id=SEP, pad_id=PAD)
+
+
+def unpack(rows):
+  """The segments of rows, read without any help of the packing code."""
+  segments = []
+  for row in rows.tolist():
+    position = 0
+    while position < len(row) and row[position] != PAD:
+      assert row[position] == CLS
+      end = row.index(SEP, position)
+      segments.append(tuple(row[position + 1 : end]))
+      position = end + 1
+    assert set(row[position:]) <= {PAD}
+  return segments
+
+
+def pieces(documents, row_length):
+  for ids in documents:
+    for start in range(0, len(ids), row_length - 2):
+      yield tuple(ids[start : start + row_length - 2])
+
+
+@st.composite
+def corpora(draw):
+  lengths = draw(st.lists(st.integers(0, 60), max_size=40))
+  # Distinct ids, so that a token in the wrong place cannot go unseen.
+  ids = np.arange(FIRST_ORDINARY, FIRST_ORDINARY + sum(lengths))
+  return np.split(ids, np.cumsum(lengths)[:-1]) if lengths else []
+
+
+@hypothesis.given(corpora(), st.integers(8, 70))
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_every_token_is_kept_once_and_in_order(documents, row_length):
+  rows = pack_rows(documents, row_length)
+  assert rows.dtype == np.int32
+  assert rows.shape[1] == row_length
+  expected = [tuple(piece) for piece in pieces(documents, row_length)]
+  assert collections.Counter(unpack(rows)) == collections.Counter(expected)
+
+
+@hypothesis.given(corpora(), st.integers(8, 70))
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_rows_and_their_segments_stand_in_reading_order(documents, row_length):
+  rows = pack_rows(documents, row_length)
+  # Ids grow through the corpus, so the first id of a segment tells its place.
+  assert (np.diff(rows[:, 1]) > 0).all()
+  for row in rows:
+    firsts = row[1:][row[:-1] == CLS]
+    assert (np.diff(firsts) > 0).all()
+
+
+@hypothesis.given(corpora(), st.integers(8, 70))
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_no_two_rows_would_fit_into_one(documents, row_length):
+  used = np.sort((pack_rows(documents, row_length) != PAD).sum(1))
+  if len(used) > 1:
+    assert used[0] + used[1] > row_length
+
+
+def test_the_fullest_row_with_room_is_taken():
+  # Rows of 10 and 7 places are begun; the segment of 3 fits both and goes to
+  # the one that it fills.
+  documents = [np.arange(10, 18), np.arange(20, 26), np.arange(30, 32)]
+  rows = pack_rows(documents, 12)
+  assert [tuple(row) for row in rows.tolist()] == [
+    (CLS, *range(10, 18), SEP, PAD, PAD),
+    (CLS, *range(20, 26), SEP, CLS, 30, 31, SEP),
+  ]
+
+
+def test_same_rows_each_time():
+  rng = np.random.default_rng(0)
+  documents = [rng.integers(5, 99, n) for n in rng.integers(1, 300, 500)]
+  np.testing.assert_array_equal(
+    pack_rows(documents, 64), pack_rows(documents, 64)
+  )
+
+
+def test_little_padding_on_lengths_like_those_of_docstrings():
+  rng = np.random.default_rng(1)
+  lengths = np.clip(rng.lognormal(4.3, 1.2, 3000), 1, 10_000).astype(int)
+  rows = pack_rows([np.full(n, 7) for n in lengths], 128)
+  assert (rows == PAD).mean() < 0.005
+  # One document a row would leave a multiple of that empty.
+  assert len(rows) < 0.7 * (-(-lengths // 126)).sum()
+
+
+def test_no_documents():
+  assert pack_rows([], 16).shape == (0, 16)
+  assert pack_rows([np.empty(0, np.int32)], 16).shape == (0, 16)
+
+
+@pytest.mark.parametrize('row_length', [-1, 0, 7])
+def test_short_rows_are_refused(row_length):
+  with pytest.raises(InputError, match=f'row_length={row_length}.*8 or more'):
+    pack_rows([np.arange(5, 9)], row_length)

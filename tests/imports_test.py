@@ -1,0 +1,307 @@
+"""Who may import whom, and how long files and functions may be.
+
+The package is kept in layers, so that data preparation runs without jax, models
+without training, and one part can be read without the others. Only the source
+is read (ast); nothing of it is imported.
+"""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'bert_jax'
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+# part -> what it may import. A part may also import itself, `errors`, and all
+# that these may import in turn: the arrows of a layer diagram.
+ARROWS = {
+  'errors': (),
+  'parallel': (),
+  'optim': (),
+  'models': ('parallel.sharding',),
+  'peft': ('models',),
+  'interop': ('models',),
+  'data': (),
+  'objectives': ('models', 'data.tokenizers'),
+  # A task is an objective with labels: it shares the interface, no more.
+  'tasks': ('objectives.base', 'models', 'data.tokenizers'),
+  'workdir': ('data.tokenizers',),
+  'train': (
+    'objectives',
+    'tasks',
+    'optim',
+    'parallel',
+    'data.device_feed',  # the loop's end of the input pipeline
+    'data.token_rows',  # the report reads a corpus's manifest
+    'workdir',
+  ),
+  'experiment': ('train', 'data', 'peft', 'interop', 'workdir'),
+  # A workdir's config names the experiment whose weights are to be loaded.
+  'inference': ('experiment',),
+  # What two verbs do with an experiment.
+  'pretraining': ('experiment',),
+  'finetuning': ('experiment', 'inference'),
+  'cli': ('pretraining', 'finetuning', 'inference'),
+  '__main__': ('cli',),
+}
+# The only name of parallel.sharding that models may use: where arrays lie is
+# decided outside the model.
+MODELS_MAY_USE = {'constrain'}
+
+# package -> the modules that may import it. Everything else may not.
+ONLY_IN = {
+  'torch': (),
+  'transformers': (),
+  'tensorflow': (),
+  'tensorflow_datasets': ('data.sources.tfds',),
+  'apache_beam': ('data.prepare_beam',),
+  'absl.flags': ('cli', '__main__'),
+  'ml_collections.config_flags': ('cli', '__main__'),
+}
+# Parts that only numpy may serve -> the modules excepted.
+WITHOUT_JAX = {'data': ('data.device_feed',)}
+JAX_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
+
+
+def test_parts_import_only_what_lies_below_them():
+  offenders = [
+    offence
+    for module, tree in _modules(PACKAGE)
+    for offence in _layer_offences(module, tree)
+  ]
+  assert not offenders, '\n'.join(offenders)
+
+
+def test_heavy_and_optional_packages_stay_in_their_files():
+  offenders = [
+    offence
+    for module, tree in _modules(PACKAGE)
+    for offence in _package_offences(module, tree)
+  ]
+  assert not offenders, '\n'.join(offenders)
+
+
+def test_launchers_call_a_verb_and_import_nothing():
+  offenders = [
+    f'launch/{module}.py:{line} imports {target}'
+    for module, tree in _modules(ROOT / 'launch')
+    for target, line in _imports(tree)
+    if target.split('.')[0] == 'bert_jax'
+  ]
+  assert not offenders, '\n'.join(offenders)
+
+
+def test_experiments_name_configs_alone():
+  """An experiment file imports `experiment`, config classes and presets."""
+  offenders = []
+  for module, tree in _modules(ROOT / 'experiments'):
+    for target, line in _imports(tree):
+      owner, _, name = target.rpartition('.')
+      if target.split('.')[0] != 'bert_jax' or owner.endswith('.config'):
+        continue
+      if owner != 'bert_jax.experiment' and name not in _dataclasses(owner):
+        path = module.replace('.', '/')
+        offenders.append(f'experiments/{path}.py:{line} imports {target}')
+  assert not offenders, '\n'.join(offenders)
+
+
+def test_files_are_short():
+  offenders = []
+  for path in sorted(PACKAGE.rglob('*.py')):
+    num_lines = len(path.read_text('utf-8').splitlines())
+    if num_lines > MAX_FILE_LINES:
+      offenders.append(f'{path.relative_to(ROOT)} has {num_lines} lines')
+  assert not offenders, f'at most {MAX_FILE_LINES} lines a file:\n' + '\n'.join(
+    offenders
+  )
+
+
+def test_functions_are_short():
+  offenders = [
+    f'{module}.{name}:{line} has {num_lines} lines'
+    for module, tree in _modules(PACKAGE)
+    for name, line, num_lines in _functions(tree)
+    if num_lines > MAX_FUNCTION_LINES
+  ]
+  assert not offenders, (
+    f'at most {MAX_FUNCTION_LINES} lines a function:\n' + '\n'.join(offenders)
+  )
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [
+    ('models.encoder', 'from bert_jax.train import step'),
+    ('models.encoder', 'import bert_jax.data.stream'),
+    ('models.encoder', 'from bert_jax.parallel import mesh'),
+    ('models.encoder', 'from bert_jax.parallel.sharding import RULES'),
+    ('data.stream', 'def f():\n  from bert_jax.models.config import A'),
+    ('optim.build', 'from bert_jax.models.layers import Dense'),
+    ('objectives.mlm', 'from bert_jax.data.stream import Stream'),
+    ('train.loop', 'from bert_jax.experiment import PretrainExperiment'),
+    ('train.loop', 'from bert_jax import experiment'),
+    ('tasks.base', 'from bert_jax.objectives.mlm import MaskedLM'),
+    ('tasks.base', 'from . import metrics'),
+    ('unheard_of', 'from bert_jax.models.config import A'),
+  ],
+)
+def test_a_wrong_layer_is_noticed(module, source):
+  assert len(list(_layer_offences(module, ast.parse(source)))) == 1
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [
+    ('models.encoder', 'from bert_jax.parallel.sharding import constrain'),
+    ('models.encoder', 'from bert_jax.errors import InputError'),
+    ('objectives.mlm', 'from bert_jax.data.tokenizers.base import TokenTable'),
+    ('train.loop', 'import bert_jax.models.functional'),
+    ('tasks.base', 'from bert_jax.objectives.base import Objective'),
+    ('workdir', 'import bert_jax'),
+    ('cli.pretrain', 'from bert_jax import experiment, inference'),
+  ],
+)
+def test_a_right_layer_passes(module, source):
+  assert not list(_layer_offences(module, ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [
+    ('data.packing', 'import jax.numpy as jnp'),
+    ('data.device', 'import jax'),
+    ('data.sources.tfds', 'import tensorflow as tf'),
+    ('data.packing', 'import tensorflow_datasets as tfds'),
+    ('interop.huggingface', 'def f():\n  from transformers import BertModel'),
+    ('train.loop', 'from absl import flags'),
+    ('train.loop', 'import absl.flags'),
+  ],
+)
+def test_a_wrong_package_is_noticed(module, source):
+  assert len(list(_package_offences(module, ast.parse(source)))) == 1
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [
+    ('data.device_feed', 'import jax'),
+    ('data.sources.tfds', 'import tensorflow_datasets as tfds'),
+    ('cli.pretrain', 'from absl import app, flags'),
+    ('train.loop', 'from absl import logging'),
+  ],
+)
+def test_a_right_package_passes(module, source):
+  assert not list(_package_offences(module, ast.parse(source)))
+
+
+def test_configs_are_told_from_other_names():
+  names = _dataclasses('bert_jax.optim.adamw')
+  assert 'AdamWConfig' in names
+  assert not _dataclasses('bert_jax.parallel.sharding')
+
+
+def test_a_long_function_is_measured_whole():
+  source = 'class A:\n  def long(self):\n' + '    x = 1\n' * MAX_FUNCTION_LINES
+  assert list(_functions(ast.parse(source))) == [
+    ('long', 2, MAX_FUNCTION_LINES + 1)
+  ]
+
+
+def _modules(folder: pathlib.Path) -> Iterator[tuple[str, ast.Module]]:
+  """Yields each module below `folder` as (dotted name within it, its tree)."""
+  for path in sorted(folder.rglob('*.py')):
+    parts = path.relative_to(folder).with_suffix('').parts
+    if parts[-1] == '__init__':
+      parts = parts[:-1]
+    yield '.'.join(parts), ast.parse(path.read_text('utf-8'), str(path))
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
+  """Yields (dotted name, line) of each import, those in functions included.
+
+  For `from a import b` this is `a.b`, whether b is a module or a name in it.
+  """
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name, node.lineno
+    elif isinstance(node, ast.ImportFrom):
+      start = '.' * node.level + (node.module or '')
+      for alias in node.names:
+        yield f'{start}.{alias.name}', node.lineno
+
+
+def _functions(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
+  """Yields (name, first line, number of lines) of each function."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      assert node.end_lineno is not None
+      yield node.name, node.lineno, node.end_lineno - node.lineno + 1
+
+
+def _dataclasses(module: str) -> set[str]:
+  """Returns the names of a module's dataclasses: ours are the configs."""
+  path = ROOT.joinpath(*module.split('.')).with_suffix('.py')
+  if not path.is_file():
+    return set()
+  return {
+    node.name
+    for node in ast.parse(path.read_text('utf-8')).body
+    if isinstance(node, ast.ClassDef)
+    and any('dataclass' in ast.unparse(d) for d in node.decorator_list)
+  }
+
+
+def _layer_offences(module: str, tree: ast.Module) -> Iterator[str]:
+  """Yields one line for each import of bert_jax that ARROWS does not allow."""
+  part = module.split('.')[0]
+  for target, line in _imports(tree):
+    where = f'bert_jax.{module}:{line}'
+    if target.startswith('.'):
+      yield f'{where} imports relatively; write the full name'
+    if not target.startswith('bert_jax.'):
+      continue
+    target = target.removeprefix('bert_jax.')
+    if not _within(target, (part, 'errors', *_reachable(part))):
+      yield f'{where} imports {target}'
+    elif part == 'models' and _within(target, ('parallel.sharding',)):
+      if target.removeprefix('parallel.sharding.') not in MODELS_MAY_USE:
+        yield f'{where} imports {target}; models may only constrain'
+
+
+def _package_offences(module: str, tree: ast.Module) -> Iterator[str]:
+  """Yields one line for each import of a package out of its place."""
+  for target, line in _imports(tree):
+    where = f'bert_jax.{module}:{line}'
+    for package, allowed in ONLY_IN.items():
+      if _within(target, (package,)) and not _within(module, allowed):
+        yield f'{where} imports {target}; allowed in: {allowed or "no module"}'
+    for part, excepted in WITHOUT_JAX.items():
+      if (
+        _within(module, (part,))
+        and not _within(module, excepted)
+        and _within(target, JAX_PACKAGES)
+      ):
+        yield f'{where} imports {target}; {part} is numpy only'
+
+
+def _within(name: str, parents: tuple[str, ...]) -> bool:
+  """Whether a dotted name is one of `parents` or lies below one of them."""
+  return any(name == p or name.startswith(f'{p}.') for p in parents)
+
+
+def _reachable(part: str) -> set[str]:
+  """All that `part` may import by following ARROWS, itself left out."""
+  reached: set[str] = set()
+  ahead = list(ARROWS.get(part, ()))
+  while ahead:
+    target = ahead.pop()
+    if target not in reached:
+      reached.add(target)
+      # 'data.tokenizers' grants itself alone, not what 'data' may import.
+      ahead.extend(ARROWS.get(target, ()))
+  return reached

@@ -1,0 +1,76 @@
+"""Small things that several tests share: a table, rows, a model, a step."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.data.tokenizers.base import TokenTable
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import EncoderWithHeads
+
+PAD, UNK, CLS, SEP, MASK = range(5)
+VOCAB_SIZE = 50
+
+
+def table() -> TokenTable:
+  """Specials 0-4; of the ordinary ids the even ones start a word."""
+  return TokenTable(
+    vocab_size=VOCAB_SIZE,
+    pad_id=PAD,
+    unk_id=UNK,
+    cls_id=CLS,
+    sep_id=SEP,
+    mask_id=MASK,
+    special_ids=np.arange(5, dtype=np.int32),
+    ordinary_ids=np.arange(5, VOCAB_SIZE, dtype=np.int32),
+    word_starts=np.arange(VOCAB_SIZE) % 2 == 0,
+  )
+
+
+def rows(num_rows: int, length: int, seed: int = 0) -> np.ndarray:
+  """int32 [num_rows, length]: two texts and a little padding in each."""
+  rng = np.random.default_rng(seed)
+  ids = rng.integers(5, VOCAB_SIZE, (num_rows, length)).astype(np.int32)
+  for row in ids:
+    middle = rng.integers(3, length - 6)
+    end = length - rng.integers(0, 3)
+    row[0] = row[middle + 1] = CLS
+    row[middle] = row[end - 1] = SEP
+    row[end:] = PAD
+  return ids
+
+
+def batch(num_rows: int, length: int, first: int = 0) -> dict[str, jax.Array]:
+  numbers = np.arange(first, first + num_rows, dtype=np.uint64)
+  words = np.stack([numbers >> np.uint64(32), numbers & np.uint64(2**32 - 1)])
+  return {
+    'input_ids': jnp.asarray(rows(num_rows, length, first)),
+    'example_number': jnp.asarray(words.T.astype(np.uint32)),
+  }
+
+
+def encoder_config(**overrides) -> EncoderConfig:
+  sizes = dict(
+    num_layers=2,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
+    vocab_size=VOCAB_SIZE,
+    max_positions=32,
+    dropout=0.0,
+    attention_dropout=0.0,
+    # Larger than published: small models with 0.02 hardly differ from zero.
+    initializer_stddev=0.2,
+  )
+  return EncoderConfig(**(sizes | overrides))
+
+
+def builder(objective, **overrides):
+  return functools.partial(
+    EncoderWithHeads,
+    encoder_config(**overrides),
+    objective.heads(),
+    dtype=jnp.dtype('float32'),
+  )

@@ -1,0 +1,353 @@
+"""The report of made-up runs: right numbers, one safe file, clear refusals."""
+
+import html.parser
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.tasks.metrics import mean_and_std
+from bert_jax.train import report_plots
+from bert_jax.train.report import summary, write_report
+from bert_jax.train.report_finetuning import pooled_difference
+from bert_jax.train.report_html import duration, large, number
+from bert_jax.train.report_metrics import (
+  read_metrics,
+  read_run,
+  training_seconds,
+)
+from bert_jax.workdir import Workdir
+
+LABELS = ['numpy', 'jax', '<b>scipy</b>']
+
+
+def write_lines(path, records, end='\n'):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text('\n'.join(map(json.dumps, records)) + end)
+
+
+def train_record(step, **values):
+  return {
+    'kind': 'train',
+    'step': step,
+    'loss': 9 - 5 * (1 - math.exp(-step / 800)) + 0.1 * math.sin(step),
+    'masked_accuracy': 0.4 * (1 - math.exp(-step / 800)),
+    'learning_rate': 1e-3 * min(step / 400, 1 - step / 3000),
+    'gradient_norm': 1.0 + 0.3 * math.cos(step),
+    'tokens_per_second': 21_000.0 + 900 * math.sin(step / 7),
+    'step_seconds': 0.1,
+    'input_wait_share': 0.002,
+    'mfu': 0.31,
+    'skipped_updates': 0,
+    'examples': step * 128,
+    'time': 1.7e9 + step / 10,
+    **values,
+  }
+
+
+def eval_record(step):
+  loss = 9.2 - 4.9 * (1 - math.exp(-step / 800))
+  return {
+    'kind': 'eval',
+    'step': step,
+    'corpus': 'eval',
+    'mlm_loss': loss,
+    'perplexity': math.exp(loss),
+    'masked_accuracy': 0.38 * (1 - math.exp(-step / 800)),
+  }
+
+
+def write_pretraining(folder):
+  """A pretraining workdir with its corpus, complete at step 2,000."""
+  workdir = folder / 'pretrain'
+  steps = range(20, 2001, 20)
+  records = [train_record(step) for step in steps]
+  records += [eval_record(step) for step in range(200, 2001, 200)]
+  write_lines(workdir / 'metrics' / 'part-0.jsonl', records)
+  config = {
+    '_type': 'bert_jax.experiment.PretrainExperiment',
+    'num_steps': 2000,
+    'batch_size': 128,
+    'model': {'num_layers': 2, 'embed_dim': 128, 'num_heads': 2},
+    'data': {'path': str(folder / 'corpus'), 'row_length': 64},
+  }
+  (workdir / 'config.json').write_text(json.dumps(config))
+  start = {
+    'time': 1.7e9,
+    'command': ['bert-jax', 'pretrain', '--workdir=<x>'],
+    'versions': {'jax': '0.12.0', 'flax': '0.12.12'},
+    'devices': ['TFRT_CPU_0', 'TFRT_CPU_1'],
+    'host': 'laptop',
+  }
+  write_lines(workdir / 'starts.jsonl', [start])
+  for part, rows in (('64', 90_000), ('eval/64', 900)):
+    manifest = {
+      'num_documents': rows // 4,
+      'num_tokens': rows * 60,
+      'num_rows': rows,
+      'row_length': 64,
+      'num_segments': rows * 2,
+      'padding_share': 0.0125,
+      'read_counts': {'undecodable_bytes': 3, 'empty_documents': 0},
+      'dropped': {'empty_documents': 7},
+      'literal_special_tokens': 11,
+    }
+    path = folder / 'corpus' / part / 'manifest.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(manifest))
+  return workdir
+
+
+def write_finetuning(folder, name, init_from, accuracies, labels=LABELS):
+  """A finished fine-tuning workdir, one run for each accuracy."""
+  workdir = folder / name
+  rng = np.random.default_rng(0)
+  runs, evals = [], []
+  for seed, accuracy in enumerate(accuracies):
+    n = len(labels)
+    confusion = rng.multinomial(
+      100,
+      [accuracy if i == 0 else (1 - accuracy) / (n - 1) for i in range(n)],
+      size=n,
+    )
+    confusion = [np.roll(row, i).tolist() for i, row in enumerate(confusion)]
+    scores = {'precision': accuracy, 'recall': accuracy, 'f1': accuracy}
+    runs.append(
+      {
+        'seed': seed,
+        'best_epoch': 4,
+        'best_step': 400,
+        'accuracy': accuracy,
+        'macro_f1': accuracy - 0.01,
+        'matthews': accuracy - 0.1,
+        'eval_loss': 1 - accuracy,
+        'per_class': {label: {**scores, 'support': 100} for label in labels},
+        'confusion': confusion,
+      }
+    )
+    evals += [
+      {
+        'kind': 'eval',
+        'step': 100 * epoch,
+        'epoch': epoch,
+        'seed': seed,
+        'eval_loss': 1.0,
+        'accuracy': accuracy * (1 - math.exp(-epoch)),
+      }
+      for epoch in range(1, 6)
+    ]
+  write_lines(workdir / 'metrics' / 'part-0.jsonl', evals)
+  (workdir / 'config.json').write_text('{"init_from": ""}')
+  results = {
+    'task': 'classification',
+    'labels': labels,
+    'init_from': init_from,
+    'eval_path': 'installed_docs:eval',
+    'num_eval': 100 * len(labels),
+    'metric': 'accuracy',
+    'config': {'learning_rate': 3e-4, 'num_epochs': 5},
+    'runs': runs,
+    'summary': {},
+  }
+  (workdir / 'results.json').write_text(json.dumps(results))
+  return workdir
+
+
+def write_everything(folder):
+  pretrain = write_pretraining(folder)
+  guesses = [
+    {'token': token, 'probability': p}
+    for token, p in [('shape', 0.41), ('<i>', 0.2), ('dtype', 0.0996)]
+  ]
+  samples = [{'text': 'The [MASK] of an array', 'predictions': [guesses]}]
+  (pretrain / 'fill_mask.json').write_text(json.dumps(samples))
+  return pretrain, [
+    write_finetuning(folder, 'tuned', str(pretrain), [0.81, 0.83, 0.82]),
+    write_finetuning(folder, 'scratch', '', [0.71, 0.70, 0.73]),
+  ]
+
+
+def shown_text(path):
+  """What a reader sees: tags become |, entities are decoded."""
+  page = re.sub(r'<style>.*?</style>', '', path.read_text(), flags=re.S)
+  return re.sub(r'\s+', ' ', html.unescape(re.sub(r'<[^>]*>', '|', page)))
+
+
+@pytest.mark.smoke
+def test_report_shows_the_numbers_of_its_files(tmp_path):
+  pretrain, tuned = write_everything(tmp_path)
+  path = write_report(pretrain, tuned)
+  assert path == pretrain / 'report.html'
+  text = shown_text(path)
+  for expected in (
+    '|BERT tiny|',
+    '|2,000|',
+    'of 2,000',
+    '|16.2 M|',  # 2,000 x 128 x 64 places less 1.25 % padding
+    '3 min 20 s',
+    '|2 × TFRT_CPU|',
+    'At the end: training 4.503, held out 4.702',
+    'Peak 0.000',
+    '98.75% of the places hold text',
+    '|22,500|',
+    'empty documents 7',
+    'literal special tokens 11',
+    'undecodable bytes 3',
+    '|shape|',
+    '|41.0%|',
+    'The pretrained start is |10.7 points| above scratch in accuracy',
+    '|8.3 pooled standard deviations|',
+    '|82.0% |± 1.0%|',
+    '|0.720 |± 0.010|',
+    '300 held-out examples, 3 classes (installed_docs:eval)',
+  ):
+    assert expected in text, expected
+
+
+def test_summary_says_the_same_on_a_terminal(tmp_path):
+  pretrain, tuned = write_everything(tmp_path)
+  assert summary(pretrain, tuned).splitlines() == [
+    'held out at step 2,000: loss 4.7022, perplexity 110.2, masked accuracy '
+    '34.9%',
+    'pretrained: accuracy 0.8200 ± 0.0100 over 3 seeds',
+    'from scratch: accuracy 0.7133 ± 0.0153 over 3 seeds',
+    'difference: +0.1067, 8.3 pooled standard deviations',
+  ]
+
+
+def test_report_is_one_safe_file(tmp_path):
+  pretrain, tuned = write_everything(tmp_path)
+  page = write_report(pretrain, tuned, tmp_path / 'out.html').read_text()
+  assert not re.search(r'https?:|<script|@import|src=|<link', page)
+  assert '<b>scipy</b>' not in page and '&lt;b&gt;scipy' in page
+  assert '<i>' not in page and '&lt;i&gt;' in page
+  assert '#0101' not in page  # A marker colour left unreplaced.
+  assert page.count('<svg') == page.count('</svg>') == 9
+  assert_balanced(page)
+  ids = re.findall(r'url\(#([^)]*)\)', page)
+  assert all(f'id="{name}"' in page for name in ids)
+
+
+def assert_balanced(page):
+  class Parser(html.parser.HTMLParser):
+    void = {'meta', 'br', 'input'}
+
+    def __init__(self):
+      super().__init__()
+      self.open = []
+
+    def handle_starttag(self, tag, attributes):
+      if tag not in self.void:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+      assert self.open and self.open.pop() == tag, self.getpos()
+
+  parser = Parser()
+  parser.feed(page)
+  assert parser.open == []
+
+
+def test_same_files_give_the_same_report(tmp_path):
+  pretrain, tuned = write_everything(tmp_path)
+  first = write_report(pretrain, tuned).read_bytes()
+  assert write_report(pretrain, tuned).read_bytes() == first
+
+
+def test_absent_parts_are_said_not_left_out(tmp_path):
+  pretrain = write_pretraining(tmp_path)
+  (tmp_path / 'corpus').rename(tmp_path / 'elsewhere')
+  (pretrain / 'starts.jsonl').unlink()
+  lines = (pretrain / 'metrics' / 'part-0.jsonl').read_text().splitlines()
+  kept = '\n'.join(lines[:50]) + '\n' + lines[50][:30]
+  (pretrain / 'metrics' / 'part-0.jsonl').write_text(kept)
+  text = shown_text(write_report(pretrain))
+  assert 'no longer at the path in config.json' in text
+  assert f'bert-jax report --workdir={pretrain}' in text
+  assert 'No evaluation has been done yet' in text
+  assert 'the last record is of step 1,000 of 2,000' in text
+  assert '1 of the metrics files ends in half a line' in text
+
+
+def test_finetuning_workdir_has_a_report_of_its_own(tmp_path):
+  workdir = write_finetuning(tmp_path, 'tuned', 'base', [0.8])
+  text = shown_text(write_report(workdir))
+  assert 'Fine-tuning' in text and 'Packing' not in text
+  assert 'Measured on 300 held-out examples' in text
+
+
+def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
+  pretrain, (tuned, _) = write_everything(tmp_path)
+  other = write_finetuning(tmp_path, 'other', '', [0.7], labels=['a', 'b'])
+  text = shown_text(write_report(pretrain, [tuned, other]))
+  assert 'their numbers do not compare' in text
+  assert 'pooled' not in text
+
+
+def test_latest_part_wins_and_a_cut_line_is_counted(tmp_path):
+  workdir = Workdir(tmp_path)
+  old = [train_record(step, loss=1.0) for step in (10, 20, 30)]
+  new = [train_record(step, loss=2.0) for step in (20, 30)]
+  write_lines(workdir.metrics / 'part-9.jsonl', old, end='\n{"kind": "tr')
+  write_lines(workdir.metrics / 'part-10.jsonl', new)
+  metrics = read_metrics(workdir)
+  assert [r['loss'] for r in metrics.train] == [1.0, 2.0, 2.0]
+  assert metrics.num_cut_lines == 1
+  assert training_seconds(metrics) == pytest.approx(3.0)
+
+
+def test_seeds_and_corpora_of_one_step_are_all_kept(tmp_path):
+  workdir = Workdir(tmp_path)
+  record = {'kind': 'eval', 'step': 5, 'eval_loss': 1.0}
+  write_lines(
+    workdir.metrics / 'part-0.jsonl',
+    [record | {'seed': 0}, record | {'seed': 1}, record | {'corpus': 'law'}],
+  )
+  series = read_metrics(workdir).series('eval', 'eval_loss')
+  assert set(series) == {0, 1, 'law'}
+
+
+def test_unusable_workdirs_are_refused_by_name(tmp_path):
+  with pytest.raises(InputError, match='not a workdir'):
+    write_report(tmp_path / 'nowhere')
+  pretrain = write_pretraining(tmp_path)
+  with pytest.raises(InputError, match='no results.json'):
+    write_report(pretrain, [pretrain])
+  path = pretrain / 'metrics' / 'part-0.jsonl'
+  path.write_text('half\n' + path.read_text())
+  with pytest.raises(InputError, match=r'part-0.jsonl:1: not JSON'):
+    read_run(pretrain)
+  path.write_text('')
+  with pytest.raises(InputError, match='no metrics yet'):
+    write_report(pretrain)
+  assert not (pretrain / 'report.html').exists()
+
+
+def test_pooled_difference():
+  difference, in_deviations = pooled_difference([1.0, 3.0], [0.0, 0.0])
+  assert difference == 2 and in_deviations == pytest.approx(2.0)
+  first, second = [0.81, 0.83, 0.82], [0.71, 0.70, 0.73]
+  deviations = [mean_and_std(values)[1] for values in (first, second)]
+  pooled = math.sqrt(np.mean(np.square(deviations)))
+  difference, in_deviations = pooled_difference(first, second)
+  assert in_deviations == pytest.approx(difference / pooled)
+  assert math.isnan(pooled_difference([1.0], [0.5])[1])
+  assert math.isnan(pooled_difference([1.0, 1.0], [0.5, 0.5])[1])
+
+
+def test_long_and_broken_curves_stay_small():
+  points = [(i, math.nan if i % 7 == 0 else i % 5) for i in range(100_000)]
+  svg = report_plots.curves('Loss', [('training', points, report_plots.FIRST)])
+  assert len(svg) < 60_000 and 'nan' not in svg
+  assert '<svg' in report_plots.curves('Loss', [('training', [], '#010104')])
+
+
+def test_numbers_read_well():
+  assert number(1234567) == '1,234,567' and number(None) == '–'
+  assert number(1e-5) == '1e-05' and number(math.nan) == 'nan'
+  assert large(16_179_200) == '16.2 M' and large(12) == '12'
+  assert duration(45) == '45 s' and duration(3600) == '1 h'
+  assert duration(725) == '12 min 5 s' and duration(187_200) == '2 d 4 h'
