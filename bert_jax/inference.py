@@ -1,7 +1,7 @@
 """A trained workdir as a Python object: fill masks, predict labels.
 
-    model = bert_jax.inference.load('runs/local/pretrain')
-    model.fill_mask('The [MASK] of an array')
+model = bert_jax.inference.load('runs/local/pretrain')
+model.fill_mask('The [MASK] of an array')
 """
 
 import functools

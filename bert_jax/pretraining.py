@@ -1,4 +1,4 @@
-"""A pretraining run, put together from its experiment: read it top to bottom."""
+"""A pretraining run, put together from its experiment: read top to bottom."""
 
 import dataclasses
 import functools
@@ -26,18 +26,13 @@ from bert_jax.train.evaluation import (
   evaluate_rows,
   with_perplexity,
 )
-from bert_jax.train.logging import MetricWriter
+from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Evaluation, Outcome, Run, train
 from bert_jax.train.preemption import StopSignal
-from bert_jax.train.restore import fresh_state, starting_state
-from bert_jax.train.state import (
-  TrainState,
-  init_state,
-  state_shardings,
-  with_shardings,
-)
-from bert_jax.train.step import make_eval_step, make_train_step
-from bert_jax.workdir import Workdir, encode
+from bert_jax.train.program import make_program
+from bert_jax.train.state import TrainState
+from bert_jax.train.step import make_eval_step
+from bert_jax.workdir import Workdir
 
 
 def pretrain(
@@ -75,34 +70,23 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
-  data = experiment.data
-  stream = Stream(
-    corpus,
-    seed=experiment.seed,
-    shuffle=data.shuffle,
-    shards_per_group=data.shards_per_group,
-    max_epochs=data.max_epochs,
-  )
+  check_batch_size(experiment.batch_size, mesh)
   objective = experiment.objective.build(tokenizer.table)
   build = model_builder(experiment, objective)
-  optimizer = experiment.optimizer.build()
-  key = jax.random.key(experiment.seed)
-
-  def new_state(key: jax.Array) -> TrainState:
-    params = functional.init(build, key)
-    return init_state(params, optimizer, keep_best=False)
-
-  abstract = jax.eval_shape(new_state, key)
-  shardings = state_shardings(
-    abstract, optimizer, mesh, functional.logical_axes(build)
+  program = make_program(
+    objective,
+    build,
+    experiment.optimizer.build(),
+    experiment.optimizer.build_schedule(experiment.num_steps),
+    jax.random.key(experiment.seed),
+    num_microbatches=experiment.num_microbatches,
   )
-  check_batch_size(experiment.batch_size, mesh)
+  stream = open_stream(experiment, corpus)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, origin = starting_state(
+  state = program.start(
     checkpoints,
-    lambda: fresh_state(new_state, key, shardings, experiment.init_from),
-    with_shardings(abstract, shardings),
     fingerprint=stream.fingerprint,
+    init_from=experiment.init_from,
     resume_from=experiment.resume_from,
   )
   peak, peak_origin = throughput.peak_flops(experiment.logging.peak_tflops)
@@ -110,55 +94,30 @@ def _train(
     f'{functional.num_parameters(state.params):,} parameters, '
     f'{corpus.num_rows:,} rows of {corpus.row_length} tokens, '
     f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
-    f'MFU against {peak / 1e12:.3g} TFLOP/s ({peak_origin})\n{origin}',
+    f'MFU against {peak / 1e12:.3g} TFLOP/s ({peak_origin})',
     flush=True,
   )
-  step = make_train_step(
-    objective,
-    build,
-    optimizer,
-    experiment.optimizer.build_schedule(experiment.num_steps),
-    num_microbatches=experiment.num_microbatches,
+  run = Run(
+    label='pretrain',
+    state=state,
+    step_fn=program.step_fn,
+    evaluate=make_evaluation(experiment, objective, build, eval_corpus),
+    stream=stream,
+    batch_sharding=batch_sharding(mesh),
+    batch_size=experiment.batch_size,
+    num_steps=experiment.num_steps,
+    eval_every=experiment.evaluation.every_steps,
+    log_every=experiment.logging.every_steps,
+    save_every=experiment.checkpoint.every_steps,
+    max_nonfinite_steps=experiment.max_nonfinite_steps,
+    checkpoints=checkpoints,
+    flops_per_step=flops_per_step(experiment),
+    peak_flops=peak,
+    profile_steps=experiment.profile_steps,
+    profile_folder=str(workdir.profile),
   )
-  jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-  writer = MetricWriter(
-    experiment.logging,
-    workdir.metrics,
-    workdir.tensorboard,
-    encode(experiment),
-  )
-  try:
-    return train(
-      Run(
-        label='pretrain',
-        state=state,
-        step_fn=lambda state, batch: jitted(state, batch, key),
-        evaluate=make_evaluation(experiment, objective, build, eval_corpus),
-        stream=stream,
-        batch_sharding=batch_sharding(mesh),
-        batch_size=experiment.batch_size,
-        num_steps=experiment.num_steps,
-        eval_every=experiment.evaluation.every_steps,
-        log_every=experiment.logging.every_steps,
-        save_every=experiment.checkpoint.every_steps,
-        max_nonfinite_steps=experiment.max_nonfinite_steps,
-        checkpoints=checkpoints,
-        writer=writer,
-        flops_per_step=experiment.batch_size
-        * throughput.flops_per_row(
-          experiment.model,
-          data.row_length,
-          corruption.capacity(experiment.objective.mask_rate, data.row_length),
-        ),
-        peak_flops=peak,
-        profile_steps=experiment.profile_steps,
-        profile_folder=str(workdir.profile),
-      ),
-      stop,
-    )
-  finally:
-    writer.close()
-    checkpoints.close()
+  with open_writer(experiment, workdir) as writer:
+    return train(run, writer, stop)
 
 
 def open_corpus(
@@ -193,6 +152,27 @@ def open_corpus(
         'prepare the corpus again'
       )
   return corpus, eval_corpus, tokenizer
+
+
+def open_stream(experiment: PretrainExperiment, corpus: TokenRows) -> Stream:
+  data = experiment.data
+  return Stream(
+    corpus,
+    seed=experiment.seed,
+    shuffle=data.shuffle,
+    shards_per_group=data.shards_per_group,
+    max_epochs=data.max_epochs,
+  )
+
+
+def flops_per_step(experiment: PretrainExperiment) -> float:
+  """Model FLOPs; see train/throughput.py."""
+  length = experiment.data.row_length
+  return experiment.batch_size * throughput.flops_per_row(
+    experiment.model,
+    length,
+    corruption.capacity(experiment.objective.mask_rate, length),
+  )
 
 
 def with_vocab_size(

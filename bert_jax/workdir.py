@@ -172,7 +172,9 @@ def _config_class(name: Any, where: str) -> type:
   return cls
 
 
-def differences(old: Any, new: Any, prefix: str = '') -> list[tuple[str, Any, Any]]:
+def differences(
+  old: Any, new: Any, prefix: str = ''
+) -> list[tuple[str, Any, Any]]:
   """(field, old value, new value) where two configs differ.
 
   Fields with `execution` in their metadata say how a run is carried out, not

@@ -27,11 +27,13 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
 def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
   from bert_jax import finetuning
+  from bert_jax.cli.outcome import report_outcome
+  from bert_jax.train import scoring
   from bert_jax.workdir import Workdir, read_json
 
   outcome = finetuning.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   if not outcome.stopped_by:
-    print(finetuning.results_table(read_json(Workdir(WORKDIR.value).results)))
+    print(scoring.results_table(read_json(Workdir(WORKDIR.value).results)))
   return report_outcome('finetune', outcome, WORKDIR.value)

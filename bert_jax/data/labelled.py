@@ -1,253 +1,332 @@
-"""Labelled examples for fine-tuning: read from a file, encoded, streamed."""
+"""Downstream examples: read from files, encoded, and served like a corpus.
+
+They fit in memory, so a stream of them is rows and labels in two arrays, under
+the interface of `stream.Stream`: the one training loop runs on both.
+"""
 
 import csv
 import dataclasses
-import gzip
 import hashlib
 import json
+import os
 import pathlib
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bert_jax.data.sources import base, files, installed_docs
 from bert_jax.data.stream import Permutation, example_number_words
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 
-FORMATS = ('.tsv', '.csv', '.jsonl')
-# Texts given to the tokenizer at once.
-ENCODE_BATCH = 4096
+INSTALLED_DOCS = 'installed_docs:'
+_DELIMITERS = {'.tsv': '\t', '.csv': ','}
+_MIN_LENGTH = 8
+_TEXTS_PER_BATCH = 1024
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class LabelledExamples:
-  """One or two texts, a label (or '') and 'path:line' for each example."""
+  """Examples as text.
+
+  Attributes:
+    texts: One tuple of texts, in the order of the text columns, an example.
+    labels: One an example; empty where no label column was asked for.
+    origins: 'path:line' of each example, for messages.
+  """
 
   texts: list[tuple[str, ...]]
   labels: list[str]
   origins: list[str]
 
   def label_ids(self, label_names: Sequence[str]) -> np.ndarray:
-    """int32 [n]; raises InputError for a label that is not in the list."""
-    ids = {name: number for number, name in enumerate(label_names)}
+    """int32 [n]: the place of each label in `label_names`.
+
+    Raises:
+      InputError: A label is not among them.
+    """
+    places = {name: i for i, name in enumerate(label_names)}
     for label, origin in zip(self.labels, self.origins, strict=True):
-      if label not in ids:
-        known = ', '.join(label_names[:20])
+      if label not in places:
         raise InputError(
-          f'{origin}: unknown label {label!r}; the model knows {known}'
+          f'{origin}: the label {label!r} is not known; known are '
+          f'{_listed(label_names)}.'
         )
-    return np.asarray([ids[label] for label in self.labels], np.int32)
+    return np.array([places[label] for label in self.labels], np.int32)
 
 
 def read_examples(
-  path: str, *, text_columns: tuple[str, ...], label_column: str | None
+  path: str | os.PathLike[str],
+  *,
+  text_columns: Sequence[str],
+  label_column: str | None,
 ) -> LabelledExamples:
-  """Reads .tsv, .csv or .jsonl, .gz too, or `installed_docs:train|eval`.
+  """Reads all examples of a file.
 
   Args:
-    path: the file.
-    text_columns: one or two names of the header, or numbers from 0 for a file
-      without one; fields of a JSON object in .jsonl.
-    label_column: likewise; None where labels are not needed.
+    path: `.tsv` (tab-separated, a quote is an ordinary character, as in GLUE),
+      `.csv` (quoted fields may hold commas and line breaks) or `.jsonl`, each
+      also compressed (.gz, .xz, .zst); or 'installed_docs:train' or
+      'installed_docs:eval', with the columns 'text' and 'label'.
+    text_columns: Names in the header or keys. Where all columns are numbers
+      ('0', '1'), a .tsv or .csv has no header.
+    label_column: Likewise; None reads no labels.
 
   Raises:
-    InputError: no such file or column, a line that does not parse, no example.
+    InputError: A file, column, label or example is missing, or a line cannot be
+      read. Nothing is skipped: a lost example would change the result.
   """
-  if path.startswith('installed_docs:'):
-    from bert_jax.data.sources import installed_docs
-
-    found = installed_docs.package_examples(path.partition(':')[2])
-    return LabelledExamples(
-      texts=[(example.text,) for example in found],
-      labels=[example.label for example in found],
-      origins=[example.origin for example in found],
-    )
-  file_path = pathlib.Path(path).expanduser()
-  if not file_path.is_file():
-    raise InputError(f'{path}: there is no such file; check the path')
-  ending = file_path.with_suffix('') if file_path.suffix == '.gz' else file_path
-  if ending.suffix not in FORMATS:
-    raise InputError(
-      f'{path}: cannot tell its format from the name; it should end in '
-      f'{", ".join(FORMATS)}, with .gz after it if compressed'
-    )
-  columns = text_columns + ((label_column,) if label_column else ())
-  examples = LabelledExamples([], [], [])
-  try:
-    for line, values in _records(file_path, ending.suffix, columns):
-      examples.texts.append(tuple(values[: len(text_columns)]))
-      examples.labels.append(values[-1] if label_column else '')
-      examples.origins.append(f'{path}:{line}')
-  except UnicodeDecodeError as error:
-    raise InputError(
-      f'{path} is not UTF-8 text ({error.reason} near byte {error.start}); '
-      'convert it to UTF-8'
-    ) from None
-  except (gzip.BadGzipFile, EOFError) as error:
-    raise InputError(f'{path} is not a whole gzip file ({error})') from None
+  path = os.fspath(path)
+  text_columns = tuple(text_columns)
+  columns = (
+    text_columns if label_column is None else (*text_columns, label_column)
+  )
+  if path.startswith(INSTALLED_DOCS):
+    rows = _installed_docs_rows(path, columns)
+  else:
+    rows = _file_rows(path, columns)
+  examples = LabelledExamples(texts=[], labels=[], origins=[])
+  for origin, values in rows:
+    examples.texts.append(tuple(values[: len(text_columns)]))
+    examples.origins.append(origin)
+    if label_column is not None:
+      if not values[-1]:
+        raise InputError(
+          f'{origin}: the label in column {label_column!r} is empty; fill it '
+          'in, or leave the line out.'
+        )
+      examples.labels.append(values[-1])
   if not examples.texts:
-    raise InputError(f'{path} has no examples')
+    raise InputError(f'{path}: there are no examples in it; give another file.')
   return examples
 
 
 def encode_examples(
   tokenizer: Tokenizer, texts: Sequence[tuple[str, ...]], max_length: int
 ) -> tuple[np.ndarray, int]:
-  """Rows `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, then padding.
+  """Encodes each example as a row `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
-  A text that does not fit loses its end; of two, the longer one does first.
-  Returns int32 [n, max_length] and how many examples were cut.
+  What is too long is cut: tokens are dropped from the end of the longer text,
+  as Google's BERT does it.
+
+  Args:
+    tokenizer: Encodes the texts.
+    texts: A tuple of one or two texts for each example.
+    max_length: Tokens in a row, with the special ones.
+
+  Returns:
+    int32 [n, max_length] rows, padded at the end; how many examples were cut.
+
+  Raises:
+    InputError: max_length is below 8.
   """
+  if max_length < _MIN_LENGTH:
+    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
   table = tokenizer.table
   rows = np.full((len(texts), max_length), table.pad_id, np.int32)
   num_cut = 0
-  for first in range(0, len(texts), ENCODE_BATCH):
-    chunk = texts[first : first + ENCODE_BATCH]
+  for first in range(0, len(texts), _TEXTS_PER_BATCH):
+    batch = texts[first : first + _TEXTS_PER_BATCH]
     encoded = iter(
-      tokenizer.encode_batch([text for example in chunk for text in example])
+      tokenizer.encode_batch([t for group in batch for t in group])
     )
-    for number, example in enumerate(chunk, start=first):
-      parts = [next(encoded) for _ in example]
-      kept = _shortened(parts, max_length - 1 - len(parts))
-      num_cut += sum(map(len, kept)) < sum(map(len, parts))
+    for row, group in zip(rows[first:], batch, strict=False):
+      parts = [next(encoded) for _ in group]
+      lengths = [len(part) for part in parts]
+      kept = _kept_lengths(lengths, max_length - 1 - len(parts))
+      num_cut += kept != lengths
+      row[0] = table.cls_id
       place = 1
-      rows[number, 0] = table.cls_id
-      for part in kept:
-        rows[number, place : place + len(part)] = part
-        rows[number, place + len(part)] = table.sep_id
-        place += len(part) + 1
+      for part, length in zip(parts, kept, strict=True):
+        row[place : place + length] = part[:length]
+        row[place + length] = table.sep_id
+        place += length + 1
   return rows, num_cut
 
 
 class LabelledStream:
-  """Examples in memory, shuffled anew each epoch: a pure function of numbers.
+  """The endless, shuffled sequence of labelled rows; see stream.Stream.
 
-  The interface of data/stream.py's Stream.
+  Args:
+    input_ids: int32 [n, row_length].
+    labels: int32 [n].
+    seed: Of the order, which differs from epoch to epoch.
+    shuffle: False gives the rows in their order, again and again.
   """
 
-  def __init__(self, input_ids: np.ndarray, labels: np.ndarray, *, seed: int):
-    """input_ids int32 [n, T], labels int32 [n]."""
-    self._input_ids = input_ids
-    self._labels = labels
+  def __init__(
+    self,
+    input_ids: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    shuffle: bool = True,
+  ):
+    if not len(input_ids) or len(input_ids) != len(labels):
+      raise ValueError(
+        f'LabelledStream: {len(input_ids)} rows and {len(labels)} labels; give '
+        'one label for each row, and one row or more'
+      )
+    self._input_ids = np.asarray(input_ids, np.int32)
+    self._labels = np.asarray(labels, np.int32)
     self._seed = seed
-    digest = hashlib.sha256(f'{seed} {input_ids.shape}'.encode())
-    digest.update(np.ascontiguousarray(input_ids))
-    digest.update(np.ascontiguousarray(labels))
+    self._shuffle = shuffle
+    self.num_rows, self.row_length = self._input_ids.shape
+    digest = hashlib.sha256(json.dumps([seed, shuffle]).encode())
+    for array in (self._input_ids, self._labels):
+      digest.update(json.dumps(array.shape).encode())
+      digest.update(np.ascontiguousarray(array, '<i4'))
     self.fingerprint = digest.hexdigest()
 
-  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
+  def locate(
+    self, example_numbers: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """(epoch int64 [n], row int64 [n]) of the example numbers, uint64 [n]."""
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
-    size = len(self._input_ids)
-    epochs, positions = np.divmod(numbers, np.uint64(size))
-    rows = Permutation(size, self._seed, epochs)(positions)
+    epochs, positions = np.divmod(numbers, np.uint64(self.num_rows))
+    if self._shuffle:
+      positions = Permutation(self.num_rows, self._seed, epochs)(positions)
+    return epochs.astype(np.int64), positions.astype(np.int64)
+
+  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of the example numbers, uint64 [n], as one batch.
+
+    Returns:
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2];
+      'labels' int32 [n]; 'label_weights' float32 [n], all 1.
+    """
+    _, rows = self.locate(example_numbers)
     return {
       'input_ids': self._input_ids[rows],
-      'example_number': example_number_words(numbers),
+      'example_number': example_number_words(example_numbers),
       'labels': self._labels[rows],
       'label_weights': np.ones(len(rows), np.float32),
     }
 
 
-def _shortened(parts: list[np.ndarray], room: int) -> list[np.ndarray]:
-  lengths = [len(part) for part in parts]
-  excess = sum(lengths) - room
-  if excess > 0 and len(lengths) == 2:
-    # The longer one down to the other's length, then both in turn.
-    longer = int(lengths[1] > lengths[0])
-    first_cut = min(excess, lengths[longer] - lengths[1 - longer])
-    lengths[longer] -= first_cut
-    excess -= first_cut
-    lengths[longer] -= (excess + 1) // 2
-    lengths[1 - longer] -= excess // 2
-  elif excess > 0:
-    lengths[0] -= excess
-  return [part[:size] for part, size in zip(parts, lengths, strict=True)]
+_Rows = Iterator[tuple[str, list[str]]]  # (origin, values of the columns)
 
 
-def _records(
-  path: pathlib.Path, ending: str, columns: tuple[str, ...]
-) -> Iterator[tuple[int, list[str]]]:
-  """(line number, values of the columns) of each example."""
-  open_fn = gzip.open if path.suffix == '.gz' else open
-  with open_fn(path, 'rt', encoding='utf-8-sig', newline='') as file:
-    if ending == '.jsonl':
-      yield from _json_records(path, file, columns)
-    elif ending == '.csv':
-      reader = csv.reader(file, strict=True)
-      lines = _csv_lines(path, reader)
-      yield from _table_records(path, lines, columns)
-    else:
-      # TSV has no quoting: a quotation mark is text.
-      lines = (
-        (number, line.rstrip('\r\n').split('\t'))
-        for number, line in enumerate(file, start=1)
-      )
-      yield from _table_records(path, lines, columns)
+def _installed_docs_rows(path: str, columns: tuple[str, ...]) -> _Rows:
+  for column in columns:
+    if column not in ('text', 'label'):
+      raise _missing_column(path, column, ['text', 'label'])
+  split = path.removeprefix(INSTALLED_DOCS)
+  for example in installed_docs.package_examples(split):
+    yield example.origin, [getattr(example, column) for column in columns]
 
 
-def _csv_lines(
-  path: pathlib.Path, reader: Iterator[list[str]]
-) -> Iterator[tuple[int, list[str]]]:
+def _file_rows(path: str, columns: tuple[str, ...]) -> _Rows:
+  file = pathlib.Path(path).expanduser()
+  if not file.is_file():
+    raise InputError(f'{path}: there is no such file; check the path.')
+  ending = files.text_ending(file)
+  if ending == '.jsonl':
+    return _jsonl_rows(file, columns)
+  if ending in _DELIMITERS:
+    return _delimited_rows(file, columns, _DELIMITERS[ending])
+  raise InputError(
+    f'{path}: its ending says no format; name it .tsv, .csv or .jsonl (.gz).'
+  )
+
+
+def _delimited_rows(
+  path: pathlib.Path, columns: tuple[str, ...], delimiter: str
+) -> _Rows:
+  # Its default of 131,072 characters is less than some documents have.
+  csv.field_size_limit(sys.maxsize)
+  reader = csv.reader(
+    (text for _, text in _lines(path)),
+    delimiter=delimiter,
+    quoting=csv.QUOTE_NONE if delimiter == '\t' else csv.QUOTE_MINIMAL,
+    strict=True,
+  )
+  places = None
   try:
-    for fields in reader:
-      yield reader.line_num, fields
+    for row in reader:
+      if not row:
+        continue  # a blank line
+      origin = f'{path}:{reader.line_num}'
+      if places is None:
+        if all(column.isdecimal() for column in columns):
+          places = [int(column) for column in columns]
+        else:
+          for column in columns:
+            if column not in row:
+              raise _missing_column(path, column, row)
+          places = [row.index(column) for column in columns]
+          continue
+      if max(places) >= len(row):
+        raise InputError(
+          f'{origin}: the line has {len(row)} columns, and column '
+          f'{max(places)} (from 0) is asked for; mend it.'
+        )
+      yield origin, [row[place] for place in places]
   except csv.Error as error:
-    raise InputError(f'{path}:{reader.line_num}: not valid CSV: {error}') from (
-      None
-    )
+    raise InputError(
+      f'{path}:{reader.line_num}: is not well-formed ({error}); mend it.'
+    ) from error
 
 
-def _table_records(
-  path: pathlib.Path,
-  lines: Iterator[tuple[int, list[str]]],
-  columns: tuple[str, ...],
-) -> Iterator[tuple[int, list[str]]]:
-  if all(column.isdigit() for column in columns):
-    places = [int(column) for column in columns]
-  else:
-    _, header = next(lines, (0, []))
-    missing = [column for column in columns if column not in header]
-    if missing:
-      raise InputError(
-        f'{path} has no column {missing[0]!r}; its header names '
-        f'{", ".join(header) or "nothing"} (without a header, give numbers '
-        'from 0)'
-      )
-    places = [header.index(column) for column in columns]
-  for number, fields in lines:
-    if fields in ([], ['']):
+def _jsonl_rows(path: pathlib.Path, columns: tuple[str, ...]) -> _Rows:
+  for line, text in _lines(path):
+    if text.isspace():
       continue
-    if max(places) >= len(fields):
-      raise InputError(
-        f'{path}:{number} has {len(fields)} columns, but column '
-        f'{max(places)} (from 0) is needed; mend the line'
-      )
-    yield number, [fields[place] for place in places]
-
-
-def _json_records(
-  path: pathlib.Path, lines: Iterator[str], columns: tuple[str, ...]
-) -> Iterator[tuple[int, list[str]]]:
-  for number, line in enumerate(lines, start=1):
-    if not line.strip():
-      continue
+    origin = f'{path}:{line}'
     try:
-      record = json.loads(line)
+      record = json.loads(text)
     except (ValueError, RecursionError) as error:
-      raise InputError(f'{path}:{number}: not valid JSON: {error}') from None
+      raise InputError(f'{origin}: is not JSON ({error}); mend it.') from error
     if not isinstance(record, dict):
-      raise InputError(f'{path}:{number}: not a JSON object; mend the line')
-    missing = [column for column in columns if column not in record]
-    if missing:
-      raise InputError(
-        f'{path}:{number} has no field {missing[0]!r}; it has '
-        f'{", ".join(record)}'
-      )
-    yield number, [_as_text(record[column]) for column in columns]
+      raise InputError(f'{origin}: is no JSON object; mend it.')
+    values = []
+    for column in columns:
+      value = record.get(column)
+      if value is None:
+        raise _missing_column(origin, column, list(record))
+      # A label may be a number or true; its JSON is its name.
+      values.append(value if isinstance(value, str) else json.dumps(value))
+    yield origin, values
 
 
-def _as_text(value: object) -> str:
-  # A label may be a number or a truth value; a text may be null.
-  if isinstance(value, str):
-    return value
-  return '' if value is None else json.dumps(value, ensure_ascii=False)
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+  """Whole lines; unlike in a corpus, a byte that is not UTF-8 is an error."""
+  report = base.ReadReport()
+  for line, text in files.read_whole_lines(path, report):
+    for examples in report.examples.values():
+      raise InputError(f'{examples[0]}; convert the file with iconv -t UTF-8.')
+    yield line, text
+
+
+def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
+  """How many tokens to keep of each part, `limit` in all."""
+  kept = list(lengths)
+  excess = sum(kept) - limit
+  if excess <= 0:
+    return kept
+  if len(kept) == 1:
+    return [limit]
+  first, second = kept
+  # Tokens go from the longer one until both are equal, then in turn, and first
+  # from the second.
+  from_longer = min(excess, abs(first - second))
+  if first > second:
+    first -= from_longer
+  else:
+    second -= from_longer
+  rest = excess - from_longer
+  return [first - rest // 2, second - (rest + 1) // 2]
+
+
+def _missing_column(
+  where: str | pathlib.Path, column: str, there: list[str]
+) -> InputError:
+  return InputError(
+    f'{where}: there is no column {column!r}; there are {_listed(there)}.'
+  )
+
+
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+  shown = ', '.join(repr(name) for name in names[:limit])
+  return f'{shown} ...' if len(names) > limit else shown

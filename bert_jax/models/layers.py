@@ -99,9 +99,7 @@ class Embedding(nnx.Module):
 class LayerNorm(nnx.Module):
   """Layer normalisation over the last axis, statistics in f32."""
 
-  def __init__(
-    self, embed_dim: int, *, epsilon: float, dtype: jnp.dtype
-  ):
+  def __init__(self, embed_dim: int, *, epsilon: float, dtype: jnp.dtype):
     self.scale = parameter(jnp.ones((embed_dim,)), ('embed',))
     self.bias = parameter(jnp.zeros((embed_dim,)), ('embed',))
     self.epsilon = epsilon

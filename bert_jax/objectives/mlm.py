@@ -153,9 +153,7 @@ class MaskedLM:
     )
     return masked, ids_T.at[positions_M].set(shown_M)
 
-  def _word_starts(
-    self, ids_T: jax.Array, eligible_T: jax.Array
-  ) -> jax.Array:
+  def _word_starts(self, ids_T: jax.Array, eligible_T: jax.Array) -> jax.Array:
     """A word starts where the table says so, and at a segment's first token."""
     after_special_T = jnp.append(True, ~eligible_T[:-1])
     return jnp.asarray(self.table.word_starts)[ids_T] | after_special_T

@@ -15,7 +15,7 @@ from bert_jax.errors import InputError
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Schedule:
-  """The fields that all schedules have; `final_share` of the peak at the end."""
+  """What all schedules have; they end at `final_share` of the peak."""
 
   warmup_steps: int = 0
   warmup_share: float = 0.0

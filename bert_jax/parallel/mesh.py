@@ -26,7 +26,9 @@ class MeshConfig:
     devices = jax.devices() if devices is None else devices
     other = self.fsdp * self.tensor
     if self.fsdp < 1 or self.tensor < 1 or self.data < 0:
-      raise InputError(f'mesh {self} has an axis without devices; use 1 or more')
+      raise InputError(
+        f'mesh {self} has an axis without devices; use 1 or more'
+      )
     data = self.data or len(devices) // other
     if data * other != len(devices):
       raise InputError(

@@ -26,7 +26,8 @@ class ClassificationConfig:
 
   Paths end in .tsv, .csv or .jsonl (.gz too). Columns go by the name in the
   header, or by number from 0 where there is none; one or two text columns
-  (`--config.task.text_columns=premise,hypothesis`).
+  (`--config.task.text_columns=premise,hypothesis`). `max_train_examples` above
+  0 takes that many, drawn with a fixed seed: how much labelled data is needed?
   """
 
   train_path: str = 'installed_docs:train'
@@ -34,6 +35,7 @@ class ClassificationConfig:
   text_columns: tuple[str, ...] = ('text',)
   label_column: str = 'label'
   metric: str = 'accuracy'
+  max_train_examples: int = 0
 
   def validate(self) -> None:
     # A flag gives 'a,b' as one string, a config file gives ('a', 'b').
@@ -45,7 +47,14 @@ class ClassificationConfig:
       )
     for name in ('train_path', 'eval_path'):
       if not getattr(self, name):
-        raise InputError(f'task.{name} is empty; give --config.task.{name}=FILE')
+        raise InputError(
+          f'task.{name} is empty; give --config.task.{name}=FILE'
+        )
+    if self.max_train_examples < 0:
+      raise InputError(
+        f'task.max_train_examples is {self.max_train_examples}; give 0 (all) '
+        'or a positive number'
+      )
     if self.metric not in METRICS:
       raise InputError(
         f'task.metric is {self.metric!r}; choose one of {", ".join(METRICS)}'
@@ -117,7 +126,5 @@ class Classification:
     self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
   ) -> jax.Array:
     layout = RowLayout(*(batch[name] for name in RowLayout._fields))
-    hidden_BTD = model.encoder(
-      batch['input_ids'], layout, fold(dropout_key, 0)
-    )
+    hidden_BTD = model.encoder(batch['input_ids'], layout, fold(dropout_key, 0))
     return model.classifier(model.pooler(hidden_BTD), fold(dropout_key, 1))

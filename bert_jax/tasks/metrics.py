@@ -247,3 +247,20 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def _dot(a: list[int], b: list[int]) -> int:
   """Inner product in exact integers."""
   return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def report_table(report: dict) -> str:
+  """A `classification_report` as lines for a terminal."""
+  width = max(len('class'), *map(len, report['per_class']))
+  lines = [f'{"class":{width}}  precision  recall      f1  support']
+  for name, row in report['per_class'].items():
+    lines.append(
+      f'{name:{width}}  {row["precision"]:9.4f}  {row["recall"]:6.4f}  '
+      f'{row["f1"]:6.4f}  {row["support"]:7d}'
+    )
+  figures = [
+    f'{name} {value:.4f}'
+    for name, value in report.items()
+    if isinstance(value, float)
+  ]
+  return '\n'.join([*lines, '', '  '.join(figures)])

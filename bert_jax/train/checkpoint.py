@@ -21,6 +21,7 @@ from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.parallel.sharding import replicated
 from bert_jax.train.state import TrainState
 
 # What training shows at its start; Orbax's own lines are for its developers.
@@ -102,9 +103,7 @@ class Checkpoints:
       self._checkpointer.close()
       self._checkpointer = None
 
-  def restore(
-    self, abstract: TrainState
-  ) -> tuple[TrainState, Position] | None:
+  def restore(self, abstract: TrainState) -> tuple[TrainState, Position] | None:
     """The newest state whose digests hold, or None where none was ever saved.
 
     `abstract` gives shapes, dtypes and shardings: any mesh will do. Damaged
@@ -208,7 +207,9 @@ def array_digests(tree: Any) -> dict[str, int]:
   """
   return {
     path: int(value)
-    for path, value in jax.device_get(_digests(functional.flatten(tree))).items()
+    for path, value in jax.device_get(
+      _digests(functional.flatten(tree))
+    ).items()
   }
 
 
@@ -247,9 +248,14 @@ def _load_params(path: pathlib.Path) -> functional.Params:
       saved = ocp.checkpointables_metadata(path).metadata['params']
   except Exception as error:  # whatever a damaged folder makes Orbax raise
     raise CheckpointError(_one_line(error)) from error
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  mesh = jax.sharding.get_mesh()
+  whole = (
+    jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if mesh.empty
+    else replicated(mesh)
+  )
   abstract = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
     saved,
   )
   items = _read(path, {'params': abstract, 'data': None})

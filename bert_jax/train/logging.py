@@ -1,13 +1,16 @@
 """Metrics out: JSONL always, TensorBoard and Weights & Biases if asked for."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from bert_jax.errors import InputError
+from bert_jax.workdir import Workdir, encode
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -80,6 +83,21 @@ class MetricWriter:
       self._tensorboard.close()
     if self._wandb is not None:
       self._wandb.finish()
+
+
+@contextlib.contextmanager
+def open_writer(experiment: Any, workdir: Workdir) -> Iterator[MetricWriter]:
+  """The writer of a run, closed at its end."""
+  writer = MetricWriter(
+    experiment.logging,
+    workdir.metrics,
+    workdir.tensorboard,
+    encode(experiment),
+  )
+  try:
+    yield writer
+  finally:
+    writer.close()
 
 
 class Progress:

@@ -51,7 +51,6 @@ class Run:
   save_every: int
   max_nonfinite_steps: int
   checkpoints: Checkpoints
-  writer: MetricWriter
   flops_per_step: float
   peak_flops: float
   batch_axis: int = 0
@@ -69,7 +68,7 @@ class Outcome:
   saved_step: int = -1
 
 
-def train(run: Run, stop: StopSignal) -> Outcome:
+def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """Runs from the state's step to the end, or to the next stop signal.
 
   Raises InputError when too many steps in a row were not finite.
@@ -102,13 +101,13 @@ def train(run: Run, stop: StopSignal) -> Outcome:
         last = done == run.num_steps
         if done % run.log_every == 0 or last:
           record = window.close(done, feed.wait_seconds)
-          run.writer.write(record)
+          writer.write(record)
           progress.show(record)
           window.check_finite(done, state, run.checkpoints)
         if done % run.eval_every == 0 or last:
           evaluation = run.evaluate(state)
           for record in evaluation.records:
-            run.writer.write(record)
+            writer.write(record)
             progress.show(record)
           if evaluation.scores is not None:
             state = keep_best(state, evaluation.scores)
@@ -118,8 +117,9 @@ def train(run: Run, stop: StopSignal) -> Outcome:
           window.pause_over()
     if done > run.checkpoints.last_saved:
       save(run, state, done)
-    run.checkpoints.wait()
   finally:
+    # Also after an error: what is being written is finished.
+    run.checkpoints.close()
     profile.close()
     progress.close()
   return Outcome(state, stop.name, run.checkpoints.last_saved)

@@ -16,9 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import parameter_shardings
 
-_register = functools.partial(
-  jax.tree_util.register_dataclass, meta_fields=()
-)
+_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +99,7 @@ def state_shardings(
   carries no sharding.) With `seeds_axis` the leading axis stays whole.
   """
   if seeds_axis:
-    logical_axes = {
-      path: (None, *axes) for path, axes in logical_axes.items()
-    }
+    logical_axes = {path: (None, *axes) for path, axes in logical_axes.items()}
   shapes = {
     path: leaf.shape for path, leaf in functional.flatten(state.params).items()
   }

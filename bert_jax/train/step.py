@@ -24,9 +24,7 @@ from bert_jax.train.state import TrainState
 MASKS, DROPOUT = 0, 1
 
 Metrics = dict[str, jax.Array | tuple[jax.Array, jax.Array]]
-TrainStep = Callable[
-  [TrainState, Batch, jax.Array], tuple[TrainState, Metrics]
-]
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
@@ -82,7 +80,7 @@ def make_train_step(
     (loss, sums), grads = gradients(
       state.params, prepared, objective.weights(prepared), dropout_key
     )
-    gradient_norm = optax.global_norm(grads)
+    gradient_norm = optax.tree.norm(grads)
     learning_rate = schedule(state.step)
     finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
     state = _update(state, grads, optimizer, learning_rate, finite)

@@ -10,9 +10,9 @@ Without a train_path: from which of eight packages is this docstring?
 """
 
 from bert_jax.experiment import FinetuneExperiment
+from bert_jax.models.config import bert_tiny
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
-from bert_jax.models.config import bert_tiny
 
 
 def get_config() -> FinetuneExperiment:

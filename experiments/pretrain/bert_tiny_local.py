@@ -18,9 +18,7 @@ from bert_jax.train.logging import LoggingConfig
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
-    model=bert_tiny(
-      max_positions=128, dropout=0.0, attention_dropout=0.0
-    ),
+    model=bert_tiny(max_positions=128, dropout=0.0, attention_dropout=0.0),
     num_steps=1500,
     batch_size=64,
     data=DataConfig(row_length=64),

@@ -15,9 +15,7 @@ LENGTH = 64
 
 def prepare(config: MaskedLMConfig, batch: dict, seed: int = 0) -> dict:
   objective = config.build(toys.table())
-  return jax.device_get(
-    jax.jit(objective.prepare)(batch, jax.random.key(seed))
-  )
+  return jax.device_get(jax.jit(objective.prepare)(batch, jax.random.key(seed)))
 
 
 @pytest.fixture(scope='module')
@@ -86,9 +84,7 @@ def test_every_ordinary_position_is_masked_as_often(clean):
   totals = np.zeros(LENGTH)
   ordinary = np.sum(np.asarray(clean['input_ids']) >= 5, axis=0)
   for seed in range(4):
-    _, position, _, _ = masked_entries(
-      prepare(MaskedLMConfig(), clean, seed)
-    )
+    _, position, _, _ = masked_entries(prepare(MaskedLMConfig(), clean, seed))
     totals += np.bincount(position, minlength=LENGTH)
   often = ordinary > 1000
   share = totals[often] / (4 * ordinary[often])
@@ -122,9 +118,7 @@ def test_masks_depend_on_key_and_example_number_alone(clean):
   for name, array in of_one.items():
     np.testing.assert_array_equal(array[0], of_batch[name][7])
   other_key = prepare(MaskedLMConfig(), alone, seed=1)
-  assert np.any(
-    other_key['masked_positions'] != of_one['masked_positions']
-  )
+  assert np.any(other_key['masked_positions'] != of_one['masked_positions'])
 
 
 def test_both_words_of_the_example_number_count(clean):

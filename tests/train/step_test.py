@@ -51,9 +51,7 @@ def run(num_steps: int = 2, num_microbatches: int = 1, mesh=None):
       functional.logical_axes(BUILD),
     )
     state = jax.jit(new_state, out_shardings=shardings)(KEY)
-    step = jax.jit(
-      make_step(num_microbatches), out_shardings=(shardings, None)
-    )
+    step = jax.jit(make_step(num_microbatches), out_shardings=(shardings, None))
     for number in range(num_steps):
       batch = jax.device_put(
         toys.batch(16, 32, 16 * number), batch_sharding(mesh)
@@ -166,16 +164,16 @@ def test_the_update_is_that_of_optax_adamw():
   grads = jax.tree.map(jnp.cos, params)
   reference = optax.chain(
     optax.clip_by_global_norm(0.5),
-    optax.adamw(
-      schedule, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask
-    ),
+    optax.adamw(schedule, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask),
   )
   ours = config.build()
   our_state, their_state = ours.init(params), reference.init(params)
   mine = theirs = params
   for step in range(3):
     updates, our_state = ours.update(grads, our_state, mine)
-    mine = jax.tree.map(lambda p, u: p + schedule(step) * u, mine, updates)
+    rate = schedule(step)
+    updates = jax.tree.map(lambda u, rate=rate: rate * u, updates)
+    mine = optax.apply_updates(mine, updates)
     updates, their_state = reference.update(grads, their_state, theirs)
     theirs = optax.apply_updates(theirs, updates)
   assert_same(mine, theirs)

@@ -54,12 +54,13 @@ def _open_item(item: str, document: str, text_field: str) -> list[base.Source]:
       f'--input={item}: {kind!r} is no kind of input; there are '
       f'{", ".join(KINDS)}.'
     )
+  if not rest:
+    raise InputError(f'--input={item}: names nothing; give a path after it.')
   paths = files.find_files(rest)
-  if kind:
-    lines = paths if kind == 'jsonl' else []
-  else:
-    lines = [path for path in paths if files.text_ending(path) == '.jsonl']
-  texts = [path for path in paths if path not in lines]
+  texts, lines = [], []
+  for path in paths:
+    by_ending = 'jsonl' if files.text_ending(path) == '.jsonl' else 'text_files'
+    (lines if (kind or by_ending) == 'jsonl' else texts).append(path)
   sources: list[base.Source] = []
   if texts:
     sources.append(text_files.TextFiles(texts, document=document))

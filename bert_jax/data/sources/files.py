@@ -8,6 +8,7 @@ import contextlib
 import glob
 import gzip
 import io
+import itertools
 import lzma
 import os
 import pathlib
@@ -20,10 +21,15 @@ from bert_jax.errors import InputError
 
 COMPRESSED_ENDINGS = ('.gz', '.xz', '.zst')
 
+# A record is parsed as a whole, so a line of it has to fit in memory.
+MAX_LINE_CHARACTERS = 2**26
+
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
-_MAX_UNDECODABLE_SHARE = 0.3
+# Half of the bytes of UTF-16 are such for most languages, and none of a text.
+_CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
+_MAX_BAD_SHARE = 0.3
 
 
 def find_files(pattern: str) -> list[pathlib.Path]:
@@ -133,13 +139,34 @@ def read_lines(
       line += piece.endswith(b'\n')
 
 
+def read_whole_lines(
+  path: pathlib.Path, report: ReadReport
+) -> Iterator[tuple[int, str]]:
+  """Like read_lines, each line in one piece.
+
+  One of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
+  """
+  by_number = itertools.groupby(read_lines(path, report), lambda part: part[0])
+  for number, parts in by_number:
+    pieces, size = [], 0
+    for _, text in parts:
+      size += len(text)
+      if size <= MAX_LINE_CHARACTERS:
+        pieces.append(text)
+    if size <= MAX_LINE_CHARACTERS:
+      yield number, ''.join(pieces)
+    else:
+      detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
+      report.add('unparsable_lines', f'{path}:{number}', detail)
+
+
 def check_is_text(path: pathlib.Path) -> None:
   """Raises InputError where a file is not UTF-8 text as a whole."""
   with open_bytes(path) as file:
     sample = file.read(_SAMPLE_BYTES)
-  bad = decode(sample)[1] + sample.count(b'\0')
+  bad = decode(sample)[1] + len(sample) - len(sample.translate(None, _CONTROL))
   # A small file is let through: its few bytes say little, and are counted.
-  if len(sample) >= 1024 and bad > _MAX_UNDECODABLE_SHARE * len(sample):
+  if len(sample) >= 1024 and bad > _MAX_BAD_SHARE * len(sample):
     raise InputError(
       f'{path}: is not UTF-8 text ({bad / len(sample):.0%} of its first '
       f'{len(sample):,} bytes); convert it with iconv, or leave it out.'

@@ -31,8 +31,8 @@ CORPUS_VERSION = 1
 # no more of the others than is needed, as it is text lost for pretraining.
 EVAL_SHARES = {
   'flax': 0.3,
-  'jax': 0.1,
-  'matplotlib': 0.1,
+  'jax': 0.15,
+  'matplotlib': 0.2,
   'numpy': 0.2,
   'optax': 0.4,
   'orbax': 0.15,
@@ -40,7 +40,7 @@ EVAL_SHARES = {
   'tensorflow_datasets': 0.15,
 }
 MAX_EXAMPLES = {'train': 400, 'eval': 200}  # of each label
-MAX_EXAMPLES_OF_MODULE = 20  # so that no label is one large module
+MAX_EXAMPLES_OF_MODULE = 25  # so that no label is one large module
 
 # Only the beginning is shown: with all of it, the layout of the sections gives
 # the package away.

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from bert_jax.data.sources import base, files
 from bert_jax.errors import InputError
 
-# A line is parsed as a whole; a longer one is counted as unparsable.
-MAX_LINE_CHARACTERS = 2**26
-
 
 class JsonLines:
   """JSONL files (.gz, .xz and .zst unpacked), read in the order given.
@@ -80,7 +77,7 @@ def read_objects(
   path: pathlib.Path, report: base.ReadReport
 ) -> Iterator[tuple[int, dict]]:
   """Yields (line number, object); counts the lines that are none."""
-  for line, text in _whole_lines(path, report):
+  for line, text in files.read_whole_lines(path, report):
     if text.isspace():
       continue
     try:
@@ -93,33 +90,6 @@ def read_objects(
     else:
       detail = f'a {type(record).__name__}, not an object'
       report.add('unparsable_lines', f'{path}:{line}', detail)
-
-
-def _whole_lines(
-  path: pathlib.Path, report: base.ReadReport
-) -> Iterator[tuple[int, str]]:
-  pieces, size, number = [], 0, 1
-  for number, text in files.read_lines(path, report):
-    size += len(text)
-    if size <= MAX_LINE_CHARACTERS:
-      pieces.append(text)
-    if text.endswith('\n'):
-      if size <= MAX_LINE_CHARACTERS:
-        yield number, ''.join(pieces)
-      else:
-        _report_long_line(path, number, report)
-      pieces, size = [], 0
-  if size > MAX_LINE_CHARACTERS:
-    _report_long_line(path, number, report)
-  elif pieces:
-    yield number, ''.join(pieces)
-
-
-def _report_long_line(
-  path: pathlib.Path, line: int, report: base.ReadReport
-) -> None:
-  detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
-  report.add('unparsable_lines', f'{path}:{line}', detail)
 
 
 def _without_surrogates(text: str, where: str, report: base.ReadReport) -> str:

@@ -8,7 +8,12 @@ import time
 
 from bert_jax.data import durable_files
 from bert_jax.data.sources.base import ReadReport, Source
-from bert_jax.data.tokenizers import load_tokenizer, training, wordpiece
+from bert_jax.data.tokenizers import (
+  Tokenizer,
+  load_tokenizer,
+  training,
+  wordpiece,
+)
 from bert_jax.errors import InputError
 
 RECORD_NAME = 'training.json'
@@ -53,19 +58,7 @@ def train_folder(
     tokenizer = training.train_wordpiece(
       source.documents(report), vocab_size=vocab_size, lowercase=lowercase
     )
-    partial = output.with_name(output.name + '.partial')
-    if partial.exists():
-      shutil.rmtree(partial)
-    tokenizer.save(partial)
-    durable_files.write_json(
-      partial / RECORD_NAME,
-      {
-        'request': request,
-        'read_counts': report.counts,
-        'read_examples': report.examples,
-      },
-    )
-    durable_files.publish_folder(partial, output)
+    _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
   lines = [
     f'{output}: {kind}, {size:,} entries, '
@@ -78,6 +71,25 @@ def train_folder(
       f'--vocab_size={vocab_size}: the text gives no more than {size:,} entries'
     )
   return '\n'.join(lines)
+
+
+def _publish(
+  tokenizer: Tokenizer,
+  request: dict,
+  report: ReadReport,
+  output: pathlib.Path,
+) -> None:
+  partial = output.with_name(output.name + '.partial')
+  if partial.exists():
+    shutil.rmtree(partial)
+  tokenizer.save(partial)
+  record = {
+    'request': request,
+    'read_counts': report.counts,
+    'read_examples': report.examples,
+  }
+  durable_files.write_json(partial / RECORD_NAME, record)
+  durable_files.publish_folder(partial, output)
 
 
 def _is_done(output: pathlib.Path, request: dict) -> bool:

@@ -4,6 +4,7 @@ Same text, same bytes: on every machine, with any number of threads.
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -16,10 +17,15 @@ from bert_jax.errors import InputError
 CHARACTER_COVERAGE = 0.9999
 MIN_PAIR_COUNT = 2
 
-# Bounds the memory: beyond it, words that were seen once are forgotten.
+# Bounds the memory: beyond it, words seen once are forgotten, then those
+# seen twice, and so on.
 _MAX_WORDS = 4_000_000
 # Bounds the time: larger corpora are scaled down to about this many words.
 _MAX_TRAINING_WORDS = 50_000_000
+
+# Without control characters, which BERT's cleaning removes.
+_PLAIN_ASCII = re.compile(r'[ -~\t\n\r]*')
+_ASCII_WORDS = re.compile(r'[A-Za-z0-9]+|[!-/:-@\[-`{-~]')
 
 
 def train_wordpiece(
@@ -51,8 +57,8 @@ def train_wordpiece(
   smallest = len(base.SPECIAL_TOKENS) + len(alphabet) + len(continuations)
   if vocab_size < smallest:
     raise InputError(
-      f'--vocab_size={vocab_size}: this text needs at least {smallest} entries, '
-      f'for the {len(alphabet)} characters in it and the special tokens.'
+      f'--vocab_size={vocab_size}: this text needs at least {smallest} '
+      f'entries, for its {len(alphabet)} characters and the special tokens.'
     )
   model = models.WordPiece(
     unk_token=base.UNK, continuing_subword_prefix=wordpiece.CONTINUATION
@@ -85,12 +91,19 @@ def count_words(documents: Iterable[Document], lowercase: bool) -> Counter[str]:
   normalizer = wordpiece.normalizer(lowercase)
   splitter = pre_tokenizers.BertPreTokenizer()
   words: Counter[str] = Counter()
+  rare = 0
   for document in documents:
-    text = wordpiece.prepare_text(document.text, lowercase)
-    pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
-    words.update(word for word, _ in pieces)
+    if _PLAIN_ASCII.fullmatch(document.text):
+      # The same words as below, in a third of the time.
+      text = document.text.lower() if lowercase else document.text
+      words.update(_ASCII_WORDS.findall(text))
+    else:
+      text = wordpiece.prepare_text(document.text, lowercase)
+      pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+      words.update(word for word, _ in pieces)
     if len(words) > _MAX_WORDS:
-      words = Counter({w: count for w, count in words.items() if count > 1})
+      rare += 1
+      words = Counter({w: n for w, n in words.items() if n > rare})
   return words
 
 

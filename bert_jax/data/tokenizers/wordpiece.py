@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -149,12 +148,15 @@ def read_vocab(path: pathlib.Path) -> list[str]:
 
 
 def is_lowercase(tokens: Sequence[str]) -> bool:
-  """Whether no ordinary entry has a capital letter."""
-  return not any(
-    unicodedata.category(character) == 'Lu'
+  """Whether no ordinary entry would change in lower case.
+
+  Not whether one has a capital: Google's uncased vocabulary holds the letter of
+  the real numbers, which has no lower case.
+  """
+  return all(
+    token == token.lower()
     for token in tokens
     if token not in base.SPECIAL_TOKENS
-    for character in token
   )
 
 

@@ -1,0 +1,109 @@
+"""The compiled step, and the first state that it works on.
+
+Pretraining and fine-tuning differ in what they hand in here, and in nothing
+after it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from bert_jax.models import functional
+from bert_jax.objectives.base import Objective
+from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.train.restore import fresh_state, starting_state
+from bert_jax.train.state import (
+  TrainState,
+  init_state,
+  state_shardings,
+  with_shardings,
+)
+from bert_jax.train.step import make_train_step
+
+
+@dataclasses.dataclass(kw_only=True)
+class Program:
+  """`step_fn(state, batch)` is jitted and donates the state.
+
+  `key` is the run's key, or one for each seed.
+  """
+
+  key: jax.Array
+  step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
+  new_state: Callable[[jax.Array], TrainState]
+  abstract: TrainState
+  shardings: TrainState
+  num_seeds: int
+
+  def start(
+    self,
+    checkpoints: Checkpoints,
+    *,
+    fingerprint: str,
+    init_from: str = '',
+    resume_from: str = '',
+  ) -> TrainState:
+    """The first state on its devices, in the order of train/restore.py."""
+    state, origin = starting_state(
+      checkpoints,
+      lambda: fresh_state(
+        self.new_state,
+        self.key,
+        self.shardings,
+        init_from,
+        num_seeds=self.num_seeds,
+      ),
+      with_shardings(self.abstract, self.shardings),
+      fingerprint=fingerprint,
+      resume_from=resume_from,
+    )
+    print(origin, flush=True)
+    return state
+
+
+def make_program(
+  objective: Objective,
+  build: functional.Build,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  key: jax.Array,
+  *,
+  num_microbatches: int,
+  num_seeds: int = 0,
+) -> Program:
+  """Compiles for the mesh that is set.
+
+  With `num_seeds`, every leaf of the state and the batch has a leading axis of
+  that size, `key` is [num_seeds], and the state keeps the best parameters.
+  """
+  mesh = jax.sharding.get_mesh()
+
+  def new_state(key: jax.Array) -> TrainState:
+    params = functional.init(build, key)
+    return init_state(params, optimizer, keep_best=bool(num_seeds))
+
+  step = make_train_step(
+    objective, build, optimizer, schedule, num_microbatches=num_microbatches
+  )
+  if num_seeds:
+    new_state, step = jax.vmap(new_state), jax.vmap(step)
+  abstract = jax.eval_shape(new_state, key)
+  shardings = state_shardings(
+    abstract,
+    optimizer,
+    mesh,
+    functional.logical_axes(build),
+    seeds_axis=bool(num_seeds),
+  )
+  jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+  return Program(
+    key=key,
+    step_fn=lambda state, batch: jitted(state, batch, key),
+    new_state=new_state,
+    abstract=abstract,
+    shardings=shardings,
+    num_seeds=num_seeds,
+  )

@@ -1,0 +1,152 @@
+"""Fine-tuning's evaluation: all seeds scored at once, the best one kept."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.data.device_feed import place_batch
+from bert_jax.models import functional
+from bert_jax.objectives.base import Batch
+from bert_jax.parallel.mesh import num_batch_devices
+from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.tasks.base import Task
+from bert_jax.tasks.metrics import mean_and_std
+from bert_jax.train.checkpoint import save_params
+from bert_jax.train.evaluation import RowsInOrder
+from bert_jax.train.loop import Evaluation, host_step
+from bert_jax.train.state import TrainState
+from bert_jax.workdir import Workdir, write_json
+
+
+@dataclasses.dataclass(kw_only=True)
+class Examples:
+  """Both parts of the data as rows: ids int32 [n, T], labels int32 [n]."""
+
+  label_names: list[str]
+  train_ids: np.ndarray
+  train_labels: np.ndarray
+  eval_ids: np.ndarray
+  eval_labels: np.ndarray
+
+
+class Scoring:
+  """Predicts the evaluation part with the parameters of every seed."""
+
+  def __init__(
+    self,
+    experiment: Any,
+    task: Task,
+    build: functional.Build,
+    examples: Examples,
+    steps_per_epoch: int,
+  ):
+    """`experiment` is a FinetuneExperiment."""
+    self._experiment = experiment
+    self._task = task
+    self._examples = examples
+    self._steps_per_epoch = steps_per_epoch
+
+    def step(params: functional.Params, batch: Batch) -> jax.Array:
+      prepared = task.prepare(batch, jax.random.key(0))
+      return task.predict(functional.bind(build, params), prepared)
+
+    self._step = jax.jit(jax.vmap(step, in_axes=(0, None)))
+
+  def predict(self, params: functional.Params) -> np.ndarray:
+    """params [seeds, ...] -> predictions [seeds, n, ...]."""
+    ids = self._examples.eval_ids
+    rows = RowsInOrder(lambda indices: ids[indices], len(ids))
+    mesh = jax.sharding.get_mesh()
+    devices = num_batch_devices(mesh)
+    batch_size = -(-self._experiment.eval_batch_size // devices) * devices
+    pending = [
+      self._step(params, place_batch(rows, numbers, batch_sharding(mesh)))
+      for numbers in rows.batches(batch_size)
+    ]
+    found = np.concatenate(jax.device_get(pending), axis=1)
+    return found[:, : rows.num_rows]
+
+  def evaluate(self, state: TrainState) -> Evaluation:
+    """One record a seed; the score is the task's metric."""
+    step = host_step(state)
+    records, scores = [], []
+    for seed, figures in enumerate(self._figures(state.params)):
+      record = {'kind': 'eval', 'step': step, 'seed': seed}
+      record['epoch'] = round(step / self._steps_per_epoch)
+      # Single figures only: tables of classes belong in results.json.
+      records.append(record | _single(figures))
+      scores.append(figures[self._experiment.task.metric])
+    return Evaluation(records=records, scores=np.asarray(scores, np.float32))
+
+  def write_results(self, workdir: Workdir, state: TrainState) -> None:
+    """results.json, and the params of the best seed in best/."""
+    best_steps, scores = jax.device_get((state.best.step, state.best.score))
+    runs = [
+      {
+        'seed': seed,
+        'best_epoch': round(int(best_steps[seed]) / self._steps_per_epoch),
+        'best_step': int(best_steps[seed]),
+        **figures,
+      }
+      for seed, figures in enumerate(self._figures(state.best.params))
+    ]
+    winner = int(np.argmax(scores))
+    save_params(
+      workdir.best, jax.tree.map(lambda leaf: leaf[winner], state.best.params)
+    )
+    experiment = self._experiment
+    write_json(
+      workdir.results,
+      {
+        'task': 'classification',
+        'labels': self._examples.label_names,
+        'init_from': experiment.init_from,
+        'train_path': experiment.task.train_path,
+        'num_train': len(self._examples.train_ids),
+        'eval_path': experiment.task.eval_path,
+        'num_eval': len(self._examples.eval_ids),
+        'metric': experiment.task.metric,
+        'config': {
+          'learning_rate': experiment.optimizer.learning_rate,
+          'num_epochs': experiment.num_epochs,
+          'batch_size': experiment.batch_size,
+        },
+        'best_seed': winner,
+        'runs': runs,
+        'summary': {
+          name: mean_and_std([run[name] for run in runs])._asdict()
+          for name in _single(runs[0])
+        },
+      },
+    )
+
+  def _figures(self, params: functional.Params) -> list[dict[str, Any]]:
+    return [
+      self._task.score(self._examples.eval_labels, predictions)
+      for predictions in self.predict(params)
+    ]
+
+
+def results_table(results: dict[str, Any]) -> str:
+  """results.json as lines for a terminal."""
+  names = list(results['summary'])
+  lines = ['  '.join(['seed', 'best epoch', *names])]
+  for run in results['runs']:
+    cells = [f'{run["seed"]:4d}', f'{run["best_epoch"]:10d}']
+    cells += [f'{run[name]:{len(name)}.4f}' for name in names]
+    lines.append('  '.join(cells))
+  for figure in ('mean', 'std'):
+    cells = [f'{figure:16s}']
+    cells += [
+      f'{results["summary"][name][figure]:{len(name)}.4f}' for name in names
+    ]
+    lines.append('  '.join(cells))
+  return '\n'.join(lines)
+
+
+def _single(figures: dict[str, Any]) -> dict[str, float]:
+  return {
+    name: value for name, value in figures.items() if isinstance(value, float)
+  }

@@ -1,0 +1,325 @@
+"""Whole pretraining runs: exact resume, branches, stops, bad input."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.models.config import EncoderConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.pretraining import pretrain
+from bert_jax.train.checkpoint import CheckpointConfig, saved_steps
+from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.logging import LoggingConfig
+from bert_jax.workdir import Workdir
+
+
+@pytest.fixture
+def experiment(small_corpus) -> PretrainExperiment:
+  return PretrainExperiment(
+    model=EncoderConfig(
+      num_layers=2,
+      embed_dim=16,
+      num_heads=2,
+      mlp_dim=32,
+      max_positions=32,
+      dropout=0.1,
+      attention_dropout=0.1,
+    ),
+    num_steps=10,
+    batch_size=8,
+    data=DataConfig(path=str(small_corpus), row_length=32),
+    optimizer=AdamWConfig(learning_rate=1e-2),
+    evaluation=EvaluationConfig(every_steps=5, batch_size=16),
+    checkpoint=CheckpointConfig(every_steps=5, keep_last=2),
+    logging=LoggingConfig(every_steps=2, tensorboard=False, peak_tflops=1.0),
+  )
+
+
+@pytest.fixture(scope='module')
+def finished_run(tmp_path_factory):
+  """Where the untouched run of ten steps is, made by the first test."""
+  return tmp_path_factory.mktemp('finished') / 'run'
+
+
+@pytest.fixture
+def finished(finished_run, experiment):
+  if not finished_run.exists():
+    pretrain(experiment, finished_run)
+  return finished_run
+
+
+def arrays(path, step=10) -> dict[str, np.ndarray]:
+  """All arrays of a checkpoint, read without our own code."""
+  from orbax.checkpoint import v1 as ocp
+
+  folder = Workdir(path).checkpoints / str(step)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  found = {}
+  for item in ('params', 'state'):
+    metadata = ocp.checkpointables_metadata(folder).metadata[item]
+    abstract = jax.tree.map(
+      lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device),
+      metadata,
+    )
+    tree = ocp.load_checkpointables(folder, {item: abstract})[item]
+    for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      found[item + jax.tree_util.keystr(name)] = np.asarray(leaf)
+  return found
+
+
+def assert_same_run(path, expected, step=10):
+  mine, theirs = arrays(path, step), arrays(expected, step)
+  assert mine.keys() == theirs.keys()
+  for name in mine:
+    np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
+
+
+def records(path, kind):
+  """The last record of each step, as the report reads them."""
+  found = {}
+  parts = sorted(
+    Workdir(path).metrics.glob('part-*.jsonl'),
+    key=lambda part: int(part.stem[5:]),
+  )
+  for part in parts:
+    for line in part.read_text().splitlines():
+      record = json.loads(line)
+      if record['kind'] == kind:
+        found[record['step']] = record
+  return found
+
+
+def test_the_run_learns_and_writes_what_it_promises(finished):
+  assert saved_steps(Workdir(finished).checkpoints) == [10, 5]
+  train, evals = records(finished, 'train'), records(finished, 'eval')
+  assert sorted(train) == [2, 4, 6, 8, 10]
+  assert sorted(evals) == [5, 10]
+  assert train[10]['loss'] < train[2]['loss']
+  assert evals[10]['perplexity'] == pytest.approx(
+    np.exp(evals[10]['mlm_loss'])
+  )
+  assert 0 <= evals[10]['masked_accuracy'] <= 1
+  for name in ('tokens_per_second', 'step_seconds', 'mfu'):
+    assert train[10][name] > 0
+  assert 0 <= train[10]['input_wait_share'] < 1
+  (start,) = Workdir(finished).starts.read_text().splitlines()
+  assert json.loads(start)['versions']['jax'] == jax.__version__
+
+
+def test_a_complete_run_is_left_as_it_is(finished, experiment):
+  before = Workdir(finished).checkpoints.stat().st_mtime_ns
+  outcome = pretrain(experiment, finished)
+  assert outcome.saved_step == 10
+  assert Workdir(finished).checkpoints.stat().st_mtime_ns == before
+
+
+def test_ten_steps_equal_five_and_kill_and_five(
+  finished, experiment, tmp_path
+):
+  """A real process, killed by SIGKILL right after step 5 is saved."""
+  script = textwrap.dedent("""
+    import os, pickle, signal, sys
+    from bert_jax import pretraining
+    from bert_jax.train import loop
+    save = loop.save
+    def save_and_die(run, state, done):
+      save(run, state, done)
+      run.checkpoints.wait()
+      os.kill(os.getpid(), signal.SIGKILL)
+    loop.save = save_and_die
+    pretraining.pretrain(pickle.load(open(sys.argv[1], 'rb')), sys.argv[2])
+  """)
+  import pickle
+
+  config = tmp_path / 'experiment.pickle'
+  config.write_bytes(pickle.dumps(experiment))
+  killed = subprocess.run(
+    [sys.executable, '-c', script, str(config), str(tmp_path / 'run')],
+    capture_output=True,
+    text=True,
+  )
+  assert killed.returncode == -signal.SIGKILL, killed.stderr
+  assert saved_steps(Workdir(tmp_path / 'run').checkpoints) == [5]
+  pretrain(experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', finished)
+  for kind in ('train', 'eval'):
+    mine, theirs = records(tmp_path / 'run', kind), records(finished, kind)
+    assert sorted(mine)[-2:] == sorted(theirs)[-2:]
+    for name in ('loss', 'mlm_loss', 'masked_accuracy', 'gradient_norm'):
+      assert mine[10].get(name) == theirs[10].get(name)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_run_goes_on_exactly(
+  finished, experiment, tmp_path, monkeypatch, number
+):
+  from bert_jax.train import loop
+
+  add = loop.Window.add
+  calls = []
+
+  def add_and_signal(window, metrics):
+    add(window, metrics)
+    calls.append(1)
+    if len(calls) == 3:
+      os.kill(os.getpid(), number)
+
+  monkeypatch.setattr(loop.Window, 'add', add_and_signal)
+  outcome = pretrain(experiment, tmp_path / 'run')
+  assert outcome.stopped_by == signal.Signals(number).name
+  assert outcome.saved_step == 3
+  monkeypatch.undo()
+  pretrain(experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', finished)
+
+
+def test_resume_on_eight_devices_continues_the_same_run(
+  finished, experiment, tmp_path
+):
+  shutil.copytree(finished, tmp_path / 'run')
+  shutil.rmtree(Workdir(tmp_path / 'run').checkpoints / '10')
+  experiment.mesh = MeshConfig(data=2, fsdp=4)
+  pretrain(experiment, tmp_path / 'run')
+  mine, theirs = arrays(tmp_path / 'run'), arrays(finished)
+  for name in mine:
+    np.testing.assert_allclose(
+      mine[name], theirs[name], atol=1e-5, err_msg=name
+    )
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_steps(
+  finished, experiment, tmp_path
+):
+  shutil.copytree(finished, tmp_path / 'run')
+  newest = Workdir(tmp_path / 'run').checkpoints / '10'
+  path = max(
+    (p for p in newest.rglob('d/*')), key=lambda path: path.stat().st_size
+  )
+  path.write_bytes(path.read_bytes()[:-8])
+  pretrain(experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', finished)
+
+
+def test_resume_from_is_a_branch_with_all_state(
+  finished, experiment, tmp_path
+):
+  experiment.resume_from = f'{finished}@5'
+  pretrain(experiment, tmp_path / 'branch')
+  assert_same_run(tmp_path / 'branch', finished)
+
+
+def test_init_from_takes_parameters_alone(finished, experiment, tmp_path):
+  experiment.init_from = str(finished)
+  experiment.num_steps = 1
+  experiment.optimizer.learning_rate = 1e-9
+  pretrain(experiment, tmp_path / 'run')
+  mine, theirs = arrays(tmp_path / 'run', step=1), arrays(finished)
+  for name in mine:
+    if name.startswith('params'):
+      np.testing.assert_allclose(mine[name], theirs[name], atol=1e-6)
+
+
+def test_another_shape_in_init_from_names_the_parameter(
+  finished, experiment, tmp_path
+):
+  experiment.init_from = str(finished)
+  experiment.model = dataclasses.replace(experiment.model, mlp_dim=64)
+  with pytest.raises(InputError, match='feed_forward/input/bias has shape'):
+    pretrain(experiment, tmp_path / 'run')
+
+
+def test_another_config_is_refused_unless_allowed(
+  finished, experiment, tmp_path
+):
+  shutil.copytree(finished, tmp_path / 'run')
+  experiment.num_steps = 12
+  with pytest.raises(InputError, match='num_steps: 10 -> 12'):
+    pretrain(experiment, tmp_path / 'run')
+  outcome = pretrain(
+    experiment, tmp_path / 'run', allow_change=('num_steps',)
+  )
+  assert outcome.saved_step == 12
+  assert 'num_steps: 10 -> 12' in Workdir(tmp_path / 'run').starts.read_text()
+
+
+def test_other_data_is_refused(finished, experiment, tmp_path):
+  shutil.copytree(finished, tmp_path / 'run')
+  experiment.data.shuffle = False
+  with pytest.raises(InputError, match='its data has the fingerprint'):
+    pretrain(experiment, tmp_path / 'run', allow_change=('data',))
+
+
+def test_too_many_non_finite_steps_stop_the_run_and_keep_the_checkpoint(
+  finished, experiment, tmp_path, monkeypatch
+):
+  from bert_jax.optim.adamw import AdamWConfig as Config
+
+  shutil.copytree(finished, tmp_path / 'run')
+  shutil.rmtree(Workdir(tmp_path / 'run').checkpoints / '10')
+  build = Config.build_schedule
+  monkeypatch.setattr(
+    Config,
+    'build_schedule',
+    lambda self, steps: lambda step: build(self, steps)(step) * np.inf,
+  )
+  experiment.max_nonfinite_steps = 2
+  with pytest.raises(InputError) as error:
+    pretrain(experiment, tmp_path / 'run')
+  # The infinite rate of step 5 spoils the parameters; 6 and 7 see it.
+  assert 'steps 6 to 7, examples 48 to 63' in str(error.value)
+  assert 'checkpoint is of step 5' in str(error.value)
+  assert saved_steps(Workdir(tmp_path / 'run').checkpoints) == [5]
+
+
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('data.row_length', 4, 'data.row_length is 4'),
+    ('data.row_length', 64, 'model.max_positions=32'),
+    ('data.row_length', 16, 'has rows of length 32'),
+    ('data.path', '/nowhere', 'does not exist'),
+    ('model.vocab_size', 50, 'smaller than the'),
+    ('model.num_heads', 3, 'does not divide'),
+    ('num_microbatches', 3, 'num_microbatches=3 does not divide'),
+    ('batch_size', 12, 'not a multiple of the 8 devices'),
+    ('compute_dtype', 'float8', 'compute_dtype'),
+    ('optimizer.schedule.warmup_steps', 10, 'does not fit'),
+    ('resume_from', '/nowhere', 'no checkpoint'),
+  ],
+)
+def test_bad_config_names_field_and_fix(
+  experiment, tmp_path, field, value, message
+):
+  *parents, name = field.split('.')
+  holder = experiment
+  for parent in parents:
+    holder = getattr(holder, parent)
+  setattr(holder, name, value)
+  if field == 'optimizer.schedule.warmup_steps':
+    holder.warmup_share = 0.0
+  with pytest.raises(InputError, match=message):
+    pretrain(experiment, tmp_path / 'run')
+  assert not Workdir(tmp_path / 'run').checkpoints.exists()
+
+
+def test_a_corpus_of_another_tokenizer_is_refused(
+  small_corpus, experiment, tmp_path
+):
+  shutil.copytree(small_corpus, tmp_path / 'corpus')
+  vocab = tmp_path / 'corpus' / 'tokenizer' / 'vocab.txt'
+  vocab.write_text(vocab.read_text() + 'onemore\n')
+  experiment.data.path = str(tmp_path / 'corpus')
+  with pytest.raises(InputError, match='prepared with another tokenizer'):
+    pretrain(experiment, tmp_path / 'run')

@@ -1,0 +1,206 @@
+"""Checkpoints: what is damaged is found, and the one before it is used."""
+
+import dataclasses
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.train.checkpoint import (
+  CheckpointConfig,
+  Checkpoints,
+  Position,
+  array_digests,
+  load_params,
+  save_params,
+  saved_steps,
+)
+from bert_jax.train.state import init_state, state_shardings, with_shardings
+
+BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
+OPTIMIZER = AdamWConfig().build()
+BIG = 2**40 + 7
+
+
+def new_state(key):
+  return init_state(functional.init(BUILD, key), OPTIMIZER, keep_best=False)
+
+
+def at_step(step: int):
+  state = new_state(jax.random.key(step))
+  return dataclasses.replace(state, step=jnp.array(step, jnp.int32))
+
+
+def abstract_on(mesh):
+  abstract = jax.eval_shape(new_state, jax.random.key(0))
+  shardings = state_shardings(
+    abstract, OPTIMIZER, mesh, functional.logical_axes(BUILD)
+  )
+  return with_shardings(abstract, shardings)
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+  """Checkpoints of the steps 5 and 10; copied by the tests that damage them."""
+  folder = tmp_path_factory.mktemp('checkpoints')
+  checkpoints = Checkpoints(folder, CheckpointConfig(keep_last=2))
+  for step in (1, 5, 10):
+    checkpoints.save(at_step(step), Position(BIG + step, 'data'))
+  checkpoints.close()
+  return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+  return shutil.copytree(saved, tmp_path / 'copy')
+
+
+@pytest.fixture(scope='module')
+def one_device():
+  return MeshConfig().build(jax.devices()[:1])
+
+
+def restore(folder, mesh):
+  return Checkpoints(folder, CheckpointConfig()).restore(abstract_on(mesh))
+
+
+def assert_equal(found, expected):
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    jax.device_get(found),
+    jax.device_get(expected),
+  )
+
+
+def test_the_newest_are_kept_and_restored_bit_for_bit(saved, one_device):
+  assert saved_steps(saved) == [10, 5]
+  state, position = restore(saved, one_device)
+  assert_equal(state, at_step(10))
+  assert position == Position(BIG + 10, 'data')
+
+
+def test_nothing_saved_is_none(tmp_path, one_device):
+  assert restore(tmp_path / 'none', one_device) is None
+
+
+@pytest.mark.parametrize('axes', [dict(data=8), dict(data=2, fsdp=4)], ids=str)
+def test_any_mesh_restores_the_same(saved, axes):
+  state, _ = restore(saved, MeshConfig(**axes).build())
+  assert_equal(state, at_step(10))
+
+
+def array_files(folder):
+  """The files that hold array bytes, largest first."""
+  files = [path for path in folder.rglob('d/*') if path.is_file()]
+  return sorted(files, key=lambda path: -path.stat().st_size)
+
+
+@pytest.mark.parametrize('item', ['params', 'state'])
+def test_one_flipped_bit_is_found(copy, one_device, capsys, item):
+  path = array_files(copy / '10' / item)[0]
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(bytes(data))
+  state, position = restore(copy, one_device)
+  assert_equal(state, at_step(5))
+  assert position.next_example == BIG + 5
+  assert 'is damaged' in capsys.readouterr().out
+  assert saved_steps(copy) == [5]
+  assert (copy / 'damaged-10').is_dir()
+
+
+def test_a_truncated_file_is_found(copy, one_device):
+  path = array_files(copy / '10' / 'params')[0]
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  state, _ = restore(copy, one_device)
+  assert_equal(state, at_step(5))
+
+
+def test_a_changed_data_position_is_found(copy, one_device):
+  (path,) = (
+    path
+    for path in (copy / '10' / 'data').rglob('*')
+    if path.is_file() and b'next_example' in path.read_bytes()
+  )
+  text = path.read_text()
+  path.write_text(text.replace(str(BIG + 10), str(BIG + 11)))
+  _, position = restore(copy, one_device)
+  assert position.next_example == BIG + 5
+
+
+def test_an_emptied_folder_is_passed_over(copy, one_device):
+  shutil.rmtree(copy / '10')
+  (copy / '10').mkdir()
+  state, _ = restore(copy, one_device)
+  assert_equal(state, at_step(5))
+
+
+def test_no_sound_checkpoint_is_an_error_and_not_a_fresh_start(
+  copy, one_device
+):
+  for step in ('5', '10'):
+    shutil.rmtree(copy / step / 'params')
+  with pytest.raises(InputError, match='none of its 2 checkpoints'):
+    restore(copy, one_device)
+
+
+def test_saving_goes_on_after_walking_back(copy, one_device):
+  shutil.rmtree(copy / '10' / 'params')
+  checkpoints = Checkpoints(copy, CheckpointConfig(keep_last=2))
+  checkpoints.restore(abstract_on(one_device))
+  checkpoints.save(at_step(10), Position(3, 'data'))
+  checkpoints.close()
+  assert saved_steps(copy) == [10, 5]
+  _, position = restore(copy, one_device)
+  assert position.next_example == 3
+
+
+def test_params_alone(saved, tmp_path):
+  params, step = load_params(saved)
+  assert step == 10
+  assert_equal(params, at_step(10).params)
+  save_params(tmp_path / 'best', at_step(5).params)
+  save_params(tmp_path / 'best', at_step(1).params)
+  assert_equal(load_params(tmp_path / 'best')[0], at_step(1).params)
+  with pytest.raises(InputError, match='it has none'):
+    load_params(tmp_path / 'nothing')
+
+
+def test_params_of_a_damaged_checkpoint_are_not_loaded(copy):
+  path = array_files(copy / '10' / 'params')[0]
+  data = bytearray(path.read_bytes())
+  data[len(data) // 3] ^= 64
+  path.write_bytes(bytes(data))
+  assert load_params(copy)[1] == 5
+  with pytest.raises(InputError, match='not what was saved'):
+    load_params(copy, step=10)
+
+
+def test_digests_are_equal_on_every_mesh():
+  state = at_step(3)
+  expected = array_digests({'params': state.params})
+  for axes in (dict(data=8), dict(data=1, fsdp=4, tensor=2)):
+    mesh = MeshConfig(**axes).build()
+    shardings = jax.tree.map(
+      lambda leaf: leaf.sharding, abstract_on(mesh).params
+    )
+    placed = jax.device_put(state.params, shardings)
+    assert array_digests({'params': placed}) == expected
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int32', 'bool'])
+def test_digests_see_every_bit_and_every_swap(dtype):
+  array = np.arange(12).reshape(3, 4) % 5 > 1
+  array = jnp.asarray(array).astype(dtype)
+  digest = array_digests({'a': array})
+  swapped = array.at[0, 1].set(array[0, 2]).at[0, 2].set(array[0, 1])
+  assert array_digests({'a': swapped}) != digest
+  assert array_digests({'a': array.at[2, 3].set(array[0, 2])}) != digest

@@ -1,0 +1,119 @@
+"""config.json in and out, what may change, and the lock."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
+from bert_jax.models.config import bert_tiny
+from bert_jax.workdir import (
+  Workdir,
+  check_unchanged,
+  decode,
+  differences,
+  encode,
+)
+
+
+def experiment(**overrides) -> PretrainExperiment:
+  fields = dict(
+    model=bert_tiny(), num_steps=10, batch_size=4, profile_steps=(1, 2)
+  )
+  return PretrainExperiment(**(fields | overrides))
+
+
+def through_json(value):
+  return decode(json.loads(json.dumps(encode(value))), where='config.json')
+
+
+@pytest.mark.parametrize(
+  'config',
+  [experiment(), FinetuneExperiment(num_epochs=2, batch_size=4)],
+  ids=['pretrain', 'finetune'],
+)
+def test_a_config_survives_json(config):
+  assert through_json(config) == config
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['os.system', 'subprocess.Popen', 'bert_jax.workdir.Workdir', None, 'x'],
+)
+def test_only_config_classes_of_the_package_are_made(name):
+  with pytest.raises(InputError, match='refused'):
+    decode({'_type': name, 'a': 1}, where='config.json')
+
+
+def test_an_unknown_field_is_named():
+  encoded = encode(experiment())
+  encoded['model']['num_layer'] = 3
+  with pytest.raises(InputError, match="no field 'num_layer'"):
+    decode(encoded, where='config.json')
+
+
+def test_fields_of_execution_may_change_and_others_may_not():
+  old = experiment()
+  new = dataclasses.replace(
+    old,
+    logging=dataclasses.replace(old.logging, every_steps=7),
+    mesh=dataclasses.replace(old.mesh, data=4),
+  )
+  assert differences(old, new) == []
+  new.optimizer = dataclasses.replace(old.optimizer, learning_rate=3.0)
+  with pytest.raises(InputError, match='optimizer.learning_rate: 0.0001 -> 3'):
+    check_unchanged(old, new, [])
+  for allowed in ('optimizer.learning_rate', 'optimizer'):
+    (line,) = check_unchanged(old, new, [allowed])
+    assert line.startswith('optimizer.learning_rate')
+  with pytest.raises(InputError):
+    check_unchanged(old, new, ['optimizer.learning'])
+
+
+def test_the_lock_keeps_a_second_process_out(tmp_path):
+  workdir = Workdir(tmp_path)
+  workdir.create()
+  with workdir.lock(), pytest.raises(InputError, match=f'process {os.getpid()}'):
+    with Workdir(tmp_path).lock():
+      pass
+  with workdir.lock():
+    pass
+
+
+def test_a_lock_whose_owner_died_does_not_block(tmp_path):
+  workdir = Workdir(tmp_path)
+  workdir.create()
+  script = textwrap.dedent("""
+    import sys
+    from bert_jax.workdir import Workdir
+    with Workdir(sys.argv[1]).lock():
+      print('locked', flush=True)
+      sys.stdin.read()
+  """)
+  owner = subprocess.Popen(
+    [sys.executable, '-c', script, str(tmp_path)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  assert owner.stdout.readline() == b'locked\n'
+  with pytest.raises(InputError, match=f'process {owner.pid}'):
+    with workdir.lock():
+      pass
+  owner.send_signal(signal.SIGKILL)
+  owner.wait()
+  with workdir.lock():
+    pass
+
+
+def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
+  with pytest.raises(InputError, match='is not a workdir'):
+    Workdir(tmp_path).read_config()
+  (tmp_path / 'config.json').write_text('{"_type": ')
+  with pytest.raises(InputError, match='not readable JSON'):
+    Workdir(tmp_path).read_config()
