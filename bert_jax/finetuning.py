@@ -68,10 +68,9 @@ def finetune(
   workdir = Workdir(workdir_path)
   workdir.create()
   with StopSignal() as stop, workdir.lock():
-    experiment, tokenizer_folder = with_model(experiment)
-    tokenizer = load_tokenizer(tokenizer_folder)
+    experiment, tokenizer = with_model(experiment)
     workdir.settle_config(experiment, list(allow_change))
-    workdir.copy_tokenizer(tokenizer_folder)
+    workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
     write_json(workdir.labels, examples.label_names)
@@ -143,10 +142,10 @@ def _train(
 
 def with_model(
   experiment: FinetuneExperiment,
-) -> tuple[FinetuneExperiment, pathlib.Path]:
+) -> tuple[FinetuneExperiment, Tokenizer]:
   """Takes sizes and tokenizer from `init_from`, if there is one.
 
-  Returns the experiment with its final model, and the tokenizer's folder.
+  Returns the experiment with its final model, and the tokenizer.
   """
   folder = pathlib.Path(experiment.tokenizer).expanduser()
   model = experiment.model
@@ -173,7 +172,7 @@ def with_model(
     dropout=experiment.dropout,
     attention_dropout=experiment.dropout,
   )
-  return dataclasses.replace(experiment, model=model), folder
+  return dataclasses.replace(experiment, model=model), tokenizer
 
 
 def load_examples(

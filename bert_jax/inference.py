@@ -6,6 +6,7 @@ model.fill_mask('The [MASK] of an array')
 
 import functools
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.data.labelled import encode_examples
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
@@ -103,6 +105,34 @@ class TrainedModel:
       for probabilities_V in probabilities_MV
     ]
 
+  def samples(self, count: int = 6, top_k: int = 5) -> list[dict[str, Any]]:
+    """Guesses for one hidden word in each of `count` held-out texts.
+
+    Returns [{'text', 'answer', 'predictions'}], spread over the held-out rows
+    of the run's corpus; [] where there are none.
+    """
+    self._require(PretrainExperiment, 'samples', 'pretrain')
+    data = self.experiment.data
+    folder = pathlib.Path(data.path) / 'eval' / str(data.row_length)
+    if not folder.is_dir():
+      return []
+    corpus = TokenRows(folder)
+    found = []
+    # Twice as many rows as needed: not every one has a word to hide.
+    step = max(1, corpus.num_rows // (2 * count))
+    for row in corpus.rows(np.arange(0, corpus.num_rows, step)):
+      sample = self._hide_one_word(row)
+      if sample is not None and len(found) < count:
+        text, answer = sample
+        found.append(
+          {
+            'text': text,
+            'answer': answer,
+            'predictions': self.fill_mask(text, top_k),
+          }
+        )
+    return found
+
   def predict(
     self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
   ) -> np.ndarray:
@@ -121,6 +151,29 @@ class TrainedModel:
       log_probabilities = self._predict(self._params, filled)
       found.append(np.exp(np.asarray(log_probabilities))[: len(part)])
     return np.concatenate(found)
+
+  def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
+    """(a row's first text with [MASK] in it, the word that stood there)."""
+    table = self.tokenizer.table
+    ids = row_T[1 : np.argmax(row_T == table.sep_id)]
+    starts = np.append(table.word_starts[ids], True)
+    # A word that is one token, of four letters or more, nearest to the middle.
+    places = [
+      place
+      for place in np.flatnonzero(starts[:-1] & starts[1:])
+      if len(self.tokenizer.token(int(ids[place]))) >= 4
+      and self.tokenizer.token(int(ids[place])).isalpha()
+    ]
+    if len(ids) < 12 or not places:
+      return None
+    place = min(places, key=lambda place: abs(place - len(ids) // 2))
+    before, after = ids[:place], ids[place + 1 :]
+    mask = self.tokenizer.token(table.mask_id)
+    decode = self.tokenizer.decode
+    return (
+      f'{decode(before)} {mask} {decode(after)}',
+      self.tokenizer.token(int(ids[place])),
+    )
 
   def require_labels(self, method: str) -> None:
     """Raises InputError unless this model was fine-tuned."""

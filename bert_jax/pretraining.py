@@ -54,7 +54,7 @@ def pretrain(
     corpus, eval_corpus, tokenizer = open_corpus(experiment)
     experiment = with_vocab_size(experiment, tokenizer)
     workdir.settle_config(experiment, list(allow_change))
-    workdir.copy_tokenizer(pathlib.Path(experiment.data.path) / 'tokenizer')
+    workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):

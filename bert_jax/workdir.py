@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
+from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 
 
@@ -79,11 +80,12 @@ class Workdir:
       file.flush()
       yield
 
-  def copy_tokenizer(self, folder: pathlib.Path) -> None:
+  def save_tokenizer(self, tokenizer: Tokenizer) -> None:
+    """Writes the whole folder or nothing."""
     if not self.tokenizer.exists():
       partial = self.path / 'tokenizer.partial'
       shutil.rmtree(partial, ignore_errors=True)
-      shutil.copytree(folder, partial)
+      tokenizer.save(partial)
       partial.rename(self.tokenizer)
 
   def note_start(self, devices: list[str]) -> None:

@@ -130,3 +130,16 @@ def _sentence(rng: random.Random) -> str:
   subject, verb = rng.choice(_SUBJECTS[number]), rng.choice(_VERBS[number])
   what, condition = rng.choice(_OBJECTS), rng.choice(_CONDITIONS)
   return f'{subject.capitalize()} {verb} {what}{condition}.'
+
+
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Meshes have one device: where devices are not the subject, it is faster."""
+  import jax
+
+  from bert_jax.parallel.mesh import MeshConfig
+
+  build = MeshConfig.build
+  monkeypatch.setattr(
+    MeshConfig, 'build', lambda self: build(self, jax.devices()[:1])
+  )

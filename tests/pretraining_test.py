@@ -26,7 +26,7 @@ from bert_jax.workdir import Workdir
 
 
 @pytest.fixture
-def experiment(small_corpus) -> PretrainExperiment:
+def experiment(small_corpus, one_device) -> PretrainExperiment:
   return PretrainExperiment(
     model=EncoderConfig(
       num_layers=2,
@@ -107,9 +107,7 @@ def test_the_run_learns_and_writes_what_it_promises(finished):
   assert sorted(train) == [2, 4, 6, 8, 10]
   assert sorted(evals) == [5, 10]
   assert train[10]['loss'] < train[2]['loss']
-  assert evals[10]['perplexity'] == pytest.approx(
-    np.exp(evals[10]['mlm_loss'])
-  )
+  assert evals[10]['perplexity'] == pytest.approx(np.exp(evals[10]['mlm_loss']))
   assert 0 <= evals[10]['masked_accuracy'] <= 1
   for name in ('tokens_per_second', 'step_seconds', 'mfu'):
     assert train[10][name] > 0
@@ -125,9 +123,7 @@ def test_a_complete_run_is_left_as_it_is(finished, experiment):
   assert Workdir(finished).checkpoints.stat().st_mtime_ns == before
 
 
-def test_ten_steps_equal_five_and_kill_and_five(
-  finished, experiment, tmp_path
-):
+def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
   """A real process, killed by SIGKILL right after step 5 is saved."""
   script = textwrap.dedent("""
     import os, pickle, signal, sys
@@ -149,6 +145,7 @@ def test_ten_steps_equal_five_and_kill_and_five(
     [sys.executable, '-c', script, str(config), str(tmp_path / 'run')],
     capture_output=True,
     text=True,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
   )
   assert killed.returncode == -signal.SIGKILL, killed.stderr
   assert saved_steps(Workdir(tmp_path / 'run').checkpoints) == [5]
@@ -180,14 +177,15 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(
   outcome = pretrain(experiment, tmp_path / 'run')
   assert outcome.stopped_by == signal.Signals(number).name
   assert outcome.saved_step == 3
-  monkeypatch.undo()
+  monkeypatch.setattr(loop.Window, 'add', add)
   pretrain(experiment, tmp_path / 'run')
   assert_same_run(tmp_path / 'run', finished)
 
 
 def test_resume_on_eight_devices_continues_the_same_run(
-  finished, experiment, tmp_path
+  finished, experiment, tmp_path, monkeypatch
 ):
+  monkeypatch.undo()
   shutil.copytree(finished, tmp_path / 'run')
   shutil.rmtree(Workdir(tmp_path / 'run').checkpoints / '10')
   experiment.mesh = MeshConfig(data=2, fsdp=4)
@@ -212,9 +210,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(
   assert_same_run(tmp_path / 'run', finished)
 
 
-def test_resume_from_is_a_branch_with_all_state(
-  finished, experiment, tmp_path
-):
+def test_resume_from_is_a_branch_with_all_state(finished, experiment, tmp_path):
   experiment.resume_from = f'{finished}@5'
   pretrain(experiment, tmp_path / 'branch')
   assert_same_run(tmp_path / 'branch', finished)
@@ -247,9 +243,7 @@ def test_another_config_is_refused_unless_allowed(
   experiment.num_steps = 12
   with pytest.raises(InputError, match='num_steps: 10 -> 12'):
     pretrain(experiment, tmp_path / 'run')
-  outcome = pretrain(
-    experiment, tmp_path / 'run', allow_change=('num_steps',)
-  )
+  outcome = pretrain(experiment, tmp_path / 'run', allow_change=('num_steps',))
   assert outcome.saved_step == 12
   assert 'num_steps: 10 -> 12' in Workdir(tmp_path / 'run').starts.read_text()
 
@@ -300,8 +294,9 @@ def test_too_many_non_finite_steps_stop_the_run_and_keep_the_checkpoint(
   ],
 )
 def test_bad_config_names_field_and_fix(
-  experiment, tmp_path, field, value, message
+  experiment, tmp_path, monkeypatch, field, value, message
 ):
+  monkeypatch.undo()
   *parents, name = field.split('.')
   holder = experiment
   for parent in parents:

@@ -79,7 +79,10 @@ def test_fields_of_execution_may_change_and_others_may_not():
 def test_the_lock_keeps_a_second_process_out(tmp_path):
   workdir = Workdir(tmp_path)
   workdir.create()
-  with workdir.lock(), pytest.raises(InputError, match=f'process {os.getpid()}'):
+  with (
+    workdir.lock(),
+    pytest.raises(InputError, match=f'process {os.getpid()}'),
+  ):
     with Workdir(tmp_path).lock():
       pass
   with workdir.lock():

@@ -24,8 +24,14 @@ _OUTPUT = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
   no_arguments(arguments)
+  from bert_jax import inference
   from bert_jax.train import report
+  from bert_jax.train.checkpoint import saved_steps
+  from bert_jax.workdir import Workdir, write_json
 
+  workdir = Workdir(_WORKDIR.value)
+  if saved_steps(workdir.checkpoints) and not workdir.results.exists():
+    write_json(workdir.fill_mask, inference.load(workdir.path).samples())
   path = report.write_report(
     _WORKDIR.value, _FINETUNED.value, _OUTPUT.value or None
   )

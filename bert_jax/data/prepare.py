@@ -47,11 +47,7 @@ _IN_SUMMARY = {
 
 
 class Stopped(KeyboardInterrupt):
-  """Ctrl-C or SIGTERM; the message says what is kept.
-
-  Attributes:
-    exit_code: what a process ended by that signal gives.
-  """
+  """Ctrl-C or SIGTERM: what is kept, and the exit code for that signal."""
 
   def __init__(self, message: str, exit_code: int):
     super().__init__(message)
@@ -73,8 +69,7 @@ def prepare(
   Args:
     source: the documents.
     tokenizer: pickled into each worker.
-    output: a folder that is not there, is empty, or holds the result of the
-      same request, which is then left as it is.
+    output: not there, empty, or the result of the same request, which is left.
     row_lengths: tokens in a row; a folder is written for each.
     eval_fraction: share of documents, chosen by a hash of the text, that goes
       to `output/eval`; 0 for none. Where it hits no document, there is none.
@@ -82,11 +77,9 @@ def prepare(
     progress: shows a bar on a terminal, a line now and then elsewhere.
 
   Returns:
-    documents, eval_fraction, dropped {why: number}, read_counts and
-    read_examples (what reading met), literal_special_tokens, parts [{folder,
-    row_length, documents, tokens, segments, rows, padding, padding_share,
-    shards}], and of this run: already_complete, and where it is not: blocks,
-    blocks_reused, seconds.
+    What manifests and the closing table say: documents, dropped {why: number},
+    parts [{folder, rows, padding_share, ...}]; `already_complete`, or the
+    `blocks` and `seconds` of this run.
 
   Raises:
     InputError: a value or the folder cannot be used, no document has text, the
@@ -98,19 +91,9 @@ def prepare(
   )
   if num_workers < 0:
     raise InputError(f'--workers={num_workers}: give 0 (all cores) or more')
-  output = pathlib.Path(output).absolute()
-  if not output.name:
-    raise InputError(f'--output={output}: give a folder of its own')
+  output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
-  # As it will be read back: with lists for tuples.
-  request = json.loads(
-    json.dumps(
-      {
-        'source': source.describe(),
-        'work': blocks.describe_work(tokenizer, options),
-      }
-    )
-  )
+  request = _request(source, tokenizer, options)
   started = time.monotonic()
   with _explained(output, partial), _stoppable(partial), _lock(output):
     summary = _complete_summary(output, request)
@@ -118,10 +101,9 @@ def prepare(
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
       return {**summary, 'already_complete': True}
+    num_workers = num_workers or worker_processes.number_of_cores()
     with worker_processes.WorkerProcesses(
-      num_workers or worker_processes.number_of_cores(),
-      blocks.BlockWorker,
-      (tokenizer, options),
+      num_workers, blocks.BlockWorker, (tokenizer, options)
     ) as workers:
       work = _work_on_blocks(source, workers, partial, request, progress)
     summary = _write_output(partial, output, tokenizer, request, work)
@@ -132,6 +114,21 @@ def prepare(
     'blocks_reused': work.num_reused,
     'seconds': time.monotonic() - started,
   }
+
+
+def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
+  path = pathlib.Path(output).absolute()
+  if not path.name:
+    raise InputError(f'--output={path}: give a folder of its own')
+  return path
+
+
+def _request(
+  source: Source, tokenizer: Tokenizer, options: blocks.BlockOptions
+) -> dict[str, Any]:
+  """What decides the output; as JSON gives it back, with lists for tuples."""
+  work = blocks.describe_work(tokenizer, options)
+  return json.loads(json.dumps({'source': source.describe(), 'work': work}))
 
 
 class _Work:

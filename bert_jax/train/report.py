@@ -380,7 +380,10 @@ def _sample(sample: Record) -> str:
       for guess in guesses[:_MAX_GUESSES]
     )
     lists.append(f'<div style="margin-bottom:8px">{rows}</div>')
-  return f'<div><p>{text}</p>{"".join(lists)}</div>'
+  answer = ''
+  if 'answer' in sample:
+    answer = f'<p class="muted">Hidden: {escape(sample["answer"])}</p>'
+  return f'<div><p>{text}</p>{"".join(lists)}{answer}</div>'
 
 
 def _footer(run: Run) -> str:

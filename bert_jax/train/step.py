@@ -42,34 +42,6 @@ def make_train_step(
   optimizer state as they were and is counted; the step number goes on.
   """
 
-  def gradients(params, prepared, weights, dropout_key):
-    def total_loss(params, part, part_key):
-      model = functional.bind(build, params)
-      losses, metrics = objective.losses(model, part, part_key)
-      total = sum(
-        objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
-        for name, (loss_sum, _) in losses.items()
-      )
-      return total, losses | metrics
-
-    grad_fn = jax.value_and_grad(total_loss, has_aux=True)
-    if num_microbatches == 1:
-      return grad_fn(params, prepared, dropout_key)
-
-    def accumulate(carry, numbered_part):
-      number, part = numbered_part
-      out = grad_fn(params, part, jax.random.fold_in(dropout_key, number))
-      return jax.tree.map(jnp.add, carry, out), None
-
-    parts = microbatches(prepared, num_microbatches)
-    first = jax.tree.map(lambda x: x[0], parts)
-    zeros = jax.tree.map(
-      lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(grad_fn, params, first, dropout_key),
-    )
-    numbers = jnp.arange(num_microbatches)
-    return jax.lax.scan(accumulate, zeros, (numbers, parts))[0]
-
   def train_step(
     state: TrainState, batch: Batch, key: jax.Array
   ) -> tuple[TrainState, Metrics]:
@@ -77,8 +49,12 @@ def make_train_step(
       jax.random.fold_in(key, DROPOUT), state.step
     )
     prepared = objective.prepare(batch, jax.random.fold_in(key, MASKS))
-    (loss, sums), grads = gradients(
-      state.params, prepared, objective.weights(prepared), dropout_key
+    (loss, sums), grads = _gradients(
+      _total_loss(objective, build, objective.weights(prepared)),
+      state.params,
+      prepared,
+      dropout_key,
+      num_microbatches,
     )
     gradient_norm = optax.tree.norm(grads)
     learning_rate = schedule(state.step)
@@ -95,6 +71,52 @@ def make_train_step(
     }
 
   return train_step
+
+
+def _total_loss(
+  objective: Objective,
+  build: functional.Build,
+  weights: dict[str, jax.Array],
+) -> Callable[..., tuple[jax.Array, SumAndWeight]]:
+  """(params, part, key) -> the part's share of the whole batch's loss."""
+
+  def total_loss(params, part, dropout_key):
+    model = functional.bind(build, params)
+    losses, metrics = objective.losses(model, part, dropout_key)
+    total = sum(
+      objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
+      for name, (loss_sum, _) in losses.items()
+    )
+    return total, losses | metrics
+
+  return total_loss
+
+
+def _gradients(
+  total_loss: Callable[..., tuple[jax.Array, SumAndWeight]],
+  params: functional.Params,
+  prepared: Batch,
+  dropout_key: jax.Array,
+  num_microbatches: int,
+) -> tuple[tuple[jax.Array, SumAndWeight], functional.Params]:
+  """((loss, sums), gradients) of the batch, summed over its parts."""
+  grad_fn = jax.value_and_grad(total_loss, has_aux=True)
+  if num_microbatches == 1:
+    return grad_fn(params, prepared, dropout_key)
+
+  def accumulate(carry, numbered_part):
+    number, part = numbered_part
+    out = grad_fn(params, part, jax.random.fold_in(dropout_key, number))
+    return jax.tree.map(jnp.add, carry, out), None
+
+  parts = microbatches(prepared, num_microbatches)
+  first = jax.tree.map(lambda x: x[0], parts)
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype),
+    jax.eval_shape(grad_fn, params, first, dropout_key),
+  )
+  numbers = jnp.arange(num_microbatches)
+  return jax.lax.scan(accumulate, zeros, (numbers, parts))[0]
 
 
 def _update(

@@ -1,0 +1,79 @@
+"""Every experiment file loads, validates, and traces at its full size."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from bert_jax.cli.config_file import load_config
+from bert_jax.models import functional
+from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.train.state import init_state
+from bert_jax.train.step import make_train_step
+
+FILES = sorted(
+  (pathlib.Path(__file__).parents[1] / 'experiments').rglob('*.py')
+)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_it_validates_and_traces(path):
+  experiment = load_config(str(path))
+  pretraining = path.parent.name == 'pretrain'
+  table = dataclasses.replace(
+    toys.table(),
+    vocab_size=30522,
+    ordinary_ids=np.arange(5, 30522),
+    word_starts=np.ones(30522, bool),
+  )
+  if pretraining:
+    experiment.data.path = 'corpus'
+    length = experiment.data.row_length
+    objective = experiment.objective.build(table)
+    labels = {}
+  else:
+    experiment.tokenizer = 'tokenizer'
+    length = experiment.max_length
+    objective = experiment.task.build(table, ['a', 'b', 'c'])
+    labels = {
+      'labels': jax.ShapeDtypeStruct((experiment.batch_size,), jnp.int32),
+      'label_weights': jax.ShapeDtypeStruct(
+        (experiment.batch_size,), jnp.float32
+      ),
+    }
+  experiment.validate()
+  build = functools.partial(
+    EncoderWithHeads,
+    dataclasses.replace(experiment.model, vocab_size=30522),
+    objective.heads(),
+    dtype=jnp.dtype('bfloat16'),
+  )
+  optimizer = experiment.optimizer.build()
+  step = make_train_step(
+    objective, build, optimizer, experiment.optimizer.build_schedule(
+      getattr(experiment, 'num_steps', 1000)
+    )
+  )
+  state = jax.eval_shape(
+    lambda: init_state(
+      functional.init(build, jax.random.key(0)), optimizer, keep_best=False
+    )
+  )
+  batch = labels | {
+    'input_ids': jax.ShapeDtypeStruct(
+      (experiment.batch_size, length), jnp.int32
+    ),
+    'example_number': jax.ShapeDtypeStruct(
+      (experiment.batch_size, 2), jnp.uint32
+    ),
+  }
+  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+  assert metrics['loss'].shape == ()
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), state
+  )

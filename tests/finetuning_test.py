@@ -1,0 +1,261 @@
+"""Whole fine-tuning runs: seeds, best epoch, exact resume, bad input."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from bert_jax import inference
+from bert_jax.errors import InputError
+from bert_jax.experiment import (
+  DataConfig,
+  FinetuneExperiment,
+  PretrainExperiment,
+)
+from bert_jax.finetuning import finetune
+from bert_jax.models.config import EncoderConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.pretraining import pretrain
+from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.logging import LoggingConfig
+from bert_jax.workdir import Workdir
+
+TRAIN = [
+  ('this array returns a random number', 'one'),
+  ('these arrays return a random number', 'many'),
+  ('the function takes every value', 'one'),
+  ('the functions take every value', 'many'),
+] * 8
+EVAL = [
+  ('a matrix holds the sum of its values', 'one'),
+  ('two matrices hold the sum of its values', 'many'),
+  ('this array reshapes every value', 'one'),
+  ('these arrays reshape every value', 'many'),
+  ('the function takes a random number', 'one'),
+]
+MODEL = EncoderConfig(
+  num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+)
+LOGGING = LoggingConfig(every_steps=4, tensorboard=False, peak_tflops=1.0)
+
+
+@pytest.fixture(scope='module')
+def pretrained(small_corpus, tmp_path_factory):
+  """On eight devices; the runs below are on one."""
+  workdir = tmp_path_factory.mktemp('pretrained') / 'run'
+  pretrain(
+    PretrainExperiment(
+      model=MODEL,
+      num_steps=4,
+      batch_size=8,
+      data=DataConfig(path=str(small_corpus), row_length=32),
+      evaluation=EvaluationConfig(every_steps=4, batch_size=16),
+      logging=LOGGING,
+    ),
+    workdir,
+  )
+  return workdir
+
+
+@pytest.fixture
+def experiment(pretrained, one_device, tmp_path) -> FinetuneExperiment:
+  for name, rows in (('train', TRAIN), ('eval', EVAL)):
+    lines = ['sentence\tlabel', *('\t'.join(row) for row in rows)]
+    (tmp_path / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
+  return FinetuneExperiment(
+    num_seeds=2,
+    num_epochs=3,
+    batch_size=8,
+    max_length=16,
+    init_from=str(pretrained),
+    task=ClassificationConfig(
+      train_path=str(tmp_path / 'train.tsv'),
+      eval_path=str(tmp_path / 'eval.tsv'),
+      text_columns=('sentence',),
+    ),
+    optimizer=AdamWConfig(learning_rate=1e-2),
+    eval_batch_size=8,
+    checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
+    logging=LOGGING,
+  )
+
+
+def results(workdir) -> dict:
+  return json.loads(Workdir(workdir).results.read_text())
+
+
+def eval_records(workdir) -> list[dict]:
+  lines = []
+  for part in sorted(Workdir(workdir).metrics.glob('part-*.jsonl')):
+    lines += map(json.loads, part.read_text().splitlines())
+  return [record for record in lines if record['kind'] == 'eval']
+
+
+def test_every_seed_keeps_its_best_epoch(experiment, tmp_path):
+  finetune(experiment, tmp_path / 'run')
+  found = results(tmp_path / 'run')
+  assert found['labels'] == ['many', 'one']
+  assert [run['seed'] for run in found['runs']] == [0, 1]
+  records = eval_records(tmp_path / 'run')
+  assert len(records) == 6
+  for run in found['runs']:
+    mine = {
+      record['epoch']: record['accuracy']
+      for record in records
+      if record['seed'] == run['seed']
+    }
+    assert run['accuracy'] == max(mine.values())
+    first_best = min(e for e, v in mine.items() if v == max(mine.values()))
+    assert run['best_epoch'] == first_best
+    assert np.sum(run['confusion']) == len(EVAL)
+  values = [run['accuracy'] for run in found['runs']]
+  assert found['summary']['accuracy'] == {
+    'mean': pytest.approx(np.mean(values)),
+    'std': pytest.approx(np.std(values, ddof=1)),
+  }
+  losses = {r['seed']: r['eval_loss'] for r in records if r['epoch'] == 1}
+  assert losses[0] != losses[1]
+  _check_inference(experiment, tmp_path / 'run', found)
+
+
+def _check_inference(experiment, workdir, found):
+  """The params in best/ give the figures of the best seed."""
+  model = inference.load(workdir)
+  probabilities = model.predict([(text,) for text, _ in EVAL])
+  np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+  labels = [found['labels'].index(label) for _, label in EVAL]
+  accuracy = np.mean(np.argmax(probabilities, axis=1) == labels)
+  assert accuracy == found['runs'][found['best_seed']]['accuracy']
+  with pytest.raises(InputError, match='bert-jax pretrain'):
+    model.fill_mask('a [MASK]')
+
+
+def test_a_stopped_run_ends_as_if_never_stopped(
+  experiment, tmp_path, monkeypatch
+):
+  finetune(experiment, tmp_path / 'whole')
+  from bert_jax.train import loop
+
+  add = loop.Window.add
+  calls = []
+
+  def add_and_signal(window, metrics):
+    add(window, metrics)
+    calls.append(1)
+    if len(calls) == 5:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(loop.Window, 'add', add_and_signal)
+  outcome = finetune(experiment, tmp_path / 'stopped')
+  assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
+  assert not Workdir(tmp_path / 'stopped').results.exists()
+  monkeypatch.setattr(loop.Window, 'add', add)
+  finetune(experiment, tmp_path / 'stopped')
+  assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
+
+
+def test_seeds_together_equal_seeds_alone(experiment, tmp_path):
+  """The first seed of two does what a run of one seed does."""
+  finetune(experiment, tmp_path / 'two')
+  experiment.num_seeds = 1
+  finetune(experiment, tmp_path / 'one')
+  first = [r for r in eval_records(tmp_path / 'two') if r['seed'] == 0]
+  alone = eval_records(tmp_path / 'one')
+  np.testing.assert_allclose(
+    [r['eval_loss'] for r in first],
+    [r['eval_loss'] for r in alone],
+    rtol=1e-4,
+  )
+
+
+def test_early_stopping(experiment, tmp_path):
+  experiment.optimizer.learning_rate = 1e-12
+  experiment.num_epochs = 10
+  experiment.patience_epochs = 2
+  finetune(experiment, tmp_path / 'run')
+  # Nothing changes after the first epoch: two more, then it stops.
+  assert max(r['epoch'] for r in eval_records(tmp_path / 'run')) == 3
+  assert results(tmp_path / 'run')['runs'][0]['best_epoch'] == 1
+
+
+def test_from_scratch_needs_a_tokenizer_only(
+  experiment, small_corpus, tmp_path
+):
+  experiment.init_from = ''
+  with pytest.raises(InputError, match='init_from and tokenizer are both'):
+    finetune(experiment, tmp_path / 'run')
+  experiment.tokenizer = str(small_corpus / 'tokenizer' / 'vocab.txt')
+  experiment.model = MODEL
+  experiment.num_epochs = 1
+  finetune(experiment, tmp_path / 'run')
+  assert results(tmp_path / 'run')['init_from'] == ''
+
+
+def test_two_text_columns_from_jsonl(experiment, tmp_path):
+  for name, rows in (('train', TRAIN), ('eval', EVAL)):
+    lines = [
+      json.dumps({'a': text, 'b': 'a matrix', 'gold': label == 'one'})
+      for text, label in rows
+    ]
+    (tmp_path / f'{name}.jsonl').write_text('\n'.join(lines))
+  experiment.task = ClassificationConfig(
+    train_path=str(tmp_path / 'train.jsonl'),
+    eval_path=str(tmp_path / 'eval.jsonl'),
+    # As a flag gives it.
+    text_columns=('a,b',),
+    label_column='gold',
+    max_train_examples=16,
+  )
+  experiment.num_epochs = 1
+  finetune(experiment, tmp_path / 'run')
+  assert results(tmp_path / 'run')['num_train'] == 16
+  assert results(tmp_path / 'run')['labels'] == ['false', 'true']
+
+
+def test_pretrained_parameters_are_where_the_run_starts(
+  experiment, pretrained, tmp_path
+):
+  from bert_jax.train.checkpoint import load_params
+
+  experiment.optimizer.learning_rate = 1e-12
+  experiment.num_epochs = 1
+  finetune(experiment, tmp_path / 'run')
+  before, _ = load_params(Workdir(pretrained).checkpoints)
+  after, _ = load_params(Workdir(tmp_path / 'run').best)
+  np.testing.assert_allclose(
+    after['encoder']['embeddings']['token']['embedding'],
+    before['encoder']['embeddings']['token']['embedding'],
+    atol=1e-7,
+  )
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (dict(max_length=64), 'max_length is 64'),
+    (dict(num_seeds=0), 'num_seeds is 0'),
+    (dict(init_from='/nowhere'), 'is not a workdir'),
+    (dict(dropout=1.0), 'dropout is 1.0'),
+    (dict(mesh=MeshConfig(data=3)), 'is 3 devices, but there are 1'),
+  ],
+)
+def test_bad_config_names_the_field(experiment, tmp_path, change, message):
+  for name, value in change.items():
+    setattr(experiment, name, value)
+  with pytest.raises(InputError, match=message):
+    finetune(experiment, tmp_path / 'run')
+
+
+def test_bad_data_names_file_and_line(experiment, tmp_path):
+  path = tmp_path / 'eval.tsv'
+  path.write_text('sentence\tlabel\na matrix\tseveral\n')
+  with pytest.raises(InputError, match='eval.tsv:2.*several'):
+    finetune(experiment, tmp_path / 'run')
+  experiment.task.label_column = 'gold'
+  with pytest.raises(InputError, match="'gold'"):
+    finetune(experiment, tmp_path / 'run')

@@ -1,0 +1,156 @@
+"""Every verb as a real subprocess, in the order in which a user meets them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TEXT = 'The array {0} holds a random number. Two matrices take {0} shapes.\n\n'
+PRETRAIN_CONFIG = """
+from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.models.config import EncoderConfig
+from bert_jax.train.logging import LoggingConfig
+
+
+def get_config():
+  return PretrainExperiment(
+    model=EncoderConfig(
+      num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+    ),
+    num_steps=4,
+    batch_size=8,
+    data=DataConfig(row_length=16),
+    logging=LoggingConfig(every_steps=2, peak_tflops=1.0),
+  )
+"""
+
+
+def verb(*words, status=0, **environment) -> subprocess.CompletedProcess:
+  """Runs `python -m bert_jax ...` on one device, as a user would."""
+  done = subprocess.run(
+    [sys.executable, '-m', 'bert_jax', *map(str, words)],
+    capture_output=True,
+    text=True,
+    stdin=subprocess.DEVNULL,
+    cwd=ROOT,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'} | environment,
+  )
+  assert done.returncode == status, done.stdout + done.stderr
+  assert 'Traceback' not in done.stderr
+  return done
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Spaces in the path, on purpose."""
+  folder = tmp_path_factory.mktemp('all verbs')
+  (folder / 'text.txt').write_text(
+    ''.join(TEXT.format(number) for number in range(200))
+  )
+  (folder / 'pretrain_config.py').write_text(PRETRAIN_CONFIG)
+  rows = ['the array holds\tone', 'two matrices take\tmany'] * 10
+  for name in ('train.tsv', 'eval.tsv'):
+    (folder / name).write_text('\n'.join(['text\tlabel', *rows]) + '\n')
+  return folder
+
+
+@pytest.mark.smoke
+def test_all_verbs_in_order(folder):
+  text = ['--input', folder / 'text.txt', '--document=paragraph']
+  found = verb(
+    'train_tokenizer', *text, '--vocab_size=80', '--output', folder / 'tok'
+  )
+  assert '80 entries' in found.stdout
+  found = verb(
+    'prepare',
+    *text,
+    '--tokenizer',
+    folder / 'tok',
+    '--row_length=16',
+    '--eval_fraction=0.5',
+    '--workers=1',
+    '--output',
+    folder / 'corpus',
+  )
+  assert 'padding' in found.stdout
+  pretrain = [
+    'pretrain',
+    f'--config={folder / "pretrain_config.py"}',
+    f'--config.data.path={folder / "corpus"}',
+    f'--workdir={folder / "pretrain"}',
+  ]
+  assert 'pretrain is complete' in verb(*pretrain).stdout
+  assert 'pretrain is complete' in verb(*pretrain).stdout
+  found = verb(
+    'fill_mask', '--workdir', folder / 'pretrain', 'The [MASK] holds a number'
+  )
+  assert len(found.stdout.splitlines()) == 6
+  _finetuning_verbs(folder)
+
+
+def _finetuning_verbs(folder):
+  finetuned = folder / 'finetune'
+  found = verb(
+    'finetune',
+    '--config=experiments/finetune/classification.py',
+    f'--config.init_from={folder / "pretrain"}',
+    f'--config.task.train_path={folder / "train.tsv"}',
+    f'--config.task.eval_path={folder / "eval.tsv"}',
+    '--config.num_seeds=2',
+    '--config.num_epochs=1',
+    '--config.max_length=8',
+    f'--workdir={finetuned}',
+  )
+  assert 'mean' in found.stdout
+  found = verb(
+    'evaluate', f'--workdir={finetuned}', f'--input={folder / "eval.tsv"}'
+  )
+  results = json.loads((finetuned / 'results.json').read_text())
+  best = results['runs'][results['best_seed']]
+  assert f'accuracy {best["accuracy"]:.4f}' in found.stdout
+  output = folder / 'predictions.jsonl'
+  verb(
+    'predict',
+    f'--workdir={finetuned}',
+    f'--input={folder / "eval.tsv"}',
+    f'--output={output}',
+  )
+  lines = [json.loads(line) for line in output.read_text().splitlines()]
+  assert len(lines) == 20
+  for line in lines:
+    assert sum(line['probabilities'].values()) == pytest.approx(1, abs=1e-4)
+    assert line['label'] == max(
+      line['probabilities'], key=line['probabilities'].get
+    )
+  found = verb(
+    'report', f'--workdir={folder / "pretrain"}', f'--finetuned={finetuned}'
+  )
+  assert (folder / 'pretrain' / 'fill_mask.json').is_file()
+  page = (folder / 'pretrain' / 'report.html').read_text()
+  assert '<svg' in page or 'data:image' in page
+
+
+@pytest.mark.parametrize(
+  'words, message',
+  [
+    (['train_tokenizer', '--input=/nowhere.txt', '--output=x'], '/nowhere'),
+    (['prepare', '--tokenizer=/nowhere', '--output=x'], '/nowhere'),
+    (
+      ['pretrain', '--config=experiments/pretrain/bert_mini.py', '--workdir=x'],
+      'data.path is empty',
+    ),
+    (['fill_mask', '--workdir=/nowhere', 'a [MASK]'], 'is not a workdir'),
+    (['evaluate', '--workdir=/nowhere', '--input=x.tsv'], 'is not a workdir'),
+    (['report', '--workdir=/nowhere'], '/nowhere'),
+    (['pretrian'], 'pretrain'),
+  ],
+  ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_status_2(words, message):
+  found = verb(*words, status=2)
+  assert message in found.stderr
+  assert len(found.stderr.strip().splitlines()) == 1
