@@ -99,7 +99,8 @@ class FinetuneExperiment:
 
   init_from: a workdir of `pretrain`; empty: from scratch, with `model` and
   `tokenizer` (a folder or vocab.txt). dropout: in both attention and hidden
-  layers. patience_epochs 0: no early stopping.
+  layers. eval_every_epochs: the best epoch is one of those that are evaluated.
+  patience_epochs 0: no early stopping.
   """
 
   seed: int = 0
@@ -116,6 +117,7 @@ class FinetuneExperiment:
   tokenizer: str = ''
   dropout: float = 0.1
   optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
   checkpoint: CheckpointConfig = execution(
@@ -135,7 +137,8 @@ class FinetuneExperiment:
     self.task.validate()
     if not self.init_from:
       self.model.validate()
-    for name in ('num_seeds', 'num_epochs', 'eval_batch_size'):
+    counts = ('num_seeds', 'num_epochs', 'eval_every_epochs', 'eval_batch_size')
+    for name in counts:
       if getattr(self, name) < 1:
         raise InputError(
           f'{name} is {getattr(self, name)}; it must be 1 or more'

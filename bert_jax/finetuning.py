@@ -120,7 +120,7 @@ def _train(
     batch_axis=1,
     batch_size=experiment.batch_size,
     num_steps=num_steps,
-    eval_every=steps_per_epoch,
+    eval_every=steps_per_epoch * experiment.eval_every_epochs,
     log_every=experiment.logging.every_steps,
     save_every=experiment.checkpoint.every_steps,
     max_nonfinite_steps=experiment.max_nonfinite_steps,

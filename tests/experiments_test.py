@@ -55,9 +55,10 @@ def test_it_validates_and_traces(path):
   )
   optimizer = experiment.optimizer.build()
   step = make_train_step(
-    objective, build, optimizer, experiment.optimizer.build_schedule(
-      getattr(experiment, 'num_steps', 1000)
-    )
+    objective,
+    build,
+    optimizer,
+    experiment.optimizer.build_schedule(getattr(experiment, 'num_steps', 1000)),
   )
   state = jax.eval_shape(
     lambda: init_state(

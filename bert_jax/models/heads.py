@@ -50,7 +50,10 @@ class MaskedLMHead(nnx.Module):
 
 
 class Pooler(nnx.Module):
-  """The vector of [CLS] through a dense layer and tanh: [B, T, D] -> [B, D]."""
+  """One vector a text through a dense layer and tanh: [B, D] -> [B, D].
+
+  In BERT the vector is that of [CLS].
+  """
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -69,10 +72,9 @@ class Pooler(nnx.Module):
     self.kernel, self.bias = dense.kernel, dense.bias
     self.dtype = dtype
 
-  def __call__(self, hidden_BTD: jax.Array) -> jax.Array:
-    first_BD = hidden_BTD[:, 0].astype(self.dtype)
+  def __call__(self, vector_BD: jax.Array) -> jax.Array:
     product = jnp.dot(
-      first_BD,
+      vector_BD.astype(self.dtype),
       self.kernel[...].astype(self.dtype),
       preferred_element_type=jnp.float32,
     )

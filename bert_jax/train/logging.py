@@ -125,7 +125,10 @@ class Progress:
       if isinstance(value, float) and name != 'time'
     )
     if self._bar is not None and record['kind'] == 'train':
-      self._bar.set_postfix_str(f'loss={record["loss"]:.3f}')
+      loss = record['loss']
+      self._bar.set_postfix_str(
+        'loss not finite' if loss is None else f'loss={loss:.3f}'
+      )
       return
     where = f'step {record["step"]}/{self._total}'
     if 'seed' in record:

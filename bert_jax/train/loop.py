@@ -5,9 +5,10 @@ of step k therefore holds all that happened up to k, and the next example
 number is k times the batch size; resuming replays nothing.
 """
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ class Run:
   """Everything that the loop needs, put together by its caller.
 
   `step_fn` is jitted and donates the state; `batch_sharding` splits
-  `batch_axis`; `flops_per_step` and `peak_flops` give the MFU.
+  `batch_axis`; `flops_per_step` and `peak_flops` (0: unknown) give the MFU.
   `patience_steps` 0: no early stopping.
   """
 
@@ -89,7 +90,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   try:
     with feed:
       while done < run.num_steps and not stop.requested:
-        if early_stopped(state, run.patience_steps):
+        if done % run.eval_every == 0 and early_stopped(state, run):
           progress.say(f'step {done}: no better for {run.patience_steps} steps')
           break
         profile.before(done)
@@ -105,16 +106,16 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           progress.show(record)
           window.check_finite(done, state, run.checkpoints)
         if done % run.eval_every == 0 or last:
-          evaluation = run.evaluate(state)
+          with window.paused():
+            evaluation = run.evaluate(state)
           for record in evaluation.records:
             writer.write(record)
             progress.show(record)
           if evaluation.scores is not None:
             state = keep_best(state, evaluation.scores)
-          window.pause_over()
         if (done % run.save_every == 0 or last) and not stop.requested:
-          save(run, state, done)
-          window.pause_over()
+          with window.paused():
+            save(run, state, done)
     if done > run.checkpoints.last_saved:
       save(run, state, done)
   finally:
@@ -136,16 +137,18 @@ def host_step(state: TrainState) -> int:
   return int(np.max(jax.device_get(state.step)))
 
 
-def early_stopped(state: TrainState, patience_steps: int) -> bool:
+def early_stopped(state: TrainState, run: Run) -> bool:
   """True where no seed has become better for `patience_steps` steps."""
-  if not patience_steps or state.best is None:
+  if not run.patience_steps or state.best is None:
     return False
   step, best_step, score = jax.device_get(
     (state.step, state.best.step, state.best.score)
   )
   waited = step - np.maximum(best_step, 0)
   # Before the first evaluation nothing has been compared.
-  return bool(np.all(np.isfinite(score)) and np.min(waited) >= patience_steps)
+  return bool(
+    np.all(np.isfinite(score)) and np.min(waited) >= run.patience_steps
+  )
 
 
 class Window:
@@ -157,7 +160,7 @@ class Window:
     self._step = step
     self._start = time.perf_counter()
     self._waited = 0.0
-    self._pause_start: float | None = None
+    self._paused = 0.0
     self._last: dict[str, np.ndarray] = {}
 
   def add(self, metrics: dict[str, Any]) -> None:
@@ -166,7 +169,7 @@ class Window:
   def close(self, step: int, feed_wait_seconds: float) -> dict[str, Any]:
     """Fetches the window's metrics and returns the record of a log line."""
     fetched = jax.device_get(self._metrics)
-    seconds = time.perf_counter() - self._start
+    seconds = time.perf_counter() - self._start - self._paused
     num_steps = step - self._step
     self._last = fetched[-1]
     record: dict[str, Any] = {'kind': 'train', 'step': step}
@@ -181,6 +184,7 @@ class Window:
         record[name] = float(np.mean(finite)) if finite.size else None
     tokens = float(np.sum([metrics['tokens'] for metrics in fetched]))
     waited = feed_wait_seconds - self._waited
+    flops = self._run.flops_per_step * num_steps / seconds
     record |= {
       'learning_rate': float(np.max(self._last['learning_rate'])),
       'skipped_updates': int(np.max(self._last['skipped_updates'])),
@@ -188,21 +192,23 @@ class Window:
       'tokens_per_second': tokens / seconds,
       'step_seconds': seconds / num_steps,
       'input_wait_share': waited / seconds,
-      'mfu': self._run.flops_per_step
-      * num_steps
-      / seconds
-      / self._run.peak_flops,
+      'mfu': flops / self._run.peak_flops if self._run.peak_flops else None,
     }
     self._metrics = []
     self._step = step
     self._start = time.perf_counter()
     self._waited = feed_wait_seconds
+    self._paused = 0.0
     return record
 
-  def pause_over(self) -> None:
-    """Evaluation and saving are not training time: start the clock anew."""
-    if not self._metrics:
-      self._start = time.perf_counter()
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Evaluation and saving are not training time."""
+    # The steps that are still under way are.
+    jax.block_until_ready(self._metrics)
+    start = time.perf_counter()
+    yield
+    self._paused += time.perf_counter() - start
 
   def check_finite(
     self, step: int, state: TrainState, checkpoints: Checkpoints

@@ -51,7 +51,7 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
   if devices[0].platform == 'cpu':
     # Simulated devices share the cores: one product measures all of them.
     return _measured_peak(), 'f32 matrix product of 1024, measured at the start'
-  return float('nan'), f'no peak known for {kind}; set logging.peak_tflops'
+  return 0.0, f'no peak known for {kind}; set logging.peak_tflops'
 
 
 def _measured_peak() -> float:

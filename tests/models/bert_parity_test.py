@@ -87,7 +87,7 @@ def computed(golden, build, params) -> dict[str, np.ndarray]:
     states = model.encoder.hidden_states(input_ids_BT, _layout(input_ids_BT))
     embedding_VD = model.encoder.embeddings.token.embedding[...]
     outputs = {f'hidden/{i}': state for i, state in enumerate(states)}
-    outputs['pooled'] = model.pooler(states[-1])
+    outputs['pooled'] = model.pooler(states[-1][:, 0])
     outputs['mlm_logits'] = model.mlm_head(states[-1], embedding_VD)
     return outputs
 
