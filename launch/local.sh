@@ -64,9 +64,9 @@ check_step 0
 export JAX_COMPILATION_CACHE_DIR="$venv/jax_cache"
 cd "$root"
 seconds_at_start=$SECONDS
-finetune=experiments/finetune/classification.py
+finetune=experiments/finetune/which_package.py
 
-bert_jax train_tokenizer --input=installed_docs: --vocab_size=8192 \
+bert_jax train_tokenizer --input=installed_docs: --vocab_size=4096 \
   --output="$run/tokenizer"
 bert_jax prepare --input=installed_docs: --tokenizer="$run/tokenizer" \
   --row_length=64 --eval_fraction=0.01 --output="$run/corpus"

@@ -30,9 +30,8 @@ class ClassificationConfig:
   (`--config.task.text_columns=premise,hypothesis`). `max_train_examples` above
   0 takes that many, drawn with a fixed seed: how much labelled data is needed?
 
-  `pooling`: the pooler sees the vector of [CLS], as in BERT, or the mean over
-  the text. Masked language modelling alone never trained [CLS] to sum up a text,
-  so with few labelled examples the mean learns faster.
+  `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
+  mean over the text ('mean').
   """
 
   train_path: str = 'installed_docs:train'

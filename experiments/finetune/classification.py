@@ -7,10 +7,10 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
     --workdir=DIR
 
 Without a train_path: from which of eight packages is this docstring?
+which_package.py has settings for that task and a small encoder.
 """
 
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.models.config import bert_tiny
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
@@ -18,11 +18,10 @@ from bert_jax.optim.schedules import Linear
 def get_config() -> FinetuneExperiment:
   return FinetuneExperiment(
     num_seeds=3,
-    num_epochs=10,
+    num_epochs=5,
     batch_size=32,
-    max_length=64,
-    model=bert_tiny(max_positions=128),
+    max_length=128,
     optimizer=AdamWConfig(
-      learning_rate=5e-4, schedule=Linear(warmup_share=0.1)
+      learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
     ),
   )

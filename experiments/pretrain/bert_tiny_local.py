@@ -19,13 +19,13 @@ from bert_jax.train.logging import LoggingConfig
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
     model=bert_tiny(max_positions=128, dropout=0.0, attention_dropout=0.0),
-    num_steps=1500,
-    batch_size=64,
+    num_steps=2300,
+    batch_size=32,
     data=DataConfig(row_length=64),
     optimizer=AdamWConfig(
       learning_rate=2e-3, schedule=Linear(warmup_share=0.1), b2=0.98
     ),
-    evaluation=EvaluationConfig(every_steps=250, max_rows=512),
-    checkpoint=CheckpointConfig(every_steps=250, keep_last=2),
-    logging=LoggingConfig(every_steps=25),
+    evaluation=EvaluationConfig(every_steps=230, max_rows=512),
+    checkpoint=CheckpointConfig(every_steps=230, keep_last=2),
+    logging=LoggingConfig(every_steps=46),
   )

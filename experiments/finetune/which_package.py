@@ -1,0 +1,33 @@
+"""Which of eight packages is this docstring from? 20 examples a class.
+
+bert-jax finetune --config=experiments/finetune/which_package.py \\
+    --config.init_from=PRETRAIN_WORKDIR --workdir=DIR
+bert-jax finetune --config=experiments/finetune/which_package.py \\
+    --config.tokenizer=TOKENIZER --workdir=DIR          # from scratch
+
+The labelled task of launch/local.sh, for BERT-tiny. The names of the packages
+are masked in the texts, and no module is on both sides.
+
+RESULTS
+"""
+
+from bert_jax.experiment import FinetuneExperiment
+from bert_jax.models.config import bert_tiny
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import Linear
+from bert_jax.tasks.classification import ClassificationConfig
+
+
+def get_config() -> FinetuneExperiment:
+  return FinetuneExperiment(
+    num_seeds=3,
+    num_epochs=24,
+    eval_every_epochs=8,
+    batch_size=16,
+    max_length=48,
+    task=ClassificationConfig(max_train_examples=160),
+    model=bert_tiny(max_positions=128),
+    optimizer=AdamWConfig(
+      learning_rate=1e-3, schedule=Linear(warmup_share=0.1)
+    ),
+  )
