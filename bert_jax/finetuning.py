@@ -192,14 +192,13 @@ def load_examples(
       f'task.train_path={task.train_path}: every example has the label '
       f'{label_names[0]!r}; there is nothing to learn from one class'
     )
-  limit = task.max_train_examples
   arrays = {}
   for name, part in parts.items():
-    ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
-    labels = part.label_ids(label_names)
-    if name == 'train' and 0 < limit < len(ids):
-      drawn = Permutation(len(ids), 0)(np.arange(limit))
-      ids, labels = ids[drawn], labels[drawn]
+    texts, labels = part.texts, part.label_ids(label_names)
+    if name == 'train' and 0 < task.max_train_examples < len(texts):
+      drawn = Permutation(len(texts), 0)(np.arange(task.max_train_examples))
+      texts, labels = [texts[row] for row in drawn], labels[drawn]
+    ids, num_cut = encode_examples(tokenizer, texts, experiment.max_length)
     arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(
       f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='

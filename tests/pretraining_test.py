@@ -318,3 +318,27 @@ def test_a_corpus_of_another_tokenizer_is_refused(
   experiment.data.path = str(tmp_path / 'corpus')
   with pytest.raises(InputError, match='prepared with another tokenizer'):
     pretrain(experiment, tmp_path / 'run')
+
+
+def test_profile_steps_write_a_trace(experiment, tmp_path):
+  experiment.profile_steps = (1, 2)
+  experiment.num_steps = 3
+  pretrain(experiment, tmp_path / 'run')
+  traces = list(Workdir(tmp_path / 'run').profile.rglob('*.xplane.pb'))
+  assert len(traces) == 1
+  assert traces[0].stat().st_size > 0
+
+
+def test_a_missing_logger_is_named(experiment, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
+  experiment.logging.wandb_project = 'project'
+  with pytest.raises(InputError, match='pip install wandb'):
+    pretrain(experiment, tmp_path / 'run')
+
+
+def test_tensorboard_without_tensorflow(experiment, tmp_path):
+  experiment.logging.tensorboard = True
+  experiment.num_steps = 2
+  pretrain(experiment, tmp_path / 'run')
+  assert list(Workdir(tmp_path / 'run').tensorboard.glob('events.*'))
+  assert 'tensorflow' not in sys.modules

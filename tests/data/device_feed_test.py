@@ -1,0 +1,98 @@
+"""The feed: equal batches on any number of devices and from any start."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.data.device_feed import DeviceFeed
+from bert_jax.data.stream import Stream
+from bert_jax.data.token_rows import TokenRows
+from bert_jax.errors import InputError
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.parallel.sharding import batch_sharding
+
+
+@pytest.fixture(scope='module')
+def stream(small_corpus) -> Stream:
+  return Stream(TokenRows(small_corpus / '32'), seed=3)
+
+
+def take(stream, num_devices, first_example, num_batches, batch_size=8):
+  mesh = MeshConfig().build(jax.devices()[:num_devices])
+  feed = DeviceFeed(
+    stream,
+    batch_sharding(mesh),
+    batch_size=batch_size,
+    first_example=first_example,
+    num_batches=num_batches,
+  )
+  with feed:
+    return [jax.device_get(batch) for batch in feed]
+
+
+def assert_equal(found, expected):
+  assert len(found) == len(expected)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize('num_devices', [1, 2, 4, 8])
+def test_batches_are_those_of_the_stream(stream, num_devices):
+  expected = [
+    stream.batch(np.arange(first, first + 8, dtype=np.uint64))
+    for first in range(0, 48, 8)
+  ]
+  assert_equal(take(stream, num_devices, 0, 6), expected)
+
+
+@pytest.mark.parametrize('step', [1, 3, 5])
+def test_a_start_at_any_step_goes_on_with_the_same_batches(stream, step):
+  whole = take(stream, 4, 0, 6)
+  assert_equal(take(stream, 8, 8 * step, 6 - step), whole[step:])
+
+
+def test_numbers_beyond_32_bits(stream):
+  first = 2**40 + 5
+  (batch,) = take(stream, 8, first, 1)
+  expected = stream.batch(np.arange(first, first + 8, dtype=np.uint64))
+  assert_equal([batch], [expected])
+  words = batch['example_number'].astype(np.uint64)
+  np.testing.assert_array_equal(
+    (words[:, 0] << np.uint64(32)) | words[:, 1], first + np.arange(8)
+  )
+
+
+def test_a_device_gets_the_rows_of_its_own_only(stream):
+  asked = []
+
+  class Watched:
+    fingerprint = ''
+
+    def batch(self, numbers):
+      asked.append(list(numbers))
+      return stream.batch(numbers)
+
+  take(Watched(), 4, 0, 1)
+  assert sorted(asked) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_an_error_of_the_stream_reaches_the_loop(small_corpus):
+  limited = Stream(TokenRows(small_corpus / '32'), seed=0, max_epochs=1)
+  with pytest.raises(InputError, match='max_epochs'):
+    take(limited, 1, 0, 10_000)
+
+
+def test_leaving_early_ends_the_thread(stream):
+  before = threading.active_count()
+  mesh = MeshConfig().build(jax.devices()[:1])
+  feed = DeviceFeed(
+    stream,
+    batch_sharding(mesh),
+    batch_size=8,
+    first_example=0,
+    num_batches=100,
+  )
+  with feed:
+    next(feed)
+  assert threading.active_count() == before
