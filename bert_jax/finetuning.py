@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax import durable_files
 from bert_jax.data.labelled import (
   LabelledStream,
   encode_examples,
@@ -36,7 +37,7 @@ from bert_jax.train.preemption import StopSignal
 from bert_jax.train.program import make_program
 from bert_jax.train.restore import split_workdir
 from bert_jax.train.scoring import Examples, Scoring
-from bert_jax.workdir import Workdir, write_json
+from bert_jax.workdir import Workdir
 
 
 class SeedStreams:
@@ -73,7 +74,7 @@ def finetune(
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
-    write_json(workdir.labels, examples.label_names)
+    durable_files.write_json(workdir.labels, examples.label_names)
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
       return _train(experiment, workdir, examples, tokenizer, stop)

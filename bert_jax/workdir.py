@@ -13,7 +13,6 @@ WORKDIR/lock          held while a process works here
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib
 import json
 import os
@@ -26,6 +25,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
+from bert_jax import durable_files
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 
@@ -65,19 +65,8 @@ class Workdir:
 
     Raises InputError naming the owner.
     """
-    path = self.path / 'lock'
-    with open(path, 'a+') as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        file.seek(0)
-        raise InputError(
-          f'--workdir={self.path} is in use by {file.read().strip()}; wait for '
-          'it or choose another workdir'
-        ) from None
-      file.truncate(0)
-      file.write(f'process {os.getpid()} on {platform.node()}\n')
-      file.flush()
+    what = f'--workdir={self.path}'
+    with durable_files.exclusive_lock(self.path / 'lock', what):
       yield
 
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
@@ -116,7 +105,7 @@ class Workdir:
         with open(self.starts, 'a') as file:
           file.write(json.dumps({'time': time.time(), 'changes': changes}))
           file.write('\n')
-    write_json(self.config, encode(experiment))
+    durable_files.write_json(self.config, encode(experiment))
 
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
@@ -218,17 +207,6 @@ def check_unchanged(old: Any, new: Any, allowed: list[str]) -> list[str]:
       f'--workdir, or --allow_change={name} to go on from its checkpoint'
     )
   return changes
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a whole file or nothing."""
-  partial = path.with_name(path.name + '.partial')
-  with open(partial, 'w') as file:
-    json.dump(value, file, indent=2)
-    file.write('\n')
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
 
 
 def read_json(path: pathlib.Path) -> Any:

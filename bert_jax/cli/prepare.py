@@ -1,4 +1,4 @@
-"""Turns text into token rows that `pretrain` reads.
+"""Turn text into token rows that `pretrain` reads.
 
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR

@@ -1,4 +1,4 @@
-"""Writes report.html: curves, evaluation, packing, fine-tuning tables.
+"""Write report.html: curves, evaluation, packing, fine-tuning tables.
 
   bert-jax report --workdir=runs/base --finetuned=runs/tuned,runs/from_scratch
 
@@ -24,14 +24,15 @@ _OUTPUT = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
   no_arguments(arguments)
-  from bert_jax import inference
+  from bert_jax import durable_files, inference
   from bert_jax.train import report
   from bert_jax.train.checkpoint import saved_steps
-  from bert_jax.workdir import Workdir, write_json
+  from bert_jax.workdir import Workdir
 
   workdir = Workdir(_WORKDIR.value)
   if saved_steps(workdir.checkpoints) and not workdir.results.exists():
-    write_json(workdir.fill_mask, inference.load(workdir.path).samples())
+    samples = inference.load(workdir.path).samples()
+    durable_files.write_json(workdir.fill_mask, samples)
   path = report.write_report(
     _WORKDIR.value, _FINETUNED.value, _OUTPUT.value or None
   )

@@ -1,4 +1,4 @@
-"""Trains a tokenizer on text.
+"""Train a tokenizer on text.
 
   bert-jax train_tokenizer --input=docs/*.txt.gz --vocab_size=30000 \\
     --output=DIR

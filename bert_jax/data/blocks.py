@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data import durable_files, packing, token_rows
+from bert_jax import durable_files
+from bert_jax.data import packing, token_rows
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import (
   Tokenizer,

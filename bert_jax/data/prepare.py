@@ -18,12 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data import (
-  blocks,
-  durable_files,
-  token_rows,
-  worker_processes,
-)
+from bert_jax import durable_files
+from bert_jax.data import blocks, token_rows, worker_processes
 from bert_jax.data.prepare_console import TextProgress
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer

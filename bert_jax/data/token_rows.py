@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data import durable_files
+from bert_jax import durable_files
 from bert_jax.errors import InputError
 
 FORMAT_VERSION = 1

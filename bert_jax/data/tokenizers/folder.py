@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import time
 
-from bert_jax.data import durable_files
+from bert_jax import durable_files
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers import (
   Tokenizer,

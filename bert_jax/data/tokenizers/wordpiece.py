@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.data import durable_files
+from bert_jax import durable_files
 from bert_jax.data.tokenizers import base
 from bert_jax.errors import InputError
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_jax.data import durable_files
+from bert_jax import durable_files
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder, load_tokenizer, training
 from bert_jax.errors import InputError

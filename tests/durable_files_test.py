@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bert_jax.data import durable_files
+from bert_jax import durable_files
 from bert_jax.errors import InputError
 
 
@@ -58,7 +58,7 @@ def test_a_dead_owner_does_not_block(tmp_path):
   path = tmp_path / 'lock'
   code = (
     'import os, pathlib, sys\n'
-    'from bert_jax.data import durable_files\n'
+    'from bert_jax import durable_files\n'
     'with durable_files.exclusive_lock(pathlib.Path(sys.argv[1]), "DIR"):\n'
     '  os.kill(os.getpid(), 9)\n'
   )
