@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax import durable_files
 from bert_jax.data.labelled import (
   LabelledStream,
   encode_examples,
@@ -70,11 +69,12 @@ def finetune(
   workdir.create()
   with StopSignal() as stop, workdir.lock():
     experiment, tokenizer = with_model(experiment)
-    workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.settle_config(experiment, list(allow_change))
+    if workdir.results.exists() and workdir.best.exists() and not changes:
+      return Outcome()
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
-    durable_files.write_json(workdir.labels, examples.label_names)
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
       return _train(experiment, workdir, examples, tokenizer, stop)

@@ -34,11 +34,19 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
   workdir = Workdir(str(path).rpartition('@')[0] or path)
   if not workdir.config.is_file():
     workdir = Workdir(path)
+  experiment, label_names = workdir.read_config(), []
+  if isinstance(experiment, FinetuneExperiment):
+    if not workdir.results.is_file():
+      raise InputError(
+        f'{workdir.path} is a fine-tuning run that is not finished; give its '
+        'bert-jax finetune command again'
+      )
+    label_names = read_json(workdir.results)['labels']
   return TrainedModel(
-    workdir.read_config(),
+    experiment,
     load_tokenizer(workdir.tokenizer),
     load_pretrained(str(path)),
-    read_json(workdir.labels) if workdir.labels.is_file() else [],
+    label_names,
   )
 
 

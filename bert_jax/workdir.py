@@ -4,8 +4,7 @@ WORKDIR/config.json   the experiment, with `_type` for every dataclass
 WORKDIR/tokenizer/    a copy: a workdir is complete without its corpus
 WORKDIR/checkpoints/  see train/checkpoint.py
 WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
-WORKDIR/labels.json   fine-tuning: the label names in order
-WORKDIR/results.json  fine-tuning: every run and their mean
+WORKDIR/results.json  fine-tuning: the labels, every run and their mean
 WORKDIR/starts.jsonl  one line a start: command, versions, devices
 WORKDIR/metrics/      part-N.jsonl, one a start
 WORKDIR/lock          held while a process works here
@@ -39,7 +38,6 @@ class Workdir:
     self.tokenizer = self.path / 'tokenizer'
     self.checkpoints = self.path / 'checkpoints'
     self.best = self.path / 'best'
-    self.labels = self.path / 'labels.json'
     self.results = self.path / 'results.json'
     self.starts = self.path / 'starts.jsonl'
     self.metrics = self.path / 'metrics'
@@ -69,8 +67,15 @@ class Workdir:
     with durable_files.exclusive_lock(self.path / 'lock', what):
       yield
 
+  def has_checkpoint(self) -> bool:
+    """Whether a run has come as far as its first checkpoint here."""
+    folder = self.checkpoints
+    return folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())
+
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
     """Writes the whole folder or nothing."""
+    if not self.has_checkpoint():
+      shutil.rmtree(self.tokenizer, ignore_errors=True)
     if not self.tokenizer.exists():
       partial = self.path / 'tokenizer.partial'
       shutil.rmtree(partial, ignore_errors=True)
@@ -91,13 +96,17 @@ class Workdir:
     with open(self.starts, 'a') as file:
       file.write(json.dumps(line) + '\n')
 
-  def settle_config(self, experiment: Any, allow_change: list[str]) -> None:
+  def settle_config(
+    self, experiment: Any, allow_change: list[str]
+  ) -> list[str]:
     """Writes the config, or holds it against the one that is here.
 
-    Changes allowed by name are printed and recorded in starts.jsonl. Raises
-    InputError on any other difference.
+    Returns the changes allowed by name, which are printed and recorded in
+    starts.jsonl. Raises InputError on any other difference. Before the first
+    checkpoint a config binds nobody.
     """
-    if self.config.exists():
+    changes: list[str] = []
+    if self.config.exists() and self.has_checkpoint():
       changes = check_unchanged(self.read_config(), experiment, allow_change)
       for change in changes:
         print(f'changed as allowed: {change}', flush=True)
@@ -106,6 +115,7 @@ class Workdir:
           file.write(json.dumps({'time': time.time(), 'changes': changes}))
           file.write('\n')
     durable_files.write_json(self.config, encode(experiment))
+    return changes
 
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""

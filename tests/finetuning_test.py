@@ -153,10 +153,14 @@ def test_a_stopped_run_ends_as_if_never_stopped(
   monkeypatch.setattr(loop.Window, 'add', add_and_signal)
   outcome = finetune(experiment, tmp_path / 'stopped')
   assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
-  assert not Workdir(tmp_path / 'stopped').results.exists()
+  with pytest.raises(InputError, match='not finished'):
+    inference.load(tmp_path / 'stopped')
   monkeypatch.setattr(loop.Window, 'add', add)
   finetune(experiment, tmp_path / 'stopped')
   assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
+  before = Workdir(tmp_path / 'whole').results.stat().st_mtime_ns
+  finetune(experiment, tmp_path / 'whole')
+  assert Workdir(tmp_path / 'whole').results.stat().st_mtime_ns == before
 
 
 def test_seeds_together_equal_seeds_alone(experiment, tmp_path):

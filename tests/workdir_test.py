@@ -120,3 +120,16 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
   (tmp_path / 'config.json').write_text('{"_type": ')
   with pytest.raises(InputError, match='not readable JSON'):
     Workdir(tmp_path).read_config()
+
+
+def test_a_config_binds_from_the_first_checkpoint_on(tmp_path):
+  workdir = Workdir(tmp_path)
+  workdir.create()
+  assert workdir.settle_config(experiment(), []) == []
+  assert workdir.settle_config(experiment(num_steps=11), []) == []
+  assert workdir.read_config().num_steps == 11
+  (workdir.checkpoints / '5').mkdir(parents=True)
+  with pytest.raises(InputError, match='num_steps: 11 -> 10'):
+    workdir.settle_config(experiment(), [])
+  changes = workdir.settle_config(experiment(), ['num_steps'])
+  assert changes == ['num_steps: 11 -> 10']

@@ -62,9 +62,12 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How the loop ended: `stopped_by` names a signal, '' where it was done."""
+  """How the loop ended: `stopped_by` names a signal, '' where it was done.
 
-  state: TrainState
+  No state: there was nothing left to do.
+  """
+
+  state: TrainState | None = None
   stopped_by: str = ''
   saved_step: int = -1
 
