@@ -5,13 +5,17 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bert_jax.errors import InputError
+from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
+from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -162,6 +166,18 @@ def resolve_dtype(name: str) -> jnp.dtype:
     on_cpu = jax.devices()[0].platform == 'cpu'
     name = 'float32' if on_cpu else 'bfloat16'
   return jnp.dtype(name)
+
+
+def model_builder(
+  model: EncoderConfig, objective: Objective, compute_dtype: str
+) -> functional.Build:
+  """The encoder with the heads of an objective or a task, not yet made."""
+  return functools.partial(
+    EncoderWithHeads,
+    model,
+    objective.heads(),
+    dtype=resolve_dtype(compute_dtype),
+  )
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:

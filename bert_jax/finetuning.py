@@ -5,7 +5,6 @@ step as in pretraining.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
 
@@ -21,13 +20,9 @@ from bert_jax.data.labelled import (
 from bert_jax.data.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment, resolve_dtype
-from bert_jax.models import functional
-from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.experiment import FinetuneExperiment, model_builder
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.tasks.base import Task
 from bert_jax.train import throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
@@ -207,14 +202,6 @@ def load_examples(
       flush=True,
     )
   return Examples(label_names=label_names, **arrays)
-
-
-def model_builder(
-  model: EncoderConfig, task: Task, compute_dtype: str
-) -> functional.Build:
-  return functools.partial(
-    EncoderWithHeads, model, task.heads(), dtype=resolve_dtype(compute_dtype)
-  )
 
 
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:

@@ -18,9 +18,12 @@ from bert_jax.data.labelled import encode_examples
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
+from bert_jax.experiment import (
+  FinetuneExperiment,
+  PretrainExperiment,
+  model_builder,
+)
 from bert_jax.models import functional
-from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.models.masks import row_layout
 from bert_jax.train.restore import load_pretrained
 from bert_jax.workdir import Workdir, read_json
@@ -69,12 +72,7 @@ class TrainedModel:
     else:
       objective = experiment.objective.build(tokenizer.table)
     self.objective = objective
-    self._build = functools.partial(
-      EncoderWithHeads,
-      experiment.model,
-      objective.heads(),
-      dtype=jnp.dtype('float32'),
-    )
+    self._build = model_builder(experiment.model, objective, 'float32')
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """For each [MASK] in the text its `top_k` tokens with probabilities.

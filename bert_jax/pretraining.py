@@ -1,7 +1,6 @@
 """A pretraining run, put together from its experiment: read top to bottom."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -12,9 +11,8 @@ from bert_jax.data.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import PretrainExperiment, resolve_dtype
+from bert_jax.experiment import PretrainExperiment, model_builder
 from bert_jax.models import functional
-from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
@@ -72,7 +70,7 @@ def _train(
   mesh = jax.sharding.get_mesh()
   check_batch_size(experiment.batch_size, mesh)
   objective = experiment.objective.build(tokenizer.table)
-  build = model_builder(experiment, objective)
+  build = model_builder(experiment.model, objective, experiment.compute_dtype)
   program = make_program(
     objective,
     build,
@@ -189,17 +187,6 @@ def with_vocab_size(
       f"tokenizer's {size} entries; set it to 0 to take the tokenizer's"
     )
   return experiment
-
-
-def model_builder(
-  experiment: PretrainExperiment, objective: Objective
-) -> functional.Build:
-  return functools.partial(
-    EncoderWithHeads,
-    experiment.model,
-    objective.heads(),
-    dtype=resolve_dtype(experiment.compute_dtype),
-  )
 
 
 def make_evaluation(

@@ -2,8 +2,8 @@
 
 Modules are for writing the model; everything else (optimizer, checkpoints,
 sharding, jit) sees `{'encoder': {'layers': {'3': {...}}}}`. This is the only
-file that splits or merges modules: measured, a plain dict through jax.jit
-dispatches 18 times faster than nnx.jit, and its paths never move.
+file that splits or merges modules: a plain dict costs jax.jit little to
+dispatch, and its paths never move.
 """
 
 from collections.abc import Callable
