@@ -49,7 +49,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
-    'bench': ['datasets', 'torch', 'transformers'],
+    'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },
   entry_points={'console_scripts': ['bert-jax = bert_jax.__main__:main']},
 )

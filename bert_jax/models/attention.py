@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.layers import Dense, dropout
+from bert_jax.models.dropout import dropout
+from bert_jax.models.layers import Dense
 
 
 def dot_product_attention(
@@ -15,12 +16,12 @@ def dot_product_attention(
   mask_B1TS: jax.Array,
   *,
   dropout_rate: float = 0.0,
-  dropout_key: jax.Array | None = None,
+  dropout_seeds_B: jax.Array | None = None,
 ) -> jax.Array:
   """The reference: softmax(q·k / sqrt(H)) · v, softmax in f32 -> [B, T, N, H].
 
-  `mask_B1TS` is bool, True where a query may look. Attention dropout needs a
-  key; without one the function is deterministic.
+  `mask_B1TS` is bool, True where a query may look. Attention dropout needs
+  seeds; without them the function is deterministic.
   """
   scale = query_BTNH.shape[-1] ** -0.5
   scores_BNTS = jnp.einsum(
@@ -31,7 +32,7 @@ def dot_product_attention(
   )
   scores_BNTS = jnp.where(mask_B1TS, scores_BNTS, -1e30)
   weights_BNTS = jax.nn.softmax(scores_BNTS, axis=-1)
-  weights_BNTS = dropout(weights_BNTS, dropout_rate, dropout_key)
+  weights_BNTS = dropout(weights_BNTS, dropout_rate, dropout_seeds_B)
   return jnp.einsum(
     'BNTS,BSNH->BTNH',
     weights_BNTS.astype(value_BSNH.dtype),
@@ -65,7 +66,7 @@ class SelfAttention(nnx.Module):
     self,
     x_BTD: jax.Array,
     mask_B1TS: jax.Array,
-    dropout_key: jax.Array | None = None,
+    dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     attended_BTNH = dot_product_attention(
       self.query(x_BTD),
@@ -73,6 +74,6 @@ class SelfAttention(nnx.Module):
       self.value(x_BTD),
       mask_B1TS,
       dropout_rate=self.dropout_rate,
-      dropout_key=dropout_key,
+      dropout_seeds_B=dropout_seeds_B,
     )
     return self.output(attended_BTNH)

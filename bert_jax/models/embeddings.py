@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.layers import Embedding, LayerNorm, dropout
+from bert_jax.models.dropout import dropout
+from bert_jax.models.layers import Embedding, LayerNorm
 from bert_jax.models.masks import RowLayout
 
 
@@ -33,11 +34,11 @@ class Embeddings(nnx.Module):
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
-    dropout_key: jax.Array | None = None,
+    dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     x_BTD = (
       self.token(input_ids_BT)
       + self.position(layout.position_ids)
       + self.token_type(layout.token_type_ids)
     )
-    return dropout(self.norm(x_BTD), self.dropout_rate, dropout_key)
+    return dropout(self.norm(x_BTD), self.dropout_rate, dropout_seeds_B)

@@ -9,9 +9,10 @@ from flax import nnx
 
 from bert_jax.models.attention import SelfAttention
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.feed_forward import FeedForward
-from bert_jax.models.layers import LayerNorm, dropout, fold
+from bert_jax.models.layers import LayerNorm
 from bert_jax.models.masks import RowLayout, same_segment
 from bert_jax.parallel.sharding import constrain
 
@@ -36,14 +37,14 @@ class EncoderLayer(nnx.Module):
     self,
     x_BTD: jax.Array,
     mask_B1TS: jax.Array,
-    dropout_key: jax.Array | None = None,
+    dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
-    keys = [fold(dropout_key, use) for use in range(3)]
-    attended = self.attention(x_BTD, mask_B1TS, keys[0])
-    attended = dropout(attended, self.dropout_rate, keys[1])
+    seeds = [fold(dropout_seeds_B, use) for use in range(3)]
+    attended = self.attention(x_BTD, mask_B1TS, seeds[0])
+    attended = dropout(attended, self.dropout_rate, seeds[1])
     x_BTD = self.attention_norm(x_BTD + attended)
     transformed = self.feed_forward(x_BTD)
-    transformed = dropout(transformed, self.dropout_rate, keys[2])
+    transformed = dropout(transformed, self.dropout_rate, seeds[2])
     x_BTD = self.feed_forward_norm(x_BTD + transformed)
     return constrain(x_BTD, 'batch', 'length', 'embed')
 
@@ -64,21 +65,21 @@ class Encoder(nnx.Module):
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
-    dropout_key: jax.Array | None = None,
+    dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     """Returns the last layer's hidden states, [B, T, D]."""
-    return self.hidden_states(input_ids_BT, layout, dropout_key)[-1]
+    return self.hidden_states(input_ids_BT, layout, dropout_seeds_B)[-1]
 
   def hidden_states(
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
-    dropout_key: jax.Array | None = None,
+    dropout_seeds_B: jax.Array | None = None,
   ) -> list[jax.Array]:
     """Returns [B, T, D] after the embeddings and after each layer."""
-    x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_key, 0))
+    x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_seeds_B, 0))
     states = [constrain(x_BTD, 'batch', 'length', 'embed')]
     mask_B1TS = same_segment(layout.segment_ids)
     for number, layer in enumerate(self.layers, start=1):
-      states.append(layer(states[-1], mask_B1TS, fold(dropout_key, number)))
+      states.append(layer(states[-1], mask_B1TS, fold(dropout_seeds_B, number)))
     return states

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.layers import Dense
+from bert_jax.models.layers import Dense, gelu
 
 
 class FeedForward(nnx.Module):
@@ -24,6 +24,4 @@ class FeedForward(nnx.Module):
     )
 
   def __call__(self, x_BTD: jax.Array) -> jax.Array:
-    # Exact, not the tanh approximation: what published BERT weights expect.
-    hidden_BTF = jax.nn.gelu(self.input(x_BTD), approximate=False)
-    return self.output(hidden_BTF)
+    return self.output(gelu(self.input(x_BTD)))

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder
-from bert_jax.models.layers import Dense, LayerNorm, dropout, parameter
+from bert_jax.models.layers import Dense, LayerNorm, gelu, parameter
 
 
 class MaskedLMHead(nnx.Module):
@@ -39,14 +40,14 @@ class MaskedLMHead(nnx.Module):
     self, hidden_BMD: jax.Array, embedding_VD: jax.Array
   ) -> jax.Array:
     """Returns f32 logits [B, M, V]."""
-    x_BMD = jax.nn.gelu(self.transform(hidden_BMD), approximate=False)
-    logits_BMV = jax.lax.dot_general(
-      self.norm(x_BMD),
-      embedding_VD.astype(self.dtype),
-      (((x_BMD.ndim - 1,), (1,)), ((), ())),
+    x_BMD = gelu(self.transform(hidden_BMD))
+    # As two matrices; see Dense.
+    logits_RV = jnp.dot(
+      self.norm(x_BMD).reshape(-1, x_BMD.shape[-1]),
+      embedding_VD.astype(self.dtype).T,
       preferred_element_type=jnp.float32,
     )
-    return logits_BMV + self.bias[...]
+    return logits_RV.reshape(*x_BMD.shape[:-1], -1) + self.bias[...]
 
 
 class Pooler(nnx.Module):
@@ -104,9 +105,9 @@ class Classifier(nnx.Module):
     self.dropout_rate = config.dropout
 
   def __call__(
-    self, pooled_BD: jax.Array, dropout_key: jax.Array | None = None
+    self, pooled_BD: jax.Array, dropout_seeds_B: jax.Array | None = None
   ) -> jax.Array:
-    x_BD = dropout(pooled_BD, self.dropout_rate, dropout_key)
+    x_BD = dropout(pooled_BD, self.dropout_rate, dropout_seeds_B)
     return self.output(x_BD).astype(jnp.float32)
 
 

@@ -39,9 +39,12 @@ class Objective(Protocol):
     ...
 
   def losses(
-    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    """(losses, metrics) of a prepared batch or a part of it."""
+    """(losses, metrics) of a prepared batch or a part of it.
+
+    Without seeds there is no dropout; see models/dropout.py.
+    """
     ...
 
 

@@ -13,6 +13,7 @@ from bert_jax.models.heads import HeadBuilder, MaskedLMHead
 from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Batch, SumAndWeight, row_keys
+from bert_jax.objectives.cross_entropy import cross_entropy
 
 SELECTIONS = ('token', 'whole_word')
 
@@ -92,10 +93,10 @@ class MaskedLM:
     return {'mlm_loss': jnp.sum(batch['masked_weights'])}
 
   def losses(
-    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
     layout = RowLayout(*(batch[name] for name in RowLayout._fields))
-    hidden_BTD = model.encoder(batch['input_ids'], layout, dropout_key)
+    hidden_BTD = model.encoder(batch['input_ids'], layout, dropout_seeds_B)
     # Only masked positions reach the vocabulary: a seventh of the work.
     hidden_BMD = jnp.take_along_axis(
       hidden_BTD, batch['masked_positions'][..., None], axis=1
@@ -103,11 +104,7 @@ class MaskedLM:
     embedding_VD = model.encoder.embeddings.token.embedding[...]
     logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
-    correct_logit_BM = jnp.take_along_axis(
-      logits_BMV, ids_BM[..., None], axis=-1
-    )[..., 0]
-    nll_BM = jax.nn.logsumexp(logits_BMV, axis=-1) - correct_logit_BM
-    hits_BM = jnp.argmax(logits_BMV, axis=-1) == ids_BM
+    nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
     return (
       {'mlm_loss': (jnp.sum(nll_BM * weights_BM), weight)},

@@ -11,8 +11,8 @@ from flax import nnx
 
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError
+from bert_jax.models.dropout import fold
 from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
-from bert_jax.models.layers import fold
 from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.tasks import metrics
@@ -106,9 +106,9 @@ class Classification:
     return {'classification_loss': jnp.sum(batch['label_weights'])}
 
   def losses(
-    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    logits_BC = self._logits(model, batch, dropout_key)
+    logits_BC = self._logits(model, batch, dropout_seeds_B)
     labels_B, weights_B = batch['labels'], batch['label_weights']
     log_probs_BC = jax.nn.log_softmax(logits_BC, axis=-1)
     nll_B = -jnp.take_along_axis(log_probs_BC, labels_B[:, None], axis=-1)[:, 0]
@@ -133,14 +133,15 @@ class Classification:
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
 
   def _logits(
-    self, model: nnx.Module, batch: Batch, dropout_key: jax.Array | None
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> jax.Array:
     layout = RowLayout(*(batch[name] for name in RowLayout._fields))
-    hidden_BTD = model.encoder(batch['input_ids'], layout, fold(dropout_key, 0))
+    seeds_B = fold(dropout_seeds_B, 0)
+    hidden_BTD = model.encoder(batch['input_ids'], layout, seeds_B)
     vector_BD = hidden_BTD[:, 0]
     if self.pooling == 'mean':
       is_text_BT1 = (layout.segment_ids > 0)[..., None]
       total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
       # A row that only fills the last batch may have no text at all.
       vector_BD = total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)
-    return model.classifier(model.pooler(vector_BD), fold(dropout_key, 1))
+    return model.classifier(model.pooler(vector_BD), fold(dropout_seeds_B, 1))

@@ -33,7 +33,8 @@ class Program:
 
   key: jax.Array
   step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
-  new_state: Callable[[jax.Array], TrainState]
+  new_params: Callable[[jax.Array], functional.Params]
+  new_state: Callable[[functional.Params], TrainState]
   abstract: TrainState
   shardings: TrainState
   num_seeds: int
@@ -50,8 +51,8 @@ class Program:
     state, origin = starting_state(
       checkpoints,
       lambda: fresh_state(
+        self.new_params(self.key),
         self.new_state,
-        self.key,
         self.shardings,
         init_from,
         num_seeds=self.num_seeds,
@@ -81,16 +82,19 @@ def make_program(
   """
   mesh = jax.sharding.get_mesh()
 
-  def new_state(key: jax.Array) -> TrainState:
-    params = functional.init(build, key)
+  def new_params(key: jax.Array) -> functional.Params:
+    return functional.init(build, key)
+
+  def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
   step = make_train_step(
     objective, build, optimizer, schedule, num_microbatches=num_microbatches
   )
   if num_seeds:
-    new_state, step = jax.vmap(new_state), jax.vmap(step)
-  abstract = jax.eval_shape(new_state, key)
+    new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
+    step = jax.vmap(step)
+  abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(
     abstract,
     optimizer,
@@ -102,6 +106,7 @@ def make_program(
   return Program(
     key=key,
     step_fn=lambda state, batch: jitted(state, batch, key),
+    new_params=new_params,
     new_state=new_state,
     abstract=abstract,
     shardings=shardings,

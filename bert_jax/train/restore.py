@@ -4,7 +4,6 @@ the workdir's own newest checkpoint, else `resume_from` (all state of another
 run), else `init_from` (its parameters), else fresh parameters.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -64,8 +63,8 @@ def starting_state(
 
 
 def fresh_state(
-  new_state: Callable[[jax.Array], TrainState],
-  key: jax.Array,
+  params: functional.Params,
+  new_state: Callable[[functional.Params], TrainState],
   shardings: TrainState,
   init_from: str,
   *,
@@ -76,10 +75,16 @@ def fresh_state(
   With `num_seeds` every leaf has a leading axis of that size, and each seed
   starts from the same loaded parameters.
   """
-  state = jax.jit(new_state, out_shardings=shardings)(key)
-  if not init_from:
-    return state
-  wanted = state.params
+  if init_from:
+    params = _with_pretrained(params, init_from, num_seeds)
+  params = jax.device_put(params, shardings.params)
+  return jax.jit(new_state, out_shardings=shardings)(params)
+
+
+def _with_pretrained(
+  params: functional.Params, init_from: str, num_seeds: int
+) -> functional.Params:
+  wanted = params
   if num_seeds:
     wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
   loaded = load_pretrained(init_from)
@@ -91,16 +96,11 @@ def fresh_state(
   )
   flat = functional.flatten(loaded)
 
-  def choose(path, leaf, sharding):
+  def choose(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    if name not in taken:
-      return leaf
-    return jax.device_put(np.broadcast_to(flat[name], leaf.shape), sharding)
+    return np.broadcast_to(flat[name], leaf.shape) if name in taken else leaf
 
-  params = jax.tree_util.tree_map_with_path(
-    choose, state.params, shardings.params
-  )
-  return dataclasses.replace(state, params=params)
+  return jax.tree_util.tree_map_with_path(choose, params)
 
 
 def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:

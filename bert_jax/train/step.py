@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.models import functional
+from bert_jax.models.dropout import row_seeds
 from bert_jax.objectives.base import (
   Batch,
   Objective,
@@ -37,9 +38,10 @@ def make_train_step(
 ) -> TrainStep:
   """Returns step(state, clean global batch, key of the run).
 
-  The batch's masks depend on the key and the example numbers; dropout on the
-  key and the step. A non-finite loss or gradient leaves parameters and
-  optimizer state as they were and is counted; the step number goes on.
+  The batch's masks depend on the key and the example numbers, dropout on the
+  step as well: on neither the mesh nor the microbatches. A non-finite loss or
+  gradient leaves parameters and optimizer state as they were and is counted;
+  the step number goes on.
   """
 
   def train_step(
@@ -48,12 +50,12 @@ def make_train_step(
     dropout_key = jax.random.fold_in(
       jax.random.fold_in(key, DROPOUT), state.step
     )
+    seeds_B = row_seeds(dropout_key, batch['example_number'])
     prepared = objective.prepare(batch, jax.random.fold_in(key, MASKS))
     (loss, sums), grads = _gradients(
       _total_loss(objective, build, objective.weights(prepared)),
       state.params,
-      prepared,
-      dropout_key,
+      (prepared, seeds_B),
       num_microbatches,
     )
     gradient_norm = optax.tree.norm(grads)
@@ -78,11 +80,11 @@ def _total_loss(
   build: functional.Build,
   weights: dict[str, jax.Array],
 ) -> Callable[..., tuple[jax.Array, SumAndWeight]]:
-  """(params, part, key) -> the part's share of the whole batch's loss."""
+  """(params, part) -> the part's share of the whole batch's loss."""
 
-  def total_loss(params, part, dropout_key):
+  def total_loss(params, part):
     model = functional.bind(build, params)
-    losses, metrics = objective.losses(model, part, dropout_key)
+    losses, metrics = objective.losses(model, *part)
     total = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
@@ -95,28 +97,24 @@ def _total_loss(
 def _gradients(
   total_loss: Callable[..., tuple[jax.Array, SumAndWeight]],
   params: functional.Params,
-  prepared: Batch,
-  dropout_key: jax.Array,
+  seeded_batch: tuple[Batch, jax.Array],
   num_microbatches: int,
 ) -> tuple[tuple[jax.Array, SumAndWeight], functional.Params]:
   """((loss, sums), gradients) of the batch, summed over its parts."""
   grad_fn = jax.value_and_grad(total_loss, has_aux=True)
   if num_microbatches == 1:
-    return grad_fn(params, prepared, dropout_key)
+    return grad_fn(params, seeded_batch)
 
-  def accumulate(carry, numbered_part):
-    number, part = numbered_part
-    out = grad_fn(params, part, jax.random.fold_in(dropout_key, number))
-    return jax.tree.map(jnp.add, carry, out), None
+  def accumulate(carry, part):
+    return jax.tree.map(jnp.add, carry, grad_fn(params, part)), None
 
-  parts = microbatches(prepared, num_microbatches)
+  parts = microbatches(seeded_batch, num_microbatches)
   first = jax.tree.map(lambda x: x[0], parts)
   zeros = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype),
-    jax.eval_shape(grad_fn, params, first, dropout_key),
+    jax.eval_shape(grad_fn, params, first),
   )
-  numbers = jnp.arange(num_microbatches)
-  return jax.lax.scan(accumulate, zeros, (numbers, parts))[0]
+  return jax.lax.scan(accumulate, zeros, parts)[0]
 
 
 def _update(

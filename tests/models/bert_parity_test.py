@@ -105,7 +105,7 @@ def loss_and_gradients(golden, build, params) -> tuple[float, dict]:
   @jax.value_and_grad
   def run(params):
     model = functional.bind(build, params)
-    losses, _ = objective.losses(model, batch, dropout_key=None)
+    losses, _ = objective.losses(model, batch, dropout_seeds_B=None)
     total, weight = losses['mlm_loss']
     return total / weight
 

@@ -1,0 +1,63 @@
+"""Dropout whose masks are a hash: cheap, and the same on any mesh.
+
+Every row of a batch has a seed, drawn from the run's key, the step and the
+row's example number; a mask is a hash of that seed and of the place within the
+row. So it depends neither on how rows are split over devices nor on which
+microbatch a row falls into, and it is a few integer operations that compilers
+fuse, where jax.random would write 32 bits for every element to memory first (a
+tenth of a training step on a CPU).
+"""
+
+import jax
+import jax.numpy as jnp
+
+# 2^32 divided by the golden ratio: spreads consecutive numbers.
+_GOLDEN = 0x9E3779B9
+
+
+def row_seeds(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
+  """A seed uint32 [B] for each row.
+
+  Args:
+    key: folded from the run's key, the purpose and the step.
+    example_number_B2: uint32 [B, 2], the high and the low word.
+  """
+  first, second = jax.random.bits(key, (2,), jnp.uint32)
+  high_B, low_B = example_number_B2[:, 0], example_number_B2[:, 1]
+  return _mix(_mix(low_B ^ first) ^ _mix(high_B ^ second))
+
+
+def fold(seeds_B: jax.Array | None, use: int) -> jax.Array | None:
+  """Seeds of their own for each use; None (deterministic) stays None."""
+  if seeds_B is None:
+    return None
+  return _mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
+
+
+def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
+  """Zeroes a share `rate` of x [B, ...] and rescales the rest.
+
+  Without seeds x stays as it is. A row may have up to 2^32 elements.
+  """
+  if seeds_B is None or rate == 0:
+    return x
+  place = jnp.zeros((1, *x.shape[1:]), jnp.uint32)
+  for axis, size in enumerate(x.shape[1:], start=1):
+    # The place by iotas, not by a reshape: that would gather a sharded array.
+    iota = jax.lax.broadcasted_iota(jnp.uint32, place.shape, axis)
+    place = place * jnp.uint32(size) + iota
+  seeds = seeds_B.reshape(-1, *[1] * (x.ndim - 1))
+  bits = _mix((place * jnp.uint32(_GOLDEN)) ^ seeds)
+  keep = bits >= jnp.uint32(round(rate * 2**32))
+  return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
+def _mix(x: jax.Array) -> jax.Array:
+  """Scrambles each uint32: `lowbias32`, a bijection in which every bit of x
+  changes each bit of the result with a chance near one half.
+
+  Source: Wellons, https://nullprogram.com/blog/2018/07/31/.
+  """
+  x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+  x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+  return x ^ (x >> 16)

@@ -1,0 +1,44 @@
+"""Cross-entropy over a vocabulary, with one array of its size kept.
+
+Differentiated as it is written, a softmax over the vocabulary keeps the logits
+and their exponentials, and takes an argmax that does not vectorise. These
+arrays are the largest of a pretraining step.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def cross_entropy(
+  logits: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """(-log softmax(logits)[id], whether no other id scores higher).
+
+  Args:
+    logits: f32 [..., V].
+    ids: int [...], the right ones.
+
+  Returns:
+    f32 [...] and bool [...]; only the first has a gradient.
+  """
+  return _forward(logits, ids)[0]
+
+
+def _forward(logits, ids):
+  right_logit = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+  log_sum = jax.nn.logsumexp(logits, axis=-1)
+  # The maximum is there already, inside logsumexp.
+  is_highest = right_logit == jnp.max(logits, axis=-1)
+  return (log_sum - right_logit, is_highest), (logits, ids, log_sum)
+
+
+def _backward(kept, cotangents):
+  logits, ids, log_sum = kept
+  column = jnp.arange(logits.shape[-1], dtype=ids.dtype)
+  softmax = jnp.exp(logits - log_sum[..., None])
+  error = softmax - (ids[..., None] == column)
+  return error * cotangents[0][..., None], None
+
+
+cross_entropy.defvjp(_forward, _backward)
