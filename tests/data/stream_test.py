@@ -74,8 +74,8 @@ def test_permutations_are_the_same_in_every_release():
   """Resumed runs rely on it; if it has to change, so has STREAM_VERSION."""
   numbers = np.arange(5)
   small, large = Permutation(1000, 7, 1), Permutation(10**6, 7, 1)
-  assert small(numbers).tolist() == [57, 312, 650, 569, 808]
-  assert large(numbers).tolist() == [334564, 292186, 62911, 951862, 990862]
+  assert small(numbers).tolist() == [282, 943, 171, 124, 784]
+  assert large(numbers).tolist() == [605754, 747725, 64364, 375377, 162323]
 
 
 def test_permutation_mixes_neighbours():

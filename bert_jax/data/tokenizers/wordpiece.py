@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base
+from bert_jax.data.tokenizers import base, word_cache
 from bert_jax.errors import InputError
 
 KIND = 'wordpiece'
@@ -25,6 +25,9 @@ CONTINUATION = '##'
 # Google's limit; Hugging Face's is 100. A longer word is [UNK].
 MAX_WORD_CHARACTERS = 200
 
+# BERT splits at these characters whatever stands beside them, and nothing in
+# its cleaning looks across them, so what lies between has ids of its own.
+_WORDS = re.compile(r'[^ \t\n\r!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]')
 _MISSED_CHINESE = re.compile('[\U0002b820-\U0002b91f]')
 
 
@@ -72,16 +75,21 @@ class WordPiece:
     )
     self._tokenizer.normalizer = normalizer(lowercase)
     self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    self._cache = word_cache.WordCache(self._encode_words, _WORDS)
 
   def __reduce__(self):
     return _rebuild, (self._tokens, self._lowercase)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-    encodings = self._tokenizer.encode_batch_fast(
-      [prepare_text(text, self._lowercase) for text in texts],
-      add_special_tokens=False,
+    return self._cache.encode_batch(
+      [prepare_text(text, self._lowercase) for text in texts]
     )
-    return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+  def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
+    encodings = self._tokenizer.encode_batch_fast(
+      words, add_special_tokens=False
+    )
+    return [encoding.ids for encoding in encodings]
 
   def encode_with_mask(self, text: str) -> np.ndarray:
     parts = self.encode_batch(text.split(base.MASK))

@@ -117,6 +117,21 @@ def test_words_equal_googles(text, lowercase):
   assert_equals_google(text, tokens, lowercase)
 
 
+@settings(max_examples=500, deadline=None)
+@given(st.text(max_size=40), st.booleans())
+def test_word_by_word_equals_the_whole_text(text, lowercase):
+  """Of any Unicode text, so that nothing reaches across the ends of words."""
+  characters = dict.fromkeys(google_words(text, lowercase=False))
+  pieces = [
+    c for word in characters for c in (*word, *(f'##{c}' for c in word))
+  ]
+  tokens = dict.fromkeys([*SPECIAL, *UNCASED, *pieces, *map(str.lower, pieces)])
+  tokenizer = wordpiece.WordPiece(tuple(tokens), lowercase=lowercase)
+  prepared = wordpiece.prepare_text(text, lowercase)
+  (whole,) = tokenizer._encode_words([prepared])
+  assert tokenizer.encode_batch([text])[0].tolist() == whole
+
+
 @pytest.mark.parametrize('lowercase', [True, False])
 @pytest.mark.parametrize(
   'text',
