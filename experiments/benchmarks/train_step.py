@@ -3,15 +3,19 @@
 launch/setup_environment.sh --venv=.venv-bench --extra=bench --python=3.11
 .venv/bin/python experiments/benchmarks/train_step.py --size=4x256 \\
     --torch_python=.venv-bench/bin/python
+
+BERT, masked-LM loss, dropout 0.1 in hidden layers and attention, gradients
+clipped to norm 1, AdamW, f32 parameters. Here: f32 products or bf16 ones that
+accumulate in f32 (models/layers.py), masks drawn inside the step, the
+vocabulary product at masked positions alone. There: BertForMaskedLM with SDPA,
+fused AdamW, f32 or bf16 autocast, a batch masked beforehand.
 """
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 
+import measuring
 from absl import app, flags
 
 # size: (layers, width, rows, row length, steps a turn)
@@ -29,55 +33,75 @@ CONTESTANTS = (
 )
 
 _SIZE = flags.DEFINE_enum('size', '4x256', list(SIZES), 'Layers x width.')
-_TURNS = flags.DEFINE_integer('turns', 7, 'Timed turns of each contestant.')
+_TURNS = flags.DEFINE_integer('turns', 10, 'Timed turns of each contestant.')
 _TORCH_PYTHON = flags.DEFINE_string(
-  'torch_python', '', 'A Python that has torch and transformers.'
+  'torch_python', sys.executable, 'A Python that has torch and transformers.'
 )
 _CONTESTANTS = flags.DEFINE_list(
   'contestants', list(CONTESTANTS), 'Who runs, in turn.'
 )
+_PATIENCE = flags.DEFINE_float(
+  'patience', 90, 'Seconds for the first step; who takes longer is left out.'
+)
 _WORKER = flags.DEFINE_string('worker', '', 'For the processes started here.')
 
 
-def main(argv: list[str]) -> None:
-  del argv
+def main(unused_argv: list[str]) -> None:
   if _WORKER.value:
     work(*_WORKER.value.split('-'))
     return
-  workers = {name: Worker(name) for name in _CONTESTANTS.value}
-  results = {name: [] for name in workers}
+  workers, first_steps = {}, {}
+  for name in _CONTESTANTS.value:
+    is_ours = name.startswith('bert_jax')
+    python = sys.executable if is_ours else _TORCH_PYTHON.value
+    began = time.perf_counter()
+    worker = measuring.Worker(
+      [python, __file__, f'--size={_SIZE.value}', f'--worker={name}']
+    )
+    try:
+      worker.ask('one step', _PATIENCE.value)
+    except TimeoutError:
+      print(f'{name}: no first step within {_PATIENCE.value:.0f} s, left out')
+      continue
+    first_steps[name] = time.perf_counter() - began
+    worker.ask('steps')
+    workers[name] = worker
+  rates = {name: [] for name in workers}
   peaks = []
   for turn in range(_TURNS.value):
-    for name, worker in workers.items():
-      results[name].append(worker.ask('steps')['tokens_per_second'])
-      peaks.append(worker.ask('peak')['gflops'])
-    print(f'turn {turn + 1} of {_TURNS.value}', file=sys.stderr)
+    # Who comes first changes, so that nobody always follows the same one.
+    for name in list(workers)[:: -1 if turn % 2 else 1]:
+      rates[name].append(workers[name].ask('steps')['tokens_per_second'])
+      peaks.append(workers[name].ask('f32 product')['gflops'])
+  report(workers, rates, first_steps, peaks)
+
+
+def report(workers, rates, first_steps, peaks) -> None:
+  layers, width, num_rows, length, steps = SIZES[_SIZE.value]
   peak = max(peaks)
-  print(f'f32 product of 2048, best of all: {peak:.0f} GFLOP/s')
-  ends = {name: worker.ask('end') for name, worker in workers.items()}
-  best = max(
-    (n for n in workers if n.startswith('transformers')),
-    key=lambda n: statistics.median(results[n]),
-    default=None,
+  print(
+    f'{measuring.machine()}; {layers} x {width}, batch {num_rows} x {length}, '
+    f'{_TURNS.value} turns of {steps} steps; f32 product of 2048: '
+    f'{measuring.spread(peaks)} GFLOP/s'
   )
-  header = f'{"":22} {"median":>7} {"min":>7} {"max":>7} {"ratio":>6}'
-  print(f'{header} {"peak share":>10} {"GiB":>5} {"first step s":>12}')
-  for name in workers:
-    rates = results[name]
+  theirs = [name for name in workers if name.startswith('transformers')]
+  best = max(theirs, key=lambda n: statistics.median(rates[n]), default=None)
+  rows = [
+    ['', 'tokens/s', 'ratio', 'of the f32 peak', 'peak MiB', 'first step s']
+  ]
+  for name, worker in workers.items():
     ratio = '-'
     if best:
-      pairs = zip(rates, results[best], strict=True)
+      pairs = zip(rates[name], rates[best], strict=True)
       ratio = f'{statistics.median(a / b for a, b in pairs):.2f}'
-    share = statistics.median(rates) * flops_per_token() / peak / 1e9
-    print(
-      f'{name:22} {statistics.median(rates):7.0f} {min(rates):7.0f} '
-      f'{max(rates):7.0f} {ratio:>6} {share:10.2f} '
-      f'{ends[name]["peak_gib"]:5.2f} {worker_first(workers[name]):12.1f}'
+    share = statistics.median(rates[name]) * flops_per_token() / peak / 1e9
+    memory = worker.ask('memory')['mib']
+    rows.append(
+      [name, measuring.spread(rates[name]), ratio, f'{share:.2f}']
+      + [f'{memory:.0f}', f'{first_steps[name]:.1f}']
     )
-
-
-def worker_first(worker):
-  return worker.first_step_seconds
+    worker.end()
+  print(measuring.table(rows))
 
 
 def flops_per_token() -> float:
@@ -89,67 +113,38 @@ def flops_per_token() -> float:
   return 3 * 2 * (layers * layer + head)
 
 
-class Worker:
-  """A contestant in a process of its own, which answers line by line."""
-
-  def __init__(self, name: str):
-    python = sys.executable
-    if name.startswith('transformers'):
-      python = _TORCH_PYTHON.value
-    started = time.perf_counter()
-    self._process = subprocess.Popen(
-      [python, __file__, f'--size={_SIZE.value}', f'--worker={name}'],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    self.ask('steps')
-    self.first_step_seconds = time.perf_counter() - started
-    self.ask('steps')
-
-  def ask(self, what: str) -> dict:
-    self._process.stdin.write(what + '\n')
-    self._process.stdin.flush()
-    while not (line := self._process.stdout.readline()).startswith('{'):
-      assert line, 'the worker has ended'
-    return json.loads(line)
-
-
 def work(framework: str, dtype: str) -> None:
   maker = {'bert_jax': bert_jax_steps, 'transformers': transformers_steps}
   run, product = maker[framework](dtype)
-  _, _, rows, length, steps = SIZES[_SIZE.value]
-  first = True
-  for line in sys.stdin:
-    if line.strip() == 'steps':
-      count = 1 if first else steps
-      first = False
-      start = time.perf_counter()
-      run(count)
-      seconds = time.perf_counter() - start
-      answer = {'tokens_per_second': count * rows * length / seconds}
-    elif line.strip() == 'peak':
-      best = float('inf')
-      for _ in range(3):
-        start = time.perf_counter()
-        product()
-        best = min(best, time.perf_counter() - start)
-      answer = {'gflops': 2 * 2048**3 / best / 1e9}
-    else:
-      import resource
+  _, _, num_rows, length, num_steps = SIZES[_SIZE.value]
 
-      usage = resource.getrusage(resource.RUSAGE_SELF)
-      answer = {'peak_gib': usage.ru_maxrss / 2**20}
-    print(json.dumps(answer), flush=True)
-    if line.strip() == 'end':
-      os._exit(0)
+  def steps(count: int) -> dict:
+    seconds = _time(lambda: run(count))
+    return {'tokens_per_second': count * num_rows * length / seconds}
+
+  measuring.answer(
+    {
+      'one step': lambda: steps(1),
+      'steps': lambda: steps(num_steps),
+      'f32 product': lambda: {
+        'gflops': 2 * 2048**3 / min(_time(product) for _ in range(3)) / 1e9
+      },
+      'memory': lambda: {'mib': measuring.peak_mib_of_this_process()},
+    }
+  )
+
+
+def _time(call) -> float:
+  began = time.perf_counter()
+  call()
+  return time.perf_counter() - began
 
 
 def rows_of_text():
   import numpy as np
 
-  _, _, rows, length, _ = SIZES[_SIZE.value]
-  ids = np.random.default_rng(0).integers(1000, VOCAB_SIZE, (rows, length))
+  _, _, num_rows, length, _ = SIZES[_SIZE.value]
+  ids = np.random.default_rng(0).integers(1000, VOCAB_SIZE, (num_rows, length))
   ids[:, 0], ids[:, -1] = 101, 102
   return ids.astype(np.int32)
 
@@ -159,7 +154,8 @@ def bert_jax_steps(dtype: str):
   import jax.numpy as jnp
   import numpy as np
 
-  from bert_jax.data.tokenizers.base import TokenTable
+  from bert_jax.data.stream import example_number_words
+  from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
   from bert_jax.experiment import model_builder
   from bert_jax.models.config import EncoderConfig
   from bert_jax.objectives.mlm import MaskedLMConfig
@@ -169,17 +165,9 @@ def bert_jax_steps(dtype: str):
   from bert_jax.train.restore import fresh_state
 
   layers, width, num_rows, _, _ = SIZES[_SIZE.value]
-  special = np.array([0, 100, 101, 102, 103], np.int32)
-  table = TokenTable(
-    vocab_size=VOCAB_SIZE,
-    pad_id=0,
-    unk_id=100,
-    cls_id=101,
-    sep_id=102,
-    mask_id=103,
-    special_ids=special,
-    ordinary_ids=np.setdiff1d(np.arange(VOCAB_SIZE, dtype=np.int32), special),
-    word_starts=np.ones(VOCAB_SIZE, bool),
+  special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
+  objective = MaskedLMConfig().build(
+    token_table(special_ids, np.ones(VOCAB_SIZE, bool))
   )
   model = EncoderConfig(
     num_layers=layers,
@@ -188,10 +176,8 @@ def bert_jax_steps(dtype: str):
     mlp_dim=4 * width,
     vocab_size=VOCAB_SIZE,
   )
-  objective = MaskedLMConfig().build(table)
   optimizer = AdamWConfig()
-  mesh = MeshConfig().build(jax.devices()[:1])
-  jax.set_mesh(mesh).__enter__()
+  jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
   program = make_program(
     objective,
     model_builder(model, objective, dtype),
@@ -208,10 +194,7 @@ def bert_jax_steps(dtype: str):
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text()),
-    'example_number': jnp.stack(
-      [jnp.zeros(num_rows, jnp.uint32), jnp.arange(num_rows, dtype=jnp.uint32)],
-      1,
-    ),
+    'example_number': jnp.asarray(example_number_words(np.arange(num_rows))),
   }
 
   def run(count: int) -> None:
@@ -229,8 +212,7 @@ def transformers_steps(dtype: str):
   import torch
   from transformers import BertConfig, BertForMaskedLM
 
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
-  layers, width, _, length, _ = SIZES[_SIZE.value]
+  layers, width, _, _, _ = SIZES[_SIZE.value]
   config = BertConfig(
     vocab_size=VOCAB_SIZE,
     hidden_size=width,
@@ -243,22 +225,22 @@ def transformers_steps(dtype: str):
   model.train()
   optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
   ids = torch.from_numpy(rows_of_text()).long()
+  torch.manual_seed(0)
   masked = torch.rand(ids.shape) < 0.15
-  labels = torch.where(masked, ids, -100)
-  inputs = torch.where(masked, 103, ids)
-  attention = torch.ones_like(ids)
+  batch = {
+    'input_ids': torch.where(masked, 103, ids),
+    'attention_mask': torch.ones_like(ids),
+    'labels': torch.where(masked, ids, -100),
+  }
 
   def run(count: int) -> None:
     for _ in range(count):
       with torch.autocast('cpu', torch.bfloat16, enabled=dtype == 'bfloat16'):
-        loss = model(
-          input_ids=inputs, attention_mask=attention, labels=labels
-        ).loss
+        loss = model(**batch).loss
       loss.backward()
       torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
       optimizer.step()
       optimizer.zero_grad(set_to_none=True)
-    float(loss)
 
   square = torch.ones(2048, 2048)
   return run, lambda: square @ square
