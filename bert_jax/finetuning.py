@@ -23,11 +23,11 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.train import throughput
+from bert_jax.stopping import StopSignal
+from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Outcome, Run, train
-from bert_jax.train.preemption import StopSignal
+from bert_jax.train.loop import Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.restore import split_workdir
 from bert_jax.train.scoring import Examples, Scoring
@@ -62,7 +62,8 @@ def finetune(
   experiment.validate()
   workdir = Workdir(workdir_path)
   workdir.create()
-  with StopSignal() as stop, workdir.lock():
+  stop = StopSignal('finetune', saving.kept_and_goes_on(-1))
+  with stop, workdir.lock():
     experiment, tokenizer = with_model(experiment)
     changes = workdir.settle_config(experiment, list(allow_change))
     if workdir.results.exists() and workdir.best.exists() and not changes:
@@ -86,9 +87,8 @@ def _train(
   check_batch_size(experiment.batch_size, mesh)
   task = experiment.task.build(tokenizer.table, examples.label_names)
   build = model_builder(experiment.model, task, experiment.compute_dtype)
-  steps_per_epoch = max(
-    1, round(len(examples.train_ids) / experiment.batch_size)
-  )
+  num_train = len(examples.train_ids)
+  steps_per_epoch = max(1, round(num_train / experiment.batch_size))
   num_steps = experiment.num_epochs * steps_per_epoch
   program = make_program(
     task,
@@ -102,13 +102,18 @@ def _train(
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
   scoring = Scoring(experiment, task, build, examples, steps_per_epoch)
+  state, position = program.start(
+    workdir,
+    checkpoints,
+    stop,
+    fingerprint=stream.fingerprint,
+    init_from=experiment.init_from,
+  )
+  scoring.warm_up(state.params)
   run = Run(
     label='finetune',
-    state=program.start(
-      checkpoints,
-      fingerprint=stream.fingerprint,
-      init_from=experiment.init_from,
-    ),
+    state=state,
+    position=position,
     step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
@@ -121,19 +126,22 @@ def _train(
     save_every=experiment.checkpoint.every_steps,
     max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
-    flops_per_step=experiment.num_seeds
-    * experiment.batch_size
-    * throughput.flops_per_row(experiment.model, experiment.max_length, 0),
+    flops_per_step=flops_per_step(experiment),
     peak_flops=throughput.peak_flops(experiment.logging.peak_tflops)[0],
     patience_steps=experiment.patience_epochs * steps_per_epoch,
-    profile_steps=experiment.profile_steps,
-    profile_folder=str(workdir.profile),
+    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def flops_per_step(experiment: FinetuneExperiment) -> float:
+  """Model FLOPs of all seeds; see train/throughput.py."""
+  of_row = throughput.flops_per_row(experiment.model, experiment.max_length, 0)
+  return experiment.num_seeds * experiment.batch_size * of_row
 
 
 def with_model(

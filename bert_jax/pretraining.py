@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 
+from bert_jax.data.device_feed import place_batch
 from bert_jax.data.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -17,7 +18,8 @@ from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.train import throughput
+from bert_jax.stopping import StopSignal
+from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
   RowsInOrder,
@@ -25,8 +27,7 @@ from bert_jax.train.evaluation import (
   with_perplexity,
 )
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Evaluation, Outcome, Run, train
-from bert_jax.train.preemption import StopSignal
+from bert_jax.train.loop import Evaluation, Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
@@ -48,7 +49,8 @@ def pretrain(
   experiment.validate()
   workdir = Workdir(workdir_path)
   workdir.create()
-  with StopSignal() as stop, workdir.lock():
+  stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
+  with stop, workdir.lock():
     corpus, eval_corpus, tokenizer = open_corpus(experiment)
     experiment = with_vocab_size(experiment, tokenizer)
     workdir.settle_config(experiment, list(allow_change))
@@ -81,25 +83,23 @@ def _train(
   )
   stream = open_stream(experiment, corpus)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state = program.start(
+  state, position = program.start(
+    workdir,
     checkpoints,
+    stop,
     fingerprint=stream.fingerprint,
     init_from=experiment.init_from,
     resume_from=experiment.resume_from,
   )
-  peak, peak_origin = throughput.peak_flops(experiment.logging.peak_tflops)
-  print(
-    f'{functional.num_parameters(state.params):,} parameters, '
-    f'{corpus.num_rows:,} rows of {corpus.row_length} tokens, '
-    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
-    f'MFU against {peak / 1e12:.3g} TFLOP/s ({peak_origin})',
-    flush=True,
-  )
+  peak = announce(experiment, state.params, corpus)
   run = Run(
     label='pretrain',
     state=state,
+    position=position,
     step_fn=program.step_fn,
-    evaluate=make_evaluation(experiment, objective, build, eval_corpus),
+    evaluate=make_evaluation(
+      experiment, objective, build, eval_corpus, state.params
+    ),
     stream=stream,
     batch_sharding=batch_sharding(mesh),
     batch_size=experiment.batch_size,
@@ -111,8 +111,7 @@ def _train(
     checkpoints=checkpoints,
     flops_per_step=flops_per_step(experiment),
     peak_flops=peak,
-    profile_steps=experiment.profile_steps,
-    profile_folder=str(workdir.profile),
+    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
@@ -163,6 +162,21 @@ def open_stream(experiment: PretrainExperiment, corpus: TokenRows) -> Stream:
   )
 
 
+def announce(
+  experiment: PretrainExperiment, params: functional.Params, corpus: TokenRows
+) -> float:
+  """Prints the sizes of a run; returns the FLOP/s that MFU refers to."""
+  peak, origin = throughput.peak_flops(experiment.logging.peak_tflops)
+  print(
+    f'{functional.num_parameters(params):,} parameters, '
+    f'{corpus.num_rows:,} rows of {corpus.row_length} tokens, '
+    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
+    f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
+    flush=True,
+  )
+  return peak
+
+
 def flops_per_step(experiment: PretrainExperiment) -> float:
   """Model FLOPs; see train/throughput.py."""
   length = experiment.data.row_length
@@ -194,10 +208,15 @@ def make_evaluation(
   objective: Objective,
   build: functional.Build,
   eval_corpus: TokenRows | None,
-) -> Callable[[TrainState], Evaluation]:
-  """state -> held-out figures, with the same masks every time."""
+  params: functional.Params,
+) -> Callable[[TrainState, StopSignal], Evaluation | None]:
+  """(state, stop) -> held-out figures, with the same masks every time.
+
+  One batch is evaluated here: so a mistake or too little memory shows before
+  the first step, and no signal has to wait for a compilation later.
+  """
   if eval_corpus is None or not eval_corpus.num_rows:
-    return lambda state: Evaluation(records=[])
+    return lambda state, stop: Evaluation(records=[])
   config = experiment.evaluation
   mesh = jax.sharding.get_mesh()
   devices = num_batch_devices(mesh)
@@ -206,16 +225,24 @@ def make_evaluation(
     min(eval_corpus.num_rows, config.max_rows or eval_corpus.num_rows),
   )
   eval_step = jax.jit(make_eval_step(objective, build))
+  key = jax.random.key(config.seed)
+  sharding = batch_sharding(mesh)
+  batch_size = -(-config.batch_size // devices) * devices
+  first_batch = place_batch(rows, next(rows.batches(batch_size)), sharding)
+  jax.block_until_ready(eval_step(params, first_batch, key))
 
-  def evaluate(state: TrainState) -> Evaluation:
+  def evaluate(state: TrainState, stop: StopSignal) -> Evaluation | None:
     means = evaluate_rows(
       eval_step,
       state.params,
       rows,
-      jax.random.key(config.seed),
-      batch_sharding(mesh),
-      batch_size=-(-config.batch_size // devices) * devices,
+      key,
+      sharding,
+      batch_size=batch_size,
+      stop=stop,
     )
+    if means is None:
+      return None
     step = int(jax.device_get(state.step))
     record = {'kind': 'eval', 'step': step, 'corpus': 'eval'}
     return Evaluation(records=[record | with_perplexity(means)])

@@ -72,6 +72,18 @@ class Workdir:
     folder = self.checkpoints
     return folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())
 
+  def noted_checkpoint(self) -> int:
+    """The step of the newest checkpoint that the metrics tell of, -1: none."""
+    newest = -1
+    for path in self.metrics.glob('part-*.jsonl'):
+      for line in path.read_bytes().splitlines():
+        # A line may be cut where a process was killed.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+          record = json.loads(line)
+          if record['kind'] == 'checkpoint':
+            newest = max(newest, record['step'])
+    return newest
+
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
     """Writes the whole folder or nothing."""
     if not self.has_checkpoint():

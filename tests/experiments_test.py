@@ -16,8 +16,11 @@ from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
 
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / 'experiments'
 FILES = sorted(
-  (pathlib.Path(__file__).parents[1] / 'experiments').rglob('*.py')
+  path
+  for folder in ('pretrain', 'finetune')
+  for path in (EXPERIMENTS / folder).glob('*.py')
 )
 
 

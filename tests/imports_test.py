@@ -21,12 +21,13 @@ MAX_FUNCTION_LINES = 60
 ARROWS = {
   'errors': (),
   'durable_files': (),
+  'stopping': (),
   'parallel': (),
   'optim': (),
   'models': ('parallel.sharding',),
   'peft': ('models',),
   'interop': ('models',),
-  'data': ('durable_files',),
+  'data': ('durable_files', 'stopping'),
   'objectives': ('models', 'data.tokenizers'),
   # A task is an objective with labels: it shares the interface, no more.
   'tasks': ('objectives.base', 'models', 'data.tokenizers'),
@@ -39,6 +40,7 @@ ARROWS = {
     'data.device_feed',  # the loop's end of the input pipeline
     'data.token_rows',  # the report reads a corpus's manifest
     'workdir',
+    'stopping',
   ),
   'experiment': ('train', 'data', 'peft', 'interop', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
@@ -47,7 +49,7 @@ ARROWS = {
   'pretraining': ('experiment',),
   'finetuning': ('experiment', 'inference'),
   'cli': ('pretraining', 'finetuning', 'inference'),
-  '__main__': ('cli',),
+  '__main__': ('cli', 'stopping'),
 }
 # The only name of parallel.sharding that models may use: where arrays lie is
 # decided outside the model.

@@ -128,13 +128,13 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
   script = textwrap.dedent("""
     import os, pickle, signal, sys
     from bert_jax import pretraining
-    from bert_jax.train import loop
-    save = loop.save
-    def save_and_die(run, state, done):
-      save(run, state, done)
-      run.checkpoints.wait()
+    from bert_jax.train.checkpoint import Checkpoints
+    save = Checkpoints.save
+    def save_and_die(checkpoints, state, position):
+      save(checkpoints, state, position)
+      checkpoints.wait()
       os.kill(os.getpid(), signal.SIGKILL)
-    loop.save = save_and_die
+    Checkpoints.save = save_and_die
     pretraining.pretrain(pickle.load(open(sys.argv[1], 'rb')), sys.argv[2])
   """)
   import pickle
@@ -162,9 +162,9 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
 def test_a_signal_saves_and_the_run_goes_on_exactly(
   finished, experiment, tmp_path, monkeypatch, number
 ):
-  from bert_jax.train import loop
+  from bert_jax.train.window import Window
 
-  add = loop.Window.add
+  add = Window.add
   calls = []
 
   def add_and_signal(window, metrics):
@@ -173,11 +173,11 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(
     if len(calls) == 3:
       os.kill(os.getpid(), number)
 
-  monkeypatch.setattr(loop.Window, 'add', add_and_signal)
+  monkeypatch.setattr(Window, 'add', add_and_signal)
   outcome = pretrain(experiment, tmp_path / 'run')
   assert outcome.stopped_by == signal.Signals(number).name
   assert outcome.saved_step == 3
-  monkeypatch.setattr(loop.Window, 'add', add)
+  monkeypatch.setattr(Window, 'add', add)
   pretrain(experiment, tmp_path / 'run')
   assert_same_run(tmp_path / 'run', finished)
 
@@ -273,7 +273,7 @@ def test_too_many_non_finite_steps_stop_the_run_and_keep_the_checkpoint(
     pretrain(experiment, tmp_path / 'run')
   # The infinite rate of step 5 spoils the parameters; 6 and 7 see it.
   assert 'steps 6 to 7, examples 48 to 63' in str(error.value)
-  assert 'checkpoint is of step 5' in str(error.value)
+  assert 'the checkpoint of step 5 is kept' in str(error.value)
   assert saved_steps(Workdir(tmp_path / 'run').checkpoints) == [5]
 
 

@@ -1,6 +1,10 @@
 """The last line of a training verb: how it ended and how to go on."""
 
+import signal
+
+from bert_jax import stopping
 from bert_jax.train.loop import Outcome
+from bert_jax.train.saving import kept_and_goes_on
 
 
 def report_outcome(verb: str, outcome: Outcome, workdir: str) -> int:
@@ -12,13 +16,6 @@ def report_outcome(verb: str, outcome: Outcome, workdir: str) -> int:
   if not outcome.stopped_by:
     print(f'{verb} is complete: {workdir}')
     return 0
-  kept = (
-    f'the checkpoint of step {outcome.saved_step} is kept'
-    if outcome.saved_step >= 0
-    else 'nothing was computed yet'
-  )
-  print(
-    f'{verb} stopped by {outcome.stopped_by}; {kept}. '
-    'The same command goes on from there.'
-  )
+  by = stopping.describe(signal.Signals[outcome.stopped_by])
+  print(f'{verb} stopped by {by}; {kept_and_goes_on(outcome.saved_step)}')
   return 0 if outcome.stopped_by == 'SIGTERM' else 130

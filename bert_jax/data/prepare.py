@@ -11,14 +11,12 @@ import json
 import os
 import pathlib
 import shutil
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax import durable_files
+from bert_jax import durable_files, stopping
 from bert_jax.data import blocks, token_rows, worker_processes
 from bert_jax.data.prepare_console import TextProgress
 from bert_jax.data.sources.base import ReadReport, Source
@@ -40,14 +38,6 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
-
-
-class Stopped(KeyboardInterrupt):
-  """Ctrl-C or SIGTERM: what is kept, and the exit code for that signal."""
-
-  def __init__(self, message: str, exit_code: int):
-    super().__init__(message)
-    self.exit_code = exit_code
 
 
 def prepare(
@@ -80,7 +70,7 @@ def prepare(
   Raises:
     InputError: a value or the folder cannot be used, no document has text, the
       disk is full, or a worker was killed.
-    Stopped: on Ctrl-C and SIGTERM.
+    stopping.Stopped: on Ctrl-C and SIGTERM.
   """
   options = blocks.BlockOptions(
     row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
@@ -91,7 +81,7 @@ def prepare(
   partial = output.with_name(output.name + '.partial')
   request = _request(source, tokenizer, options)
   started = time.monotonic()
-  with _explained(output, partial), _stoppable(partial), _lock(output):
+  with _stoppable(partial), _explained(output, partial), _lock(output):
     summary = _complete_summary(output, request)
     if summary is not None:
       # A run before may have been killed between the renaming and this.
@@ -342,50 +332,30 @@ def _lock(output: pathlib.Path) -> Iterator[None]:
     yield
 
 
-@contextlib.contextmanager
-def _stoppable(partial: pathlib.Path) -> Iterator[None]:
-  """Ctrl-C and SIGTERM alike become `Stopped`, so that all is tidied up."""
-  received: list[int] = []
+def _kept(partial: pathlib.Path) -> str:
+  return f'finished blocks are kept in {partial}'
 
-  def stop(number: int, unused_frame: Any) -> None:
-    received.append(number)
-    raise KeyboardInterrupt
 
-  # Python allows handlers in the main thread only.
-  in_main_thread = threading.current_thread() is threading.main_thread()
-  before = {
-    number: signal.signal(number, stop)
-    for number in (signal.SIGINT, signal.SIGTERM)
-    if in_main_thread
-  }
-  try:
-    yield
-  except KeyboardInterrupt:
-    raise Stopped(
-      f'Stopped. Finished blocks are kept in {partial}; run the same command '
-      'again to go on from there.',
-      128 + (received or [signal.SIGINT])[0],
-    ) from None
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+def _stoppable(partial: pathlib.Path) -> contextlib.AbstractContextManager:
+  return stopping.stoppable(
+    f'{_kept(partial)}. The same command goes on from there.'
+  )
 
 
 @contextlib.contextmanager
 def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
   """Turns what the machine refuses into a line that says what to do."""
-  kept = f'finished blocks are kept in {partial}'
   try:
     yield
   except worker_processes.WorkerDied:
     raise InputError(
       'a worker process was killed, most often for lack of memory; '
-      f'{kept}: run again, with fewer --workers'
+      f'{_kept(partial)}: run again, with fewer --workers'
     ) from None
   except OSError as error:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
       raise InputError(
-        f'--output={output}: no space left on the disk; {kept}: make room and '
-        'run again'
+        f'--output={output}: no space left on the disk; {_kept(partial)}: '
+        'make room and run again'
       ) from None
     raise

@@ -8,11 +8,12 @@ import collections
 import concurrent.futures
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
+
+from bert_jax import stopping
 
 
 class WorkerDied(Exception):
@@ -70,7 +71,9 @@ class WorkerProcesses:
       for task in tasks:
         if len(running) >= 2 * self._num_workers:
           yield running.popleft().result()
-        running.append(self._executor.submit(_run, task))
+        # It may start a process here, which Ctrl-C shall not reach.
+        with stopping.ctrl_c_held_back():
+          running.append(self._executor.submit(_run, task))
       while running:
         yield running.popleft().result()
     except BrokenProcessPool:
@@ -92,8 +95,6 @@ def _start(
   make_worker: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]
 ) -> None:
   global _worker
-  # Ctrl-C reaches the whole group; the parent decides what then happens.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
   # A worker waits for tasks on a pipe that it holds open itself, so without
   # this it would wait for ever once its parent is killed.
   threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -6,6 +6,7 @@ digests). Orbax does not notice a flipped bit in an array, nor does it fall back
 from a damaged folder to the one before it; both are done here.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -25,7 +26,8 @@ from bert_jax.parallel.sharding import replicated
 from bert_jax.train.state import TrainState
 
 # What training shows at its start; Orbax's own lines are for its developers.
-logging.getLogger('absl').setLevel(logging.ERROR)
+# Nor are the pages that a failed save logs: its error is raised here.
+logging.getLogger('absl').setLevel(logging.CRITICAL)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -50,58 +52,102 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-  """Where in the data a checkpoint stands: the first example not yet seen."""
+  """Where a run stands, beside its arrays.
+
+  next_example: the first one not yet seen.
+  fingerprint: of the data stream.
+  window: the metrics of the steps that have had no log line yet.
+  evaluated: False where the evaluation due at this step was cut short.
+  """
 
   next_example: int
   fingerprint: str
+  window: tuple[dict[str, Any], ...] = ()
+  evaluated: bool = True
 
 
 class CheckpointError(Exception):
   """A checkpoint that cannot be trusted; the message says why."""
 
 
+class SaveFailed(Exception):
+  """A checkpoint that could not be written; the message says why."""
+
+
 class Checkpoints:
-  """The checkpoints of one folder, written in the background."""
+  """The checkpoints of one folder, written in the background.
+
+  `last_saved` is the step of the newest one that is whole on the disk, -1
+  without one.
+  """
 
   def __init__(self, folder: pathlib.Path, config: CheckpointConfig):
     self.folder = folder
     self._config = config
     self._checkpointer: ocp.training.Checkpointer | None = None
-    self._pending: Any = None
+    self._pending: tuple[int, Any] | None = None
     self.last_saved = -1
 
   def save(self, state: TrainState, position: Position) -> None:
     """Starts writing; returns when the arrays are copied to the host.
 
-    A failure of the save before this one is raised here.
+    Raises SaveFailed, also for the save before this one; then nothing is begun.
     """
     step = _step(state)
     rest = _without_params(state)
     digests = array_digests({'params': state.params, 'state': rest})
-    data = {
-      'next_example': position.next_example,
-      'fingerprint': position.fingerprint,
-      'digests': digests,
-    }
+    data = dataclasses.asdict(position) | {'digests': digests}
     self.wait()
-    self._pending = self._open().save_checkpointables_async(
-      step,
-      {'params': state.params, 'state': rest, 'data': _sealed(data)},
-      force=True,
-    )
-    self.last_saved = step
+    try:
+      response = self._open().save_checkpointables_async(
+        step,
+        {'params': state.params, 'state': rest, 'data': _sealed(data)},
+        force=True,
+      )
+    except Exception as error:  # whatever a full or lost disk makes Orbax raise
+      raise self._failed(step, error) from error
+    self._pending = step, response
+
+  def poll(self) -> None:
+    """Takes note of a save that has ended; raises SaveFailed if it failed."""
+    self._settle(timeout=0)
 
   def wait(self) -> None:
-    """Waits for the save in progress; raises its error."""
-    if self._pending is not None:
-      pending, self._pending = self._pending, None
-      pending.result()
+    """Waits for the save in progress; raises SaveFailed if it failed."""
+    self._settle(timeout=None)
 
   def close(self) -> None:
-    self.wait()
+    """Waits for the save in progress; raises SaveFailed if it failed."""
+    try:
+      self.wait()
+    finally:
+      self._close_checkpointer()
+
+  def _settle(self, timeout: float | None) -> None:
+    if self._pending is None:
+      return
+    step, response = self._pending
+    try:
+      response.result(timeout=timeout)
+    except Exception as error:
+      if timeout == 0 and isinstance(error, TimeoutError):
+        return  # still at work
+      self._pending = None
+      raise self._failed(step, error) from error
+    self._pending = None
+    self.last_saved = step
+
+  def _failed(self, step: int, error: Exception) -> SaveFailed:
+    # Orbax counts a failed step among those it has, and would refuse to save
+    # it again; the next save opens a new one, which removes what is half there.
+    with contextlib.suppress(Exception):  # its close raises the same once more
+      self._close_checkpointer()
+    return SaveFailed(f'saving step {step} failed: {_one_line(error)}')
+
+  def _close_checkpointer(self) -> None:
     if self._checkpointer is not None:
-      self._checkpointer.close()
-      self._checkpointer = None
+      checkpointer, self._checkpointer = self._checkpointer, None
+      checkpointer.close()
 
   def restore(self, abstract: TrainState) -> tuple[TrainState, Position] | None:
     """The newest state whose digests hold, or None where none was ever saved.
@@ -238,8 +284,9 @@ def _load(
   items = _read(path, wanted | {'data': None})
   data = _unsealed(items.pop('data'))
   _check_digests(items, data['digests'])
-  state = TrainState(params=items['params'], **items['state'])
-  return state, Position(data['next_example'], data['fingerprint'])
+  del data['digests']
+  position = Position(**data | {'window': tuple(data['window'])})
+  return TrainState(params=items['params'], **items['state']), position
 
 
 def _load_params(path: pathlib.Path) -> functional.Params:

@@ -11,6 +11,7 @@ import numpy as np
 from bert_jax.data.device_feed import place_batch
 from bert_jax.errors import InputError
 from bert_jax.objectives.base import SumAndWeight
+from bert_jax.stopping import StopSignal
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -72,13 +73,21 @@ def evaluate_rows(
   sharding: jax.sharding.NamedSharding,
   *,
   batch_size: int,
-) -> dict[str, float]:
-  """Mean of every loss and metric of `eval_step` over all rows."""
+  stop: StopSignal,
+) -> dict[str, float] | None:
+  """Mean of every loss and metric of `eval_step` over all rows.
+
+  None where the stop signal came before the last row.
+  """
   totals: dict[str, np.ndarray] = {}
   pending = []
   for numbers in rows.batches(batch_size):
+    if stop.requested:
+      return None
     batch = place_batch(rows, numbers, sharding)
     pending.append(eval_step(params, batch, key))
+    # One batch ahead of the device, so that a stop signal is soon answered.
+    jax.block_until_ready(pending[-2:-1])
   # Summed on the host in f64 and in order: equal for any device count.
   for sums in jax.device_get(pending):
     for name, pair in sums.items():

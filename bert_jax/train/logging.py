@@ -34,7 +34,11 @@ class LoggingConfig:
 
 
 class MetricWriter:
-  """Appends records to a new `part-N.jsonl`, one file for each start."""
+  """Appends records to a new `part-N.jsonl`, one file for each start.
+
+  Where the disk is full, records wait in memory until there is room, and the
+  run goes on.
+  """
 
   def __init__(
     self,
@@ -47,20 +51,25 @@ class MetricWriter:
     number = 1 + max(
       (int(path.stem[5:]) for path in metrics.glob('part-*.jsonl')), default=-1
     )
-    self._file = open(metrics / f'part-{number}.jsonl', 'x')
+    self.path = metrics / f'part-{number}.jsonl'
+    self._file = open(self.path, 'xb', buffering=0)
+    self._size = 0
+    self._waiting: list[bytes] = []
     self._tensorboard = None
     self._wandb = None
     if config.tensorboard:
-      import tensorboardX
-
-      self._tensorboard = tensorboardX.SummaryWriter(str(tensorboard))
+      self._tensorboard = _TensorBoard(tensorboard, number)
     if config.wandb_project:
       self._wandb = _start_wandb(config.wandb_project, run_config)
 
   def write(self, record: dict[str, Any]) -> None:
     """One JSON line; `kind` and `step` are in every record."""
-    self._file.write(json.dumps(record | {'time': time.time()}) + '\n')
-    self._file.flush()
+    line = json.dumps(record | {'time': time.time()}) + '\n'
+    self._waiting.append(line.encode())
+    failed_before = len(self._waiting) > 1
+    error = self._write_waiting()
+    if error and not failed_before:
+      _warn(f'{self.path}: {error}; records wait in memory until it works')
     step = record['step']
     names = [record['kind'], record.get('corpus')]
     if 'seed' in record:
@@ -72,17 +81,105 @@ class MetricWriter:
       if isinstance(value, float) or name == 'skipped_updates'
     }
     if self._tensorboard is not None:
-      for name, value in numbers.items():
-        self._tensorboard.add_scalar(name, value, step)
+      self._tensorboard.write(numbers, step)
     if self._wandb is not None:
       self._wandb.log(numbers, step=step)
 
   def close(self) -> None:
+    """Raises InputError if records could not be written."""
+    error = self._write_waiting()
     self._file.close()
     if self._tensorboard is not None:
       self._tensorboard.close()
     if self._wandb is not None:
       self._wandb.finish()
+    if error:
+      raise InputError(
+        f'{self.path}: {error}; the last {len(self._waiting)} records are '
+        'lost, all else is kept. Make room before you go on'
+      )
+
+  def _write_waiting(self) -> OSError | None:
+    """Writes whole lines or nothing."""
+    data = b''.join(self._waiting)
+    try:
+      written = 0
+      while written < len(data):
+        written += self._file.write(data[written:])
+    except OSError as error:
+      # The next try writes over what a full disk took of a line.
+      self._file.seek(self._size)
+      with contextlib.suppress(OSError):
+        self._file.truncate()
+      return error
+    self._size += len(data)
+    self._waiting.clear()
+    return None
+
+
+class _TensorBoard:
+  """An event file, written as the records come.
+
+  Not tensorboardX.SummaryWriter: its thread dies of a full disk, and the
+  training that goes on filling its queue then waits for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, number: int):
+    from tensorboardX import event_file_writer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    self._writer = event_file_writer.EventsWriter(
+      str(folder / 'events'), filename_suffix=f'.part-{number}'
+    )
+
+  def write(self, numbers: dict[str, float], step: int) -> None:
+    from tensorboardX.proto import event_pb2, summary_pb2
+
+    if self._writer is None:
+      return
+    values = [
+      summary_pb2.Summary.Value(tag=tag, simple_value=value)
+      for tag, value in numbers.items()
+    ]
+    event = event_pb2.Event(
+      wall_time=time.time(),
+      step=step,
+      summary=summary_pb2.Summary(value=values),
+    )
+    try:
+      self._writer.write_event(event)
+      self._writer.flush()
+    except OSError as error:
+      # A torn record ends the file for its readers.
+      self._writer = None
+      _warn(f'TensorBoard: {error}; metrics/ has what it will lack from here')
+
+  def close(self) -> None:
+    if self._writer is not None:
+      self._writer.close()
+
+
+class Log:
+  """Where a run's records go: to its files, and to who watches."""
+
+  def __init__(self, writer: MetricWriter, progress: 'Progress'):
+    self._writer = writer
+    self._progress = progress
+
+  def record(self, record: dict[str, Any]) -> None:
+    self._writer.write(record)
+    self._progress.show(record)
+
+  def note(self, record: dict[str, Any]) -> None:
+    """A record for the files alone."""
+    self._writer.write(record)
+
+  def say(self, text: str) -> None:
+    """A sentence for who watches alone."""
+    self._progress.say(text)
+
+  def advance(self) -> None:
+    self._progress.advance()
 
 
 @contextlib.contextmanager
@@ -144,6 +241,10 @@ class Progress:
   def close(self) -> None:
     if self._bar is not None:
       self._bar.close()
+
+
+def _warn(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
 
 
 def _start_wandb(project: str, run_config: Any) -> Any:

@@ -13,8 +13,10 @@ import optax
 
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
-from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.stopping import StopSignal
+from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.restore import fresh_state, starting_state
+from bert_jax.train.saving import kept_and_goes_on
 from bert_jax.train.state import (
   TrainState,
   init_state,
@@ -22,6 +24,7 @@ from bert_jax.train.state import (
   with_shardings,
 )
 from bert_jax.train.step import make_train_step
+from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,14 +44,16 @@ class Program:
 
   def start(
     self,
+    workdir: Workdir,
     checkpoints: Checkpoints,
+    stop: StopSignal,
     *,
     fingerprint: str,
     init_from: str = '',
     resume_from: str = '',
-  ) -> TrainState:
+  ) -> tuple[TrainState, Position]:
     """The first state on its devices, in the order of train/restore.py."""
-    state, origin = starting_state(
+    state, position, origin = starting_state(
       checkpoints,
       lambda: fresh_state(
         self.new_params(self.key),
@@ -59,10 +64,12 @@ class Program:
       ),
       with_shardings(self.abstract, self.shardings),
       fingerprint=fingerprint,
+      noted_step=workdir.noted_checkpoint(),
       resume_from=resume_from,
     )
     print(origin, flush=True)
-    return state
+    stop.kept = kept_and_goes_on(checkpoints.last_saved)
+    return state, position
 
 
 def make_program(

@@ -14,6 +14,7 @@ from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.train.checkpoint import (
   Checkpoints,
+  Position,
   load_params,
   restore_step,
   saved_steps,
@@ -27,19 +28,28 @@ def starting_state(
   abstract: TrainState,
   *,
   fingerprint: str,
+  noted_step: int = -1,
   resume_from: str = '',
-) -> tuple[TrainState, str]:
-  """(the state, a sentence that says where it is from).
+) -> tuple[TrainState, Position, str]:
+  """(the state, where it stands, a sentence that says where it is from).
 
   Args:
     checkpoints: those of the workdir.
     fresh: () -> a new state on the devices; only called when nothing is there.
     abstract: shapes, dtypes and shardings of the state.
     fingerprint: of the data stream; resuming on other data is refused.
+    noted_step: of the newest checkpoint that the workdir's metrics tell of, -1
+      without one; where none is left, starting anew is refused.
     resume_from: WORKDIR or WORKDIR@STEP.
   """
   restored = checkpoints.restore(abstract)
   origin = f'continuing {checkpoints.folder}'
+  if restored is None and noted_step >= 0:
+    raise InputError(
+      f'{checkpoints.folder} is empty, but the metrics beside it tell of a '
+      f'checkpoint of step {noted_step}; put it back, or start anew with '
+      'another --workdir'
+    )
   if restored is None and resume_from:
     folder, step = split_workdir(resume_from)
     steps = saved_steps(folder / 'checkpoints')
@@ -50,7 +60,7 @@ def starting_state(
     )
     origin = f'continuing {resume_from} in a new workdir'
   if restored is None:
-    return fresh(), 'starting at step 0'
+    return fresh(), Position(0, fingerprint), 'starting at step 0'
   state, position = restored
   if position.fingerprint != fingerprint:
     raise InputError(
@@ -59,7 +69,10 @@ def starting_state(
       'shuffle that the run began with, or start anew with init_from'
     )
   step = int(np.max(jax.device_get(state.step)))
-  return state, f'{origin} at step {step}, example {position.next_example}'
+  origin = f'{origin} at step {step}, example {position.next_example}'
+  if step < noted_step and not resume_from:
+    origin += f' (the checkpoint of step {noted_step} is not there any more)'
+  return state, position, origin
 
 
 def fresh_state(

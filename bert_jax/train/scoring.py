@@ -12,6 +12,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
 from bert_jax.parallel.mesh import num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
@@ -55,25 +56,38 @@ class Scoring:
 
     self._step = jax.jit(jax.vmap(step, in_axes=(0, None)))
 
-  def predict(self, params: functional.Params) -> np.ndarray:
-    """params [seeds, ...] -> predictions [seeds, n, ...]."""
-    ids = self._examples.eval_ids
-    rows = RowsInOrder(lambda indices: ids[indices], len(ids))
-    mesh = jax.sharding.get_mesh()
-    devices = num_batch_devices(mesh)
-    batch_size = -(-self._experiment.eval_batch_size // devices) * devices
-    pending = [
-      self._step(params, place_batch(rows, numbers, batch_sharding(mesh)))
-      for numbers in rows.batches(batch_size)
-    ]
+  def predict(
+    self, params: functional.Params, stop: StopSignal | None = None
+  ) -> np.ndarray | None:
+    """params [seeds, ...] -> predictions [seeds, n, ...].
+
+    None where a stop signal came before the last row.
+    """
+    rows, batch_size = self._rows()
+    pending = []
+    for numbers in rows.batches(batch_size):
+      if stop and stop.requested:
+        return None
+      pending.append(self._predict_batch(params, rows, numbers))
+      # One batch ahead of the device, so that a stop signal is soon answered.
+      jax.block_until_ready(pending[-2:-1])
     found = np.concatenate(jax.device_get(pending), axis=1)
     return found[:, : rows.num_rows]
 
-  def evaluate(self, state: TrainState) -> Evaluation:
+  def warm_up(self, params: functional.Params) -> None:
+    """Predicts one batch, so that no signal waits for a compilation later."""
+    rows, batch_size = self._rows()
+    numbers = next(rows.batches(batch_size))
+    jax.block_until_ready(self._predict_batch(params, rows, numbers))
+
+  def evaluate(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
     """One record a seed; the score is the task's metric."""
     step = host_step(state)
+    predictions = self.predict(state.params, stop)
+    if predictions is None:
+      return None
     records, scores = [], []
-    for seed, figures in enumerate(self._figures(state.params)):
+    for seed, figures in enumerate(self._figures(predictions)):
       record = {'kind': 'eval', 'step': step, 'seed': seed}
       record['epoch'] = round(step / self._steps_per_epoch)
       # Single figures only: tables of classes belong in results.json.
@@ -91,7 +105,9 @@ class Scoring:
         'best_step': int(best_steps[seed]),
         **figures,
       }
-      for seed, figures in enumerate(self._figures(state.best.params))
+      for seed, figures in enumerate(
+        self._figures(self.predict(state.best.params))
+      )
     ]
     winner = int(np.argmax(scores))
     save_params(
@@ -123,10 +139,23 @@ class Scoring:
       },
     )
 
-  def _figures(self, params: functional.Params) -> list[dict[str, Any]]:
+  def _rows(self) -> tuple[RowsInOrder, int]:
+    """The evaluation part, and how many rows of it make a batch."""
+    ids = self._examples.eval_ids
+    devices = num_batch_devices(jax.sharding.get_mesh())
+    batch_size = -(-self._experiment.eval_batch_size // devices) * devices
+    return RowsInOrder(lambda indices: ids[indices], len(ids)), batch_size
+
+  def _predict_batch(
+    self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray
+  ) -> jax.Array:
+    sharding = batch_sharding(jax.sharding.get_mesh())
+    return self._step(params, place_batch(rows, numbers, sharding))
+
+  def _figures(self, predictions: np.ndarray) -> list[dict[str, Any]]:
     return [
-      self._task.score(self._examples.eval_labels, predictions)
-      for predictions in self.predict(params)
+      self._task.score(self._examples.eval_labels, of_seed)
+      for of_seed in predictions
     ]
 
 

@@ -24,7 +24,8 @@ from bert_jax.train.state import TrainState
 # What each key folded from the run's key is for.
 MASKS, DROPOUT = 0, 1
 
-Metrics = dict[str, jax.Array | tuple[jax.Array, jax.Array]]
+# 'sums' holds the objective's losses and metrics, the rest are scalars.
+Metrics = dict[str, jax.Array | SumAndWeight]
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
@@ -62,7 +63,8 @@ def make_train_step(
     learning_rate = schedule(state.step)
     finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
     state = _update(state, grads, optimizer, learning_rate, finite)
-    return state, sums | {
+    return state, {
+      'sums': sums,
       'loss': loss,
       'gradient_norm': gradient_norm,
       'learning_rate': learning_rate,

@@ -13,9 +13,8 @@ import time
 
 import pytest
 
-from bert_jax import durable_files
+from bert_jax import durable_files, stopping
 from bert_jax.data import blocks, token_rows
-from bert_jax.data import prepare as prepare_module
 from bert_jax.data.prepare import prepare
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import Document, ReadReport
@@ -108,6 +107,7 @@ def contents(folder):
 
 SCRIPT = """
 import sys, threading
+from bert_jax import stopping
 from bert_jax.data import blocks, prepare, sources, tokenizers
 blocks.BLOCK_CHARACTERS = 2000
 
@@ -126,7 +126,7 @@ if __name__ == '__main__':
       Stalling(sources.open_inputs(text, document='line')),
       tokenizers.load_tokenizer(vocab), output=output, row_lengths=(32,),
       eval_fraction=0.1, num_workers=int(workers), progress=False)
-  except prepare.Stopped as stopped:
+  except stopping.Stopped as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(stopped.exit_code)
 """
@@ -184,7 +184,7 @@ def test_a_signal_ends_it_cleanly(tmp_path, vocab, tokenizer, number):
     tmp_path, vocab, 2, lambda pid: os.kill(pid, number)
   )
   assert status == 128 + number
-  assert 'Finished blocks are kept in' in error
+  assert 'finished blocks are kept in' in error
   assert 'Traceback' not in error
   assert not (tmp_path / 'out.lock').exists()
   assert finish(tmp_path, tokenizer)['blocks_reused'] >= 3
@@ -226,7 +226,7 @@ def test_a_damaged_finished_block_is_done_again(tmp_path, tokenizer):
   def stop():
     raise KeyboardInterrupt
 
-  with pytest.raises(prepare_module.Stopped):
+  with pytest.raises(stopping.Stopped):
     run(ListSource(texts, {150: stop}), tokenizer, tmp_path / 'out')
   done = sorted((tmp_path / 'out.partial').glob('block-*'))
   cut, flipped = done[:2]
@@ -246,7 +246,7 @@ def test_blocks_of_other_text_are_not_reused(tmp_path, tokenizer):
   def stop():
     raise KeyboardInterrupt
 
-  with pytest.raises(prepare_module.Stopped):
+  with pytest.raises(stopping.Stopped):
     run(ListSource(texts, {150: stop}), tokenizer, tmp_path / 'out')
   texts[0] = texts[0] + ' w3'
   summary = run(texts, tokenizer, tmp_path / 'out')

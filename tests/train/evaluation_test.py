@@ -9,6 +9,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding, replicated
+from bert_jax.stopping import StopSignal
 from bert_jax.train.evaluation import (
   RowsInOrder,
   evaluate_rows,
@@ -33,6 +34,7 @@ def evaluate(num_devices: int, batch_size: int) -> dict[str, float]:
       jax.random.key(5),
       batch_sharding(mesh),
       batch_size=batch_size,
+      stop=StopSignal('evaluate', ''),
     )
 
 

@@ -1,0 +1,101 @@
+"""When a run saves, and what it does where that fails.
+
+A full disk or a lost mount must not cost what has been computed: training goes
+on, the failure is reported at the next step, and saving is tried again, at once
+at first and then less and less often.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from bert_jax.errors import InputError
+from bert_jax.stopping import StopSignal
+from bert_jax.train.checkpoint import Checkpoints, Position, SaveFailed
+from bert_jax.train.logging import Log
+from bert_jax.train.state import TrainState
+
+
+@dataclasses.dataclass
+class Saver:
+  """Saves every `every_steps`, and at the end.
+
+  Each checkpoint on the disk gives a record of kind 'checkpoint': where the
+  folder is found empty later, that tells that there was something.
+  """
+
+  checkpoints: Checkpoints
+  every_steps: int
+  log: Log
+  stop: StopSignal
+
+  def __post_init__(self) -> None:
+    self._noted = self.checkpoints.last_saved
+    self._retry_at: int | None = None
+    self._patience = 0
+
+  def after_step(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> None:
+    """Called after each step, when nothing of it is left to do."""
+    self._attempt(done, self.checkpoints.poll)
+    self._note_saved()
+    retry = self._retry_at is not None and done >= self._retry_at
+    if retry or done % self.every_steps == 0:
+      self._retry_at = None
+      self._attempt(done, lambda: self.checkpoints.save(state, position()))
+
+  def finish(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> None:
+    """Saves what is not saved yet and waits for it.
+
+    Raises InputError where that cannot be done.
+    """
+    # A failure of the save before this one says nothing of this one.
+    self._attempt(done, self.checkpoints.wait)
+    try:
+      if done > self.checkpoints.last_saved:
+        self.checkpoints.save(state, position())
+        self.checkpoints.wait()
+    except SaveFailed as error:
+      raise InputError(
+        f'{error}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
+        'such as by making room, and run the same command again'
+      ) from error
+    self._note_saved()
+
+  def settle(self) -> str:
+    """Waits for what is being written; returns what is kept then."""
+    try:
+      self.checkpoints.close()
+    except SaveFailed as error:
+      self.log.say(str(error))
+    return kept(self.checkpoints.last_saved)
+
+  def _attempt(self, done: int, action: Callable[[], None]) -> None:
+    try:
+      action()
+    except SaveFailed as error:
+      self._retry_at = done + self._patience
+      self._patience = min(max(1, 2 * self._patience), self.every_steps)
+      self.log.say(f'step {done}: {error}; it will be tried again')
+
+  def _note_saved(self) -> None:
+    step = self.checkpoints.last_saved
+    if step > self._noted:
+      self._noted = step
+      self._patience = 0
+      self.stop.kept = kept_and_goes_on(step)
+      self.log.note({'kind': 'checkpoint', 'step': step})
+
+
+def kept(step: int) -> str:
+  """What there is of a run whose newest checkpoint is of `step` (-1: none)."""
+  if step < 0:
+    return 'nothing has been saved yet'
+  return f'the checkpoint of step {step} is kept'
+
+
+def kept_and_goes_on(step: int) -> str:
+  where = 'from there' if step >= 0 else 'from the beginning'
+  return f'{kept(step)}. The same command goes on {where}.'

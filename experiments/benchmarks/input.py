@@ -1,0 +1,250 @@
+"""The input pipeline: text to rows, rows to batches, beside Hugging Face's.
+
+launch/setup_environment.sh --venv=.venv-bench --extra=bench --python=3.11
+.venv/bin/python experiments/benchmarks/input.py --text=TEXT.txt \\
+    --vocab=vocab.txt --torch_python=.venv-bench/bin/python
+
+Preparing, each as a whole process from text on disk to rows on disk:
+`bert-jax prepare`; the tokenizer alone (the `tokenizers` package on all cores
+over the same documents in memory); and datasets.map + group_texts with the same
+vocabulary and as many processes as cores. Batches of rows of 512: Stream and
+DeviceFeed with shuffling, until they are on the device; and a DataLoader with
+DataCollatorForLanguageModeling, which also draws the masks (here the step draws
+them).
+"""
+
+import os
+import pathlib
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+
+import measuring
+from absl import app, flags
+
+ROW_LENGTH = 512
+BATCH_SIZES = (32, 256)
+CORES = len(os.sched_getaffinity(0))
+
+_TEXT = flags.DEFINE_string(
+  'text', None, 'Plain text, a blank line between documents.', required=True
+)
+_VOCAB = flags.DEFINE_string(
+  'vocab', None, 'vocab.txt of a lower-case WordPiece tokenizer.', required=True
+)
+_TURNS = flags.DEFINE_integer('turns', 3, 'Timed turns of each contestant.')
+_TORCH_PYTHON = flags.DEFINE_string(
+  'torch_python', sys.executable, 'A Python that has datasets and transformers.'
+)
+_WORKER = flags.DEFINE_string('worker', '', 'For the processes started here.')
+_FOLDER = flags.DEFINE_string('folder', '', 'Likewise.')
+
+
+def main(unused_argv: list[str]) -> None:
+  if _WORKER.value:
+    WORKERS[_WORKER.value](_TEXT.value, pathlib.Path(_FOLDER.value))
+    return
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    megabytes = os.path.getsize(_TEXT.value) / 1e6
+    print(f'{measuring.machine()}; {megabytes:.1f} MB, {_TURNS.value} turns')
+    compare_preparing(folder, megabytes)
+    compare_memory(folder)
+    compare_batches(folder)
+
+
+def compare_preparing(folder: pathlib.Path, megabytes: float) -> None:
+  seconds = {name: [] for name in ('bert-jax', 'tokenizer', 'datasets')}
+  for _ in range(_TURNS.value):
+    seconds['bert-jax'].append(prepare(_TEXT.value, folder)[0])
+    output = measuring.run(worker('bare_tokenizer', folder))[2]
+    seconds['tokenizer'].append(float(output.splitlines()[-1]))
+    seconds['datasets'].append(measuring.run(worker('hf_prepare', folder))[0])
+  rows = [['', 'seconds', 'MB/s', 'speed by the bare tokenizer']]
+  for name, values in seconds.items():
+    pairs = zip(seconds['tokenizer'], values, strict=True)
+    rows.append(
+      [
+        name,
+        measuring.spread(values, 1),
+        f'{megabytes / statistics.median(values):.2f}',
+        f'{statistics.median(a / b for a, b in pairs):.2f}',
+      ]
+    )
+  print(measuring.table(rows))
+
+
+def compare_memory(folder: pathlib.Path) -> None:
+  """All processes together, on the text and on its first tenth."""
+  tenth = folder / 'tenth.txt'
+  with open(_TEXT.value, 'rb') as file:
+    tenth.write_bytes(file.read(os.path.getsize(_TEXT.value) // 10))
+  rows = [['peak MiB', 'a tenth of the text', 'the text']]
+  for name in ('bert-jax', 'datasets'):
+    row = [name]
+    for text in (str(tenth), _TEXT.value):
+      if name == 'bert-jax':
+        mib = prepare(text, folder)[1]
+      else:
+        mib = measuring.run(worker('hf_prepare', folder, text))[1]
+      row.append(f'{mib:.0f}')
+    rows.append(row)
+  print(measuring.table(rows))
+
+
+def compare_batches(folder: pathlib.Path) -> None:
+  rows = [['million tokens/s', *(f'{n} x {ROW_LENGTH}' for n in BATCH_SIZES)]]
+  for name in ('batches', 'hf_batches'):
+    runs = [
+      measuring.run(worker(name, folder))[2].splitlines()[-1].split()
+      for _ in range(_TURNS.value)
+    ]
+    rates = [list(map(float, column)) for column in zip(*runs, strict=True)]
+    rows.append([name, *(measuring.spread(values, 1) for values in rates)])
+  print(measuring.table(rows))
+
+
+def worker(name: str, folder: pathlib.Path, text: str = '') -> list[str]:
+  python = _TORCH_PYTHON.value if name.startswith('hf') else sys.executable
+  return [
+    python,
+    __file__,
+    f'--worker={name}',
+    f'--folder={folder}',
+    f'--text={text or _TEXT.value}',
+    f'--vocab={_VOCAB.value}',
+  ]
+
+
+def prepare(text: str, folder: pathlib.Path) -> tuple[float, float]:
+  """(seconds, peak MiB) of the verb."""
+  shutil.rmtree(folder / 'corpus', ignore_errors=True)
+  command = [sys.executable, '-m', 'bert_jax', 'prepare', f'--input={text}']
+  command += ['--document=paragraph', f'--tokenizer={_VOCAB.value}']
+  command += [f'--row_length={ROW_LENGTH}', f'--output={folder / "corpus"}']
+  return measuring.run(command)[:2]
+
+
+def bare_tokenizer(text: str, unused_folder: pathlib.Path) -> None:
+  from bert_jax.data.sources import open_inputs
+  from bert_jax.data.sources.base import ReadReport
+  from bert_jax.data.tokenizers import load_tokenizer
+
+  source = open_inputs(text, document='paragraph')
+  documents = [d.text for d in source.documents(ReadReport())]
+  library = load_tokenizer(_VOCAB.value)._tokenizer
+  began = time.perf_counter()
+  # In parts, as its own users do it: the whole result would not fit.
+  for first in range(0, len(documents), 1000):
+    for encoding in library.encode_batch_fast(
+      documents[first : first + 1000], add_special_tokens=False
+    ):
+      _ = encoding.ids
+  print(time.perf_counter() - began)
+
+
+def batches(unused_text: str, folder: pathlib.Path) -> None:
+  import jax
+
+  from bert_jax.data.device_feed import DeviceFeed
+  from bert_jax.data.stream import Stream
+  from bert_jax.data.token_rows import TokenRows
+  from bert_jax.parallel.mesh import MeshConfig
+  from bert_jax.parallel.sharding import batch_sharding
+
+  stream = Stream(TokenRows(folder / 'corpus' / str(ROW_LENGTH)), seed=0)
+  sharding = batch_sharding(MeshConfig().build(jax.devices()[:1]))
+  rates = []
+  for size in BATCH_SIZES:
+    num_batches = 50_000 // size
+    with DeviceFeed(
+      stream,
+      sharding,
+      batch_size=size,
+      first_example=0,
+      num_batches=num_batches,
+    ) as feed:
+      began = time.perf_counter()
+      for batch in feed:
+        jax.block_until_ready(batch)
+      seconds = time.perf_counter() - began
+    rates.append(num_batches * size * ROW_LENGTH / seconds / 1e6)
+  print(*rates)
+
+
+def hf_prepare(text: str, folder: pathlib.Path) -> None:
+  import datasets
+
+  datasets.disable_progress_bars()
+  tokenizer = _hf_tokenizer()
+  shutil.rmtree(folder / 'hf', ignore_errors=True)
+  documents = datasets.load_dataset(
+    'text',
+    data_files=text,
+    split='train',
+    sample_by='paragraph',
+    cache_dir=str(folder / 'hf'),
+  )
+
+  def tokenize(examples):
+    return tokenizer(examples['text'], return_special_tokens_mask=True)
+
+  def group_texts(examples):
+    # As in transformers' run_mlm.py.
+    joined = {name: sum(examples[name], []) for name in examples}
+    length = len(joined['input_ids']) // ROW_LENGTH * ROW_LENGTH
+    return {
+      name: [
+        values[first : first + ROW_LENGTH]
+        for first in range(0, length, ROW_LENGTH)
+      ]
+      for name, values in joined.items()
+    }
+
+  tokens = documents.map(
+    tokenize, batched=True, remove_columns=['text'], num_proc=CORES
+  )
+  tokens.map(group_texts, batched=True, num_proc=CORES).save_to_disk(
+    str(folder / 'hf' / 'rows')
+  )
+
+
+def hf_batches(unused_text: str, folder: pathlib.Path) -> None:
+  import datasets
+  import torch
+  import transformers
+
+  rows = datasets.load_from_disk(str(folder / 'hf' / 'rows'))
+  collate = transformers.DataCollatorForLanguageModeling(_hf_tokenizer())
+  rates = []
+  for size in BATCH_SIZES:
+    loader = torch.utils.data.DataLoader(
+      rows, batch_size=size, shuffle=True, collate_fn=collate
+    )
+    num_tokens, began = 0, time.perf_counter()
+    for number, batch in enumerate(loader, 1):
+      num_tokens += batch['input_ids'].numel()
+      if number * size >= 5000:
+        break
+    rates.append(num_tokens / (time.perf_counter() - began) / 1e6)
+  print(*rates)
+
+
+def _hf_tokenizer():
+  from transformers import BertTokenizerFast
+
+  return BertTokenizerFast(vocab_file=_VOCAB.value, do_lower_case=True)
+
+
+WORKERS = {
+  'bare_tokenizer': bare_tokenizer,
+  'batches': batches,
+  'hf_prepare': hf_prepare,
+  'hf_batches': hf_batches,
+}
+
+
+if __name__ == '__main__':
+  app.run(main)
