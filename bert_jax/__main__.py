@@ -5,20 +5,18 @@ misspelt verb answer at once.
 """
 
 import ast
-import contextlib
 import difflib
 import errno
 import importlib
 import os
 import pathlib
-import platform
 import sys
-import zlib
 from collections.abc import Sequence
 
 import bert_jax
 import bert_jax.cli
 from bert_jax import stopping
+from bert_jax.cli import compilation_cache
 from bert_jax.errors import InputError
 
 PROGRAM = 'bert-jax'
@@ -60,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   if first not in verbs:
     return _fail(PROGRAM, _unknown_verb(first, verbs))
-  _use_compilation_cache()
+  compilation_cache.use()
   try:
     with stopping.stoppable(
       'what was complete before is kept. The same command begins again.'
@@ -100,33 +98,6 @@ def find_verbs() -> dict[str, str]:
         docstring = ast.get_docstring(tree) or ''
         verbs[path.stem] = docstring.partition('\n')[0]
   return dict(sorted(verbs.items()))
-
-
-def _use_compilation_cache() -> None:
-  """Compiled programs are kept in the user's cache folder, so that a run that
-  is started again takes its first step at once.
-
-  JAX's own variables win. The folder is named by the processor: JAX tells apart
-  accelerators and versions, but not the CPUs that a program was compiled for.
-  """
-  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  folder = os.path.join(cache, 'bert_jax', f'compiled-{_processor()}')
-  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
-  defaults = {
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
-    'JAX_COMPILATION_CACHE_MAX_SIZE': str(2**31),
-  }
-  for name, value in defaults.items():
-    os.environ.setdefault(name, value)
-
-
-def _processor() -> str:
-  """Eight hexadecimal digits of what the processor can do."""
-  features = platform.machine()
-  with contextlib.suppress(OSError), open('/proc/cpuinfo') as file:
-    lines = {line for line in file if line.startswith(('flags', 'Features'))}
-    features += ''.join(sorted(lines))
-  return f'{zlib.crc32(features.encode()):08x}'
 
 
 def _run(verb: str, arguments: list[str]) -> int:

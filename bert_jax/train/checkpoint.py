@@ -9,25 +9,31 @@ from a damaged folder to the one before it; both are done here.
 import contextlib
 import dataclasses
 import functools
+import gc
 import hashlib
 import json
 import logging
 import pathlib
+import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import replicated
+from bert_jax.train.digests import array_digests
 from bert_jax.train.state import TrainState
 
 # What training shows at its start; Orbax's own lines are for its developers.
-# Nor are the pages that a failed save logs: its error is raised here.
-logging.getLogger('absl').setLevel(logging.CRITICAL)
+# Nor are the pages that it logs of a failure, which is raised here.
+for _name in ('absl', 'asyncio'):
+  logging.getLogger(_name).setLevel(logging.CRITICAL)
+warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -158,11 +164,18 @@ class Checkpoints:
     Raises:
       InputError: there were checkpoints, but not one that can be trusted.
     """
+    with _without_echoes():
+      return self._newest_sound(abstract)
+
+  def _newest_sound(
+    self, abstract: TrainState
+  ) -> tuple[TrainState, Position] | None:
     steps = saved_steps(self.folder)
     for step in steps:
       try:
         state, position = _load(self.folder / str(step), abstract)
       except CheckpointError as error:
+        gc.collect()  # what hangs on the failed reading complains now
         aside = _set_aside(self.folder, step)
         print(
           f'checkpoint {self.folder / str(step)} is damaged ({error}); '
@@ -245,38 +258,6 @@ def load_params(
   raise InputError(f'{folder}: no checkpoint to load params from ({detail})')
 
 
-def array_digests(tree: Any) -> dict[str, int]:
-  """A 32-bit number for each array, equal on any mesh.
-
-  The sum over its words times odd position weights, modulo 2^32: one flipped
-  bit always changes it, and so does a swap of two unequal neighbours.
-  """
-  return {
-    path: int(value)
-    for path, value in jax.device_get(
-      _digests(functional.flatten(tree))
-    ).items()
-  }
-
-
-@jax.jit
-def _digests(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
-  return {path: _digest(jnp.asarray(array)) for path, array in flat.items()}
-
-
-def _digest(array: jax.Array) -> jax.Array:
-  if array.dtype == jnp.bool_:
-    array = array.astype(jnp.uint8)
-  word = jnp.dtype(f'uint{8 * array.dtype.itemsize}')
-  words = jax.lax.bitcast_convert_type(array, word).astype(jnp.uint32)
-  # The flat index by iotas: a reshape would gather a sharded array.
-  index = jnp.zeros(array.shape, jnp.uint32)
-  for axis, size in enumerate(array.shape):
-    iota = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
-    index = index * jnp.uint32(size) + iota
-  return jnp.sum(words * (2 * index + 1), dtype=jnp.uint32)
-
-
 def _load(
   path: pathlib.Path, abstract: TrainState
 ) -> tuple[TrainState, Position]:
@@ -352,6 +333,20 @@ def _without_params(state: TrainState) -> dict[str, Any]:
 
 def _step(state: TrainState) -> int:
   return int(np.max(jax.device_get(state.step)))
+
+
+@contextlib.contextmanager
+def _without_echoes() -> Iterator[None]:
+  """A damaged folder also makes Orbax's threads fail where nobody can catch it.
+
+  Python would print their tracebacks, after the error has been raised here.
+  """
+  before = sys.unraisablehook
+  sys.unraisablehook = lambda unused_error: None
+  try:
+    yield
+  finally:
+    sys.unraisablehook = before
 
 
 def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:

@@ -18,11 +18,11 @@ from bert_jax.train.checkpoint import (
   CheckpointConfig,
   Checkpoints,
   Position,
-  array_digests,
   load_params,
   save_params,
   saved_steps,
 )
+from bert_jax.train.digests import array_digests
 from bert_jax.train.state import init_state, state_shardings, with_shardings
 
 BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
