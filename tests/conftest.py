@@ -143,3 +143,51 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setattr(
     MeshConfig, 'build', lambda self: build(self, jax.devices()[:1])
   )
+
+
+@pytest.fixture
+def small_experiment(small_corpus, one_device):
+  """Ten steps of a tiny model on `small_corpus`: seconds, once compiled."""
+  from bert_jax.experiment import DataConfig, PretrainExperiment
+  from bert_jax.models.config import EncoderConfig
+  from bert_jax.optim.adamw import AdamWConfig
+  from bert_jax.train.checkpoint import CheckpointConfig
+  from bert_jax.train.evaluation import EvaluationConfig
+  from bert_jax.train.logging import LoggingConfig
+
+  return PretrainExperiment(
+    model=EncoderConfig(
+      num_layers=2,
+      embed_dim=16,
+      num_heads=2,
+      mlp_dim=32,
+      max_positions=32,
+      dropout=0.1,
+      attention_dropout=0.1,
+    ),
+    num_steps=10,
+    batch_size=8,
+    data=DataConfig(path=str(small_corpus), row_length=32),
+    optimizer=AdamWConfig(learning_rate=1e-2),
+    evaluation=EvaluationConfig(every_steps=5, batch_size=16),
+    checkpoint=CheckpointConfig(every_steps=5, keep_last=2),
+    logging=LoggingConfig(every_steps=2, tensorboard=False, peak_tflops=1.0),
+  )
+
+
+@pytest.fixture(scope='session')
+def _finished_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  return tmp_path_factory.mktemp('finished_run') / 'run'
+
+
+@pytest.fixture
+def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
+  """The workdir of `small_experiment`, run once and never touched.
+
+  All tests of a process share it: a test that changes a workdir copies it.
+  """
+  from bert_jax.pretraining import pretrain
+
+  if not _finished_folder.exists():
+    pretrain(small_experiment, _finished_folder)
+  return _finished_folder

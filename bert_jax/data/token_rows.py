@@ -176,7 +176,10 @@ def write_token_rows(
     name = f'rows-{len(shards):05d}-of-{num_shards:05d}.npy'
     rows = np.ascontiguousarray(rows, dtype)
     with durable_files.new_file(folder / name) as file:
-      np.save(file, rows, allow_pickle=False)
+      # As np.save does it, whose error does not tell that a disk is full.
+      header = np.lib.format.header_data_from_array_1_0(rows)
+      np.lib.format.write_array_header_1_0(file, header)
+      file.write(rows.data)
     with open(folder / name, 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     shards.append({'name': name, 'rows': len(rows), 'sha256': digest})

@@ -9,14 +9,13 @@ from a damaged folder to the one before it; both are done here.
 import contextlib
 import dataclasses
 import functools
-import gc
 import hashlib
 import json
 import logging
 import pathlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +33,20 @@ from bert_jax.train.state import TrainState
 for _name in ('absl', 'asyncio'):
   logging.getLogger(_name).setLevel(logging.CRITICAL)
 warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
+# Nor what its tasks that a failure left behind say when they are collected,
+# some time after that.
+_ECHOES = ('Event loop is closed', 'Encountered error while reading array')
+
+
+def _without_echoes(report: Callable[[Any], Any]) -> Callable[[Any], None]:
+  def filtered(unraisable: Any) -> None:
+    if not str(unraisable.exc_value).startswith(_ECHOES):
+      report(unraisable)
+
+  return filtered
+
+
+sys.unraisablehook = _without_echoes(sys.unraisablehook)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -164,18 +177,11 @@ class Checkpoints:
     Raises:
       InputError: there were checkpoints, but not one that can be trusted.
     """
-    with _without_echoes():
-      return self._newest_sound(abstract)
-
-  def _newest_sound(
-    self, abstract: TrainState
-  ) -> tuple[TrainState, Position] | None:
     steps = saved_steps(self.folder)
     for step in steps:
       try:
         state, position = _load(self.folder / str(step), abstract)
       except CheckpointError as error:
-        gc.collect()  # what hangs on the failed reading complains now
         aside = _set_aside(self.folder, step)
         print(
           f'checkpoint {self.folder / str(step)} is damaged ({error}); '
@@ -333,20 +339,6 @@ def _without_params(state: TrainState) -> dict[str, Any]:
 
 def _step(state: TrainState) -> int:
   return int(np.max(jax.device_get(state.step)))
-
-
-@contextlib.contextmanager
-def _without_echoes() -> Iterator[None]:
-  """A damaged folder also makes Orbax's threads fail where nobody can catch it.
-
-  Python would print their tracebacks, after the error has been raised here.
-  """
-  before = sys.unraisablehook
-  sys.unraisablehook = lambda unused_error: None
-  try:
-    yield
-  finally:
-    sys.unraisablehook = before
 
 
 def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -125,38 +126,50 @@ class _TensorBoard:
   """
 
   def __init__(self, folder: pathlib.Path, number: int):
-    from tensorboardX import event_file_writer
+    from tensorboardX import record_writer
+    from tensorboardX.proto import event_pb2
 
     folder.mkdir(parents=True, exist_ok=True)
-    self._writer = event_file_writer.EventsWriter(
-      str(folder / 'events'), filename_suffix=f'.part-{number}'
+    # TensorBoard reads the files of a folder in the order of their names.
+    name = f'events.out.tfevents.{time.time():.0f}.{platform.node()}'
+    self._records = record_writer.RecordWriter(
+      str(folder / f'{name}.part-{number}')
+    )
+    self._append(
+      event_pb2.Event(wall_time=time.time(), file_version='brain.Event:2')
     )
 
   def write(self, numbers: dict[str, float], step: int) -> None:
     from tensorboardX.proto import event_pb2, summary_pb2
 
-    if self._writer is None:
-      return
     values = [
       summary_pb2.Summary.Value(tag=tag, simple_value=value)
       for tag, value in numbers.items()
     ]
-    event = event_pb2.Event(
-      wall_time=time.time(),
-      step=step,
-      summary=summary_pb2.Summary(value=values),
+    self._append(
+      event_pb2.Event(
+        wall_time=time.time(),
+        step=step,
+        summary=summary_pb2.Summary(value=values),
+      )
     )
+
+  def _append(self, event: Any) -> None:
+    if self._records is None:
+      return
     try:
-      self._writer.write_event(event)
-      self._writer.flush()
+      self._records.write(event.SerializeToString())
+      self._records.flush()
     except OSError as error:
       # A torn record ends the file for its readers.
-      self._writer = None
+      with contextlib.suppress(OSError):  # what it holds back has no room
+        self._records.close()
+      self._records = None
       _warn(f'TensorBoard: {error}; metrics/ has what it will lack from here')
 
   def close(self) -> None:
-    if self._writer is not None:
-      self._writer.close()
+    if self._records is not None:
+      self._records.close()
 
 
 class Log:
@@ -193,8 +206,12 @@ def open_writer(experiment: Any, workdir: Workdir) -> Iterator[MetricWriter]:
   )
   try:
     yield writer
-  finally:
-    writer.close()
+  except BaseException:
+    # What ended the run is the message; this would take its place.
+    with contextlib.suppress(InputError):
+      writer.close()
+    raise
+  writer.close()
 
 
 class Progress:

@@ -1,0 +1,209 @@
+"""A disk that is full, or read-only: a run goes on, or ends with one line."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from runs import assert_same_run
+
+from bert_jax.errors import InputError
+from bert_jax.pretraining import pretrain
+from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.logging import LoggingConfig, MetricWriter
+from bert_jax.train.window import Window
+from bert_jax.workdir import Workdir
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of its own, of 8 MiB."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  if not mount('-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder):
+    pytest.skip('mounting a file system needs the rights of root')
+  yield folder
+  subprocess.run(['umount', '--lazy', folder], check=True)
+
+
+def mount(*arguments) -> bool:
+  command = ['mount', *map(str, arguments)]
+  return subprocess.run(command, capture_output=True).returncode == 0
+
+
+class Filler:
+  """A file that takes all room there is, until it is freed."""
+
+  def __init__(self, disk):
+    self.path = disk / 'filler'
+
+  def fill(self):
+    with open(self.path, 'ab', buffering=0) as file:
+      try:
+        while True:
+          file.write(bytes(4096))
+      except OSError:
+        pass
+
+  def free(self):
+    self.path.unlink()
+
+
+def after_steps(monkeypatch, actions):
+  """Calls actions[n]() after the n-th step of each run."""
+  add = Window.add
+  count = 0
+
+  def counted(window, metrics):
+    nonlocal count
+    add(window, metrics)
+    count += 1
+    actions.get(count, lambda: None)()
+
+  monkeypatch.setattr(Window, 'add', counted)
+
+
+def test_full_for_some_steps(
+  small_disk, finished_run, small_experiment, monkeypatch, capsys
+):
+  filler = Filler(small_disk)
+  after_steps(monkeypatch, {3: filler.fill, 8: filler.free})
+  outcome = pretrain(small_experiment, small_disk / 'run')
+  assert outcome.saved_step == 10
+  output = capsys.readouterr()
+  assert 'saving step 5 failed' in output.out
+  assert 'it will be tried again' in output.out
+  assert 'Traceback' not in output.out + output.err
+  assert_same_run(small_disk / 'run', finished_run)
+
+
+def test_full_to_the_end(
+  small_disk, finished_run, small_experiment, monkeypatch
+):
+  filler = Filler(small_disk)
+  after_steps(monkeypatch, {8: filler.fill})
+  small_experiment.checkpoint.every_steps = 3
+  with pytest.raises(InputError) as error:
+    pretrain(small_experiment, small_disk / 'run')
+  message = str(error.value)
+  kept = saved_steps(Workdir(small_disk / 'run').checkpoints)[0]
+  assert f'the checkpoint of step {kept} is kept' in message
+  assert 'run the same command again' in message
+  filler.free()
+  pretrain(small_experiment, small_disk / 'run')
+  assert_same_run(small_disk / 'run', finished_run)
+
+
+def test_records_wait_for_room(small_disk, capsys):
+  """No record is lost or torn; TensorBoard's file ends, and that is said."""
+  filler = Filler(small_disk)
+  config = LoggingConfig()
+  writer = MetricWriter(config, small_disk / 'metrics', small_disk / 'events')
+  for step in range(300):
+    if step == 100:
+      filler.fill()
+    if step == 200:
+      filler.free()
+    writer.write({'kind': 'train', 'step': step, 'loss': step / 3})
+  writer.close()
+  lines = writer.path.read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == list(range(300))
+  error = capsys.readouterr().err
+  assert error.count('records wait in memory until it works') == 1
+  assert error.count('TensorBoard: ') == 1
+
+
+def test_records_that_never_got_room_are_an_error(small_disk, capsys):
+  writer = MetricWriter(
+    LoggingConfig(tensorboard=False), small_disk / 'metrics', small_disk
+  )
+  Filler(small_disk).fill()
+  for step in range(100):
+    writer.write({'kind': 'train', 'step': step, 'loss': step / 3})
+  with pytest.raises(InputError, match='the last [0-9]+ records are lost'):
+    writer.close()
+  for line in writer.path.read_text().splitlines():
+    json.loads(line)
+
+
+def verb(*arguments) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    [sys.executable, '-m', 'bert_jax', *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
+  )
+
+
+def error_line(*arguments) -> str:
+  result = verb(*arguments)
+  assert result.returncode == 2, result.stderr
+  (line,) = result.stderr.splitlines()
+  return line
+
+
+def test_full_while_preparing(small_disk, small_corpus, tmp_path):
+  """The blocks that were finished are used once there is room."""
+  text = tmp_path / 'text.txt'
+  line = 'the function returns the sum of its values\n'
+  text.write_text(line * 200_000)
+  arguments = [
+    'prepare',
+    f'--input={text}',
+    '--document=line',
+    f'--tokenizer={small_corpus / "tokenizer"}',
+    '--row_length=32',
+    '--workers=1',
+  ]
+  target = small_disk / 'corpus'
+  error = error_line(*arguments, f'--output={target}')
+  assert 'no space left' in error.lower()
+  assert not target.exists()
+  assert mount('-o', 'remount,size=64m', small_disk)
+  again = verb(*arguments, f'--output={target}')
+  assert again.returncode == 0, again.stderr
+  whole = verb(*arguments, f'--output={tmp_path / "whole"}')
+  assert whole.returncode == 0, whole.stderr
+  found, expected = (
+    {
+      str(path.relative_to(folder)): path.read_bytes()
+      for path in folder.rglob('*')
+      if path.is_file()
+    }
+    for folder in (target, tmp_path / 'whole')
+  )
+  assert found == expected
+
+
+def test_a_read_only_workdir(small_disk, finished_run, small_corpus):
+  """Training says so in a line; what only reads works."""
+  workdir = small_disk / 'run'
+  shutil.copytree(finished_run, workdir)
+  assert mount('-o', 'remount,ro', small_disk)
+  error = error_line(
+    'pretrain',
+    '--config=experiments/pretrain/bert_tiny_local.py',
+    f'--config.data.path={small_corpus}',
+    '--config.data.row_length=32',
+    f'--workdir={workdir}',
+  )
+  assert str(workdir) in error
+  assert 'not mounted read-only' in error
+  error = error_line(
+    'prepare',
+    f'--input={small_corpus / "tokenizer" / "vocab.txt"}',
+    f'--tokenizer={small_corpus / "tokenizer"}',
+    '--row_length=32',
+    f'--output={small_disk / "corpus"}',
+  )
+  assert 'not mounted read-only' in error
+  error = error_line('report', f'--workdir={workdir}')
+  assert 'not mounted read-only' in error
+  result = verb('fill_mask', f'--workdir={workdir}', 'the [MASK] holds')
+  assert result.returncode == 0, result.stderr

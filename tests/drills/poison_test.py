@@ -1,0 +1,83 @@
+"""A batch that makes the loss non-finite: skipped, counted, named."""
+
+import os
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from runs import arrays, assert_same_run, records
+
+from bert_jax.objectives.mlm import MaskedLM
+from bert_jax.pretraining import pretrain
+from bert_jax.train.window import Window
+
+POISON = 20  # an example number: with batches of 8, one of step 2
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch):
+  prepare = MaskedLM.prepare
+
+  def poisoned(objective, batch, key):
+    prepared = prepare(objective, batch, key)
+    if 'row_weights' in batch:  # evaluation
+      return prepared
+    bad_B = batch['example_number'][:, 1] == POISON
+    weights_BM = prepared['masked_weights']
+    return prepared | {
+      'masked_weights': jnp.where(bad_B[:, None], jnp.inf, weights_BM)
+    }
+
+  monkeypatch.setattr(MaskedLM, 'prepare', poisoned)
+
+
+@pytest.fixture(scope='module')
+def untouched_folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('poisoned') / 'run'
+
+
+@pytest.fixture
+def untouched(untouched_folder, small_experiment):
+  if not untouched_folder.exists():
+    pretrain(small_experiment, untouched_folder)
+  return untouched_folder
+
+
+def test_skipped_counted_and_named(small_experiment, tmp_path, capsys):
+  pretrain(small_experiment, tmp_path / 'run')
+  output = capsys.readouterr().out
+  assert (
+    'step 2: loss or gradient not finite, update skipped; examples 16 to 23'
+  ) in output
+  train = records(tmp_path / 'run', 'train')
+  assert train[4]['nonfinite_steps'] == [2]
+  assert [step for step in train if 'nonfinite_steps' in train[step]] == [4]
+  assert [train[step]['skipped_updates'] for step in (2, 4, 10)] == [0, 1, 1]
+  assert np.isfinite(train[4]['loss'])
+  for name, array in arrays(tmp_path / 'run').items():
+    assert np.isfinite(array.astype(np.float64)).all(), name
+
+
+@pytest.mark.parametrize('stop_after', [2, 3, 4])
+def test_a_run_resumed_over_it_agrees(
+  small_experiment, untouched, tmp_path, monkeypatch, capsys, stop_after
+):
+  """Stopped before it, after it within the log's window, and after that."""
+  add = Window.add
+  steps = 0
+
+  def add_and_stop(window, metrics):
+    nonlocal steps
+    add(window, metrics)
+    steps += 1
+    if steps == stop_after:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Window, 'add', add_and_stop)
+    assert pretrain(small_experiment, tmp_path / 'run').saved_step == stop_after
+  pretrain(small_experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', untouched)
+  # Named once, by whoever wrote the line.
+  assert capsys.readouterr().out.count('step 2: loss or gradient') >= 1

@@ -1,0 +1,72 @@
+"""What tests of whole runs share: the arrays and records that a run left."""
+
+import json
+
+import jax
+import numpy as np
+
+from bert_jax.workdir import Workdir
+
+# What a record says of time; all else in it must be equal.
+TIMINGS = (
+  'time',
+  'tokens_per_second',
+  'step_seconds',
+  'input_wait_share',
+  'mfu',
+)
+
+
+def arrays(path, step=10) -> dict[str, np.ndarray]:
+  """All arrays of a checkpoint, read without our own code."""
+  from orbax.checkpoint import v1 as ocp
+
+  folder = Workdir(path).checkpoints / str(step)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  found = {}
+  for item in ('params', 'state'):
+    metadata = ocp.checkpointables_metadata(folder).metadata[item]
+    abstract = jax.tree.map(
+      lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device),
+      metadata,
+    )
+    tree = ocp.load_checkpointables(folder, {item: abstract})[item]
+    for name, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      found[item + jax.tree_util.keystr(name)] = np.asarray(leaf)
+  return found
+
+
+def assert_same_arrays(path, expected, step=10) -> None:
+  mine, theirs = arrays(path, step), arrays(expected, step)
+  assert mine.keys() == theirs.keys()
+  for name in mine:
+    np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
+
+
+def assert_same_run(path, expected) -> None:
+  """Bit for bit: the last checkpoint, and what was recorded of each step."""
+  assert_same_arrays(path, expected)
+  for kind in ('train', 'eval'):
+    assert untimed(records(path, kind)) == untimed(records(expected, kind))
+
+
+def records(path, kind) -> dict[int, dict]:
+  """The last record of each step, as the report reads them."""
+  found = {}
+  parts = sorted(
+    Workdir(path).metrics.glob('part-*.jsonl'),
+    key=lambda part: int(part.stem[5:]),
+  )
+  for part in parts:
+    for line in part.read_text().splitlines():
+      record = json.loads(line)
+      if record['kind'] == kind:
+        found[record['step']] = record
+  return found
+
+
+def untimed(records: dict[int, dict]) -> dict[int, dict]:
+  return {
+    step: {name: record[name] for name in record if name not in TIMINGS}
+    for step, record in records.items()
+  }

@@ -1,0 +1,134 @@
+"""Saving that fails: reported at the next step, tried again, never hidden."""
+
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.stopping import StopSignal
+from bert_jax.train.checkpoint import SaveFailed
+from bert_jax.train.saving import Saver, kept
+
+
+class Disk:
+  """In place of Checkpoints: a save ends, or fails, at the next look."""
+
+  def __init__(self):
+    self.works = True
+    self.last_saved = -1
+    self.begun = []
+    self._pending = None
+
+  def save(self, step, unused_position):
+    self.wait()
+    self.begun.append(step)
+    self._pending = step
+
+  def poll(self):
+    step, self._pending = self._pending, None
+    if step is None:
+      return
+    if not self.works:
+      raise SaveFailed(f'saving step {step} failed: no room')
+    self.last_saved = step
+
+  wait = close = poll
+
+
+class Log:
+  def __init__(self):
+    self.said, self.records = [], []
+    self.say, self.note = self.said.append, self.records.append
+
+
+@pytest.fixture
+def disk():
+  return Disk()
+
+
+@pytest.fixture
+def saver(disk):
+  return Saver(disk, 10, Log(), StopSignal('work', ''))
+
+
+def steps(saver, first, last):
+  for done in range(first, last + 1):
+    saver.after_step(done, done, lambda: None)
+
+
+def test_saves_at_its_cadence_and_notes_what_is_on_the_disk(saver, disk):
+  steps(saver, 1, 25)
+  saver.finish(25, 25, lambda: None)
+  assert disk.begun == [10, 20, 25]
+  assert [record['step'] for record in saver.log.records] == [10, 20, 25]
+  assert not saver.log.said
+  assert saver.stop.kept.startswith('the checkpoint of step 25 is kept')
+
+
+def test_a_failure_is_reported_at_the_next_step_and_retried(saver, disk):
+  disk.works = False
+  steps(saver, 1, 10)
+  assert not saver.log.said
+  steps(saver, 11, 11)
+  assert saver.log.said == [
+    'step 11: saving step 10 failed: no room; it will be tried again'
+  ]
+  assert disk.begun == [10, 11]
+  disk.works = True
+  steps(saver, 12, 12)
+  assert disk.last_saved == 11
+  assert saver.log.records == [{'kind': 'checkpoint', 'step': 11}]
+
+
+def test_tries_become_rarer_but_not_rarer_than_the_cadence(saver, disk):
+  disk.works = False
+  steps(saver, 1, 59)
+  assert disk.begun == [10, 11, 13, 16, 20, 29, 30, 40, 50]
+
+
+def test_patience_is_as_at_first_after_a_success(saver, disk):
+  disk.works = False
+  steps(saver, 1, 16)
+  disk.works = True
+  steps(saver, 17, 20)
+  disk.works = False
+  steps(saver, 21, 22)
+  assert disk.begun == [10, 11, 13, 16, 20, 21]
+
+
+def test_the_end_cannot_be_saved(saver, disk):
+  steps(saver, 1, 12)
+  disk.works = False
+  with pytest.raises(InputError) as error:
+    saver.finish(15, 15, lambda: None)
+  assert 'saving step 15 failed: no room' in str(error.value)
+  assert 'the checkpoint of step 10 is kept' in str(error.value)
+  assert 'run the same command again' in str(error.value)
+
+
+def test_nothing_new_is_not_saved_again(saver, disk):
+  steps(saver, 1, 10)
+  saver.finish(10, 10, lambda: None)
+  assert disk.begun == [10]
+
+
+def test_a_failed_save_does_not_keep_the_end_from_being_saved(saver, disk):
+  disk.works = False
+  steps(saver, 1, 10)
+  disk.works = True
+  poll = disk.poll
+
+  def fail_once():
+    disk.wait = poll
+    disk._pending = None
+    raise SaveFailed('saving step 10 failed: no room')
+
+  disk.wait = fail_once
+  saver.finish(12, 12, lambda: None)
+  assert disk.last_saved == 12
+
+
+def test_settling_says_what_is_kept(saver, disk):
+  steps(saver, 1, 20)
+  disk.works = False
+  assert saver.settle() == 'the checkpoint of step 10 is kept'
+  assert saver.log.said == ['saving step 20 failed: no room']
+  assert kept(-1) == 'nothing has been saved yet'
