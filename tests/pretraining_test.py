@@ -47,11 +47,12 @@ def test_the_run_learns_and_writes_what_it_promises(finished):
   assert json.loads(start)['versions']['jax'] == jax.__version__
 
 
-def test_a_complete_run_is_left_as_it_is(finished, experiment):
-  before = Workdir(finished).checkpoints.stat().st_mtime_ns
-  outcome = pretrain(experiment, finished)
+def test_a_complete_run_is_left_as_it_is(finished, experiment, tmp_path):
+  workdir = Workdir(shutil.copytree(finished, tmp_path / 'run'))
+  before = workdir.checkpoints.stat().st_mtime_ns
+  outcome = pretrain(experiment, workdir.path)
   assert outcome.saved_step == 10
-  assert Workdir(finished).checkpoints.stat().st_mtime_ns == before
+  assert workdir.checkpoints.stat().st_mtime_ns == before
 
 
 def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
