@@ -17,14 +17,8 @@ import time
 
 import measuring
 from absl import app, flags
+from our_step import SIZES, VOCAB_SIZE, make_step, rows_of_text
 
-# size: (layers, width, rows, row length, steps a turn)
-SIZES = {
-  '2x128': (2, 128, 32, 64, 16),
-  '4x256': (4, 256, 32, 128, 3),
-  '12x768': (12, 768, 8, 128, 1),
-}
-VOCAB_SIZE = 30522
 CONTESTANTS = (
   'bert_jax-float32',
   'bert_jax-bfloat16',
@@ -140,62 +134,11 @@ def _time(call) -> float:
   return time.perf_counter() - began
 
 
-def rows_of_text():
-  import numpy as np
-
-  _, _, num_rows, length, _ = SIZES[_SIZE.value]
-  ids = np.random.default_rng(0).integers(1000, VOCAB_SIZE, (num_rows, length))
-  ids[:, 0], ids[:, -1] = 101, 102
-  return ids.astype(np.int32)
-
-
 def bert_jax_steps(dtype: str):
   import jax
   import jax.numpy as jnp
-  import numpy as np
 
-  from bert_jax.data.stream import example_number_words
-  from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
-  from bert_jax.experiment import model_builder
-  from bert_jax.models.config import EncoderConfig
-  from bert_jax.objectives.mlm import MaskedLMConfig
-  from bert_jax.optim.adamw import AdamWConfig
-  from bert_jax.parallel.mesh import MeshConfig
-  from bert_jax.train.program import make_program
-  from bert_jax.train.restore import fresh_state
-
-  layers, width, num_rows, _, _ = SIZES[_SIZE.value]
-  special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
-  objective = MaskedLMConfig().build(
-    token_table(special_ids, np.ones(VOCAB_SIZE, bool))
-  )
-  model = EncoderConfig(
-    num_layers=layers,
-    embed_dim=width,
-    num_heads=width // 64,
-    mlp_dim=4 * width,
-    vocab_size=VOCAB_SIZE,
-  )
-  optimizer = AdamWConfig()
-  jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
-  program = make_program(
-    objective,
-    model_builder(model, objective, dtype),
-    optimizer.build(),
-    optimizer.build_schedule(1000),
-    jax.random.key(0),
-    num_microbatches=1,
-  )
-  state = fresh_state(
-    program.new_params(program.key),
-    program.new_state,
-    program.shardings,
-    init_from='',
-  )
-  batch = {
-    'input_ids': jnp.asarray(rows_of_text()),
-    'example_number': jnp.asarray(example_number_words(np.arange(num_rows))),
-  }
+  program, state, batch = make_step(_SIZE.value, dtype)
 
   def run(count: int) -> None:
     nonlocal state
@@ -224,7 +167,7 @@ def transformers_steps(dtype: str):
   model = BertForMaskedLM(config)
   model.train()
   optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-  ids = torch.from_numpy(rows_of_text()).long()
+  ids = torch.from_numpy(rows_of_text(_SIZE.value)).long()
   torch.manual_seed(0)
   masked = torch.rand(ids.shape) < 0.15
   batch = {
