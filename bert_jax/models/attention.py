@@ -9,6 +9,7 @@ from bert_jax.models.dropout import dropout
 from bert_jax.models.layers import Dense
 
 
+@jax.named_scope('attention')
 def dot_product_attention(
   query_BTNH: jax.Array,
   key_BSNH: jax.Array,

@@ -34,6 +34,7 @@ def fold(seeds_B: jax.Array | None, use: int) -> jax.Array | None:
   return _mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
 
 
+@jax.named_scope('dropout')
 def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
   """Zeroes a share `rate` of x [B, ...] and rescales the rest.
 

@@ -36,6 +36,7 @@ class MaskedLMHead(nnx.Module):
     self.bias = parameter(jnp.zeros((config.vocab_size,)), ('vocab',))
     self.dtype = dtype
 
+  @jax.named_scope('vocabulary')
   def __call__(
     self, hidden_BMD: jax.Array, embedding_VD: jax.Array
   ) -> jax.Array:

@@ -5,7 +5,8 @@ take inputs in the compute dtype (bf16 on accelerators, f32 on CPU) and
 accumulate in f32; norm statistics, softmax and losses are f32.
 
 A parameter is declared where it is used, with an initialiser and the logical
-name of each axis; parallel/sharding.py maps those names to mesh axes.
+name of each axis; parallel/sharding.py maps those names to mesh axes. Named
+scopes are what profilers show (experiments/benchmarks/step_profile.py).
 """
 
 import math
@@ -58,6 +59,7 @@ class Dense(nnx.Module):
     self.num_in = len(in_shape)
     self.dtype = dtype
 
+  @jax.named_scope('dense')
   def __call__(self, x: jax.Array) -> jax.Array:
     # One product of two matrices, whatever the number of axes: every backend
     # has a fast path for that, in the gradients too, and it keeps head
@@ -88,6 +90,7 @@ class Embedding(nnx.Module):
     table = truncated_normal(rngs.params(), (num_entries, embed_dim), stddev)
     self.embedding = parameter(table, (entries_axis, 'embed'))
 
+  @jax.named_scope('embedding')
   def __call__(self, ids: jax.Array) -> jax.Array:
     """ids int [...] -> f32 [..., embed_dim]."""
     # Out-of-range ids are refused when the rows are opened, on the host; here
@@ -104,6 +107,7 @@ class LayerNorm(nnx.Module):
     self.epsilon = epsilon
     self.dtype = dtype
 
+  @jax.named_scope('norm')
   def __call__(self, x: jax.Array) -> jax.Array:
     x = x.astype(jnp.float32)
     mean = jnp.mean(x, axis=-1, keepdims=True)
@@ -115,6 +119,7 @@ class LayerNorm(nnx.Module):
 
 
 @jax.custom_jvp
+@jax.named_scope('gelu')
 def gelu(x: jax.Array) -> jax.Array:
   """x · Φ(x), by the error function as in google-research/bert.
 
@@ -126,6 +131,7 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 @gelu.defjvp
+@jax.named_scope('gelu')
 def _gelu_jvp(primals, tangents):
   # Written out, so that the backward pass keeps the derivative and no more.
   (x,), (dx,) = primals, tangents

@@ -25,6 +25,7 @@ def cross_entropy(
   return _forward(logits, ids)[0]
 
 
+@jax.named_scope('cross_entropy')
 def _forward(logits, ids):
   right_logit = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
   log_sum = jax.nn.logsumexp(logits, axis=-1)
@@ -33,6 +34,7 @@ def _forward(logits, ids):
   return (log_sum - right_logit, is_highest), (logits, ids, log_sum)
 
 
+@jax.named_scope('cross_entropy')
 def _backward(kept, cotangents):
   logits, ids, log_sum = kept
   column = jnp.arange(logits.shape[-1], dtype=ids.dtype)

@@ -66,6 +66,7 @@ class MaskedLM:
   def heads(self) -> dict[str, HeadBuilder]:
     return {'mlm_head': MaskedLMHead}
 
+  @jax.named_scope('masks')
   def prepare(self, batch: Batch, key: jax.Array) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 

@@ -119,6 +119,7 @@ def _gradients(
   return jax.lax.scan(accumulate, zeros, parts)[0]
 
 
+@jax.named_scope('optimizer')
 def _update(
   state: TrainState,
   grads: functional.Params,
