@@ -1,4 +1,7 @@
-"""The one exception that means: what the user gave cannot be used as it is."""
+"""The one exception that means: what the user gave cannot be used as it is.
+
+And how its message quotes what the user gave.
+"""
 
 
 class InputError(ValueError):
@@ -8,3 +11,8 @@ class InputError(ValueError):
   The command line prints it without a traceback and exits with status 2; every
   other exception is a bug of ours and shows where it happened.
   """
+
+
+def quoted(text: str, limit: int = 40) -> str:
+  """A user's text within a message: quoted, in one line, and not for ever."""
+  return repr(text if len(text) <= limit else f'{text[: limit - 3]}...')

@@ -9,7 +9,7 @@ import jax
 
 from bert_jax.data.device_feed import place_batch
 from bert_jax.data.stream import Stream
-from bert_jax.data.token_rows import TokenRows
+from bert_jax.data.token_rows import TokenRows, refuse_link_out
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_builder
@@ -136,6 +136,8 @@ def open_corpus(
       f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
       f'again with --row_length={data.row_length}'
     )
+  for path in (folder / 'tokenizer', *(folder / 'tokenizer').glob('*')):
+    refuse_link_out(path)
   tokenizer = load_tokenizer(folder / 'tokenizer')
   corpus = TokenRows(rows)
   held_out = folder / 'eval' / str(data.row_length)

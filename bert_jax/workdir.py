@@ -26,7 +26,7 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 
 
 class Workdir:
@@ -132,7 +132,12 @@ class Workdir:
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
     self.require()
-    return decode(read_json(self.config), where=str(self.config))
+    config = decode(read_json(self.config), where=str(self.config))
+    if not dataclasses.is_dataclass(config):
+      raise InputError(
+        f'{self.config}: it holds no config; restore it or start anew'
+      )
+    return config
 
 
 def encode(value: Any) -> Any:
@@ -160,16 +165,34 @@ def decode(value: Any, *, where: str) -> Any:
     return value
   fields = dict(value)
   cls = _config_class(fields.pop('_type', None), where)
-  known = {field.name for field in dataclasses.fields(cls)}
-  unknown = sorted(set(fields) - known)
-  if unknown:
+  known = {field.name: field for field in dataclasses.fields(cls)}
+  unknown = sorted(set(fields) - set(known))
+  missing = [
+    name
+    for name, field in known.items()
+    if name not in fields
+    and field.default is field.default_factory is dataclasses.MISSING
+  ]
+  if unknown or missing:
+    problem = 'no field' if unknown else 'to have a field'
     raise InputError(
-      f'{where}: {cls.__name__} has no field {unknown[0]!r}; it was written by '
-      'another version of bert_jax'
+      f'{where}: {cls.__name__} has {problem} '
+      f'{quoted((unknown or missing)[0])}; it was written by another version '
+      'of bert_jax'
     )
-  return cls(
-    **{name: decode(item, where=where) for name, item in fields.items()}
-  )
+  values = {name: decode(item, where=where) for name, item in fields.items()}
+  for name, value in values.items():
+    expected = _PLAIN_TYPES.get(known[name].type)
+    # bool is an int to Python.
+    if expected and type(value) not in expected:
+      raise InputError(
+        f'{where}: {cls.__name__}.{name} is {quoted(repr(value))}, which is '
+        f'no {known[name].type.__name__}; restore the file or start anew'
+      )
+  return cls(**values)
+
+
+_PLAIN_TYPES = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
 
 
 def _config_class(name: Any, where: str) -> type:
@@ -178,7 +201,12 @@ def _config_class(name: Any, where: str) -> type:
   if module.startswith('bert_jax.'):
     with contextlib.suppress(ModuleNotFoundError):
       cls = getattr(importlib.import_module(module), cls_name, None)
-  if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+  if not (
+    isinstance(cls, type)
+    and dataclasses.is_dataclass(cls)
+    # Not one that the module has imported.
+    and cls.__module__ == module
+  ):
     raise InputError(
       f'{where}: {name!r} is not a config class of bert_jax; refused'
     )
@@ -235,7 +263,7 @@ def read_json(path: pathlib.Path) -> Any:
   """Raises InputError naming the file if it is not JSON."""
   try:
     return json.loads(path.read_text())
-  except (UnicodeDecodeError, json.JSONDecodeError) as error:
+  except (ValueError, RecursionError) as error:
     raise InputError(
       f'{path} is not readable JSON ({error}); restore it or start anew'
     ) from None

@@ -247,6 +247,19 @@ def test_a_corpus_of_another_tokenizer_is_refused(
     pretrain(experiment, tmp_path / 'run')
 
 
+@pytest.mark.parametrize('name', ['', 'vocab.txt'])
+def test_a_corpus_whose_tokenizer_lies_elsewhere_is_refused(
+  small_corpus, experiment, tmp_path, name
+):
+  shutil.copytree(small_corpus, tmp_path / 'corpus')
+  path = tmp_path / 'corpus' / 'tokenizer' / name
+  path.rename(tmp_path / 'elsewhere')
+  path.symlink_to(tmp_path / 'elsewhere')
+  experiment.data.path = str(tmp_path / 'corpus')
+  with pytest.raises(InputError, match='link that leads out of the corpus'):
+    pretrain(experiment, tmp_path / 'run')
+
+
 def test_profile_steps_write_a_trace(experiment, tmp_path):
   experiment.profile_steps = (1, 2)
   experiment.num_steps = 3

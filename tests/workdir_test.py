@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from bert_jax import workdir
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.models.config import bert_tiny
@@ -44,11 +45,68 @@ def test_a_config_survives_json(config):
 
 @pytest.mark.parametrize(
   'name',
-  ['os.system', 'subprocess.Popen', 'bert_jax.workdir.Workdir', None, 'x'],
+  [
+    'os.system',
+    'subprocess.Popen',
+    # In the package, but no config; and not of the package, but imported there.
+    'bert_jax.workdir.Workdir',
+    'bert_jax.workdir.shutil.Error',
+    'bert_jax.durable_files.BinaryIO',
+    'bert_jax.__main__.main',
+    'bert_jax..workdir.Workdir',
+    'bert_jax.',
+    'bert_jax_evil.Config',
+    '..os.system',
+    'x',
+    '',
+    None,
+    7,
+    ['os', 'system'],
+  ],
+  ids=str,
 )
 def test_only_config_classes_of_the_package_are_made(name):
   with pytest.raises(InputError, match='refused'):
     decode({'_type': name, 'a': 1}, where='config.json')
+
+
+def test_a_dataclass_from_elsewhere_is_none_of_ours(monkeypatch):
+  """One that a module of the package has imported."""
+
+  @dataclasses.dataclass
+  class Imported:
+    a: int
+
+  monkeypatch.setattr(workdir, 'Imported', Imported, raising=False)
+  with pytest.raises(InputError, match='refused'):
+    decode({'_type': 'bert_jax.workdir.Imported', 'a': 1}, where='config.json')
+
+
+@pytest.mark.parametrize(
+  'value', ['two', 2.5, True, None, [2], {'_type': 'os.system'}], ids=str
+)
+def test_a_value_of_another_type_is_named(value):
+  encoded = encode(experiment())
+  encoded['model']['num_layers'] = value
+  with pytest.raises(InputError, match='num_layers|refused'):
+    decode(encoded, where='config.json')
+
+
+def test_a_missing_field_is_named():
+  encoded = encode(experiment())
+  del encoded['num_steps']
+  with pytest.raises(InputError, match="to have a field 'num_steps'"):
+    decode(encoded, where='config.json')
+
+
+@pytest.mark.parametrize(
+  'text', ['[' * 100_000, '{"_type":' * 100_000, '{', '', 'null', '[]', '\xff']
+)
+def test_a_config_that_is_none(tmp_path, text):
+  path = Workdir(tmp_path).config
+  path.write_text(text)
+  with pytest.raises(InputError, match='config.json'):
+    Workdir(tmp_path).read_config()
 
 
 def test_an_unknown_field_is_named():

@@ -18,7 +18,7 @@ import numpy as np
 from bert_jax.data.sources import base, files, installed_docs
 from bert_jax.data.stream import Permutation, example_number_words
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 
 INSTALLED_DOCS = 'installed_docs:'
 _DELIMITERS = {'.tsv': '\t', '.csv': ','}
@@ -50,7 +50,7 @@ class LabelledExamples:
     for label, origin in zip(self.labels, self.origins, strict=True):
       if label not in places:
         raise InputError(
-          f'{origin}: the label {label!r} is not known; known are '
+          f'{origin}: the label {quoted(label)} is not known; known are '
           f'{_listed(label_names)}.'
         )
     return np.array([places[label] for label in self.labels], np.int32)
@@ -328,5 +328,6 @@ def _missing_column(
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:
-  shown = ', '.join(repr(name) for name in names[:limit])
+  # Where the header is missing, a name can be a whole document.
+  shown = ', '.join(map(quoted, names[:limit]))
   return f'{shown} ...' if len(names) > limit else shown

@@ -135,6 +135,17 @@ class TokenRows:
       return self._open[shard]
 
 
+def refuse_link_out(path: pathlib.Path) -> None:
+  """Raises InputError where a file of a corpus is a link to another place.
+
+  Who hands on a corpus could read what its user can read otherwise.
+  """
+  if path.resolve().parent != path.parent.resolve():
+    raise InputError(
+      f'{path}: a link that leads out of the corpus; put the file itself there'
+    )
+
+
 def row_dtype(vocab_size: int) -> np.dtype:
   """uint16 as long as every id fits."""
   return np.dtype('<u2' if vocab_size <= 2**16 else '<u4')
@@ -232,6 +243,7 @@ def _fingerprint(manifest: dict[str, Any]) -> str:
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST_NAME
+  refuse_link_out(path)
   try:
     manifest = json.loads(path.read_text('utf-8'))
   except (FileNotFoundError, NotADirectoryError):
@@ -294,10 +306,7 @@ def _map_shard(
 ) -> np.ndarray:
   if not path.is_file():
     raise InputError(f'{path}: the shard is missing; {_AGAIN}')
-  if path.resolve().parent != path.parent.resolve():
-    raise InputError(
-      f'{path}: a link that leads out of the corpus; put the file itself there'
-    )
+  refuse_link_out(path)
   try:
     rows = np.load(path, mmap_mode='r', allow_pickle=False)
   except (ValueError, EOFError, OSError) as error:

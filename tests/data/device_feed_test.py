@@ -2,10 +2,13 @@
 
 import threading
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
+from bert_jax.data import token_rows
 from bert_jax.data.device_feed import DeviceFeed
 from bert_jax.data.stream import Stream
 from bert_jax.data.token_rows import TokenRows
@@ -17,6 +20,26 @@ from bert_jax.parallel.sharding import batch_sharding
 @pytest.fixture(scope='module')
 def stream(small_corpus) -> Stream:
   return Stream(TokenRows(small_corpus / '32'), seed=3)
+
+
+@pytest.fixture(scope='module')
+def many_shards(tmp_path_factory) -> TokenRows:
+  """57 rows in shards of 10, each with its number in it."""
+  folder = tmp_path_factory.mktemp('many_shards') / 'rows'
+  rows = np.arange(57 * 8).reshape(57, 8)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(token_rows, 'SHARD_BYTES', 10 * 8 * 2)
+    token_rows.write_token_rows(
+      folder,
+      [rows],
+      num_rows=57,
+      row_length=8,
+      vocab_size=1000,
+      tokenizer_fingerprint='none',
+      facts={},
+    )
+  assert len(TokenRows(folder).shard_sizes) == 6
+  return TokenRows(folder)
 
 
 def take(stream, num_devices, first_example, num_batches, batch_size=8):
@@ -44,6 +67,35 @@ def test_batches_are_those_of_the_stream(stream, num_devices):
     for first in range(0, 48, 8)
   ]
   assert_equal(take(stream, num_devices, 0, 6), expected)
+
+
+@hypothesis.given(
+  num_devices=st.sampled_from([1, 2, 4, 8]),
+  rows_a_device=st.integers(1, 5),
+  first=st.integers(0, 2**62),
+  seed=st.integers(0, 2**32),
+  shuffle=st.booleans(),
+  shards_per_group=st.integers(0, 3),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_any_stream_on_any_number_of_devices(
+  many_shards,
+  num_devices,
+  rows_a_device,
+  first,
+  seed,
+  shuffle,
+  shards_per_group,
+):
+  stream = Stream(
+    many_shards, seed=seed, shuffle=shuffle, shards_per_group=shards_per_group
+  )
+  size = num_devices * rows_a_device
+  batches = take(stream, num_devices, first, 3, size)
+  numbers = first + np.arange(3 * size, dtype=np.uint64)
+  _, rows = stream.locate(numbers)
+  found = np.concatenate([batch['input_ids'] for batch in batches])
+  np.testing.assert_array_equal(found, many_shards.rows(rows))
 
 
 @pytest.mark.parametrize('step', [1, 3, 5])

@@ -202,8 +202,9 @@ def test_names_that_lead_elsewhere(folder, name):
     TokenRows(folder)
 
 
-def test_links_that_lead_elsewhere(folder):
-  path = folder / 'rows-00000-of-00003.npy'
+@pytest.mark.parametrize('name', ['rows-00000-of-00003.npy', 'manifest.json'])
+def test_links_that_lead_elsewhere(folder, name):
+  path = folder / name
   elsewhere = folder.parent / path.name
   path.rename(elsewhere)
   path.symlink_to(elsewhere)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bert_jax.data.sources import base, files
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 
 
 class JsonLines:
@@ -67,9 +67,10 @@ class JsonLines:
         other_fields.update(dict.fromkeys(list(record)[:20]))
       report.add('missing_field', where, detail)
     if other_fields and not found:
+      names = ', '.join(map(quoted, sorted(other_fields)[:20]))
       raise InputError(
         f'{path}: no line has the field {self._text_field!r}; name one of '
-        f'these with --text_field: {", ".join(sorted(other_fields)[:20])}.'
+        f'these with --text_field: {names}.'
       )
 
 

@@ -68,7 +68,9 @@ def test_bad_lines_are_counted_and_skipped(tmp_path):
 
 def test_no_line_with_the_field_names_the_fields_there_are(tmp_path):
   path = write(tmp_path / 'a.jsonl', {'body': 'one'}, {'title': 'two'})
-  with pytest.raises(InputError, match=r"'text'.*--text_field: body, title\."):
+  with pytest.raises(
+    InputError, match=r"'text'.*--text_field: 'body', 'title'\."
+  ):
     read(path)
 
 
