@@ -42,13 +42,15 @@ class MaskedLMHead(nnx.Module):
   ) -> jax.Array:
     """Returns f32 logits [B, M, V]."""
     x_BMD = gelu(self.transform(hidden_BMD))
-    # As two matrices; see Dense.
+    # As two matrices (see Dense), also where the bias is added: its gradient
+    # then reads the same array as those of the product.
     logits_RV = jnp.dot(
       self.norm(x_BMD).reshape(-1, x_BMD.shape[-1]),
       embedding_VD.astype(self.dtype).T,
       preferred_element_type=jnp.float32,
     )
-    return logits_RV.reshape(*x_BMD.shape[:-1], -1) + self.bias[...]
+    logits_RV += self.bias[...]
+    return logits_RV.reshape(*x_BMD.shape[:-1], -1)
 
 
 class Pooler(nnx.Module):

@@ -37,10 +37,14 @@ def _forward(logits, ids):
 @jax.named_scope('cross_entropy')
 def _backward(kept, cotangents):
   logits, ids, log_sum = kept
-  column = jnp.arange(logits.shape[-1], dtype=ids.dtype)
-  softmax = jnp.exp(logits - log_sum[..., None])
-  error = softmax - (ids[..., None] == column)
-  return error * cotangents[0][..., None], None
+  # As a matrix, which is what the product before it wants: otherwise compilers
+  # write the error twice, once in either shape.
+  matrix = logits.reshape(-1, logits.shape[-1])
+  column = jnp.arange(matrix.shape[-1], dtype=ids.dtype)
+  softmax = jnp.exp(matrix - log_sum.reshape(-1, 1))
+  error = softmax - (ids.reshape(-1, 1) == column)
+  error = error * cotangents[0].reshape(-1, 1)
+  return error.reshape(logits.shape), None
 
 
 cross_entropy.defvjp(_forward, _backward)

@@ -7,6 +7,22 @@ it is written while training goes on, which on a CPU slows the steps down. The
 cadence is that of checkpoint.every_steps. A resume reads the newest checkpoint,
 checks its digests and has the first batch on the device; what a start needs
 besides (imports, the compiled step) does not depend on the step.
+
+Seen on 2 cores of an AMD EPYC (Zen 3), shared with others; Python 3.13, jax
+0.12.0, orbax-checkpoint 0.12.8; 9 turns, seconds, median (least-most). With a
+step of 0.1 s instead, both at 12x768 would be 4 % of the time between saves;
+the slowing is of a CPU, whose cores also write.
+
+                                        4x256              12x768
+a step                    1.160 (1.109-1.192) 4.249 (4.137-4.350)
+stall of the first save                 1.511               3.659
+stall of a later save     0.175 (0.166-0.300) 0.943 (0.784-1.122)
+steps slowed by writing   0.417 (0.333-0.570) 3.081 (2.525-4.986)
+both, every 1000 steps                 0.050%              0.093%
+resume at step 10            0.41 (0.38-0.48)    2.62 (2.37-2.98)
+resume at step 1,000,000     0.42 (0.36-0.56)    2.55 (2.34-2.75)
+on disk                   118 MiB in 20 files            1149 MiB
+arrays                                128 MiB            1253 MiB
 """
 
 import dataclasses

@@ -2,9 +2,8 @@
 
 .venv/bin/python experiments/benchmarks/step_profile.py --size=4x256
 
-On a CPU one core alone works, so that times add up. An operation of the
-compiled program counts for the scope that most of what is fused in it is from,
-and as a product where there is one in it.
+On a CPU one core alone works, so that times add up. What the compiler has fused
+counts for the scope of its last operation, or of a matrix product in it.
 """
 
 import collections
@@ -108,11 +107,14 @@ def attribute(
         called[name] = callee.group(1)
   parts = collections.defaultdict(collections.Counter)
   for name, spent in times.items():
-    parts_of = [*inside.get(called.get(name, ''), []), own.get(name, ('', ''))]
-    products = [part for part in parts_of if part[0] == 'dot']
-    scopes = [scope(op_name) for _, op_name in products or parts_of]
-    counts = collections.Counter(filter(None, scopes))
-    place = counts.most_common(1)[0][0] if counts else 'other'
+    # A fusion bears the name of its last operation, if it bears one.
+    candidates = [
+      own.get(name, ('', '')),
+      *reversed(inside.get(called.get(name, ''), [])),
+    ]
+    products = [part for part in candidates if part[0] == 'dot']
+    scopes = [scope(op_name) for _, op_name in products or candidates]
+    place = next(filter(None, scopes), 'other')
     parts[place]['product' if products else 'other'] += spent
   return parts
 

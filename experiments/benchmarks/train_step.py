@@ -15,17 +15,17 @@ Python 3.13 and jax 0.12.0, Python 3.11, torch 2.13.0 and transformers 5.24; 10
 turns, median (least-most), ratios within a turn. Torch's bf16 autocast had no
 first step within 100 s there.
 
-4x256, batch 32 x 128; an f32 product of 2048: 131 (70-167) GFLOP/s
+4x256, batch 32 x 128; an f32 product of 2048: 173 (94-189) GFLOP/s
                               tokens/s  ratio  of the peak  peak MiB  first step
-bert_jax-float32      3126 (2758-3541)   3.24         0.52      1792      15.3 s
-bert_jax-bfloat16     2889 (2567-3439)   3.00         0.48
-transformers-float32    962 (804-1195)   1.00         0.16      2688      11.2 s
+bert_jax-float32      4067 (2823-4559)   3.24         0.60      1763      11.4 s
+bert_jax-bfloat16     3467 (2263-4121)   3.03         0.51      1848      12.1 s
+transformers-float32   1184 (832-1499)   1.00         0.17      2693       7.7 s
 
 12x768, batch 8 x 128; an f32 product of 2048: 143 (114-166) GFLOP/s
-                        tokens/s  ratio  of the peak  peak MiB  first step
-bert_jax-float32   224 (201-234)   1.38         0.74      3821      25.5 s
-bert_jax-bfloat16  182 (154-211)   1.18         0.60      4165      28.2 s
-transformers-f32   166 (132-183)   1.00         0.54      3277      18.1 s
+                           tokens/s  ratio  of the peak  peak MiB  first step
+bert_jax-float32      224 (201-234)   1.38         0.74      3821      25.5 s
+bert_jax-bfloat16     182 (154-211)   1.18         0.60      4165      28.2 s
+transformers-float32  166 (132-183)   1.00         0.54      3277      18.1 s
 """
 
 import statistics
