@@ -6,6 +6,7 @@
 Documents are packed into rows, never truncated. Run again after an
 interruption, it goes on from the finished blocks and ends with the same bytes.
 
+  bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
 """
 
@@ -32,6 +33,9 @@ _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder to write; needed to prepare.'
 )
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0 takes all cores.')
+_DRY_RUN = flags.DEFINE_boolean(
+  'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
+)
 _VERIFY = flags.DEFINE_string(
   'verify', None, 'A prepared folder to reread against its manifests instead.'
 )
@@ -41,18 +45,22 @@ def main(argv: list[str]) -> None:
   no_arguments(argv)
   if _VERIFY.value is not None:
     return _verify()
-  from bert_jax.data import prepare, prepare_console, tokenizers
+  from bert_jax.data import prepare, prepare_console, preview, tokenizers
 
   tokenizer = required(_TOKENIZER)
-  output = required(_OUTPUT)
+  output = '' if _DRY_RUN.value else required(_OUTPUT)
+  source = _open_source()
+  options = {
+    'row_lengths': whole_numbers(_ROW_LENGTH),
+    'eval_fraction': _EVAL_FRACTION.value,
+    'num_workers': _WORKERS.value,
+  }
+  tokenizer = tokenizers.load_tokenizer(tokenizer)
+  if _DRY_RUN.value:
+    print(preview.preview(source, tokenizer, **options))
+    return
   summary = prepare.prepare(
-    _open_source(),
-    tokenizers.load_tokenizer(tokenizer),
-    output=output,
-    row_lengths=whole_numbers(_ROW_LENGTH),
-    eval_fraction=_EVAL_FRACTION.value,
-    num_workers=_WORKERS.value,
-    progress=True,
+    source, tokenizer, output=output, **options, progress=True
   )
   print(prepare_console.format_summary(summary, output))
 
@@ -60,6 +68,8 @@ def main(argv: list[str]) -> None:
 def _verify() -> None:
   from bert_jax.data.verify import verify_corpus
 
+  if _DRY_RUN.value:
+    raise InputError('--verify and --dry_run: give one of the two')
   for flag in (_TOKENIZER, _OUTPUT):
     if flag.value is not None:
       raise InputError(f'--verify writes nothing; leave --{flag.name} out')
