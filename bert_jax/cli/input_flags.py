@@ -19,8 +19,8 @@ def define_input() -> Callable[[], Any]:
     'input',
     'installed_docs:',
     'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
-    '(*.jsonl), globs, folders, or installed_docs: for the docstrings of the '
-    'installed packages.',
+    '(*.jsonl), Parquet (*.parquet), globs, folders, or installed_docs: for '
+    'the docstrings of the installed packages.',
   )
   document = flags.DEFINE_enum(
     'document',
@@ -29,7 +29,10 @@ def define_input() -> Callable[[], Any]:
     'What one document is in a text file.',
   )
   text_field = flags.DEFINE_string(
-    'text_field', 'text', 'The field of a JSONL line that holds the text.'
+    'text_field',
+    'text',
+    'The field of a JSONL line or the column of a Parquet file that holds the '
+    'text; a.b is the field b within a (not in JSONL).',
   )
 
   def open_source() -> Any:

@@ -1,13 +1,15 @@
 """Where documents come from: `--input` is opened as a source here."""
 
 import os
+import pathlib
 import re
 
-from bert_jax.data.sources import base, files, jsonl, text_files
+from bert_jax.data.sources import base, files, jsonl, parquet, text_files
 from bert_jax.data.sources import installed_docs as installed_docs_lib
 from bert_jax.errors import InputError
 
-KINDS = ('installed_docs', 'text_files', 'jsonl')
+KINDS = ('installed_docs', 'text_files', 'jsonl', 'parquet')
+_BY_ENDING = {'.jsonl': 'jsonl', '.parquet': 'parquet'}
 
 
 def open_inputs(
@@ -17,10 +19,11 @@ def open_inputs(
 
   Args:
     spec: Comma-separated items, read one after the other. Each is a file, a
-      folder or a glob, `*.jsonl[.gz|.xz|.zst]` as JSON Lines and all else as
-      text; or `KIND:REST` with one of the KINDS (`installed_docs:` alone).
+      folder or a glob, `*.jsonl[.gz|.xz|.zst]` as JSON Lines, `*.parquet` as
+      Parquet and all else as text; or `KIND:REST` with one of the KINDS
+      (`installed_docs:` alone).
     document: Text files: what a document is, 'file', 'line' or 'paragraph'.
-    text_field: JSON Lines: the key of the text.
+    text_field: JSON Lines: the key of the text. Parquet: its column.
 
   Raises:
     InputError: Nothing is named, a file is missing, a glob matches nothing.
@@ -57,13 +60,15 @@ def _open_item(item: str, document: str, text_field: str) -> list[base.Source]:
   if not rest:
     raise InputError(f'--input={item}: names nothing; give a path after it.')
   paths = files.find_files(rest)
-  texts, lines = [], []
+  by_kind: dict[str, list[pathlib.Path]] = {}
   for path in paths:
-    by_ending = 'jsonl' if files.text_ending(path) == '.jsonl' else 'text_files'
-    (lines if (kind or by_ending) == 'jsonl' else texts).append(path)
+    by_ending = _BY_ENDING.get(files.text_ending(path), 'text_files')
+    by_kind.setdefault(kind or by_ending, []).append(path)
   sources: list[base.Source] = []
-  if texts:
+  if texts := by_kind.get('text_files'):
     sources.append(text_files.TextFiles(texts, document=document))
-  if lines:
+  if lines := by_kind.get('jsonl'):
     sources.append(jsonl.JsonLines(lines, text_field=text_field))
+  if tables := by_kind.get('parquet'):
+    sources.append(parquet.ParquetFiles(tables, text_field=text_field))
   return sources

@@ -27,6 +27,8 @@ MAX_LINE_CHARACTERS = 2**26
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
+# What Spark and Arrow put beside the files of a table.
+_NOT_DATA = frozenset(('_SUCCESS', '_metadata', '_common_metadata'))
 # Half of the bytes of UTF-16 are such for most languages, and none of a text.
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
 _MAX_BAD_SHARE = 0.3
@@ -187,7 +189,9 @@ def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
   for root, folders, names in os.walk(folder):
     folders[:] = [name for name in folders if not name.startswith('.')]
     files.extend(
-      pathlib.Path(root, name) for name in names if not name.startswith('.')
+      pathlib.Path(root, name)
+      for name in names
+      if not name.startswith('.') and name not in _NOT_DATA
     )
   return sorted(files)
 
