@@ -41,7 +41,7 @@ setuptools.setup(
     'safetensors',
     'sentencepiece',
     'tensorboardX',
-    'tensorflow-datasets',
+    'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
     'tqdm',
     'zstandard',

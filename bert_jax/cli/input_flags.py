@@ -19,8 +19,9 @@ def define_input() -> Callable[[], Any]:
     'input',
     'installed_docs:',
     'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
-    '(*.jsonl), Parquet (*.parquet), globs, folders, or installed_docs: for '
-    'the docstrings of the installed packages.',
+    '(*.jsonl), Parquet (*.parquet), globs, folders, '
+    'tfds:NAME[/CONFIG][:VERSION][:SPLIT] for a prepared TensorFlow data set, '
+    'or installed_docs: for the docstrings of the installed packages.',
   )
   document = flags.DEFINE_enum(
     'document',
@@ -31,15 +32,24 @@ def define_input() -> Callable[[], Any]:
   text_field = flags.DEFINE_string(
     'text_field',
     'text',
-    'The field of a JSONL line or the column of a Parquet file that holds the '
-    'text; a.b is the field b within a (not in JSONL).',
+    'The field of a JSONL line, column of a Parquet file or feature of a TFDS '
+    'data set that holds the text; a.b is the field b within a (not in JSONL).',
+  )
+  data_dir = flags.DEFINE_string(
+    'data_dir',
+    '',
+    'Folder of the TFDS data sets; without it $TFDS_DATA_DIR or '
+    '~/tensorflow_datasets.',
   )
 
   def open_source() -> Any:
     from bert_jax.data import sources
 
     return sources.open_inputs(
-      spec.value, document=document.value, text_field=text_field.value
+      spec.value,
+      document=document.value,
+      text_field=text_field.value,
+      data_dir=data_dir.value,
     )
 
   return open_source

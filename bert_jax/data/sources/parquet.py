@@ -99,9 +99,7 @@ def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
         cells = _within(batch, text_field)
         if pa.types.is_dictionary(cells.type):
           cells = cells.dictionary_decode()
-        # One by one: as a list the batch would be in memory twice.
-        for cell in cells.cast(pa.large_binary()):
-          yield cell.as_py()
+        yield from cells.cast(pa.large_binary()).to_pylist()
 
 
 def _column(file: Any, path: pathlib.Path, text_field: str) -> int:

@@ -77,7 +77,7 @@ def test_joined_sources_describe_themselves(folder):
     ('FOLDER/none.txt', r'none\.txt: there is no such file'),
     ('FOLDER/*.csv', r'\*\.csv: no file matches'),
     ('FOLDER/sub/empty', 'there are no files in it'),
-    ('tfds:wikipedia', "'tfds' is no kind of input; there are installed_docs"),
+    ('csv:a', "'csv' is no kind of input; there are installed_docs.* tfds"),
     ('gs://bucket/a.txt', "'gs' is no kind of input"),
     ('installed_docs:scipy', 'write installed_docs: alone'),
     ('jsonl:', '--input=jsonl:: names nothing'),
