@@ -130,10 +130,7 @@ def _whole_lines(
   num_workers: int,
 ) -> list[str]:
   if not scale:
-    return [
-      'the whole input: its size is not known before it is read (it is '
-      'compressed)'
-    ]
+    return ['the whole input: its size is not known before it is read']
   workers = f'{num_workers} process{"" if num_workers == 1 else "es"}'
   if is_all:
     size = 'that is all of it'

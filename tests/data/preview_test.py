@@ -9,7 +9,7 @@ import pytest
 
 from bert_jax.data import preview as preview_lib
 from bert_jax.data.preview import preview
-from bert_jax.data.sources import open_inputs
+from bert_jax.data.sources import open_inputs, text_files
 from bert_jax.errors import InputError
 
 
@@ -87,13 +87,24 @@ def test_what_was_met_is_said(tmp_path, small_tokenizer):
   assert 'unknown to the tokenizer: 0.00%' not in text
 
 
-def test_a_compressed_sample_has_no_known_size(
+def test_a_compressed_input_is_scaled_too(
   small_text, tmp_path, small_tokenizer, monkeypatch
 ):
   path = tmp_path / 'a.txt.gz'
   path.write_bytes(gzip.compress(small_text.read_bytes()))
   monkeypatch.setattr(preview_lib, 'SAMPLE_DOCUMENTS', 60)
-  text = run(path, small_tokenizer)
+  for line in ('the whole input:', 'rows of 32:'):
+    packed, plain = (
+      numbers(run(spec, small_tokenizer), line) for spec in (path, small_text)
+    )
+    assert packed == plain
+
+
+def test_a_size_that_is_not_known(small_text, small_tokenizer, monkeypatch):
+  monkeypatch.setattr(text_files.TextFiles, 'size_in_bytes', lambda self: 0)
+  assert 'that is all of it' in run(small_text, small_tokenizer)
+  monkeypatch.setattr(preview_lib, 'SAMPLE_DOCUMENTS', 60)
+  text = run(small_text, small_tokenizer)
   assert 'not known before it is read' in text
   assert 'in all' not in text
 

@@ -13,8 +13,9 @@ import lzma
 import os
 import pathlib
 import re
-import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.errors import InputError
@@ -27,6 +28,10 @@ MAX_LINE_CHARACTERS = 2**26
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
+# What is unpacked to estimate the size of compressed files.
+_FILES_SAMPLED = 8
+_PACKED_SAMPLE_BYTES = 2**18
+_UNPACKED_SAMPLE_BYTES = 2**24
 # What Spark and Arrow put beside the files of a table.
 _NOT_DATA = frozenset(('_SUCCESS', '_metadata', '_common_metadata'))
 # Half of the bytes of UTF-16 are such for most languages, and none of a text.
@@ -79,10 +84,28 @@ def describe_files(files: list[pathlib.Path]) -> list[dict]:
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
-  """Bytes of text in the files; 0 (unknown) if one of them is compressed."""
-  if any(file.suffix.lower() in COMPRESSED_ENDINGS for file in files):
-    return 0
-  return sum(file.stat().st_size for file in files)
+  """About how many bytes of text the files hold.
+
+  That of compressed ones is estimated from the beginning of a few of them; 0
+  (unknown) where these cannot be unpacked, which reading then reports.
+  """
+  total, packed = 0, []
+  for file in files:
+    if file.suffix.lower() in COMPRESSED_ENDINGS:
+      packed.append(file)
+    else:
+      total += file.stat().st_size
+  if not packed:
+    return total
+  num_packed, num_unpacked = 0, 0
+  for file in packed[:: -(-len(packed) // _FILES_SAMPLED)]:
+    counts = _unpack_beginning(file)
+    if not counts:
+      return 0
+    num_packed += counts[0]
+    num_unpacked += counts[1]
+  in_all = sum(file.stat().st_size for file in packed)
+  return total + round(in_all * num_unpacked / max(1, num_packed))
 
 
 @contextlib.contextmanager
@@ -184,6 +207,42 @@ def decode(data: bytes) -> tuple[str, int]:
     return re.subn('[\udc80-\udcff]', '\ufffd', text)
 
 
+def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
+  """Bytes read of a compressed file, and what they became; None if damaged."""
+  num_packed = num_unpacked = 0
+  make, failure = _decompressor(path)
+  frame = None
+  try:
+    with path.open('rb') as file:
+      while (
+        num_packed < _PACKED_SAMPLE_BYTES
+        and num_unpacked < _UNPACKED_SAMPLE_BYTES
+        and (packed := file.read(2**12))
+      ):
+        num_packed += len(packed)
+        while packed:
+          frame = frame or make()
+          num_unpacked += len(frame.decompress(packed))
+          packed = frame.unused_data if frame.eof else b''
+          frame = None if frame.eof else frame
+  except (EOFError, OSError, failure):
+    return None
+  return num_packed, num_unpacked
+
+
+def _decompressor(
+  path: pathlib.Path,
+) -> tuple[Callable[[], Any], type[Exception]]:
+  """What makes the decompressor of one frame, and what that raises."""
+  ending = path.suffix.lower()
+  if ending == '.gz':
+    return lambda: zlib.decompressobj(wbits=31), zlib.error
+  if ending == '.xz':
+    return lzma.LZMADecompressor, lzma.LZMAError
+  zstandard = _import_zstandard(path)
+  return zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+
+
 def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
   files = []
   for root, folders, names in os.walk(folder):
@@ -212,17 +271,18 @@ def _complete_character(piece: bytes, file: io.BufferedIOBase) -> bytes:
 
 def _open_zstandard(path: pathlib.Path):
   """An open file, and the exception that it raises on damaged data."""
-  if sys.version_info >= (3, 14):
-    from compression import zstd
+  zstandard = _import_zstandard(path)
+  return io.BufferedReader(_ZstandardReader(path)), zstandard.ZstdError
 
-    return zstd.open(path, 'rb'), zstd.ZstdError
+
+def _import_zstandard(path: pathlib.Path):
   try:
     import zstandard
   except ImportError as error:
     raise InputError(
       f'{path}: reading .zst needs a package: pip install zstandard'
     ) from error
-  return io.BufferedReader(_ZstandardReader(path)), zstandard.ZstdError
+  return zstandard
 
 
 class _ZstandardReader(io.RawIOBase):
