@@ -208,26 +208,33 @@ def decode(data: bytes) -> tuple[str, int]:
 
 
 def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
-  """Bytes read of a compressed file, and what they became; None if damaged."""
+  """Bytes of a compressed file, and what they became; None if damaged."""
   num_packed = num_unpacked = 0
+  # Zstandard gives a block once all of it is there, so what lies after the last
+  # block that came out does not count.
+  counts = (0, 0)
   make, failure = _decompressor(path)
   frame = None
   try:
     with path.open('rb') as file:
-      while (
-        num_packed < _PACKED_SAMPLE_BYTES
-        and num_unpacked < _UNPACKED_SAMPLE_BYTES
-        and (packed := file.read(2**12))
-      ):
+      while packed := file.read(2**12):
         num_packed += len(packed)
         while packed:
           frame = frame or make()
-          num_unpacked += len(frame.decompress(packed))
+          unpacked = frame.decompress(packed)
           packed = frame.unused_data if frame.eof else b''
           frame = None if frame.eof else frame
+          num_unpacked += len(unpacked)
+          if unpacked:
+            counts = num_packed, num_unpacked
+        if counts[1] and (
+          num_packed >= _PACKED_SAMPLE_BYTES
+          or num_unpacked >= _UNPACKED_SAMPLE_BYTES
+        ):
+          break
   except (EOFError, OSError, failure):
     return None
-  return num_packed, num_unpacked
+  return counts
 
 
 def _decompressor(
