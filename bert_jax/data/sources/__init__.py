@@ -4,7 +4,14 @@ import os
 import pathlib
 import re
 
-from bert_jax.data.sources import base, files, jsonl, parquet, text_files
+from bert_jax.data.sources import (
+  base,
+  files,
+  jsonl,
+  parquet,
+  remote,
+  text_files,
+)
 from bert_jax.data.sources import installed_docs as installed_docs_lib
 from bert_jax.data.sources import tfds as tfds_lib
 from bert_jax.errors import InputError
@@ -53,7 +60,8 @@ def _open_item(
   item: str, document: str, text_field: str, data_dir: str
 ) -> list[base.Source]:
   kind, colon, rest = item.partition(':')
-  if not colon or os.path.exists(item) or not re.fullmatch(r'\w+', kind):
+  is_path = os.path.exists(item) or remote.is_remote(item)
+  if not colon or is_path or not re.fullmatch(r'\w+', kind):
     kind, rest = '', item
   if kind == 'installed_docs':
     if rest:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bert_jax.data.sources import remote
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.errors import InputError
 
@@ -43,8 +44,10 @@ def find_files(pattern: str) -> list[pathlib.Path]:
   """The files that a path, a folder (recursively) or a glob names, in order.
 
   Hidden files and folders below a folder are left out. Raises InputError where
-  there is no such file.
+  there is no such file. What lies in object storage is an epath.Path.
   """
+  if remote.is_remote(pattern):
+    return remote.find_files(pattern)
   path = pathlib.Path(pattern).expanduser()
   if path.exists():
     found = [path]
@@ -80,7 +83,7 @@ def text_ending(path: pathlib.Path) -> str:
 
 def describe_files(files: list[pathlib.Path]) -> list[dict]:
   """Base names and sizes in bytes, for a manifest."""
-  return [{'name': f.name, 'bytes': f.stat().st_size} for f in files]
+  return [{'name': f.name, 'bytes': _size(f)} for f in files]
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
@@ -94,7 +97,7 @@ def uncompressed_size(files: list[pathlib.Path]) -> int:
     if file.suffix.lower() in COMPRESSED_ENDINGS:
       packed.append(file)
     else:
-      total += file.stat().st_size
+      total += _size(file)
   if not packed:
     return total
   num_packed, num_unpacked = 0, 0
@@ -104,7 +107,7 @@ def uncompressed_size(files: list[pathlib.Path]) -> int:
       return 0
     num_packed += counts[0]
     num_unpacked += counts[1]
-  in_all = sum(file.stat().st_size for file in packed)
+  in_all = sum(_size(file) for file in packed)
   return total + round(in_all * num_unpacked / max(1, num_packed))
 
 
@@ -117,16 +120,18 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
   ending = path.suffix.lower()
   damaged: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
   try:
-    if ending == '.gz':
-      file = gzip.open(path, 'rb')
-    elif ending == '.xz':
-      file = lzma.open(path, 'rb')
-    elif ending == '.zst':
-      file, zstd_error = _open_zstandard(path)
-      damaged += (zstd_error,)
-    else:
-      file = path.open('rb')
-    with file:
+    with contextlib.ExitStack() as stack:
+      if remote.is_remote(path):
+        stack.enter_context(remote.explained(path))
+      file = raw = stack.enter_context(path.open('rb'))
+      if ending == '.gz':
+        file = stack.enter_context(gzip.open(raw, 'rb'))
+      elif ending == '.xz':
+        file = stack.enter_context(lzma.open(raw, 'rb'))
+      elif ending == '.zst':
+        reader, zstd_error = _open_zstandard(path, raw)
+        file = stack.enter_context(reader)
+        damaged += (zstd_error,)
       yield file
   except InputError:
     raise
@@ -207,6 +212,10 @@ def decode(data: bytes) -> tuple[str, int]:
     return re.subn('[\udc80-\udcff]', '\ufffd', text)
 
 
+def _size(path: pathlib.Path) -> int:
+  return path.stat().length if remote.is_remote(path) else path.stat().st_size
+
+
 def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
   """Bytes of a compressed file, and what they became; None if damaged."""
   num_packed = num_unpacked = 0
@@ -276,10 +285,10 @@ def _complete_character(piece: bytes, file: io.BufferedIOBase) -> bytes:
   return piece
 
 
-def _open_zstandard(path: pathlib.Path):
-  """An open file, and the exception that it raises on damaged data."""
+def _open_zstandard(path: pathlib.Path, raw: io.BufferedIOBase):
+  """An unpacked file, and the exception that it raises on damaged data."""
   zstandard = _import_zstandard(path)
-  return io.BufferedReader(_ZstandardReader(path)), zstandard.ZstdError
+  return io.BufferedReader(_ZstandardReader(raw)), zstandard.ZstdError
 
 
 def _import_zstandard(path: pathlib.Path):
@@ -299,10 +308,10 @@ class _ZstandardReader(io.RawIOBase):
   takes the end of a truncated file for the end of the data.
   """
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, raw: io.BufferedIOBase):
     import zstandard
 
-    self._file = path.open('rb')
+    self._file = raw
     self._decompressor = zstandard.ZstdDecompressor()
     self._frame = None
     self._packed = b''
@@ -329,7 +338,3 @@ class _ZstandardReader(io.RawIOBase):
     buffer[:count] = self._unpacked[:count]
     self._unpacked = self._unpacked[count:]
     return count
-
-  def close(self) -> None:
-    self._file.close()
-    super().close()

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, files
+from bert_jax.data.sources import base, files, remote
 from bert_jax.errors import InputError, quoted
 
 # Of text that is unpacked at once. A single longer cell is still read whole.
@@ -185,14 +185,19 @@ def _open(path: pathlib.Path) -> Iterator[Any]:
   import pyarrow.parquet
 
   try:
-    with pyarrow.parquet.ParquetFile(
-      path,
-      # Streams a column through a small buffer instead of reading all of it.
-      buffer_size=_BUFFER_BYTES,
-      pre_buffer=False,
-      page_checksum_verification=True,
-    ) as file:
-      yield file
+    with contextlib.ExitStack() as stack:
+      source = path
+      if remote.is_remote(path):
+        stack.enter_context(remote.explained(path))
+        source = stack.enter_context(path.open('rb'))
+      file = pyarrow.parquet.ParquetFile(
+        source,
+        # Streams a column through a small buffer instead of reading all of it.
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+      )
+      yield stack.enter_context(file)
   except InputError:
     raise
   except (pa.ArrowException, OSError, EOFError, ValueError) as error:

@@ -78,7 +78,7 @@ def test_joined_sources_describe_themselves(folder):
     ('FOLDER/*.csv', r'\*\.csv: no file matches'),
     ('FOLDER/sub/empty', 'there are no files in it'),
     ('csv:a', "'csv' is no kind of input; there are installed_docs.* tfds"),
-    ('gs://bucket/a.txt', "'gs' is no kind of input"),
+    ('ftp://host/a.txt', "'ftp' is no kind of input"),
     ('installed_docs:scipy', 'write installed_docs: alone'),
     ('jsonl:', '--input=jsonl:: names nothing'),
   ],
