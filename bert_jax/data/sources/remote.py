@@ -42,9 +42,14 @@ def find_files(pattern: str) -> list[Any]:
 
     scheme = pattern.partition('://')[0]
     storage = fsspec.filesystem(scheme)
-    if storage.isfile(pattern):
+    # Not isfile(): it takes every error, such as no network, for no file.
+    try:
+      kind = storage.info(pattern)['type']
+    except FileNotFoundError:
+      kind = ''
+    if kind == 'file':
       return [epath.Path(pattern)]
-    if storage.isdir(pattern):
+    if kind:
       folders = [pattern]
     elif glob.has_magic(pattern):
       folders = storage.glob(pattern)

@@ -106,3 +106,12 @@ def test_errors_of_the_storage(storage, monkeypatch, name, error, what):
   with pytest.raises(InputError, match=what) as raised:
     texts(f'gs://bucket/{name}')
   assert '\n' not in str(raised.value)
+
+
+def test_a_storage_out_of_reach_is_no_missing_file(storage, monkeypatch):
+  def info(*unused):
+    raise OSError('no route to host')
+
+  monkeypatch.setattr(FakeStorage, 'info', info)
+  with pytest.raises(InputError, match=r'\(no route to host\); check the name'):
+    texts('gs://bucket/a.txt')
