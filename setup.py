@@ -37,10 +37,11 @@ setuptools.setup(
     'numpy>=2.0',
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12.8,<0.13',
+    'pyarrow',  # reads Parquet
     'safetensors',
     'sentencepiece',
     'tensorboardX',
-    'tensorflow-datasets',
+    'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
     'tqdm',
     'zstandard',
@@ -49,6 +50,7 @@ setuptools.setup(
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
+    'gcs': ['gcsfs'],  # --input=gs://...
     'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },

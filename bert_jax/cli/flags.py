@@ -9,6 +9,7 @@ import inspect
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -59,6 +60,27 @@ def no_arguments(arguments: Sequence[str]) -> None:
     raise InputError(
       f'{arguments[0]!r} is not a flag; flags are written --name=value'
     )
+
+
+def required(flag: flags.FlagHolder) -> Any:
+  """The value of a flag that only some uses of a verb need; InputError if none.
+
+  absl's `required=True` is for flags that every use needs.
+  """
+  if not flag.value:
+    raise InputError(f'--{flag.name} is missing; give --{flag.name}=...')
+  return flag.value
+
+
+def whole_numbers(flag: flags.FlagHolder) -> tuple[int, ...]:
+  """The value of a list flag, each item a whole number."""
+  try:
+    return tuple(int(value) for value in flag.value)
+  except ValueError:
+    raise InputError(
+      f'--{flag.name}={",".join(flag.value)}: give whole numbers, such as '
+      '128,512'
+    ) from None
 
 
 def parse(

@@ -5,31 +5,20 @@
 
 Documents are packed into rows, never truncated. Run again after an
 interruption, it goes on from the finished blocks and ends with the same bytes.
+
+  bert-jax prepare ... --dry_run    reads a sample, says what would come of it
+  bert-jax prepare --verify=DIR     rereads DIR against its checksums
 """
 
 from absl import flags
 
-from bert_jax.cli.flags import no_arguments
+from bert_jax.cli.flags import no_arguments, required, whole_numbers
+from bert_jax.cli.input_flags import define_input
 from bert_jax.errors import InputError
 
-_INPUT = flags.DEFINE_string(
-  'input',
-  'installed_docs:',
-  'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
-  '(*.jsonl), globs, folders, or installed_docs: for the docstrings of the '
-  'installed packages.',
-)
-_DOCUMENT = flags.DEFINE_enum(
-  'document',
-  'file',
-  ['file', 'line', 'paragraph'],
-  'What one document is in a text file.',
-)
-_TEXT_FIELD = flags.DEFINE_string(
-  'text_field', 'text', 'The field of a JSONL line that holds the text.'
-)
+_open_source = define_input()
 _TOKENIZER = flags.DEFINE_string(
-  'tokenizer', None, 'A tokenizer folder or a vocab.txt.', required=True
+  'tokenizer', None, 'A tokenizer folder or a vocab.txt; needed to prepare.'
 )
 _ROW_LENGTH = flags.DEFINE_list(
   'row_length', ['128'], 'Tokens in a row; a folder is written for each value.'
@@ -40,32 +29,49 @@ _EVAL_FRACTION = flags.DEFINE_float(
   'Share of the documents, chosen by a hash of the text, that is kept out of '
   'training, in OUTPUT/eval.',
 )
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.', required=True)
+_OUTPUT = flags.DEFINE_string(
+  'output', None, 'Folder to write; needed to prepare.'
+)
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0 takes all cores.')
+_DRY_RUN = flags.DEFINE_boolean(
+  'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
+)
+_VERIFY = flags.DEFINE_string(
+  'verify', None, 'A prepared folder to reread against its manifests instead.'
+)
 
 
 def main(argv: list[str]) -> None:
   no_arguments(argv)
-  from bert_jax.data import prepare, prepare_console, sources, tokenizers
+  if _VERIFY.value is not None:
+    return _verify()
+  from bert_jax.data import prepare, prepare_console, preview, tokenizers
 
+  tokenizer = required(_TOKENIZER)
+  output = '' if _DRY_RUN.value else required(_OUTPUT)
+  source = _open_source()
+  options = {
+    'row_lengths': whole_numbers(_ROW_LENGTH),
+    'eval_fraction': _EVAL_FRACTION.value,
+    'num_workers': _WORKERS.value,
+  }
+  tokenizer = tokenizers.load_tokenizer(tokenizer)
+  if _DRY_RUN.value:
+    print(preview.preview(source, tokenizer, **options))
+    return
   summary = prepare.prepare(
-    sources.open_inputs(
-      _INPUT.value, document=_DOCUMENT.value, text_field=_TEXT_FIELD.value
-    ),
-    tokenizers.load_tokenizer(_TOKENIZER.value),
-    output=_OUTPUT.value,
-    row_lengths=_row_lengths(_ROW_LENGTH.value),
-    eval_fraction=_EVAL_FRACTION.value,
-    num_workers=_WORKERS.value,
-    progress=True,
+    source, tokenizer, output=output, **options, progress=True
   )
-  print(prepare_console.format_summary(summary, _OUTPUT.value))
+  print(prepare_console.format_summary(summary, output))
 
 
-def _row_lengths(values: list[str]) -> tuple[int, ...]:
-  try:
-    return tuple(int(value) for value in values)
-  except ValueError:
-    raise InputError(
-      f'--row_length={",".join(values)}: give whole numbers, such as 128,512'
-    ) from None
+def _verify() -> None:
+  from bert_jax.data.verify import verify_corpus
+
+  if _DRY_RUN.value:
+    raise InputError('--verify and --dry_run: give one of the two')
+  for flag in (_TOKENIZER, _OUTPUT):
+    if flag.value is not None:
+      raise InputError(f'--verify writes nothing; leave --{flag.name} out')
+  for line in verify_corpus(_VERIFY.value, progress=True):
+    print(line, flush=True)

@@ -10,23 +10,9 @@ a folder that holds the result of the same request already is left as it is.
 from absl import flags
 
 from bert_jax.cli.flags import no_arguments
+from bert_jax.cli.input_flags import define_input
 
-_INPUT = flags.DEFINE_string(
-  'input',
-  'installed_docs:',
-  'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
-  '(*.jsonl), globs, folders, or installed_docs: for the docstrings of the '
-  'installed packages.',
-)
-_DOCUMENT = flags.DEFINE_enum(
-  'document',
-  'file',
-  ['file', 'line', 'paragraph'],
-  'What one document is in a text file.',
-)
-_TEXT_FIELD = flags.DEFINE_string(
-  'text_field', 'text', 'The field of a JSONL line that holds the text.'
-)
+_open_source = define_input()
 _KIND = flags.DEFINE_enum(
   'kind', 'wordpiece', ['wordpiece'], 'The kind of tokenizer.'
 )
@@ -41,14 +27,10 @@ _OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.', required=True)
 
 def main(argv: list[str]) -> None:
   no_arguments(argv)
-  from bert_jax.data import sources
   from bert_jax.data.tokenizers.folder import train_folder
 
-  source = sources.open_inputs(
-    _INPUT.value, document=_DOCUMENT.value, text_field=_TEXT_FIELD.value
-  )
   summary = train_folder(
-    source,
+    _open_source(),
     kind=_KIND.value,
     vocab_size=_VOCAB_SIZE.value,
     lowercase=_LOWERCASE.value,

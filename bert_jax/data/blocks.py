@@ -112,11 +112,17 @@ class BlockWorker:
     block, path = task
     was_there = _is_whole(path)
     if not was_there:
-      ids, counts = self._encode(block.texts)
-      self._write(path, self._pack(ids, counts), counts)
+      self._write(path, *self.rows(block.texts))
     return BlockDone(
       counts=_read_counts(path), num_bytes=block.num_bytes, was_there=was_there
     )
+
+  def rows(
+    self, texts: list[str]
+  ) -> tuple[dict[str, np.ndarray], dict[str, Counter[str]]]:
+    """The arrays and the counts of a block of these texts, in memory."""
+    ids, counts = self._encode(texts)
+    return self._pack(ids, counts), counts
 
   def _encode(
     self, texts: list[str]

@@ -75,8 +75,7 @@ def prepare(
   options = blocks.BlockOptions(
     row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
   )
-  if num_workers < 0:
-    raise InputError(f'--workers={num_workers}: give 0 (all cores) or more')
+  num_workers = worker_processes.number_of_workers(num_workers)
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
   request = _request(source, tokenizer, options)
@@ -87,7 +86,6 @@ def prepare(
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
       return {**summary, 'already_complete': True}
-    num_workers = num_workers or worker_processes.number_of_cores()
     with worker_processes.WorkerProcesses(
       num_workers, blocks.BlockWorker, (tokenizer, options)
     ) as workers:

@@ -8,11 +8,18 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class TextProgress:
-  """How much text is done: a bar on a terminal, lines in a log."""
+  """How much is done: a bar on a terminal, lines in a log.
 
-  def __init__(self, total_bytes: int, enabled: bool):
+  Args:
+    total_bytes: of the whole; 0 where it is not known.
+    enabled: False shows nothing.
+    what: is done, 'prepare' or 'verify'; begins each line.
+  """
+
+  def __init__(self, total_bytes: int, enabled: bool, what: str = 'prepare'):
     self._total = total_bytes
     self._enabled = enabled
+    self._what = what
     self._bar = None
     self._done = 0
     self._start = self._last_line = time.monotonic()
@@ -22,7 +29,10 @@ class TextProgress:
       import tqdm
 
       self._bar = tqdm.tqdm(
-        total=self._total or None, unit='B', unit_scale=True, desc='prepare'
+        total=self._total or None,
+        unit='B',
+        unit_scale=True,
+        desc=self._what,
       )
     return self
 
@@ -30,11 +40,12 @@ class TextProgress:
     if self._bar is not None:
       self._bar.close()
 
-  def update(self, num_bytes: int, tokens: int) -> None:
-    """Adds `num_bytes` of text; `tokens` is the number so far."""
+  def update(self, num_bytes: int, tokens: int = 0) -> None:
+    """Adds `num_bytes`; `tokens` is the number so far, 0 shows none."""
     self._done += num_bytes
     if self._bar is not None:
-      self._bar.set_postfix_str(f'{tokens / 1e6:.1f}M tokens', refresh=False)
+      if tokens:
+        self._bar.set_postfix_str(f'{tokens / 1e6:.1f}M tokens', refresh=False)
       self._bar.update(num_bytes)
       return
     now = time.monotonic()
@@ -43,12 +54,11 @@ class TextProgress:
       share = (
         f' of {self._total / 1e6:.0f}' if self._total >= self._done else ''
       )
-      print(
-        f'prepare: {self._done / 1e6:.0f}{share} MB, {tokens / 1e6:.1f}M '
-        f'tokens, {tokens / (now - self._start) / 1e6:.2f}M tokens/s',
-        file=sys.stderr,
-        flush=True,
-      )
+      line = f'{self._what}: {self._done / 1e6:.0f}{share} MB'
+      if tokens:
+        rate = tokens / (now - self._start)
+        line += f', {tokens / 1e6:.1f}M tokens, {rate / 1e6:.2f}M tokens/s'
+      print(line, file=sys.stderr, flush=True)
 
 
 def format_summary(summary: dict[str, Any], output: str) -> str:

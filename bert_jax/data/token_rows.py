@@ -10,7 +10,7 @@ import json
 import pathlib
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -102,17 +102,35 @@ class TokenRows:
       result[chosen] = rows
     return result
 
-  def verify(self) -> None:
-    """Reads every shard; InputError names the first that has changed."""
+  @property
+  def num_bytes(self) -> int:
+    """Of the ids in all shards."""
+    return self.num_rows * self.row_length * self._dtype.itemsize
+
+  def verify(self, shard_done: Callable[[int], None] | None = None) -> None:
+    """Reads every shard; InputError names the first that has changed.
+
+    Args:
+      shard_done: called after each shard with the number of bytes of its ids.
+    """
     for shard, entry in enumerate(self.manifest['shards']):
-      with open(self._path(shard), 'rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+      path = self._path(shard)
+      try:
+        with open(path, 'rb') as file:
+          digest = hashlib.file_digest(file, 'sha256').hexdigest()
+      except OSError as error:  # a bad sector, a share that went away
+        raise InputError(
+          f'{path}: cannot be read ({error.strerror}); {_AGAIN}'
+        ) from None
       if digest != entry['sha256']:
         raise InputError(
-          f'{self._path(shard)}: the content has changed since it was prepared '
+          f'{path}: the content has changed since it was prepared '
           f'(sha256 {digest}, the manifest has {entry["sha256"]}); {_AGAIN}'
         )
-      self._check_ids(self._map(shard), shard)
+      rows = self._map(shard)
+      self._check_ids(rows, shard)
+      if shard_done:
+        shard_done(rows.nbytes)
 
   def _check_ids(self, rows: np.ndarray, shard: int) -> None:
     if rows.size and int(rows.max()) >= self.vocab_size:

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from bert_jax import stopping
+from bert_jax.errors import InputError
 
 
 class WorkerDied(Exception):
@@ -85,6 +86,13 @@ def number_of_cores() -> int:
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
+
+
+def number_of_workers(asked: int) -> int:
+  """What `--workers` means: 0 is all cores."""
+  if asked < 0:
+    raise InputError(f'--workers={asked}: give 0 (all cores) or more')
+  return asked or number_of_cores()
 
 
 # The worker of this process: made once, since a tokenizer is slow to make.

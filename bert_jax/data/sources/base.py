@@ -3,7 +3,7 @@
 A corpus source and whatever consumes it agree on these three types alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from bert_jax.errors import InputError
@@ -27,9 +27,10 @@ class ReadReport:
 
   The kinds that the sources use: 'undecodable_bytes' (each one became U+FFFD),
   'lone_surrogates' (likewise), 'unparsable_lines' and 'missing_field' (the line
-  was skipped), 'empty_documents' (skipped), 'split_documents' (documents above
-  MAX_DOCUMENT_CHARACTERS, cut in pieces: nothing is lost), 'missing_packages'
-  and 'unparsable_files' (of the installed documentation, skipped).
+  or row was skipped), 'empty_documents' (skipped), 'split_documents' (documents
+  above MAX_DOCUMENT_CHARACTERS, cut in pieces: nothing is lost),
+  'missing_packages' and 'unparsable_files' (of the installed documentation,
+  skipped).
 
   Attributes:
     counts: How often each kind was met.
@@ -61,7 +62,7 @@ class ReadReport:
 class Source(Protocol):
   """Something that yields documents, the same ones in the same order."""
 
-  name: str  # 'installed_docs', 'text_files', 'jsonl': never a path
+  name: str  # 'installed_docs', 'text_files', 'parquet', ...: never a path
 
   def documents(self, report: ReadReport) -> Iterator[Document]:
     """Yields the documents. Raises InputError where there are none."""
@@ -112,11 +113,30 @@ def bounded_documents(
     The document, or its consecutive pieces of at most MAX_DOCUMENT_CHARACTERS,
     cut at whitespace where there is any. White space at both ends is dropped.
   """
-  buffer, size, first_line, origin, was_cut = [], 0, 0, f'{path}:1', False
+  return _bounded(parts, lambda line: f'{path}:{line}', report)
+
+
+def bounded_record(
+  text: str, origin: str, report: ReadReport
+) -> Iterator[Document]:
+  """bounded_documents for a text that is no lines of a file: one origin."""
+  # In parts, so that cutting a text of a gigabyte copies each part once.
+  step = MAX_DOCUMENT_CHARACTERS
+  starts = range(0, len(text), step)
+  parts = ((1, text[start : start + step]) for start in starts)
+  return _bounded(parts, lambda unused_line: origin, report)
+
+
+def _bounded(
+  parts: Iterable[tuple[int, str]],
+  where: Callable[[int], str],
+  report: ReadReport,
+) -> Iterator[Document]:
+  buffer, size, first_line, origin, was_cut = [], 0, 0, where(1), False
   for line, text in parts:
     if not buffer:
       first_line = line
-      origin = f'{path}:{line}'
+      origin = where(line)
     buffer.append(text)
     size += len(text)
     while size > MAX_DOCUMENT_CHARACTERS:
@@ -128,7 +148,7 @@ def bounded_documents(
           report.add('split_documents', origin)
           was_cut = True
       first_line += joined.count('\n', 0, cut)
-      origin = f'{path}:{first_line}'
+      origin = where(first_line)
       buffer = [joined[cut:]]
       size = len(joined) - cut
   if rest := ''.join(buffer).strip():

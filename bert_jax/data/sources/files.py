@@ -13,9 +13,11 @@ import lzma
 import os
 import pathlib
 import re
-import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from bert_jax.data.sources import remote
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.errors import InputError
 
@@ -27,6 +29,12 @@ MAX_LINE_CHARACTERS = 2**26
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
+# What is unpacked to estimate the size of compressed files.
+_FILES_SAMPLED = 8
+_PACKED_SAMPLE_BYTES = 2**18
+_UNPACKED_SAMPLE_BYTES = 2**24
+# What Spark and Arrow put beside the files of a table.
+_NOT_DATA = frozenset(('_SUCCESS', '_metadata', '_common_metadata'))
 # Half of the bytes of UTF-16 are such for most languages, and none of a text.
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
 _MAX_BAD_SHARE = 0.3
@@ -36,8 +44,10 @@ def find_files(pattern: str) -> list[pathlib.Path]:
   """The files that a path, a folder (recursively) or a glob names, in order.
 
   Hidden files and folders below a folder are left out. Raises InputError where
-  there is no such file.
+  there is no such file. What lies in object storage is an epath.Path.
   """
+  if remote.is_remote(pattern):
+    return remote.find_files(pattern)
   path = pathlib.Path(pattern).expanduser()
   if path.exists():
     found = [path]
@@ -73,14 +83,32 @@ def text_ending(path: pathlib.Path) -> str:
 
 def describe_files(files: list[pathlib.Path]) -> list[dict]:
   """Base names and sizes in bytes, for a manifest."""
-  return [{'name': f.name, 'bytes': f.stat().st_size} for f in files]
+  return [{'name': f.name, 'bytes': _size(f)} for f in files]
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
-  """Bytes of text in the files; 0 (unknown) if one of them is compressed."""
-  if any(file.suffix.lower() in COMPRESSED_ENDINGS for file in files):
-    return 0
-  return sum(file.stat().st_size for file in files)
+  """About how many bytes of text the files hold.
+
+  That of compressed ones is estimated from the beginning of a few of them; 0
+  (unknown) where these cannot be unpacked, which reading then reports.
+  """
+  total, packed = 0, []
+  for file in files:
+    if file.suffix.lower() in COMPRESSED_ENDINGS:
+      packed.append(file)
+    else:
+      total += _size(file)
+  if not packed:
+    return total
+  num_packed, num_unpacked = 0, 0
+  for file in packed[:: -(-len(packed) // _FILES_SAMPLED)]:
+    counts = _unpack_beginning(file)
+    if not counts:
+      return 0
+    num_packed += counts[0]
+    num_unpacked += counts[1]
+  in_all = sum(_size(file) for file in packed)
+  return total + round(in_all * num_unpacked / max(1, num_packed))
 
 
 @contextlib.contextmanager
@@ -92,16 +120,18 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
   ending = path.suffix.lower()
   damaged: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
   try:
-    if ending == '.gz':
-      file = gzip.open(path, 'rb')
-    elif ending == '.xz':
-      file = lzma.open(path, 'rb')
-    elif ending == '.zst':
-      file, zstd_error = _open_zstandard(path)
-      damaged += (zstd_error,)
-    else:
-      file = path.open('rb')
-    with file:
+    with contextlib.ExitStack() as stack:
+      if remote.is_remote(path):
+        stack.enter_context(remote.explained(path))
+      file = raw = stack.enter_context(path.open('rb'))
+      if ending == '.gz':
+        file = stack.enter_context(gzip.open(raw, 'rb'))
+      elif ending == '.xz':
+        file = stack.enter_context(lzma.open(raw, 'rb'))
+      elif ending == '.zst':
+        reader, zstd_error = _open_zstandard(path, raw)
+        file = stack.enter_context(reader)
+        damaged += (zstd_error,)
       yield file
   except InputError:
     raise
@@ -182,12 +212,61 @@ def decode(data: bytes) -> tuple[str, int]:
     return re.subn('[\udc80-\udcff]', '\ufffd', text)
 
 
+def _size(path: pathlib.Path) -> int:
+  return path.stat().length if remote.is_remote(path) else path.stat().st_size
+
+
+def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
+  """Bytes of a compressed file, and what they became; None if damaged."""
+  num_packed = num_unpacked = 0
+  # Zstandard gives a block once all of it is there, so what lies after the last
+  # block that came out does not count.
+  counts = (0, 0)
+  make, failure = _decompressor(path)
+  frame = None
+  try:
+    with path.open('rb') as file:
+      while packed := file.read(2**12):
+        num_packed += len(packed)
+        while packed:
+          frame = frame or make()
+          unpacked = frame.decompress(packed)
+          packed = frame.unused_data if frame.eof else b''
+          frame = None if frame.eof else frame
+          num_unpacked += len(unpacked)
+          if unpacked:
+            counts = num_packed, num_unpacked
+        if counts[1] and (
+          num_packed >= _PACKED_SAMPLE_BYTES
+          or num_unpacked >= _UNPACKED_SAMPLE_BYTES
+        ):
+          break
+  except (EOFError, OSError, failure):
+    return None
+  return counts
+
+
+def _decompressor(
+  path: pathlib.Path,
+) -> tuple[Callable[[], Any], type[Exception]]:
+  """What makes the decompressor of one frame, and what that raises."""
+  ending = path.suffix.lower()
+  if ending == '.gz':
+    return lambda: zlib.decompressobj(wbits=31), zlib.error
+  if ending == '.xz':
+    return lzma.LZMADecompressor, lzma.LZMAError
+  zstandard = _import_zstandard(path)
+  return zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+
+
 def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
   files = []
   for root, folders, names in os.walk(folder):
     folders[:] = [name for name in folders if not name.startswith('.')]
     files.extend(
-      pathlib.Path(root, name) for name in names if not name.startswith('.')
+      pathlib.Path(root, name)
+      for name in names
+      if not name.startswith('.') and name not in _NOT_DATA
     )
   return sorted(files)
 
@@ -206,19 +285,20 @@ def _complete_character(piece: bytes, file: io.BufferedIOBase) -> bytes:
   return piece
 
 
-def _open_zstandard(path: pathlib.Path):
-  """An open file, and the exception that it raises on damaged data."""
-  if sys.version_info >= (3, 14):
-    from compression import zstd
+def _open_zstandard(path: pathlib.Path, raw: io.BufferedIOBase):
+  """An unpacked file, and the exception that it raises on damaged data."""
+  zstandard = _import_zstandard(path)
+  return io.BufferedReader(_ZstandardReader(raw)), zstandard.ZstdError
 
-    return zstd.open(path, 'rb'), zstd.ZstdError
+
+def _import_zstandard(path: pathlib.Path):
   try:
     import zstandard
   except ImportError as error:
     raise InputError(
       f'{path}: reading .zst needs a package: pip install zstandard'
     ) from error
-  return io.BufferedReader(_ZstandardReader(path)), zstandard.ZstdError
+  return zstandard
 
 
 class _ZstandardReader(io.RawIOBase):
@@ -228,10 +308,10 @@ class _ZstandardReader(io.RawIOBase):
   takes the end of a truncated file for the end of the data.
   """
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, raw: io.BufferedIOBase):
     import zstandard
 
-    self._file = path.open('rb')
+    self._file = raw
     self._decompressor = zstandard.ZstdDecompressor()
     self._frame = None
     self._packed = b''
@@ -258,7 +338,3 @@ class _ZstandardReader(io.RawIOBase):
     buffer[:count] = self._unpacked[:count]
     self._unpacked = self._unpacked[count:]
     return count
-
-  def close(self) -> None:
-    self._file.close()
-    super().close()

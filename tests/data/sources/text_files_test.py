@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import base, files, open_inputs
 from bert_jax.errors import InputError
 
 
@@ -144,7 +144,22 @@ def test_compressed_files(tmp_path, ending):
   content = '\n'.join(LINES).encode()
   path = write(tmp_path / f'a.txt{ending}', PACKERS[ending](content))
   assert texts(path, document='line') == LINES
-  assert open_inputs(str(path)).size_in_bytes() == 0
+  # A small file is unpacked whole to know its size.
+  assert open_inputs(str(path)).size_in_bytes() == len(content)
+
+
+@pytest.mark.parametrize('ending', PACKERS)
+def test_the_size_of_compressed_files_is_estimated(
+  tmp_path, ending, monkeypatch
+):
+  monkeypatch.setattr(files, '_PACKED_SAMPLE_BYTES', 2**14)
+  monkeypatch.setattr(files, '_FILES_SAMPLED', 2)
+  content = '\n'.join(LINES).encode()
+  for number in range(5):
+    write(tmp_path / f'{number}.txt{ending}', PACKERS[ending](content))
+  write(tmp_path / 'plain.txt', content)
+  size = open_inputs(str(tmp_path)).size_in_bytes()
+  assert size == pytest.approx(6 * len(content), rel=0.1)
 
 
 @pytest.mark.parametrize('ending', PACKERS)
@@ -156,6 +171,8 @@ def test_damaged_compressed_files_are_named(tmp_path, ending, damage):
   else:
     packed = b'no such format' * 100
   path = write(tmp_path / f'a.txt{ending}', packed)
+  size = open_inputs(str(path)).size_in_bytes()
+  assert size == 0 if damage == 'garbage' else size > 0
   with pytest.raises(InputError, match='cannot be read'):
     read(path, document='line')
 

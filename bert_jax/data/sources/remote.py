@@ -1,0 +1,102 @@
+"""Files in object storage, gs:// and s3://: found there, read as a stream.
+
+The path objects are those of etils.epath, which open, name and measure a file
+as pathlib does; finding files asks fsspec, since epath has no `**`.
+"""
+
+import contextlib
+import glob
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from bert_jax.errors import InputError
+
+# scheme -> the package that fsspec needs for it, how one logs in.
+_SCHEMES = {
+  'gs': ('gcsfs', 'gcloud auth application-default login'),
+  's3': ('s3fs', 'aws configure'),
+}
+
+
+def is_remote(path: Any) -> bool:
+  """Whether a path, or the pattern of one, lies in object storage."""
+  return str(path).partition('://')[0] in _SCHEMES and '://' in str(path)
+
+
+def find_files(pattern: str) -> list[Any]:
+  """The files that an object, a folder (recursively) or a glob names, in order.
+
+  What is hidden below a folder is left out, as with local files.
+
+  Returns:
+    epath.Path each.
+
+  Raises:
+    InputError: There is no such file, or the storage cannot be reached.
+  """
+  from etils import epath
+
+  with explained(pattern):
+    import fsspec
+
+    scheme = pattern.partition('://')[0]
+    storage = fsspec.filesystem(scheme)
+    # Not isfile(): it takes every error, such as no network, for no file.
+    try:
+      kind = storage.info(pattern)['type']
+    except FileNotFoundError:
+      kind = ''
+    if kind == 'file':
+      return [epath.Path(pattern)]
+    if kind:
+      folders = [pattern]
+    elif glob.has_magic(pattern):
+      folders = storage.glob(pattern)
+    else:
+      folders = []
+    found = [name for folder in folders for name in _below(storage, folder)]
+  if not found:
+    raise InputError(
+      f'{pattern}: there is no such file; check the name, and whether your '
+      'account may list it.'
+    )
+  names = [storage.unstrip_protocol(name) for name in dict.fromkeys(found)]
+  # fsspec has two names for the same scheme.
+  return [epath.Path(f'{scheme}://{n.partition("://")[2]}') for n in names]
+
+
+@contextlib.contextmanager
+def explained(what: Any) -> Iterator[None]:
+  """Turns what a storage says into one line with a way out."""
+  package, login = _SCHEMES[str(what).partition('://')[0]]
+  # It prints the traceback of each attempt beside raising the last one.
+  logging.getLogger(package).setLevel(logging.CRITICAL)
+  try:
+    yield
+  except InputError:
+    raise
+  except ImportError as error:
+    raise InputError(
+      f'{what}: reading it needs a package: pip install {package}'
+    ) from error
+  # Each storage has errors of its own, of which many are no OSError.
+  except Exception as error:
+    why = ' '.join(str(error).split())[:200] or type(error).__name__
+    raise InputError(
+      f'{what}: cannot be read ({why}); check the name, the network and the '
+      f'account ({login}), or copy the files to a disk.'
+    ) from error
+
+
+def _below(storage: Any, name: str) -> list[str]:
+  if storage.isfile(name):
+    return [name]
+  found = storage.find(name)
+  # As names of the storage, which has no slash at the end of a folder.
+  start = len(storage._strip_protocol(name))
+  return sorted(
+    path
+    for path in found
+    if not any(part.startswith('.') for part in path[start:].split('/'))
+  )

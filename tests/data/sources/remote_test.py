@@ -1,0 +1,117 @@
+"""gs:// paths, on a storage in memory that stands in for the real one."""
+
+import gzip
+import lzma
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
+
+from bert_jax.data.sources import base, open_inputs
+from bert_jax.errors import InputError
+
+
+class FakeStorage(MemoryFileSystem):
+  protocol = ('gs', 'gcs')
+  store = {}
+  pseudo_dirs = ['']
+  error = None
+
+  @classmethod
+  def _strip_protocol(cls, path):
+    return '/' + path.removeprefix('gs://').strip('/')
+
+  def unstrip_protocol(self, name):
+    return 'gs://' + name.strip('/')
+
+  def _open(self, *arguments, **options):
+    if FakeStorage.error:
+      raise FakeStorage.error
+    return super()._open(*arguments, **options)
+
+
+@pytest.fixture
+def storage(monkeypatch):
+  for name in ('gs', 'gcs'):
+    monkeypatch.setitem(_registry, name, FakeStorage)
+  monkeypatch.setattr(FakeStorage, 'store', {})
+  monkeypatch.setattr(FakeStorage, 'pseudo_dirs', [''])
+  return fsspec.filesystem('gs')
+
+
+def texts(spec):
+  documents = open_inputs(spec).documents(base.ReadReport())
+  return [document.text for document in documents]
+
+
+def test_files_folders_and_globs(storage):
+  for name in ('b.txt', 'a.txt', 'sub/c.md', '.hidden/d.txt', 'sub/.e.txt'):
+    storage.pipe(f'gs://bucket/in/{name}', name.encode())
+  storage.pipe('gs://bucket/in/d.jsonl', b'{"text": "line"}\n')
+  assert texts('gs://bucket/in/b.txt') == ['b.txt']
+  assert texts('gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md', 'line']
+  assert texts('gs://bucket/in/') == texts('gs://bucket/in')
+  assert texts('gs://bucket/in/*.txt') == ['a.txt', 'b.txt']
+  assert texts('gs://bucket/**/*.md') == ['sub/c.md']
+  assert texts('text_files:gs://bucket/in/d.jsonl') == ['{"text": "line"}']
+  source = open_inputs('gs://bucket/in/b.txt')
+  assert source.describe()['files'] == [{'name': 'b.txt', 'bytes': 5}]
+  assert source.size_in_bytes() == 5
+  (document,) = source.documents(base.ReadReport())
+  assert document.origin == 'gs://bucket/in/b.txt:1'
+
+
+def test_compressed_files_and_parquet(storage):
+  packers = {
+    'gz': gzip.compress,
+    'xz': lzma.compress,
+    'zst': zstandard.ZstdCompressor().compress,
+  }
+  for ending, pack in packers.items():
+    name = f'gs://bucket/a.txt.{ending}'
+    storage.pipe(name, pack(b'a text'))
+    assert texts(name) == ['a text']
+    assert open_inputs(name).size_in_bytes() == 6
+    storage.pipe(name, pack(b'a text')[:-3])
+    with pytest.raises(InputError, match='cannot be read'):
+      texts(name)
+  file = pa.BufferOutputStream()
+  pq.write_table(pa.table({'text': ['one', 'two']}), file)
+  storage.pipe('gs://bucket/a.parquet', file.getvalue().to_pybytes())
+  assert texts('gs://bucket/a.parquet') == ['one', 'two']
+
+
+@pytest.mark.parametrize('name', ['gone.txt', '*.csv', 'gone/'])
+def test_no_such_file(storage, name):
+  storage.pipe('gs://bucket/a.txt', b'a')
+  with pytest.raises(InputError, match='there is no such file'):
+    texts(f'gs://bucket/{name}')
+
+
+@pytest.mark.parametrize('name', ['a.txt', 'a.txt.gz', 'a.parquet'])
+@pytest.mark.parametrize(
+  ('error', 'what'),
+  [
+    (RuntimeError('403\nForbidden'), r'\(403 Forbidden\); .*gcloud auth'),
+    (ImportError('no gcsfs'), 'pip install gcsfs'),
+  ],
+)
+def test_errors_of_the_storage(storage, monkeypatch, name, error, what):
+  storage.pipe(f'gs://bucket/{name}', b'text')
+  monkeypatch.setattr(FakeStorage, 'error', error)
+  with pytest.raises(InputError, match=what) as raised:
+    texts(f'gs://bucket/{name}')
+  assert '\n' not in str(raised.value)
+
+
+def test_a_storage_out_of_reach_is_no_missing_file(storage, monkeypatch):
+  def info(*unused):
+    raise OSError('no route to host')
+
+  monkeypatch.setattr(FakeStorage, 'info', info)
+  with pytest.raises(InputError, match=r'\(no route to host\); check the name'):
+    texts('gs://bucket/a.txt')
