@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.data.mixture import MixturePhase
+from bert_jax.data.stages import Plan, Stage
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
@@ -29,18 +31,57 @@ MIN_ROW_LENGTH = 8
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class DataConfig:
-  """A prepared corpus: `path` is what `bert-jax prepare --output` wrote.
+class Corpus:
+  """One of several corpora: `path` is what `bert-jax prepare --output` wrote.
 
-  `shards_per_group` 0: rows are shuffled over all shards. `max_epochs` 0: as
-  many as the steps need.
+  max_epochs: how often its rows may be read at most; 0: without a limit.
   """
 
   path: str = execution('')
+  max_epochs: int = 0
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class DataConfig:
+  """What is read: one corpus, or several, in one stage or several.
+
+  path, max_epochs: the corpus, as in Corpus; or `corpora` for several.
+  row_length: of every stage that names none, and of the evaluation.
+  stages: one after the other, with `num_steps` in all; empty: one stage.
+  mixture: by what weights corpora are drawn, from which example number on;
+    empty: in proportion to their rows.
+  shards_per_group: 0 shuffles rows over all shards.
+  """
+
+  path: str = execution('')
+  max_epochs: int = 0
+  corpora: tuple[Corpus, ...] = ()
   row_length: int = 128
+  stages: tuple[Stage, ...] = ()
+  mixture: tuple[MixturePhase, ...] = ()
   shuffle: bool = True
   shards_per_group: int = 0
-  max_epochs: int = 0
+
+  def all_corpora(self) -> tuple[Corpus, ...]:
+    return self.corpora or (Corpus(path=self.path, max_epochs=self.max_epochs),)
+
+  def validate(self) -> None:
+    if self.corpora and (self.path or self.max_epochs):
+      raise InputError(
+        'data.path and data.corpora are both set; name every corpus, with its '
+        'max_epochs, in data.corpora'
+      )
+    for corpus in self.all_corpora():
+      if not corpus.path:
+        raise InputError(
+          'data.path is empty; give --config.data.path=DIR, the --output of '
+          'bert-jax prepare'
+        )
+      if corpus.max_epochs < 0:
+        raise InputError(
+          f'data.max_epochs is {corpus.max_epochs}; it must be 0 (no limit) or '
+          'more'
+        )
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -74,27 +115,50 @@ class PretrainExperiment:
   def validate(self) -> None:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
-    for part in (self.model, self.objective, self.evaluation):
+    for part in (self.model, self.objective, self.evaluation, self.data):
       part.validate()
     if self.num_steps < 1:
       raise InputError(f'num_steps is {self.num_steps}; it must be 1 or more')
-    if not self.data.path:
-      raise InputError(
-        'data.path is empty; give --config.data.path=DIR, the --output of '
-        'bert-jax prepare'
-      )
-    length = self.data.row_length
-    if not MIN_ROW_LENGTH <= length <= self.model.max_positions:
-      raise InputError(
-        f'data.row_length is {length}; it must be between {MIN_ROW_LENGTH} '
-        f'and model.max_positions={self.model.max_positions}'
-      )
+    self._validate_stages()
     if self.init_from and self.resume_from:
       raise InputError(
         'init_from and resume_from are both set; init_from takes parameters '
         'alone, resume_from all of the state: keep one'
       )
     self.optimizer.build_schedule(self.num_steps)
+
+  def plan(self) -> Plan:
+    """The stages, with what they leave to the experiment filled in."""
+    stages = self.data.stages or (Stage(num_steps=self.num_steps),)
+    return Plan(
+      Stage(
+        num_steps=stage.num_steps,
+        row_length=stage.row_length or self.data.row_length,
+        batch_size=stage.batch_size or self.batch_size,
+      )
+      for stage in stages
+    )
+
+  def _validate_stages(self) -> None:
+    stages = self.data.stages
+    total = sum(stage.num_steps for stage in stages)
+    if stages and (
+      total != self.num_steps or min(s.num_steps for s in stages) < 1
+    ):
+      raise InputError(
+        f'data.stages: their num_steps are {[s.num_steps for s in stages]}, '
+        f'which must be 1 or more each and num_steps={self.num_steps} in all'
+      )
+    lengths = {'data.row_length': self.data.row_length}
+    for number, stage in enumerate(self.plan().stages):
+      lengths[f'data.stages[{number}].row_length'] = stage.row_length
+      _validate_batch(stage.batch_size, self.num_microbatches)
+    for name, length in lengths.items():
+      if not MIN_ROW_LENGTH <= length <= self.model.max_positions:
+        raise InputError(
+          f'{name} is {length}; it must be between {MIN_ROW_LENGTH} '
+          f'and model.max_positions={self.model.max_positions}'
+        )
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -183,16 +247,7 @@ def model_builder(
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   for part in (config.optimizer, config.checkpoint, config.logging):
     part.validate()
-  if config.batch_size < 1 or config.num_microbatches < 1:
-    raise InputError(
-      f'batch_size={config.batch_size} and num_microbatches='
-      f'{config.num_microbatches} must be 1 or more'
-    )
-  if config.batch_size % config.num_microbatches:
-    raise InputError(
-      f'num_microbatches={config.num_microbatches} does not divide '
-      f'batch_size={config.batch_size}; choose a divisor'
-    )
+  _validate_batch(config.batch_size, config.num_microbatches)
   if config.compute_dtype not in ('', 'float32', 'bfloat16'):
     raise InputError(
       f'compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16, '
@@ -202,4 +257,17 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   if steps and (len(steps) != 2 or not 0 <= steps[0] < steps[1]):
     raise InputError(
       f'profile_steps is {steps}; give two step numbers, such as 10,13'
+    )
+
+
+def _validate_batch(batch_size: int, num_microbatches: int) -> None:
+  if batch_size < 1 or num_microbatches < 1:
+    raise InputError(
+      f'batch_size={batch_size} and num_microbatches={num_microbatches} must '
+      'be 1 or more'
+    )
+  if batch_size % num_microbatches:
+    raise InputError(
+      f'num_microbatches={num_microbatches} does not divide '
+      f'batch_size={batch_size}; choose a divisor'
     )

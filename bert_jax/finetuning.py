@@ -17,6 +17,7 @@ from bert_jax.data.labelled import (
   encode_examples,
   read_examples,
 )
+from bert_jax.data.stages import Plan, Stage
 from bert_jax.data.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
@@ -89,12 +90,20 @@ def _train(
   build = model_builder(experiment.model, task, experiment.compute_dtype)
   num_train = len(examples.train_ids)
   steps_per_epoch = max(1, round(num_train / experiment.batch_size))
-  num_steps = experiment.num_epochs * steps_per_epoch
+  plan = Plan(
+    [
+      Stage(
+        num_steps=experiment.num_epochs * steps_per_epoch,
+        row_length=experiment.max_length,
+        batch_size=experiment.batch_size,
+      )
+    ]
+  )
   program = make_program(
     task,
     build,
     experiment.optimizer.build(),
-    experiment.optimizer.build_schedule(num_steps),
+    experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
     num_microbatches=experiment.num_microbatches,
     num_seeds=experiment.num_seeds,
@@ -119,14 +128,13 @@ def _train(
     stream=stream,
     batch_sharding=batch_sharding(mesh, batch_axis=1),
     batch_axis=1,
-    batch_size=experiment.batch_size,
-    num_steps=num_steps,
+    plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
     log_every=experiment.logging.every_steps,
     save_every=experiment.checkpoint.every_steps,
     max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
-    flops_per_step=flops_per_step(experiment),
+    flops_before=lambda step: step * flops_per_step(experiment),
     peak_flops=throughput.peak_flops(experiment.logging.peak_tflops)[0],
     patience_steps=experiment.patience_epochs * steps_per_epoch,
     profile=Profile(experiment.profile_steps, str(workdir.profile)),

@@ -2,15 +2,15 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable
 
 import jax
 
+from bert_jax.data.corpora import OpenCorpus, open_corpora
 from bert_jax.data.device_feed import place_batch
+from bert_jax.data.mixture import MixedStream, Source
 from bert_jax.data.stream import Stream
-from bert_jax.data.token_rows import TokenRows, refuse_link_out
-from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_builder
 from bert_jax.models import functional
@@ -51,26 +51,27 @@ def pretrain(
   workdir.create()
   stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
   with stop, workdir.lock():
-    corpus, eval_corpus, tokenizer = open_corpus(experiment)
+    corpora, tokenizer = open_data(experiment)
     experiment = with_vocab_size(experiment, tokenizer)
     workdir.settle_config(experiment, list(allow_change))
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, corpus, eval_corpus, tokenizer, stop)
+      return _train(experiment, workdir, corpora, tokenizer, stop)
 
 
 def _train(
   experiment: PretrainExperiment,
   workdir: Workdir,
-  corpus: TokenRows,
-  eval_corpus: TokenRows | None,
+  corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
-  check_batch_size(experiment.batch_size, mesh)
+  plan = experiment.plan()
+  for stage in plan.stages:
+    check_batch_size(stage.batch_size, mesh)
   objective = experiment.objective.build(tokenizer.table)
   build = model_builder(experiment.model, objective, experiment.compute_dtype)
   program = make_program(
@@ -81,7 +82,7 @@ def _train(
     jax.random.key(experiment.seed),
     num_microbatches=experiment.num_microbatches,
   )
-  stream = open_stream(experiment, corpus)
+  stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
   state, position = program.start(
     workdir,
@@ -91,25 +92,24 @@ def _train(
     init_from=experiment.init_from,
     resume_from=experiment.resume_from,
   )
-  peak = announce(experiment, state.params, corpus)
+  peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',
     state=state,
     position=position,
     step_fn=program.step_fn,
     evaluate=make_evaluation(
-      experiment, objective, build, eval_corpus, state.params
+      experiment, objective, build, corpora, state.params
     ),
     stream=stream,
     batch_sharding=batch_sharding(mesh),
-    batch_size=experiment.batch_size,
-    num_steps=experiment.num_steps,
+    plan=plan,
     eval_every=experiment.evaluation.every_steps,
     log_every=experiment.logging.every_steps,
     save_every=experiment.checkpoint.every_steps,
     max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
-    flops_per_step=flops_per_step(experiment),
+    flops_before=flops_before(experiment),
     peak_flops=peak,
     profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
@@ -117,61 +117,55 @@ def _train(
     return train(run, writer, stop)
 
 
-def open_corpus(
+def open_data(
   experiment: PretrainExperiment,
-) -> tuple[TokenRows, TokenRows | None, Tokenizer]:
-  """(training rows, held-out rows if there are any, tokenizer)."""
+) -> tuple[list[OpenCorpus], Tokenizer]:
+  """The corpora with rows of every length that a stage asks for."""
   data = experiment.data
-  folder = pathlib.Path(data.path).expanduser()
-  if not folder.is_dir():
-    raise InputError(
-      f'data.path={folder} does not exist; make it by bert-jax prepare '
-      f'--output={folder}'
-    )
-  rows = folder / str(data.row_length)
-  if not rows.is_dir():
-    lengths = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-    raise InputError(
-      f'data.row_length={data.row_length}: {folder} has rows of length '
-      f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
-      f'again with --row_length={data.row_length}'
-    )
-  for path in (folder / 'tokenizer', *(folder / 'tokenizer').glob('*')):
-    refuse_link_out(path)
-  tokenizer = load_tokenizer(folder / 'tokenizer')
-  corpus = TokenRows(rows)
-  held_out = folder / 'eval' / str(data.row_length)
-  eval_corpus = TokenRows(held_out) if held_out.is_dir() else None
-  for part in (corpus, eval_corpus):
-    if part and part.tokenizer_fingerprint != tokenizer.fingerprint:
-      raise InputError(
-        f'{part.folder} was prepared with another tokenizer than '
-        f'{folder / "tokenizer"} (fingerprints '
-        f'{part.tokenizer_fingerprint[:12]} and {tokenizer.fingerprint[:12]}); '
-        'prepare the corpus again'
-      )
-  return corpus, eval_corpus, tokenizer
-
-
-def open_stream(experiment: PretrainExperiment, corpus: TokenRows) -> Stream:
-  data = experiment.data
-  return Stream(
-    corpus,
-    seed=experiment.seed,
-    shuffle=data.shuffle,
-    shards_per_group=data.shards_per_group,
-    max_epochs=data.max_epochs,
+  return open_corpora(
+    [corpus.path for corpus in data.all_corpora()],
+    [stage.row_length for stage in experiment.plan().stages],
+    data.row_length,
   )
 
 
+def open_stream(
+  experiment: PretrainExperiment, corpora: list[OpenCorpus]
+) -> MixedStream:
+  data = experiment.data
+  sources = []
+  for number, (corpus, config) in enumerate(
+    zip(corpora, data.all_corpora(), strict=True)
+  ):
+    streams = {
+      length: Stream(
+        rows,
+        # Corpora of equal size would be read in the same order otherwise.
+        seed=experiment.seed + (number << 32),
+        shuffle=data.shuffle,
+        shards_per_group=data.shards_per_group,
+      )
+      for length, rows in corpus.rows.items()
+    }
+    sources.append(Source(corpus.name, streams, config.max_epochs))
+  return MixedStream(sources, experiment.plan(), data.mixture)
+
+
 def announce(
-  experiment: PretrainExperiment, params: functional.Params, corpus: TokenRows
+  experiment: PretrainExperiment,
+  params: functional.Params,
+  corpora: list[OpenCorpus],
 ) -> float:
   """Prints the sizes of a run; returns the FLOP/s that MFU refers to."""
   peak, origin = throughput.peak_flops(experiment.logging.peak_tflops)
+  rows = ', '.join(
+    f'{rows.num_rows:,} rows of {length} tokens'
+    + (f' in {corpus.name}' if len(corpora) > 1 else '')
+    for corpus in corpora
+    for length, rows in corpus.rows.items()
+  )
   print(
-    f'{functional.num_parameters(params):,} parameters, '
-    f'{corpus.num_rows:,} rows of {corpus.row_length} tokens, '
+    f'{functional.num_parameters(params):,} parameters, {rows}, '
     f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
     f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
     flush=True,
@@ -179,14 +173,28 @@ def announce(
   return peak
 
 
-def flops_per_step(experiment: PretrainExperiment) -> float:
-  """Model FLOPs; see train/throughput.py."""
-  length = experiment.data.row_length
-  return experiment.batch_size * throughput.flops_per_row(
-    experiment.model,
-    length,
-    corruption.capacity(experiment.objective.mask_rate, length),
-  )
+def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
+  """(step) -> model FLOPs of all steps until it; see train/throughput.py."""
+  plan = experiment.plan()
+  of_row = [
+    throughput.flops_per_row(
+      experiment.model,
+      stage.row_length,
+      corruption.capacity(experiment.objective.mask_rate, stage.row_length),
+    )
+    for stage in plan.stages
+  ]
+
+  def before(step: int) -> float:
+    total = 0.0
+    for stage, first, flops in zip(
+      plan.stages, plan.first_steps, of_row, strict=False
+    ):
+      steps = min(max(step - first, 0), stage.num_steps)
+      total += steps * stage.batch_size * flops
+    return total
+
+  return before
 
 
 def with_vocab_size(
@@ -209,44 +217,52 @@ def make_evaluation(
   experiment: PretrainExperiment,
   objective: Objective,
   build: functional.Build,
-  eval_corpus: TokenRows | None,
+  corpora: list[OpenCorpus],
   params: functional.Params,
 ) -> Callable[[TrainState, StopSignal], Evaluation | None]:
-  """(state, stop) -> held-out figures, with the same masks every time.
+  """(state, stop) -> held-out figures of each corpus, with the same masks.
 
   One batch is evaluated here: so a mistake or too little memory shows before
   the first step, and no signal has to wait for a compilation later.
   """
-  if eval_corpus is None or not eval_corpus.num_rows:
-    return lambda state, stop: Evaluation(records=[])
   config = experiment.evaluation
+  held_out = {
+    corpus.name if len(corpora) > 1 else 'eval': RowsInOrder(
+      corpus.held_out.rows,
+      min(corpus.held_out.num_rows, config.max_rows or 2**63),
+    )
+    for corpus in corpora
+    if corpus.held_out and corpus.held_out.num_rows
+  }
+  if not held_out:
+    return lambda state, stop: Evaluation(records=[])
   mesh = jax.sharding.get_mesh()
   devices = num_batch_devices(mesh)
-  rows = RowsInOrder(
-    eval_corpus.rows,
-    min(eval_corpus.num_rows, config.max_rows or eval_corpus.num_rows),
-  )
   eval_step = jax.jit(make_eval_step(objective, build))
   key = jax.random.key(config.seed)
   sharding = batch_sharding(mesh)
   batch_size = -(-config.batch_size // devices) * devices
+  rows = next(iter(held_out.values()))
   first_batch = place_batch(rows, next(rows.batches(batch_size)), sharding)
   jax.block_until_ready(eval_step(params, first_batch, key))
 
   def evaluate(state: TrainState, stop: StopSignal) -> Evaluation | None:
-    means = evaluate_rows(
-      eval_step,
-      state.params,
-      rows,
-      key,
-      sharding,
-      batch_size=batch_size,
-      stop=stop,
-    )
-    if means is None:
-      return None
     step = int(jax.device_get(state.step))
-    record = {'kind': 'eval', 'step': step, 'corpus': 'eval'}
-    return Evaluation(records=[record | with_perplexity(means)])
+    records = []
+    for name, rows in held_out.items():
+      means = evaluate_rows(
+        eval_step,
+        state.params,
+        rows,
+        key,
+        sharding,
+        batch_size=batch_size,
+        stop=stop,
+      )
+      if means is None:
+        return None
+      record = {'kind': 'eval', 'step': step, 'corpus': name}
+      records.append(record | with_perplexity(means))
+    return Evaluation(records=records)
 
   return evaluate

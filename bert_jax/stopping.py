@@ -63,7 +63,8 @@ class StopSignal:
 
   Until `begun` is called nothing new has been computed, and a signal ends the
   process at once, also out of a compilation of minutes: the signal is noticed
-  by a thread, since the main one does not run Python there.
+  by a thread, since the main one does not run Python there. Likewise after
+  `all_kept`.
 
   Attributes:
     name: 'SIGTERM' or 'SIGINT', '' without a signal.
@@ -82,7 +83,12 @@ class StopSignal:
     return bool(self.name)
 
   def begun(self) -> None:
+    """Something has been computed that is not kept."""
     self._may_be_left = False
+
+  def all_kept(self) -> None:
+    """Until the next `begun`, a signal ends the process at once."""
+    self._may_be_left = True
 
   def __enter__(self) -> 'StopSignal':
     self._stack = contextlib.ExitStack()

@@ -38,6 +38,7 @@ ARROWS = {
     'optim',
     'parallel',
     'data.device_feed',  # the loop's end of the input pipeline
+    'data.stages',  # which examples each step takes
     'data.token_rows',  # the report reads a corpus's manifest
     'workdir',
     'stopping',

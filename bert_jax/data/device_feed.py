@@ -8,6 +8,7 @@ sharding alone, so the global batch never depends on the number of hosts.
 import queue
 import threading
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 import jax
@@ -36,19 +37,15 @@ class DeviceFeed:
     self,
     stream: RowStream,
     sharding: jax.sharding.NamedSharding,
+    batches: Iterable[tuple[int, int]],
     *,
-    batch_size: int,
-    first_example: int,
-    num_batches: int,
     batch_axis: int = 0,
     prefetch: int = 2,
   ):
-    """`sharding` splits `batch_axis`; `num_batches` ends the iteration."""
+    """`sharding` splits `batch_axis`; `batches`: (first example, size) each."""
     self._stream = stream
     self._sharding = sharding
-    self._batch_size = batch_size
-    self._first_example = first_example
-    self._num_batches = num_batches
+    self._batches = batches
     self._batch_axis = batch_axis
     self._queue: queue.Queue = queue.Queue(maxsize=prefetch)
     self._closing = threading.Event()
@@ -80,9 +77,8 @@ class DeviceFeed:
 
   def _produce(self) -> None:
     try:
-      for number in range(self._num_batches):
-        first = self._first_example + number * self._batch_size
-        if not self._put(self._global_batch(first)):
+      for first, size in self._batches:
+        if not self._put(self._global_batch(first, size)):
           return
       self._put(None)
     except BaseException as error:  # handed to the consumer, which raises it
@@ -97,10 +93,8 @@ class DeviceFeed:
         continue
     return False
 
-  def _global_batch(self, first_example: int) -> dict[str, jax.Array]:
-    numbers = np.uint64(first_example) + np.arange(
-      self._batch_size, dtype=np.uint64
-    )
+  def _global_batch(self, first: int, size: int) -> dict[str, jax.Array]:
+    numbers = np.uint64(first) + np.arange(size, dtype=np.uint64)
     return place_batch(
       self._stream, numbers, self._sharding, batch_axis=self._batch_axis
     )

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from bert_jax.data.device_feed import DeviceFeed, RowStream
+from bert_jax.data.stages import Plan
 from bert_jax.errors import InputError
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
@@ -36,9 +37,9 @@ class Run:
   """Everything that the loop needs, put together by its caller.
 
   `step_fn` is jitted and donates the state; `evaluate` gives None where the
-  stop signal came first; `batch_sharding` splits `batch_axis`; `flops_per_step`
-  and `peak_flops` (0: unknown) give the MFU. `patience_steps` 0: no early
-  stopping.
+  stop signal came first; `batch_sharding` splits `batch_axis`; `flops_before`
+  (a step, all FLOPs until it) and `peak_flops` (0: unknown) give the MFU.
+  `patience_steps` 0: no early stopping.
   """
 
   label: str
@@ -48,14 +49,13 @@ class Run:
   evaluate: Callable[[TrainState, StopSignal], Evaluation | None]
   stream: RowStream
   batch_sharding: jax.sharding.NamedSharding
-  batch_size: int
-  num_steps: int
+  plan: Plan
   eval_every: int
   log_every: int
   save_every: int
   max_nonfinite_steps: int
   checkpoints: Checkpoints
-  flops_per_step: float
+  flops_before: Callable[[int], float]
   peak_flops: float
   profile: 'Profile'
   batch_axis: int = 0
@@ -82,24 +82,33 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """
   state, evaluated = run.state, run.position.evaluated
   first = done = host_step(state)
-  progress = Progress(run.label, first, run.num_steps)
+  plan = run.plan
+  progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
   saver = Saver(run.checkpoints, run.save_every, log, stop)
   window = Window(run, first, run.position.window)
 
   def position() -> Position:
     return Position(
-      done * run.batch_size, run.stream.fingerprint, window.save(), evaluated
+      plan.examples_before(done),
+      run.stream.fingerprint,
+      window.save(),
+      evaluated,
     )
 
   try:
     with _feed(run, first) as feed:
       if not evaluated:
         state, evaluated = _evaluate(run, state, done, log, stop)
-      while done < run.num_steps and not stop.requested:
+      while done < plan.num_steps and not stop.requested:
         if done % run.eval_every == 0 and early_stopped(state, run):
           log.say(f'step {done}: no better for {run.patience_steps} steps')
           break
+        if plan.starts_stage(done):
+          # A program is compiled: minutes in which no signal can be answered
+          # but by leaving at once.
+          saver.finish(state, done, position)
+          stop.all_kept()
         run.profile.before(done)
         state, metrics = run.step_fn(state, next(feed))
         done += 1
@@ -107,7 +116,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
         run.profile.after(done, metrics)
         window.add(metrics)
         log.advance()
-        last = done == run.num_steps
+        last = done == plan.num_steps
         if done % run.log_every == 0 or last:
           record = window.close(done, feed.wait_seconds)
           log.record(record)
@@ -136,9 +145,7 @@ def _feed(run: Run, first: int) -> DeviceFeed:
   return DeviceFeed(
     run.stream,
     run.batch_sharding,
-    batch_size=run.batch_size,
-    first_example=first * run.batch_size,
-    num_batches=run.num_steps - first,
+    run.plan.batches(first),
     batch_axis=run.batch_axis,
   )
 
@@ -180,11 +187,11 @@ def _check_finite(
   run: Run, window: Window, record: dict[str, Any], log: Log, saver: Saver
 ) -> None:
   """Names skipped steps; stops the run when there are too many in a row."""
-  size = run.batch_size
+  before = run.plan.examples_before
   for step in record.get('nonfinite_steps', ()):
     log.say(
       f'step {step}: loss or gradient not finite, update skipped; examples '
-      f'{step * size} to {(step + 1) * size - 1}'
+      f'{before(step)} to {before(step + 1) - 1}'
     )
   count = window.nonfinite_count
   if count < run.max_nonfinite_steps:
@@ -192,7 +199,7 @@ def _check_finite(
   first, end = window.first_nonfinite_step, record['step']
   raise InputError(
     f'loss or gradient was not finite for {count} steps in a row, steps '
-    f'{first} to {end - 1}, examples {first * size} to {end * size - 1}; '
+    f'{first} to {end - 1}, examples {before(first)} to {before(end) - 1}; '
     f'nothing was learned from them; {saver.settle()}. '
     'Lower optimizer.learning_rate or look at these examples'
   )

@@ -59,7 +59,8 @@ class Window:
     seconds = time.perf_counter() - self._start - self._paused
     timed = step - self._step
     tokens = sum(np.sum(metrics['tokens']) for metrics in steps[-timed:])
-    flops = self._run.flops_per_step * timed / seconds
+    flops = self._run.flops_before(step) - self._run.flops_before(self._step)
+    flops /= seconds
     last = steps[-1]
     record = {
       'kind': 'train',
@@ -67,7 +68,7 @@ class Window:
       **_means(steps),
       'learning_rate': float(np.max(last['learning_rate'])),
       'skipped_updates': int(np.max(last['skipped_updates'])),
-      'examples': step * self._run.batch_size,
+      'examples': self._run.plan.examples_before(step),
       'tokens_per_second': float(tokens / seconds),
       'step_seconds': seconds / timed,
       'input_wait_share': (feed_wait_seconds - self._waited) / seconds,

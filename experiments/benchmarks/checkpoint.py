@@ -190,9 +190,7 @@ def resume(folder, abstract, stream, num_rows) -> None:
   with DeviceFeed(
     stream,
     batch_sharding(jax.sharding.get_mesh()),
-    batch_size=num_rows,
-    first_example=position.next_example,
-    num_batches=1,
+    [(position.next_example, num_rows)],
   ) as feed:
     jax.block_until_ready((state, next(feed)))
 

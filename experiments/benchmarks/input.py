@@ -182,9 +182,7 @@ def batches(unused_text: str, folder: pathlib.Path) -> None:
     with DeviceFeed(
       stream,
       sharding,
-      batch_size=size,
-      first_example=0,
-      num_batches=num_batches,
+      [(number * size, size) for number in range(num_batches)],
     ) as feed:
       began = time.perf_counter()
       for batch in feed:

@@ -47,9 +47,7 @@ def take(stream, num_devices, first_example, num_batches, batch_size=8):
   feed = DeviceFeed(
     stream,
     batch_sharding(mesh),
-    batch_size=batch_size,
-    first_example=first_example,
-    num_batches=num_batches,
+    [(first_example + n * batch_size, batch_size) for n in range(num_batches)],
   )
   with feed:
     return [jax.device_get(batch) for batch in feed]
@@ -141,9 +139,7 @@ def test_leaving_early_ends_the_thread(stream):
   feed = DeviceFeed(
     stream,
     batch_sharding(mesh),
-    batch_size=8,
-    first_example=0,
-    num_batches=100,
+    [(8 * n, 8) for n in range(100)],
   )
   with feed:
     next(feed)

@@ -7,9 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bert_jax.data.stages import Plan, Stage
 from bert_jax.train.window import Window
 
-RUN = types.SimpleNamespace(batch_size=4, flops_per_step=10.0, peak_flops=0.0)
+RUN = types.SimpleNamespace(
+  plan=Plan([Stage(num_steps=100, row_length=8, batch_size=4)]),
+  flops_before=lambda step: 10.0 * step,
+  peak_flops=0.0,
+)
 
 
 def metrics(step, loss=None, nonfinite=0):

@@ -1,0 +1,95 @@
+"""Opens the prepared corpora of a run, and checks that they go together."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from bert_jax.data.token_rows import TokenRows, refuse_link_out
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenCorpus:
+  """Training rows by row length; held-out rows where there are some."""
+
+  name: str
+  rows: dict[int, TokenRows]
+  held_out: TokenRows | None
+
+
+def open_corpora(
+  paths: Sequence[str], row_lengths: Sequence[int], eval_row_length: int
+) -> tuple[list[OpenCorpus], Tokenizer]:
+  """(the corpora, the tokenizer that all of them were prepared with).
+
+  Raises InputError naming the corpus that is missing or does not fit.
+  """
+  corpora = []
+  first: Tokenizer | None = None
+  for path, name in zip(paths, _names(paths), strict=True):
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+      raise InputError(
+        f'data.path={folder} does not exist; make it by bert-jax prepare '
+        f'--output={folder}'
+      )
+    tokenizer = _open_tokenizer(folder)
+    first = first or tokenizer
+    if tokenizer.fingerprint != first.fingerprint:
+      raise InputError(
+        f'{folder}: it was prepared with another tokenizer than {paths[0]}; '
+        'prepare both with one'
+      )
+    held_out = folder / 'eval' / str(eval_row_length)
+    corpora.append(
+      OpenCorpus(
+        name,
+        {
+          length: _open_rows(folder, length, tokenizer)
+          for length in dict.fromkeys(row_lengths)
+        },
+        _checked(TokenRows(held_out), tokenizer) if held_out.is_dir() else None,
+      )
+    )
+  assert first is not None
+  return corpora, first
+
+
+def _open_tokenizer(folder: pathlib.Path) -> Tokenizer:
+  for path in (folder / 'tokenizer', *(folder / 'tokenizer').glob('*')):
+    refuse_link_out(path)
+  return load_tokenizer(folder / 'tokenizer')
+
+
+def _open_rows(
+  folder: pathlib.Path, length: int, tokenizer: Tokenizer
+) -> TokenRows:
+  rows = folder / str(length)
+  if not rows.is_dir():
+    lengths = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    raise InputError(
+      f'data.row_length={length}: {folder} has rows of length '
+      f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
+      f'again with --row_length={length}'
+    )
+  return _checked(TokenRows(rows), tokenizer)
+
+
+def _checked(rows: TokenRows, tokenizer: Tokenizer) -> TokenRows:
+  if rows.tokenizer_fingerprint != tokenizer.fingerprint:
+    raise InputError(
+      f'{rows.folder} was prepared with another tokenizer than the one beside '
+      f'it (fingerprints {rows.tokenizer_fingerprint[:12]} and '
+      f'{tokenizer.fingerprint[:12]}); prepare the corpus again'
+    )
+  return rows
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+  """The folders' names, numbered where two are alike."""
+  names = [pathlib.Path(path).name for path in paths]
+  return [
+    name if names.count(name) == 1 else f'{name}_{number}'
+    for number, name in enumerate(names)
+  ]

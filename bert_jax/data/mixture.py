@@ -1,0 +1,256 @@
+"""Several corpora in one stream: which row is example number g.
+
+A pure function in constant time, as for one corpus: the number of examples that
+a corpus has given before g is a closed formula, and is the position within that
+corpus's own stream. So neither a new stage nor new weights start an epoch anew.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.data.stages import Plan
+from bert_jax.data.stream import Stream, example_number_words
+from bert_jax.errors import InputError
+
+# Weights are shares of this many parts.
+_PARTS = 2**20
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class MixturePhase:
+  """From example number `first_example` on, corpora are drawn by `weights`."""
+
+  first_example: int = 0
+  weights: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """One corpus: a stream of rows for each row length that is asked for.
+
+  max_epochs: how often a row may come at most; 0: as often as need be.
+  """
+
+  name: str
+  streams: dict[int, Stream]
+  max_epochs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Segment:
+  """Examples of one stage and one phase.
+
+  draws: how many rows of this length each corpus has given before it.
+  """
+
+  first_example: int
+  row_length: int
+  weights: tuple[int, ...]
+  draws: tuple[int, ...]
+
+
+class MixedStream:
+  """The stream of a run: corpora by weights, row lengths by stages.
+
+  Without phases, corpora are drawn in proportion to their rows.
+  """
+
+  def __init__(
+    self,
+    sources: Sequence[Source],
+    plan: Plan,
+    phases: Sequence[MixturePhase] = (),
+  ):
+    """Raises InputError where the phases, or a corpus's size, do not fit."""
+    self.sources = tuple(sources)
+    _check_phases(phases, len(self.sources))
+    self._segments, draws = _segments(self.sources, plan, phases)
+    self._starts = np.array(
+      [s.first_example for s in self._segments], np.uint64
+    )
+    _check_epochs(self.sources, draws)
+    # Not the stages and phases: they are the config's, and may be appended to.
+    self.fingerprint = hashlib.sha256(
+      json.dumps(
+        [
+          {str(n): s.fingerprint for n, s in sorted(source.streams.items())}
+          for source in self.sources
+        ]
+      ).encode()
+    ).hexdigest()
+
+  def locate(
+    self, example_numbers: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(corpus, epoch, row), int64 [n] each, of example numbers uint64 [n]."""
+    numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
+    found = np.empty((3, len(numbers)), np.int64)
+    for segment, where in self._by_segment(numbers):
+      corpora, draws = self._draws(segment, numbers[where])
+      for corpus in np.unique(corpora):
+        mine = corpora == corpus
+        stream = self.sources[corpus].streams[segment.row_length]
+        found[0, where[mine]] = corpus
+        found[1:, where[mine]] = stream.locate(draws[mine])
+    return found[0], found[1], found[2]
+
+  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of example numbers uint64 [n] of one stage, as one batch.
+
+    Returns:
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+    """
+    numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
+    rows = None
+    for segment, where in self._by_segment(numbers):
+      if rows is None:
+        rows = np.empty((len(numbers), segment.row_length), np.int32)
+      corpora, draws = self._draws(segment, numbers[where])
+      for corpus in np.unique(corpora):
+        mine = corpora == corpus
+        stream = self.sources[corpus].streams[segment.row_length]
+        rows[where[mine]] = stream.batch(draws[mine])['input_ids']
+    return {'input_ids': rows, 'example_number': example_number_words(numbers)}
+
+  def _by_segment(self, numbers: np.ndarray):
+    index = np.searchsorted(self._starts, numbers, side='right') - 1
+    for one in np.unique(index):
+      yield self._segments[one], np.flatnonzero(index == one)
+
+  def _draws(
+    self, segment: _Segment, numbers: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    local = numbers - np.uint64(segment.first_example)
+    corpora, draws = split(local, segment.weights)
+    return corpora, draws + np.array(segment.draws, np.uint64)[corpora]
+
+
+def split(
+  numbers: np.ndarray, weights: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Deals numbers out to corpora, as evenly as whole numbers allow.
+
+  The first corpus takes number i where the integer part of its share of i
+  grows (Bresenham's line); the rest is dealt out likewise to the others.
+
+  Args:
+    numbers: uint64 [n].
+    weights: positive integers below 2^32, one for each corpus.
+
+  Returns:
+    (corpus int64 [n], how many smaller numbers it has taken uint64 [n]).
+  """
+  corpora = np.full(numbers.shape, len(weights) - 1, np.int64)
+  draws = numbers.copy()
+  undecided = np.arange(len(numbers))
+  total = sum(weights)
+  for corpus, weight in enumerate(weights[:-1]):
+    before = _share(draws[undecided], weight, total)
+    after = _share(draws[undecided] + np.uint64(1), weight, total)
+    taken = after > before
+    corpora[undecided[taken]] = corpus
+    draws[undecided] = np.where(taken, before, draws[undecided] - before)
+    undecided = undecided[~taken]
+    total -= weight
+  return corpora, draws
+
+
+def count_draws(num_examples: int, weights: Sequence[int]) -> list[int]:
+  """How many of the first examples each corpus gives, as `split` deals."""
+  counts = []
+  total = sum(weights)
+  for weight in weights[:-1]:
+    counts.append(num_examples * weight // total)
+    num_examples -= counts[-1]
+    total -= weight
+  return [*counts, num_examples]
+
+
+def _share(numbers: np.ndarray, weight: int, total: int) -> np.ndarray:
+  """numbers * weight // total, without an overflow of 64 bits."""
+  weight, total = np.uint64(weight), np.uint64(total)
+  whole, rest = np.divmod(numbers, total)
+  return whole * weight + rest * weight // total
+
+
+def _segments(
+  sources: Sequence[Source], plan: Plan, phases: Sequence[MixturePhase]
+) -> tuple[list[_Segment], dict[int, list[int]]]:
+  """The segments, and how many rows of each length each corpus gives in all."""
+  cuts = {*plan.first_examples[:-1], *(p.first_example for p in phases)}
+  cuts = sorted(cut for cut in cuts if cut < plan.first_examples[-1])
+  segments = []
+  draws: dict[int, list[int]] = {}
+  for first, end in itertools.pairwise([*cuts, plan.first_examples[-1]]):
+    stage = plan.stage(plan.step_of(first))
+    length = stage.row_length
+    streams = [source.streams[length] for source in sources]
+    shares: Sequence[float] = [s.corpus.num_rows for s in streams]
+    for phase in phases:
+      if phase.first_example <= first:
+        shares = phase.weights
+    weights = tuple(
+      max(1, round(share / sum(shares) * _PARTS)) for share in shares
+    )
+    _check_batch(sources, streams, stage.batch_size, weights)
+    before = draws.setdefault(length, [0] * len(sources))
+    segments.append(_Segment(first, length, weights, tuple(before)))
+    for corpus, count in enumerate(count_draws(end - first, weights)):
+      before[corpus] += count
+  return segments, draws
+
+
+def _check_phases(phases: Sequence[MixturePhase], num_sources: int) -> None:
+  firsts = [phase.first_example for phase in phases]
+  if phases and (firsts[0] != 0 or firsts != sorted(set(firsts))):
+    raise InputError(
+      f'data.mixture: its phases begin at examples {firsts}; the first must '
+      'begin at 0 and each later than the one before it'
+    )
+  for number, phase in enumerate(phases):
+    where = f'data.mixture[{number}].weights={phase.weights}'
+    if len(phase.weights) != num_sources:
+      raise InputError(f'{where}: give one for each of {num_sources} corpora')
+    for weight in phase.weights:
+      # nan is not above 0 either.
+      if not 0 < weight < float('inf'):
+        raise InputError(
+          f'{where}: each must be a number above 0; leave a corpus out of '
+          'data.corpora that is not to be read'
+        )
+
+
+def _check_batch(
+  sources: Sequence[Source],
+  streams: Sequence[Stream],
+  batch_size: int,
+  weights: tuple[int, ...],
+) -> None:
+  for source, stream, weight in zip(sources, streams, weights, strict=True):
+    in_a_batch = batch_size * weight // sum(weights)
+    if stream.corpus.num_rows < in_a_batch:
+      raise InputError(
+        f'{source.name}: its {stream.corpus.num_rows} rows of '
+        f'{stream.corpus.row_length} tokens are fewer than the {in_a_batch} '
+        f'that each batch of {batch_size} takes of it; lower the batch size or '
+        'its weight, or prepare it from more text'
+      )
+
+
+def _check_epochs(
+  sources: Sequence[Source], draws: dict[int, list[int]]
+) -> None:
+  for length, counts in draws.items():
+    for source, count in zip(sources, counts, strict=True):
+      num_rows = source.streams[length].corpus.num_rows
+      if source.max_epochs and count > source.max_epochs * num_rows:
+        raise InputError(
+          f'{source.name}: max_epochs={source.max_epochs}, but this run reads '
+          f'its {num_rows} rows of {length} tokens {count / num_rows:.2f} '
+          'times; lower num_steps or its weight, or raise its max_epochs'
+        )

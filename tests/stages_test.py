@@ -1,0 +1,208 @@
+"""Runs over several corpora and stages: exact resume, stops, refusals."""
+
+import dataclasses
+import os
+import shutil
+import signal
+
+import pytest
+from runs import assert_same_run, records
+
+from bert_jax.data.mixture import MixturePhase
+from bert_jax.data.prepare import prepare
+from bert_jax.data.sources import open_inputs
+from bert_jax.data.stages import Stage
+from bert_jax.errors import InputError
+from bert_jax.experiment import Corpus
+from bert_jax.pretraining import pretrain
+from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.window import Window
+from bert_jax.workdir import Workdir
+
+
+@pytest.fixture(scope='module')
+def two_corpora(small_text, small_tokenizer, tmp_path_factory):
+  """The two halves of `small_text`, in rows of 16 and of 32."""
+  folder = tmp_path_factory.mktemp('two')
+  lines = small_text.read_text().splitlines(keepends=True)
+  for name, half in (('first', lines[::2]), ('second', lines[1::2])):
+    (folder / f'{name}.txt').write_text(''.join(half))
+    prepare(
+      open_inputs(str(folder / f'{name}.txt'), document='line'),
+      small_tokenizer,
+      output=folder / name,
+      row_lengths=(16, 32),
+      eval_fraction=0.1,
+      num_workers=1,
+      progress=False,
+    )
+  return folder
+
+
+@pytest.fixture
+def experiment(small_experiment, two_corpora):
+  """Ten steps: six of 16 x 16, then four of 8 x 32; new weights within each."""
+  data = dataclasses.replace(
+    small_experiment.data,
+    path='',
+    corpora=(
+      Corpus(path=str(two_corpora / 'first')),
+      Corpus(path=str(two_corpora / 'second'), max_epochs=3),
+    ),
+    stages=(
+      Stage(num_steps=6, row_length=16, batch_size=16),
+      Stage(num_steps=4),
+    ),
+    mixture=(
+      MixturePhase(weights=(3.0, 1.0)),
+      MixturePhase(first_example=40, weights=(1.0, 1.0)),
+      MixturePhase(first_example=112, weights=(1.0, 2.0)),
+    ),
+  )
+  return dataclasses.replace(small_experiment, data=data)
+
+
+@pytest.fixture(scope='module')
+def untouched_folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('untouched') / 'run'
+
+
+@pytest.fixture
+def untouched(untouched_folder, experiment):
+  if not untouched_folder.exists():
+    pretrain(experiment, untouched_folder)
+  return untouched_folder
+
+
+def test_both_corpora_are_read_and_evaluated(untouched, capsys):
+  train = records(untouched, 'train')
+  assert [train[step]['examples'] for step in sorted(train)] == [
+    32,
+    64,
+    96,
+    112,
+    128,
+  ]
+  evals = []
+  for part in Workdir(untouched).metrics.iterdir():
+    evals += [
+      line for line in part.read_text().splitlines() if '"eval"' in line
+    ]
+  for corpus in ('first', 'second'):
+    assert sum(f'"corpus": "{corpus}"' in line for line in evals) == 2
+
+
+@pytest.mark.parametrize('stop_after', [2, 5, 6, 7, 9])
+def test_resumed_inside_and_between_stages(
+  experiment, untouched, tmp_path, monkeypatch, stop_after
+):
+  add = Window.add
+  steps = 0
+
+  def add_and_stop(window, metrics):
+    nonlocal steps
+    add(window, metrics)
+    steps += 1
+    if steps == stop_after:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Window, 'add', add_and_stop)
+    assert pretrain(experiment, tmp_path / 'run').saved_step == stop_after
+  pretrain(experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', untouched)
+
+
+def test_all_is_saved_before_a_stage_is_compiled(
+  experiment, tmp_path, monkeypatch
+):
+  """A signal there ends the process at once, and loses nothing."""
+  experiment.checkpoint.every_steps = 100
+  kept = []
+  from bert_jax.stopping import StopSignal
+
+  all_kept = StopSignal.all_kept
+
+  def note(stop):
+    kept.append(saved_steps(Workdir(tmp_path / 'run').checkpoints))
+    all_kept(stop)
+
+  monkeypatch.setattr(StopSignal, 'all_kept', note)
+  pretrain(experiment, tmp_path / 'run')
+  assert kept == [[6]]
+
+
+def test_other_weights_are_refused_unless_allowed(
+  experiment, untouched, tmp_path
+):
+  shutil.copytree(untouched, tmp_path / 'run')
+  experiment.num_steps = 12
+  experiment.data.stages = (*experiment.data.stages, Stage(num_steps=2))
+  with pytest.raises(InputError, match='num_steps: 10 -> 12'):
+    pretrain(experiment, tmp_path / 'run')
+  with pytest.raises(InputError, match='data.stages'):
+    pretrain(experiment, tmp_path / 'run', allow_change=('num_steps',))
+  outcome = pretrain(
+    experiment, tmp_path / 'run', allow_change=('num_steps', 'data.stages')
+  )
+  assert outcome.saved_step == 12
+
+
+def test_a_cap_on_epochs_is_refused_before_the_first_step(experiment, tmp_path):
+  experiment.data.corpora[1].max_epochs = 1
+  experiment.num_steps = 104
+  experiment.data.stages[1].num_steps = 98
+  with pytest.raises(InputError, match='second: max_epochs=1, but this run'):
+    pretrain(experiment, tmp_path / 'run')
+  assert not Workdir(tmp_path / 'run').checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (dict(path='somewhere'), 'data.path and data.corpora are both set'),
+    (
+      dict(stages=(Stage(num_steps=9),)),
+      r'\[9\], which must be .* num_steps=10',
+    ),
+    (
+      dict(stages=(Stage(num_steps=10, row_length=64),)),
+      r'data.stages\[0\].row_length is 64',
+    ),
+    (dict(stages=(Stage(num_steps=10, batch_size=-8),)), 'batch_size=-8'),
+    (dict(corpora=(Corpus(),)), 'data.path is empty'),
+    (dict(corpora=(Corpus(path='/nowhere'),)), '/nowhere does not exist'),
+    (
+      dict(mixture=(MixturePhase(weights=(1.0,)),)),
+      'one for each of 2 corpora',
+    ),
+  ],
+)
+def test_bad_data_configs(experiment, tmp_path, change, message):
+  experiment.data = dataclasses.replace(experiment.data, **change)
+  with pytest.raises(InputError, match=message):
+    pretrain(experiment, tmp_path / 'run')
+
+
+def test_corpora_of_two_tokenizers(
+  experiment, two_corpora, tmp_path, small_text
+):
+  from bert_jax.data.sources.base import ReadReport
+  from bert_jax.data.tokenizers.training import train_wordpiece
+
+  source = open_inputs(str(small_text), document='line')
+  tokenizer = train_wordpiece(
+    source.documents(ReadReport()), vocab_size=120, lowercase=True
+  )
+  prepare(
+    source,
+    tokenizer,
+    output=tmp_path / 'other',
+    row_lengths=(16, 32),
+    eval_fraction=0.0,
+    num_workers=1,
+    progress=False,
+  )
+  experiment.data.corpora[1].path = str(tmp_path / 'other')
+  with pytest.raises(InputError, match='other: .*another tokenizer than'):
+    pretrain(experiment, tmp_path / 'run')
