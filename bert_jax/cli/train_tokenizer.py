@@ -28,13 +28,22 @@ _TEXT_FIELD = flags.DEFINE_string(
   'text_field', 'text', 'The field of a JSONL line that holds the text.'
 )
 _KIND = flags.DEFINE_enum(
-  'kind', 'wordpiece', ['wordpiece'], 'The kind of tokenizer.'
+  'kind',
+  'wordpiece',
+  ['wordpiece', 'sentencepiece_unigram', 'sentencepiece_bpe'],
+  'The kind of tokenizer: WordPiece as BERT has it, or SentencePiece as ALBERT '
+  '(unigram) and Llama (bpe) have it, with a piece for each byte.',
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
-  'vocab_size', 30_000, 'Entries, with the five special tokens.'
+  'vocab_size',
+  30_000,
+  'Entries, with the five special tokens and, but for WordPiece, 256 bytes.',
 )
 _LOWERCASE = flags.DEFINE_boolean(
-  'lowercase', True, 'Lower the text and strip its accents (uncased).'
+  'lowercase',
+  None,
+  'Lower the text and strip its accents (uncased): by default WordPiece does, '
+  'the other kinds do not.',
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.', required=True)
 
@@ -47,11 +56,14 @@ def main(argv: list[str]) -> None:
   source = sources.open_inputs(
     _INPUT.value, document=_DOCUMENT.value, text_field=_TEXT_FIELD.value
   )
+  lowercase = _LOWERCASE.value
+  if lowercase is None:
+    lowercase = _KIND.value == 'wordpiece'
   summary = train_folder(
     source,
     kind=_KIND.value,
     vocab_size=_VOCAB_SIZE.value,
-    lowercase=_LOWERCASE.value,
+    lowercase=lowercase,
     output=_OUTPUT.value,
   )
   print(summary)

@@ -5,18 +5,25 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Iterable
 
 from bert_jax import durable_files
-from bert_jax.data.sources.base import ReadReport, Source
+from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.data.tokenizers import (
   Tokenizer,
   load_tokenizer,
+  sentencepiece_training,
   training,
   wordpiece,
 )
 from bert_jax.errors import InputError
 
 RECORD_NAME = 'training.json'
+_SENTENCEPIECE = {
+  f'sentencepiece_{model_type}': model_type
+  for model_type in sentencepiece_training.MODEL_TYPES
+}
+KINDS = (wordpiece.KIND, *_SENTENCEPIECE)
 
 
 def train_folder(
@@ -39,8 +46,8 @@ def train_folder(
     InputError: The folder holds something else, or another process is writing
       it; the text or the vocab_size cannot be used.
   """
-  if kind != wordpiece.KIND:
-    raise InputError(f'--kind={kind}: there is {wordpiece.KIND}.')
+  if kind not in KINDS:
+    raise InputError(f'--kind={kind}: choose one of {", ".join(KINDS)}.')
   output = pathlib.Path(output).expanduser().absolute()
   request = {
     'kind': kind,
@@ -55,9 +62,7 @@ def train_folder(
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
     report = ReadReport()
-    tokenizer = training.train_wordpiece(
-      source.documents(report), vocab_size=vocab_size, lowercase=lowercase
-    )
+    tokenizer = _train(kind, source.documents(report), vocab_size, lowercase)
     _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
   lines = [
@@ -71,6 +76,21 @@ def train_folder(
       f'--vocab_size={vocab_size}: the text gives no more than {size:,} entries'
     )
   return '\n'.join(lines)
+
+
+def _train(
+  kind: str, documents: Iterable[Document], vocab_size: int, lowercase: bool
+) -> Tokenizer:
+  if kind == wordpiece.KIND:
+    return training.train_wordpiece(
+      documents, vocab_size=vocab_size, lowercase=lowercase
+    )
+  return sentencepiece_training.train_sentencepiece(
+    documents,
+    model_type=_SENTENCEPIECE[kind],
+    vocab_size=vocab_size,
+    lowercase=lowercase,
+  )
 
 
 def _publish(
