@@ -30,9 +30,10 @@ _TEXT_FIELD = flags.DEFINE_string(
 _KIND = flags.DEFINE_enum(
   'kind',
   'wordpiece',
-  ['wordpiece', 'sentencepiece_unigram', 'sentencepiece_bpe'],
-  'The kind of tokenizer: WordPiece as BERT has it, or SentencePiece as ALBERT '
-  '(unigram) and Llama (bpe) have it, with a piece for each byte.',
+  ['wordpiece', 'sentencepiece_unigram', 'sentencepiece_bpe', 'byte_bpe'],
+  'The kind of tokenizer: WordPiece as BERT has it, SentencePiece as ALBERT '
+  '(unigram) and Llama (bpe) have it, with a piece for each byte, or BPE over '
+  'bytes as RoBERTa and ModernBERT have it.',
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
   'vocab_size',

@@ -11,6 +11,8 @@ from bert_jax import durable_files
 from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.data.tokenizers import (
   Tokenizer,
+  byte_bpe,
+  byte_bpe_training,
   load_tokenizer,
   sentencepiece_training,
   training,
@@ -23,7 +25,7 @@ _SENTENCEPIECE = {
   f'sentencepiece_{model_type}': model_type
   for model_type in sentencepiece_training.MODEL_TYPES
 }
-KINDS = (wordpiece.KIND, *_SENTENCEPIECE)
+KINDS = (wordpiece.KIND, *_SENTENCEPIECE, byte_bpe.KIND)
 
 
 def train_folder(
@@ -48,6 +50,10 @@ def train_folder(
   """
   if kind not in KINDS:
     raise InputError(f'--kind={kind}: choose one of {", ".join(KINDS)}.')
+  if kind == byte_bpe.KIND and lowercase:
+    raise InputError(
+      f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
+    )
   output = pathlib.Path(output).expanduser().absolute()
   request = {
     'kind': kind,
@@ -85,6 +91,8 @@ def _train(
     return training.train_wordpiece(
       documents, vocab_size=vocab_size, lowercase=lowercase
     )
+  if kind == byte_bpe.KIND:
+    return byte_bpe_training.train_byte_bpe(documents, vocab_size=vocab_size)
   return sentencepiece_training.train_sentencepiece(
     documents,
     model_type=_SENTENCEPIECE[kind],

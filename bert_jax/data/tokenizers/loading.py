@@ -5,24 +5,36 @@ import os
 import pathlib
 from typing import Any
 
-from bert_jax.data.tokenizers import sentencepiece, wordpiece
+from bert_jax.data.tokenizers import (
+  byte_bpe,
+  sentencepiece,
+  tokenizer_json,
+  wordpiece,
+)
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 
 CONFIG_NAME = 'tokenizer_config.json'
 # kind -> the files it may lie in. Where the config names no kind, the first
-# file that is there decides.
+# file that is there decides: a tokenizer.json is the last, as it is made from
+# the others.
 FILES = {
-  wordpiece.KIND: (wordpiece.VOCAB_NAME,),
+  wordpiece.KIND: (wordpiece.VOCAB_NAME, tokenizer_json.NAME),
   sentencepiece.KIND: sentencepiece.MODEL_NAMES,
+  byte_bpe.KIND: (tokenizer_json.NAME,),
 }
+_ANY_KIND = (
+  wordpiece.VOCAB_NAME,
+  *sentencepiece.MODEL_NAMES,
+  tokenizer_json.NAME,
+)
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-  """Loads the tokenizer of a folder, or of a plain vocab.txt or .model file.
+  """Loads the tokenizer of a folder, or a vocab.txt, .model or tokenizer.json.
 
-  One of these without a `tokenizer_config.json` beside it is taken as uncased
-  where no entry has a capital letter (nor, in a .model, an accent).
+  A vocab.txt or .model without a `tokenizer_config.json` beside it is taken as
+  uncased where no entry has a capital letter (nor, in a .model, an accent).
 
   Raises:
     InputError: There is none, its kind is not known, or its vocabulary lacks a
@@ -37,7 +49,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   if not path.is_file():
     raise InputError(
       f'{path}: there is no such file; give a folder that train_tokenizer '
-      'wrote, or the vocab.txt or .model of a model.'
+      'wrote, or the vocab.txt, .model or tokenizer.json of a model.'
     )
   try:
     return _load_file(path, config)
@@ -50,12 +62,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 def _find_file(folder: pathlib.Path, kind: str | None) -> pathlib.Path:
   """The tokenizer's file; the first name that there could be if none is."""
-  names = [
-    name
-    for file_kind, file_names in FILES.items()
-    if kind in (None, file_kind)
-    for name in file_names
-  ]
+  names = _ANY_KIND if kind is None else FILES[kind]
   found = [folder / name for name in names if (folder / name).is_file()]
   if found:
     return found[0]
@@ -63,7 +70,7 @@ def _find_file(folder: pathlib.Path, kind: str | None) -> pathlib.Path:
     return folder / names[0]
   raise InputError(
     f'{folder}: there is none of {", ".join(names)} in it; give a folder that '
-    'train_tokenizer wrote, or the vocab.txt or .model of a model.'
+    'train_tokenizer wrote, or a file of these.'
   )
 
 
@@ -74,14 +81,22 @@ def _load_file(path: pathlib.Path, config: dict[str, Any]) -> Tokenizer:
     if lowercase is None:
       lowercase = sentencepiece.is_lowercase(model)
     return sentencepiece.SentencePiece(model, lowercase=lowercase)
+  if path.suffix == '.json':
+    return tokenizer_json.load(path, config.get('kind'), lowercase)
   tokens = wordpiece.read_vocab(path)
   if lowercase is None:
     lowercase = wordpiece.is_lowercase(tokens)
-  return wordpiece.WordPiece(tokens, lowercase=lowercase)
+  return wordpiece.WordPiece(
+    tokens,
+    lowercase=lowercase,
+    max_word_characters=config.get(
+      'max_word_characters', wordpiece.MAX_WORD_CHARACTERS
+    ),
+  )
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
-  """'kind' and 'lowercase', as far as our config or Hugging Face's has them."""
+  """What our config, or Hugging Face's, says of our options and the kind."""
   try:
     config = json.loads(path.read_text('utf-8'))
   except ValueError as error:
@@ -105,4 +120,11 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
         f'{path}: lowercase is {lowercase!r}; it must be true or false.'
       )
     known['lowercase'] = lowercase
+  if 'max_word_characters' in config:
+    limit = config['max_word_characters']
+    if not isinstance(limit, int) or limit < 1:
+      raise InputError(
+        f'{path}: max_word_characters is {limit!r}; it must be 1 or more.'
+      )
+    known['max_word_characters'] = limit
   return known
