@@ -9,19 +9,25 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base
+from bert_jax.data.tokenizers import base, word_cache
 from bert_jax.errors import InputError
 
 KIND = 'byte_bpe'
 FILE_NAME = 'tokenizer.json'
 CONFIG_NAME = 'tokenizer_config.json'
 _WHITE_SPACE = b' \t\n\r\x0b\x0c'
+# White space and what follows it: GPT-2's splitting never goes on from another
+# character into white space, so what lies between has ids of its own.
+_WORDS = re.compile(r'\s*\S+|\s+')
+# To Python these are white space, to GPT-2's splitting they are not.
+_DISPUTED = re.compile('[\x1c-\x1f]')
 
 
 class ByteBpe:
@@ -73,6 +79,9 @@ class ByteBpe:
       json.dumps(described, sort_keys=True).encode()
     ).hexdigest()
     self._tokenizer = _build(reduced)
+    self._cache = None
+    if _words_stand_alone(reduced):
+      self._cache = word_cache.WordCache(self._encode_words, _WORDS)
     _set_prefix_space(reduced['pre_tokenizer'], False)
     self._rest_tokenizer = _build(reduced)
 
@@ -80,10 +89,15 @@ class ByteBpe:
     return ByteBpe, (self._spec,)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    if self._cache and not any(map(_DISPUTED.search, texts)):
+      return self._cache.encode_batch(texts)
+    return [np.array(ids, np.int32) for ids in self._encode_words(texts)]
+
+  def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(
-      texts, add_special_tokens=False
+      words, add_special_tokens=False
     )
-    return [np.array(encoding.ids, np.int32) for encoding in encodings]
+    return [encoding.ids for encoding in encodings]
 
   def encode_with_mask(self, text: str) -> np.ndarray:
     def encode(part: str) -> np.ndarray:
@@ -191,6 +205,24 @@ def _without_special_tokens(
     'decoder': None,
     'model': model,
   }
+
+
+def _words_stand_alone(spec: dict[str, Any]) -> bool:
+  """Whether the ids of a text are those of its _WORDS, one after the other."""
+  split = spec['pre_tokenizer']
+  return (
+    (spec['normalizer'] or {'type': 'NFC'}) == {'type': 'NFC'}
+    and split['type'] == 'ByteLevel'
+    and split.get('use_regex', True)
+    and not split['add_prefix_space']
+    and not any(
+      token.get('lstrip')
+      or token.get('rstrip')
+      or token.get('single_word')
+      or not re.fullmatch(r'\s+|\S+', token['content'])
+      for token in spec['added_tokens']
+    )
+  )
 
 
 def _set_prefix_space(pre_tokenizer: dict[str, Any], value: bool) -> None:

@@ -143,6 +143,25 @@ def test_any_text_comes_back(text):
   assert written.decode() == text
 
 
+SPACES = st.text(
+  ' \t\n\r\x0b\x1c\x1f\x85\xa0\u2003\u2028\u3000a.é\u0301[', max_size=30
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.text(max_size=40) | SPACES)
+def test_word_by_word_equals_the_whole_text(text):
+  for tokenizer in cached_tokenizers():
+    assert tokenizer._cache
+    (whole,) = tokenizer._encode_words([text])
+    assert encode(tokenizer, text).tolist() == whole
+
+
+@functools.cache
+def cached_tokenizers():
+  return [byte_bpe.ByteBpe(made()) for made in (roberta, modernbert)]
+
+
 def test_added_tokens_that_are_not_special_are_found():
   tokenizer = byte_bpe.ByteBpe(modernbert())
   found = tokens(tokenizer, 'arrays   e\u0301 [unused0]')
