@@ -37,6 +37,7 @@ setuptools.setup(
     'numpy>=2.0',
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12.8,<0.13',
+    'protobuf',  # the form of SentencePiece models
     'pyarrow',  # reads Parquet
     'safetensors',
     'sentencepiece',

@@ -17,6 +17,7 @@ import numpy as np
 from bert_jax.data.labelled import encode_examples
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers.base import MASK
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
@@ -85,9 +86,8 @@ class TrainedModel:
     text_ids = self.tokenizer.encode_with_mask(text)
     ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
     (places,) = np.nonzero(ids == table.mask_id)
-    mask_token = self.tokenizer.token(table.mask_id)
     if not places.size:
-      raise InputError(f'{text!r} has no {mask_token}; put one where to guess')
+      raise InputError(f'{text!r} has no {MASK}; put one where to guess')
     limit = self.experiment.model.max_positions
     if len(ids) > limit:
       raise InputError(
@@ -163,23 +163,19 @@ class TrainedModel:
     table = self.tokenizer.table
     ids = row_T[1 : np.argmax(row_T == table.sep_id)]
     starts = np.append(table.word_starts[ids], True)
+    words = [self.tokenizer.decode([token_id]) for token_id in ids]
     # A word that is one token, of four letters or more, nearest to the middle.
     places = [
       place
       for place in np.flatnonzero(starts[:-1] & starts[1:])
-      if len(self.tokenizer.token(int(ids[place]))) >= 4
-      and self.tokenizer.token(int(ids[place])).isalpha()
+      if len(words[place]) >= 4 and words[place].isalpha()
     ]
     if len(ids) < 12 or not places:
       return None
     place = min(places, key=lambda place: abs(place - len(ids) // 2))
     before, after = ids[:place], ids[place + 1 :]
-    mask = self.tokenizer.token(table.mask_id)
     decode = self.tokenizer.decode
-    return (
-      f'{decode(before)} {mask} {decode(after)}',
-      self.tokenizer.token(int(ids[place])),
-    )
+    return f'{decode(before)} {MASK} {decode(after)}', words[place]
 
   def require_labels(self, method: str) -> None:
     """Raises InputError unless this model was fine-tuned."""

@@ -2,13 +2,23 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from bert_jax.errors import InputError
+
 PAD, UNK, CLS, SEP, MASK = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+# As other models spell them; the first that a vocabulary has counts.
+SPELLINGS = {
+  PAD: (PAD, '<pad>'),
+  UNK: (UNK, '<unk>'),
+  CLS: (CLS, '<cls>', '<s>'),
+  SEP: (SEP, '<sep>', '</s>'),
+  MASK: (MASK, '<mask>'),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +95,61 @@ def token_table(
     ordinary_ids=np.setdiff1d(all_ids, special_ids),
     word_starts=word_starts,
   )
+
+
+def find_special_tokens(
+  token_ids: Mapping[str, int], advice: str
+) -> dict[str, int]:
+  """Special token -> id, by any of its SPELLINGS.
+
+  Raises:
+    InputError: Some are missing: it names them and ends in `advice`.
+  """
+  found = {
+    special: token_ids[spelling]
+    for special, spellings in SPELLINGS.items()
+    for spelling in reversed(spellings)
+    if spelling in token_ids
+  }
+  missing = [
+    ' or '.join(spellings)
+    for special, spellings in SPELLINGS.items()
+    if special not in found
+  ]
+  if missing:
+    raise InputError(
+      f'the vocabulary lacks the special tokens {", ".join(missing)}; {advice}'
+    )
+  return found
+
+
+def encode_around_masks(
+  text: str,
+  mask_id: int,
+  encode: Callable[[str], np.ndarray],
+  encode_rest: Callable[[str], np.ndarray],
+) -> np.ndarray:
+  """The ids of a text in which each literal '[MASK]' becomes `mask_id`.
+
+  For tokenizers whose pieces hold the space before a word: the mask stands for
+  a piece, so the space before it is the mask's, and a text that goes on right
+  after it has none.
+
+  Args:
+    text: Holds any number of '[MASK]'.
+    mask_id: Of the mask.
+    encode: Ids of the text before the first mask, that begins a text.
+    encode_rest: Ids of a text that follows a mask.
+  """
+  first, *rest = text.split(MASK)
+  if rest:
+    first = first.rstrip()
+  joined = [encode(first)]
+  for number, part in enumerate(rest, 1):
+    if number < len(rest):
+      part = part.rstrip()
+    joined += [np.array([mask_id], np.int32), encode_rest(part)]
+  return np.concatenate(joined)
 
 
 def count_literal_special_tokens(text: str) -> int:

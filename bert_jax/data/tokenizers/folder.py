@@ -5,18 +5,27 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Iterable
 
 from bert_jax import durable_files
-from bert_jax.data.sources.base import ReadReport, Source
+from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.data.tokenizers import (
   Tokenizer,
+  byte_bpe,
+  byte_bpe_training,
   load_tokenizer,
+  sentencepiece_training,
   training,
   wordpiece,
 )
 from bert_jax.errors import InputError
 
 RECORD_NAME = 'training.json'
+_SENTENCEPIECE = {
+  f'sentencepiece_{model_type}': model_type
+  for model_type in sentencepiece_training.MODEL_TYPES
+}
+KINDS = (wordpiece.KIND, *_SENTENCEPIECE, byte_bpe.KIND)
 
 
 def train_folder(
@@ -39,8 +48,12 @@ def train_folder(
     InputError: The folder holds something else, or another process is writing
       it; the text or the vocab_size cannot be used.
   """
-  if kind != wordpiece.KIND:
-    raise InputError(f'--kind={kind}: there is {wordpiece.KIND}.')
+  if kind not in KINDS:
+    raise InputError(f'--kind={kind}: choose one of {", ".join(KINDS)}.')
+  if kind == byte_bpe.KIND and lowercase:
+    raise InputError(
+      f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
+    )
   output = pathlib.Path(output).expanduser().absolute()
   request = {
     'kind': kind,
@@ -55,9 +68,7 @@ def train_folder(
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
     report = ReadReport()
-    tokenizer = training.train_wordpiece(
-      source.documents(report), vocab_size=vocab_size, lowercase=lowercase
-    )
+    tokenizer = _train(kind, source.documents(report), vocab_size, lowercase)
     _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
   lines = [
@@ -71,6 +82,23 @@ def train_folder(
       f'--vocab_size={vocab_size}: the text gives no more than {size:,} entries'
     )
   return '\n'.join(lines)
+
+
+def _train(
+  kind: str, documents: Iterable[Document], vocab_size: int, lowercase: bool
+) -> Tokenizer:
+  if kind == wordpiece.KIND:
+    return training.train_wordpiece(
+      documents, vocab_size=vocab_size, lowercase=lowercase
+    )
+  if kind == byte_bpe.KIND:
+    return byte_bpe_training.train_byte_bpe(documents, vocab_size=vocab_size)
+  return sentencepiece_training.train_sentencepiece(
+    documents,
+    model_type=_SENTENCEPIECE[kind],
+    vocab_size=vocab_size,
+    lowercase=lowercase,
+  )
 
 
 def _publish(

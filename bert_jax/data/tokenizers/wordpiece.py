@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ VOCAB_NAME = 'vocab.txt'
 CONFIG_NAME = 'tokenizer_config.json'
 CONTINUATION = '##'
 
-# Google's limit; Hugging Face's is 100. A longer word is [UNK].
+# Google's limit; Hugging Face's is 100.
 MAX_WORD_CHARACTERS = 200
 
 # BERT splits at these characters whatever stands beside them, and nothing in
@@ -43,16 +44,26 @@ class WordPiece:
     tokens: The vocabulary in the order of ids. Of an entry that occurs twice
       the last counts, as with Google.
     lowercase: Lower the text and strip its accents ("uncased").
+    max_word_characters: A longer word is [UNK].
 
   Raises:
     InputError: A special token is missing.
   """
 
-  def __init__(self, tokens: Sequence[str], *, lowercase: bool):
+  def __init__(
+    self,
+    tokens: Sequence[str],
+    *,
+    lowercase: bool,
+    max_word_characters: int = MAX_WORD_CHARACTERS,
+  ):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     self._tokens = tuple(tokens)
+    self._options = {'lowercase': lowercase}
     self._lowercase = lowercase
+    if max_word_characters != MAX_WORD_CHARACTERS:
+      self._options['max_word_characters'] = max_word_characters
     token_ids = {token: i for i, token in enumerate(self._tokens)}
     if missing := [t for t in base.SPECIAL_TOKENS if t not in token_ids]:
       raise InputError(
@@ -63,13 +74,15 @@ class WordPiece:
       token_ids,
       np.array([not t.startswith(CONTINUATION) for t in self._tokens], bool),
     )
-    described = json.dumps([KIND, lowercase, self._tokens]).encode()
-    self.fingerprint = hashlib.sha256(described).hexdigest()
+    described = [KIND, *self._options.values(), self._tokens]
+    self.fingerprint = hashlib.sha256(
+      json.dumps(described).encode()
+    ).hexdigest()
     self._tokenizer = Tokenizer(
       models.WordPiece(
         token_ids,
         unk_token=base.UNK,
-        max_input_chars_per_word=MAX_WORD_CHARACTERS,
+        max_input_chars_per_word=max_word_characters,
         continuing_subword_prefix=CONTINUATION,
       )
     )
@@ -78,7 +91,7 @@ class WordPiece:
     self._cache = word_cache.WordCache(self._encode_words, _WORDS)
 
   def __reduce__(self):
-    return _rebuild, (self._tokens, self._lowercase)
+    return _rebuild, (self._tokens, self._options)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return self._cache.encode_batch(
@@ -112,7 +125,7 @@ class WordPiece:
     with durable_files.new_file(folder / VOCAB_NAME) as file:
       file.write(''.join(f'{token}\n' for token in self._tokens).encode())
     durable_files.write_json(
-      folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+      folder / CONFIG_NAME, {'kind': KIND, **self._options}
     )
 
 
@@ -168,5 +181,5 @@ def is_lowercase(tokens: Sequence[str]) -> bool:
   )
 
 
-def _rebuild(tokens: tuple[str, ...], lowercase: bool) -> WordPiece:
-  return WordPiece(tokens, lowercase=lowercase)
+def _rebuild(tokens: tuple[str, ...], options: dict[str, Any]) -> WordPiece:
+  return WordPiece(tokens, **options)

@@ -1,6 +1,8 @@
 """train_tokenizer's folder: whole or not at all, and made once."""
 
+import importlib.util
 import json
+import re
 
 import pytest
 
@@ -43,6 +45,30 @@ def test_folder_and_summary(text, tmp_path):
   record = json.loads((output / 'training.json').read_text())
   assert record['read_counts'] == {'undecodable_bytes': 9}
   assert 'gives no more than' in train(text, tmp_path / 'b', vocab_size=5000)
+
+
+@pytest.mark.parametrize('kind', [k for k in folder.KINDS if k != 'wordpiece'])
+def test_other_kinds(text, tmp_path, kind):
+  changes = {'kind': kind, 'vocab_size': 300, 'lowercase': False}
+  assert f': {kind}, ' in train(text, tmp_path / 'out', **changes)
+  assert (
+    load_tokenizer(tmp_path / 'out').decode(
+      load_tokenizer(tmp_path / 'out').encode_batch(['an array'])[0]
+    )
+    == 'an array'
+  )
+  assert 'nothing to do' in train(text, tmp_path / 'out', **changes)
+
+
+def test_unknown_kinds_are_named(text, tmp_path):
+  with pytest.raises(InputError, match='--kind=x: choose one of wordpiece, se'):
+    train(text, tmp_path / 'out', kind='x')
+  # The verb's flag names them without an import.
+  spec = importlib.util.find_spec('bert_jax.cli.train_tokenizer')
+  choices = re.search(
+    r"'kind',\s+'wordpiece',\s+\[([^]]+)]", spec.loader.get_source(spec.name)
+  )
+  assert tuple(re.findall(r"'(\w+)'", choices[1])) == folder.KINDS
 
 
 def test_the_same_request_is_left_alone(text, tmp_path, monkeypatch):

@@ -295,7 +295,7 @@ def test_ids_are_line_numbers(tmp_path):
 @pytest.mark.parametrize(
   ('files', 'message'),
   [
-    ({}, r'vocab\.txt: there is no such file'),
+    ({}, r'there is none of vocab\.txt, tokenizer\.model'),
     ({'vocab.txt': 'the\n[UNK]\n'}, r'\[PAD\], \[CLS\], \[SEP\], \[MASK\]'),
     ({'vocab.txt': b'\xff\xfe'}, r'vocab\.txt: is not UTF-8'),
     ({'tokenizer_config.json': '{"kind": "bytes"}'}, "kind 'bytes' is not"),

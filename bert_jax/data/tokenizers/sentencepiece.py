@@ -1,0 +1,186 @@
+"""SentencePiece, unigram and BPE: models that we train, and those of others.
+
+The work is done by the `sentencepiece` package. All special tokens become
+control symbols of the model in memory, which no text is ever matched with.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bert_jax import durable_files
+from bert_jax.data.tokenizers import base
+from bert_jax.errors import InputError
+
+if TYPE_CHECKING:
+  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+KIND = 'sentencepiece'
+MODEL_NAME = 'tokenizer.model'
+# As the models of others are called: Llama and ours, ALBERT and T5, DeBERTa.
+MODEL_NAMES = (MODEL_NAME, 'spiece.model', 'spm.model')
+CONFIG_NAME = 'tokenizer_config.json'
+SPACE = '\u2581'
+TRAINER_FLAGS = (
+  '--pad_id=0 --unk_id=1 --bos_id=2 --eos_id=3 --pad_piece=[PAD] '
+  '--unk_piece=[UNK] --bos_piece=[CLS] --eos_piece=[SEP] '
+  '--control_symbols=[MASK]'
+)
+
+
+class SentencePiece:
+  """A SentencePiece tokenizer; see base.Tokenizer for its methods.
+
+  A word is what stands between spaces, with its punctuation: only pieces with
+  U+2581 in front begin one. Pieces of single bytes never do.
+
+  Args:
+    model: The bytes of a `.model` file.
+    lowercase: Lower the text and strip its accents before the model sees it, as
+      ALBERT and XLNet do ("uncased"). What else the model's own rules do to a
+      text, such as NFKC, lies in the model.
+
+  Raises:
+    InputError: It is no such model, or a special token is missing.
+  """
+
+  def __init__(self, model: bytes, *, lowercase: bool):
+    self._model = model
+    self._lowercase = lowercase
+    proto = _parse(model)
+    self._tokens = tuple(piece.piece for piece in proto.pieces)
+    types = type(proto.pieces[0])
+    token_ids = {token: i for i, token in enumerate(self._tokens)}
+    # However it is spelled, it is what the model gives.
+    for i, piece in enumerate(proto.pieces):
+      if piece.type == types.UNKNOWN:
+        token_ids[base.UNK] = i
+    special = base.find_special_tokens(
+      token_ids, f'train the model with {TRAINER_FLAGS}.'
+    )
+    special_ids = set(special.values())
+    self._is_byte = np.array([p.type == types.BYTE for p in proto.pieces], bool)
+    self.table = base.token_table(
+      special,
+      np.array(
+        [
+          token.startswith(SPACE) or i in special_ids
+          for i, token in enumerate(self._tokens)
+        ],
+        bool,
+      ),
+    )
+    described = json.dumps([KIND, lowercase]).encode() + model
+    self.fingerprint = hashlib.sha256(described).hexdigest()
+    # A symbol "defined by the user" would be found in texts.
+    for special_id in special_ids - {special[base.UNK]}:
+      proto.pieces[special_id].type = types.CONTROL
+    self._processor = _processor(proto)
+    proto.normalizer_spec.add_dummy_prefix = False
+    self._rest_processor = _processor(proto)
+
+  def __reduce__(self):
+    return _rebuild, (self._model, self._lowercase)
+
+  def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    return [self._encode(text) for text in texts]
+
+  def encode_with_mask(self, text: str) -> np.ndarray:
+    return base.encode_around_masks(
+      text, self.table.mask_id, self._encode, self._encode_rest
+    )
+
+  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    text = b''
+    for i in map(int, ids):
+      token = self._tokens[i]
+      if self._is_byte[i]:
+        text += bytes([int(token[3:-1], 16)])  # of '<0x0A>'
+      elif i in self.table.special_ids:
+        text += f' {token} '.encode()
+      else:
+        text += token.replace(SPACE, ' ').encode()
+    return ' '.join(text.decode('utf-8', 'replace').split())
+
+  def token(self, token_id: int) -> str:
+    return self._tokens[token_id]
+
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with durable_files.new_file(folder / MODEL_NAME) as file:
+      file.write(self._model)
+    durable_files.write_json(
+      folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+    )
+
+  def _encode(self, text: str) -> np.ndarray:
+    text = prepare_text(text, self._lowercase)
+    return np.array(self._processor.encode(text), np.int32)
+
+  def _encode_rest(self, text: str) -> np.ndarray:
+    """Of a text that follows a mask: 's' after one does not begin a word."""
+    if text[:1].isspace():
+      return self._encode(text)
+    text = prepare_text(text, self._lowercase)
+    return np.array(self._rest_processor.encode(text), np.int32)
+
+
+def prepare_text(text: str, lowercase: bool) -> str:
+  """What google-research/albert does to a text before an uncased model."""
+  if not lowercase:
+    return text
+  text = text.replace('``', '"').replace("''", '"')
+  if not text.isascii():
+    text = unicodedata.normalize('NFKD', text)
+    text = ''.join(c for c in text if not unicodedata.combining(c))
+  return text.lower()
+
+
+def is_lowercase(model: bytes) -> bool:
+  """Whether every piece of the model is as `prepare_text` would leave it."""
+  proto = _parse(model)
+  return all(
+    piece.piece == prepare_text(piece.piece, lowercase=True)
+    for piece in proto.pieces
+    if piece.type == piece.NORMAL and piece.piece not in ("''", '``')
+  )
+
+
+def _parse(model: bytes) -> 'model_pb2.ModelProto':
+  from google.protobuf.message import DecodeError
+  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+  try:
+    proto = model_pb2.ModelProto.FromString(model)
+  except DecodeError:
+    proto = model_pb2.ModelProto()
+  if not proto.pieces:
+    raise InputError(
+      'it is no SentencePiece model; give a .model that its trainer wrote.'
+    )
+  return proto
+
+
+def _processor(proto: 'model_pb2.ModelProto'):
+  import sentencepiece
+
+  processor = sentencepiece.SentencePieceProcessor()
+  try:
+    processor.LoadFromSerializedProto(proto.SerializeToString())
+  except RuntimeError as error:
+    reason = str(error).splitlines()[0]
+    raise InputError(
+      f'the SentencePiece model is damaged ({reason}); restore it.'
+    ) from None
+  return processor
+
+
+def _rebuild(model: bytes, lowercase: bool) -> SentencePiece:
+  return SentencePiece(model, lowercase=lowercase)

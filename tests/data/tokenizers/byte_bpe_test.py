@@ -1,0 +1,269 @@
+"""Byte-level BPE: literal special tokens, words, files, models of others."""
+
+import copy
+import functools
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_jax.data.sources.base import Document
+from bert_jax.data.tokenizers import (
+  byte_bpe,
+  byte_bpe_training,
+  load_tokenizer,
+)
+from bert_jax.errors import InputError
+
+TEXT = 'The arrays are arranged in an array, of Arrays. [SEP] Café 日本 😀!'
+
+
+def train(texts, vocab_size=330):
+  return byte_bpe_training.train_byte_bpe(
+    [Document(text, 'origin') for text in texts], vocab_size=vocab_size
+  )
+
+
+@functools.cache
+def trained():
+  return train([TEXT] * 40)
+
+
+def roberta():
+  """tokenizer.json as RoBERTa's: other names, <mask> last, older merges."""
+  spec = copy.deepcopy(trained()._spec)
+  model = spec['model']
+  tokens = sorted(model['vocab'], key=model['vocab'].__getitem__)
+  names = ['<s>', '<pad>', '</s>', '<unk>', *tokens[5:], '<mask>']
+  model['vocab'] = {token: i for i, token in enumerate(names)}
+  model['merges'] = [' '.join(pair) for pair in model['merges']]
+  proto = spec['added_tokens'][0]
+  special = ['<s>', '<pad>', '</s>', '<unk>', '<mask>']
+  spec['added_tokens'] = [
+    proto | {'id': names.index(name), 'content': name} for name in special
+  ]
+  spec['added_tokens'][-1]['lstrip'] = True
+  spec['post_processor'] = None
+  return spec
+
+
+def modernbert():
+  """As ModernBERT's: NFC, and added tokens of both kinds above the others."""
+  spec = copy.deepcopy(trained()._spec)
+  model = spec['model']
+  tokens = sorted(model['vocab'], key=model['vocab'].__getitem__)[5:]
+  model['vocab'] = {token: i for i, token in enumerate(tokens)}
+  proto = spec['added_tokens'][0]
+  names = ['<|end|>', '   ', '  ', '[UNK]', '[CLS]', '[SEP]', '[PAD]', '[MASK]']
+  spec['added_tokens'] = [
+    proto
+    | {
+      'id': len(tokens) + i,
+      'content': name,
+      'special': name[0] in '<[' and name != '[unused0]',
+      'normalized': name[0] not in '<[',
+    }
+    for i, name in enumerate([*names, '[unused0]'])
+  ]
+  spec['normalizer'] = {'type': 'NFC'}
+  spec['post_processor'] = None
+  return spec
+
+
+def encode(tokenizer, text):
+  return tokenizer.encode_batch([text])[0]
+
+
+def tokens(tokenizer, text):
+  return [tokenizer.token(i) for i in encode(tokenizer, text)]
+
+
+@pytest.fixture(params=[trained, roberta, modernbert])
+def tokenizer(request):
+  made = request.param()
+  return made if request.param is trained else byte_bpe.ByteBpe(made)
+
+
+def test_special_tokens_come_first():
+  table = trained().table
+  ids = (table.pad_id, table.unk_id, table.cls_id, table.sep_id, table.mask_id)
+  assert ids == (0, 1, 2, 3, 4)
+  assert table.special_ids.tolist() == [0, 1, 2, 3, 4]
+  assert table.ordinary_ids.tolist() == list(range(5, table.vocab_size))
+  assert trained().token(4) == '[MASK]'
+  assert trained().token(5) == '!'
+
+
+@pytest.mark.parametrize(
+  ('spec', 'names'),
+  [
+    (roberta, '<pad> <unk> <s> </s> <mask>'),
+    (modernbert, '[PAD] [UNK] [CLS] [SEP] [MASK]'),
+  ],
+)
+def test_special_tokens_of_others(spec, names):
+  tokenizer = byte_bpe.ByteBpe(spec())
+  table = tokenizer.table
+  ids = (table.pad_id, table.unk_id, table.cls_id, table.sep_id, table.mask_id)
+  assert ' '.join(map(tokenizer.token, ids)) == names
+  assert table.special_ids.tolist() == sorted(ids)
+  assert table.vocab_size == len(table.ordinary_ids) + 5
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '[SEP]',
+    'The [SEP] array[MASK][CLS]s [PAD] [UNK]',
+    '<s></s> <mask> <pad><unk> <|end|>',
+  ],
+)
+def test_literal_special_tokens_are_ordinary_text(tokenizer, text):
+  ids = encode(tokenizer, text)
+  assert not np.isin(ids, tokenizer.table.special_ids).any()
+  assert tokenizer.decode(ids) == text
+  assert len(ids) > text.count('>') + text.count(']')
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_comes_back(text):
+  ids = encode(trained(), text)
+  assert ids.dtype == np.int32
+  assert not np.isin(ids, trained().table.special_ids).any()
+  assert trained().decode(ids) == ' '.join(text.split())
+  written = b''.join(trained()._bytes[i] for i in ids)
+  assert written.decode() == text
+
+
+SPACES = st.text(
+  ' \t\n\r\x0b\x1c\x1f\x85\xa0\u2003\u2028\u3000a.é\u0301[', max_size=30
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.text(max_size=40) | SPACES)
+def test_word_by_word_equals_the_whole_text(text):
+  for tokenizer in cached_tokenizers():
+    assert tokenizer._cache
+    (whole,) = tokenizer._encode_words([text])
+    assert encode(tokenizer, text).tolist() == whole
+
+
+@functools.cache
+def cached_tokenizers():
+  return [byte_bpe.ByteBpe(made()) for made in (roberta, modernbert)]
+
+
+def test_added_tokens_that_are_not_special_are_found():
+  tokenizer = byte_bpe.ByteBpe(modernbert())
+  found = tokens(tokenizer, 'arrays   e\u0301 [unused0]')
+  assert '   ' in found and '[unused0]' in found
+  assert (
+    encode(tokenizer, 'e\u0301').tolist() == encode(tokenizer, '\xe9').tolist()
+  )
+  assert tokenizer.decode(encode(tokenizer, 'a   b[unused0]')) == (
+    'a b[unused0]'
+  )
+
+
+def test_words_start_at_white_space(tokenizer):
+  table = tokenizer.table
+  assert table.word_starts[table.special_ids].all()
+  for token_id in table.ordinary_ids:
+    # In order: space, line feed, tab, carriage return, VT and FF.
+    starts = (
+      tokenizer.token(token_id)[0] in ' \u0120\u010a\u0109\u010d\u010b\u010c'
+    )
+    assert table.word_starts[token_id] == starts
+
+
+def test_masks_take_the_space_before_them(tokenizer):
+  mask = tokenizer.table.mask_id
+  found = tokenizer.encode_with_mask('The [MASK] are')
+  assert found.dtype == np.int32
+  expected = [*encode(tokenizer, 'The'), mask, *encode(tokenizer, ' are')]
+  assert found.tolist() == expected
+  assert tokenizer.encode_with_mask('[MASK][MASK] ')[:2].tolist() == [mask] * 2
+  assert tokenizer.encode_with_mask('').tolist() == []
+  mask_name = tokenizer.token(mask)
+  assert tokenizer.decode(expected) == f'The {mask_name} are'
+
+
+def test_a_prefix_space_is_of_the_first_text_alone():
+  spec = copy.deepcopy(trained()._spec)
+  spec['pre_tokenizer']['add_prefix_space'] = True
+  tokenizer = byte_bpe.ByteBpe(spec)
+  assert tokens(tokenizer, 'arrays') == tokens(tokenizer, ' arrays')
+  found = tokenizer.encode_with_mask('arrays [MASK]. array')
+  (dot,) = encode(trained(), '.')
+  assert found.tolist() == [
+    *encode(tokenizer, 'arrays'),
+    4,
+    dot,
+    *encode(trained(), ' array'),
+  ]
+
+
+def test_saved_and_pickled_tokenizers_are_the_same(tokenizer, tmp_path):
+  tokenizer.save(tmp_path / 'one')
+  config = json.loads((tmp_path / 'one/tokenizer_config.json').read_text())
+  assert config == {'kind': 'byte_bpe'}
+  for other in (
+    load_tokenizer(tmp_path / 'one'),
+    load_tokenizer(tmp_path / 'one' / 'tokenizer.json'),
+    pickle.loads(pickle.dumps(tokenizer)),
+  ):
+    assert other.fingerprint == tokenizer.fingerprint
+    assert encode(other, TEXT).tolist() == encode(tokenizer, TEXT).tolist()
+
+
+def test_fingerprint_is_of_what_changes_ids():
+  spec = copy.deepcopy(trained()._spec)
+  spec['post_processor'] = None
+  spec['model']['dropout'] = 0.1
+  assert byte_bpe.ByteBpe(spec).fingerprint == trained().fingerprint
+  spec['pre_tokenizer']['add_prefix_space'] = True
+  others = [spec, roberta(), modernbert()]
+  found = {byte_bpe.ByteBpe(other).fingerprint for other in others}
+  assert len(found | {trained().fingerprint}) == 4
+
+
+def many_words():
+  rng = random.Random(0)
+  return [
+    ' '.join(
+      ''.join(rng.choice('abcdefghijklmnop') for _ in range(7))
+      for _ in range(3000)
+    )
+  ] * 2
+
+
+def test_the_same_text_gives_the_same_bytes_in_every_process():
+  code = (
+    'import sys; sys.path.insert(0, sys.argv[1]); import byte_bpe_test as t; '
+    'print(t.train(t.many_words(), 1000).fingerprint)'
+  )
+  expected = train(many_words(), 1000).fingerprint
+  for threads in ('1', '4'):
+    done = subprocess.run(
+      [sys.executable, '-c', code, os.path.dirname(__file__)],
+      capture_output=True,
+      text=True,
+      env={'RAYON_NUM_THREADS': threads, 'PYTHONPATH': ':'.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == expected
+
+
+def test_a_vocabulary_too_small_for_the_bytes_is_an_error():
+  with pytest.raises(InputError, match='--vocab_size=260: .* at least 261 en'):
+    train([TEXT], 260)
+  assert train([TEXT], 261).table.vocab_size == 261
