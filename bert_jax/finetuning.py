@@ -90,16 +90,12 @@ def _train(
   build = model_builder(experiment.model, task, experiment.compute_dtype)
   num_train = len(examples.train_ids)
   steps_per_epoch = max(1, round(num_train / experiment.batch_size))
-  stage = Stage(
-    num_steps=experiment.num_epochs * steps_per_epoch,
-    row_length=experiment.max_length,
-    batch_size=experiment.batch_size,
-  )
+  plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
     build,
     experiment.optimizer.build(),
-    experiment.optimizer.build_schedule(stage.num_steps),
+    experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
     num_microbatches=experiment.num_microbatches,
     num_seeds=experiment.num_seeds,
@@ -124,7 +120,7 @@ def _train(
     stream=stream,
     batch_sharding=batch_sharding(mesh, batch_axis=1),
     batch_axis=1,
-    plan=Plan([stage]),
+    plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
     log_every=experiment.logging.every_steps,
     save_every=experiment.checkpoint.every_steps,
@@ -140,6 +136,16 @@ def _train(
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
+  """Epochs become steps."""
+  stage = Stage(
+    num_steps=experiment.num_epochs * steps_per_epoch,
+    row_length=experiment.max_length,
+    batch_size=experiment.batch_size,
+  )
+  return Plan([stage])
 
 
 def flops_per_step(experiment: FinetuneExperiment) -> float:

@@ -49,7 +49,8 @@ ARROWS = {
   # What two verbs do with an experiment.
   'pretraining': ('experiment',),
   'finetuning': ('experiment', 'inference'),
-  'cli': ('pretraining', 'finetuning', 'inference'),
+  'inspecting': ('pretraining',),
+  'cli': ('pretraining', 'finetuning', 'inference', 'inspecting'),
   '__main__': ('cli', 'stopping'),
 }
 # The only name of parallel.sharding that models may use: where arrays lie is

@@ -1,0 +1,64 @@
+"""A prepared corpus in figures: its manifests, and the segments' lengths."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from bert_jax.data.token_rows import MANIFEST_NAME, TokenRows
+from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.errors import InputError
+
+# Rows that the histogram is made of.
+_SAMPLE_ROWS = 4096
+_BAR = 40
+
+
+def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
+  """Lines: a table of the parts, and a histogram of segment lengths of each.
+
+  Raises InputError where the folder is no prepared corpus.
+  """
+  root = pathlib.Path(folder)
+  found = sorted(
+    (path.parent for path in root.glob(f'**/{MANIFEST_NAME}')),
+    key=lambda part: (len(part.parts), part.name.zfill(9)),
+  )
+  if not found:
+    raise InputError(
+      f'--corpus={folder}: it is no prepared corpus; give the --output of '
+      'bert-jax prepare'
+    )
+  tokenizer = load_tokenizer(root / 'tokenizer')
+  for part in found:
+    corpus = TokenRows(part)
+    facts = corpus.manifest
+    yield (
+      f'{part.relative_to(root)}: {facts["num_documents"]:,} documents, '
+      f'{facts["num_tokens"]:,} tokens, {corpus.num_rows:,} rows of '
+      f'{corpus.row_length} in {len(corpus.shard_sizes)} shards, '
+      f'{facts["padding_share"]:.2%} padding'
+    )
+    dropped = ', '.join(f'{n:,} {why}' for why, n in facts['dropped'].items())
+    yield f'  dropped: {dropped or "nothing"}'
+    yield from _histogram(corpus, tokenizer.table.sep_id)
+
+
+def _histogram(corpus: TokenRows, sep_id: int) -> Iterator[str]:
+  """Of the tokens in a segment, [CLS] and [SEP] left out."""
+  count = min(corpus.num_rows, _SAMPLE_ROWS)
+  # Evenly spaced, so that it is a sample of the whole.
+  rows = corpus.rows(np.arange(count) * corpus.num_rows // max(count, 1))
+  lengths = []
+  for row in rows:
+    ends = np.flatnonzero(row == sep_id)
+    lengths.append(np.diff(ends, prepend=-1) - 2)
+  lengths = np.concatenate([*lengths, np.empty(0, np.int64)])
+  edges = [0, *2 ** np.arange(2, 30)]
+  counts, _ = np.histogram(lengths, edges)
+  yield f'  segments of {count:,} rows by their tokens:'
+  for number in range(np.flatnonzero(counts).max(initial=-1) + 1):
+    bar = '#' * round(_BAR * counts[number] / counts.max())
+    where = f'{edges[number]}-{edges[number + 1] - 1}'
+    yield f'  {where:>11} {counts[number]:>9,} {bar}'.rstrip()

@@ -1,0 +1,94 @@
+"""The examples of a run as text, as the training step sees them."""
+
+import os
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment
+from bert_jax.pretraining import open_data, open_stream
+from bert_jax.train.step import MASKS
+from bert_jax.workdir import Workdir
+
+
+def describe_examples(
+  workdir_path: str | os.PathLike,
+  *,
+  step: int | None = None,
+  example: int | None = None,
+  rows: int = 8,
+) -> Iterator[str]:
+  """Lines about one example, or about the first `rows` of a step's batch.
+
+  A masked token is shown as {what it was>what the model saw}, '=' where it saw
+  the token itself.
+
+  Raises:
+    InputError: no pretraining run, or a number that it does not come to.
+  """
+  experiment = Workdir(workdir_path).read_config()
+  if not isinstance(experiment, PretrainExperiment):
+    raise InputError(
+      f'--workdir={workdir_path} is no pretraining run; the examples of a '
+      'fine-tuning are the lines of its files'
+    )
+  plan = experiment.plan()
+  if step is not None:
+    _check('step', step, plan.num_steps)
+    first, size = plan.examples_before(step), plan.stage(step).batch_size
+    numbers = range(first, first + min(size, max(rows, 1)))
+    yield f'step {step}: examples {first} to {first + size - 1}'
+  else:
+    _check('example', example, plan.first_examples[-1])
+    numbers = range(example, example + 1)
+  corpora, tokenizer = open_data(experiment)
+  stream = open_stream(experiment, corpora)
+  numbers = np.array(numbers, np.uint64)
+  batch = stream.batch(numbers)
+  objective = experiment.objective.build(tokenizer.table)
+  key = jax.random.fold_in(jax.random.key(experiment.seed), MASKS)
+  seen = jax.device_get(objective.prepare(batch, key))
+  located = zip(numbers.tolist(), *stream.locate(numbers), strict=True)
+  for place, (number, corpus, epoch, row) in enumerate(located):
+    yield (
+      f'example {number}: row {row} of {corpora[corpus].name}, epoch {epoch}, '
+      f'step {plan.step_of(number)}'
+    )
+    used = seen['masked_weights'][place] > 0
+    yield from _segments(
+      tokenizer,
+      batch['input_ids'][place],
+      seen['input_ids'][place],
+      seen['segment_ids'][place],
+      set(seen['masked_positions'][place][used].tolist()),
+    )
+
+
+def _check(name: str, value: int, end: int) -> None:
+  if not 0 <= value < end:
+    raise InputError(f'--{name}={value}: this run has 0 to {end - 1}')
+
+
+def _segments(
+  tokenizer: Tokenizer,
+  ids: np.ndarray,
+  shown_ids: np.ndarray,
+  segment_ids: np.ndarray,
+  masked: set[int],
+) -> Iterator[str]:
+  """A line for each segment of a row, and one for its padding."""
+  for segment in range(1, int(segment_ids.max()) + 1):
+    words = []
+    for place in np.flatnonzero(segment_ids == segment).tolist():
+      word = tokenizer.token(int(ids[place]))
+      if place in masked:
+        shown = tokenizer.token(int(shown_ids[place]))
+        word = f'{{{word}>{"=" if shown == word else shown}}}'
+      words.append(word)
+    yield f'  {segment}: {" ".join(words)}'
+  padding = int((segment_ids == 0).sum())
+  if padding:
+    yield f'  {padding} of padding'
