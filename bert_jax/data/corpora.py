@@ -1,6 +1,7 @@
 """Opens the prepared corpora of a run, and checks that they go together."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -28,12 +29,16 @@ def open_corpora(
   corpora = []
   first: Tokenizer | None = None
   for path, name in zip(paths, _names(paths), strict=True):
-    folder = pathlib.Path(path).expanduser()
+    # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+    folder = pathlib.Path(os.path.expanduser(path))
     if not folder.is_dir():
       raise InputError(
         f'data.path={folder} does not exist; make it by bert-jax prepare '
         f'--output={folder}'
       )
+    held_out = folder / 'eval' / str(eval_row_length)
+    for inner in (held_out.parent, held_out):
+      refuse_link_out(inner)
     tokenizer = _open_tokenizer(folder)
     first = first or tokenizer
     if tokenizer.fingerprint != first.fingerprint:
@@ -41,7 +46,6 @@ def open_corpora(
         f'{folder}: it was prepared with another tokenizer than {paths[0]}; '
         'prepare both with one'
       )
-    held_out = folder / 'eval' / str(eval_row_length)
     corpora.append(
       OpenCorpus(
         name,
@@ -67,12 +71,14 @@ def _open_rows(
 ) -> TokenRows:
   rows = folder / str(length)
   if not rows.is_dir():
-    lengths = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    names = [path.name for path in folder.iterdir()]
+    lengths = sorted(int(name) for name in names if name.isdecimal())
     raise InputError(
       f'data.row_length={length}: {folder} has rows of length '
       f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
       f'again with --row_length={length}'
     )
+  refuse_link_out(rows)
   return _checked(TokenRows(rows), tokenizer)
 
 

@@ -83,7 +83,7 @@ def _recorded_parts(record: pathlib.Path) -> list[str]:
     names = [part['folder'] for part in parts]
   except FileNotFoundError:
     return []  # parts alone were copied
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, RecursionError):
     raise InputError(
       f'{record}: is damaged; copy it again from where it is whole'
     ) from None

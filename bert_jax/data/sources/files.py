@@ -48,7 +48,8 @@ def find_files(pattern: str) -> list[pathlib.Path]:
   """
   if remote.is_remote(pattern):
     return remote.find_files(pattern)
-  path = pathlib.Path(pattern).expanduser()
+  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+  path = pathlib.Path(os.path.expanduser(pattern))
   if path.exists():
     found = [path]
   elif glob.has_magic(pattern):
@@ -118,7 +119,12 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
   Raises InputError, also out of the `with` block, where the file is damaged.
   """
   ending = path.suffix.lower()
-  damaged: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
+  damaged: tuple[type[Exception], ...] = (
+    EOFError,
+    OSError,
+    lzma.LZMAError,
+    zlib.error,
+  )
   try:
     with contextlib.ExitStack() as stack:
       if remote.is_remote(path):

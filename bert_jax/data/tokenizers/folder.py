@@ -54,7 +54,7 @@ def train_folder(
     raise InputError(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
-  output = pathlib.Path(output).expanduser().absolute()
+  output = pathlib.Path(os.path.expanduser(output)).absolute()
   request = {
     'kind': kind,
     'vocab_size': vocab_size,
@@ -126,8 +126,8 @@ def _is_done(output: pathlib.Path, request: dict) -> bool:
     return False
   try:
     record = json.loads((output / RECORD_NAME).read_text('utf-8'))
-    there = record['request']
-  except (OSError, ValueError, KeyError, TypeError):
+    there = dict(record['request'])
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise InputError(
       f'--output={output}: it is there and was not written by '
       'train_tokenizer; choose another folder.'

@@ -12,7 +12,7 @@ from bert_jax.data.tokenizers import (
   wordpiece,
 )
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 CONFIG_NAME = 'tokenizer_config.json'
 # kind -> the files it may lie in. Where the config names no kind, the first
@@ -40,7 +40,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     InputError: There is none, its kind is not known, or its vocabulary lacks a
       special token.
   """
-  path = pathlib.Path(path).expanduser()
+  path = pathlib.Path(os.path.expanduser(path))
   config = {}
   if path.is_dir():
     if (path / CONFIG_NAME).is_file():
@@ -99,7 +99,7 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
   """What our config, or Hugging Face's, says of our options and the kind."""
   try:
     config = json.loads(path.read_text('utf-8'))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise InputError(
       f'{path}: is not JSON ({error}); restore it, or remove it.'
     ) from error
@@ -107,9 +107,10 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     raise InputError(f'{path}: is no JSON object; restore it, or remove it.')
   known = {}
   if 'kind' in config:
-    if config['kind'] not in FILES:
+    # A list, which cannot be looked up, is no kind either.
+    if config['kind'] not in [*FILES]:
       raise InputError(
-        f'{path}: kind {config["kind"]!r} is not known; there are '
+        f'{path}: kind {shown(repr(config["kind"]))} is not known; there are '
         f'{", ".join(FILES)}.'
       )
     known['kind'] = config['kind']
@@ -117,14 +118,16 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
   if lowercase is not None:
     if not isinstance(lowercase, bool):
       raise InputError(
-        f'{path}: lowercase is {lowercase!r}; it must be true or false.'
+        f'{path}: lowercase is {shown(repr(lowercase))}; it must be true or '
+        'false.'
       )
     known['lowercase'] = lowercase
   if 'max_word_characters' in config:
     limit = config['max_word_characters']
     if not isinstance(limit, int) or limit < 1:
       raise InputError(
-        f'{path}: max_word_characters is {limit!r}; it must be 1 or more.'
+        f'{path}: max_word_characters is {shown(repr(limit))}; it must be 1 '
+        'or more.'
       )
     known['max_word_characters'] = limit
   return known

@@ -13,6 +13,9 @@ _KINDS = (
   'BPE with a ByteLevel pre_tokenizer)'
 )
 
+# What a file of another content, or nested without end, leads to.
+_NOT_ONE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 def load(
   path: pathlib.Path, kind: str | None, lowercase: bool | None
@@ -31,7 +34,7 @@ def load(
     spec = json.loads(path.read_text('utf-8'))
     model_type = spec['model']['type']
     is_byte_bpe = byte_bpe.is_byte_bpe(spec)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except _NOT_ONE as error:
     raise InputError(
       f'it is no tokenizer.json ({type(error).__name__}: {error}); restore it.'
     ) from None
