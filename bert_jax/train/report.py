@@ -35,6 +35,7 @@ from bert_jax.train.report_metrics import (
   Run,
   read_results,
   read_run,
+  tokens_read,
   training_seconds,
 )
 
@@ -151,14 +152,9 @@ def _model(config: Record) -> tuple[str, str]:
 def _tokens_and_time(run: Run) -> list[str]:
   train = run.metrics.train
   cards = []
-  row_length = (run.config.get('data') or {}).get('row_length')
   examples = train[-1].get('examples')
-  if row_length and examples:
-    places = examples * row_length
-    manifest = run.manifests.get('train')
-    text = places * (1 - manifest['padding_share']) if manifest else places
-    below = f'{large(examples)} rows of {row_length}'
-    cards.append(card('Tokens read', large(text), below))
+  if examples and (tokens := tokens_read(run.metrics)):
+    cards.append(card('Tokens read', large(tokens), f'{large(examples)} rows'))
   seconds = training_seconds(run.metrics)
   starts = len(run.starts)
   below = f'in {starts} starts' if starts > 1 else 'in steps'
@@ -327,7 +323,7 @@ def _packing(run: Run) -> str:
     share = manifest['padding_share']
     rows.append(
       [
-        'training' if part == 'train' else 'held out',
+        part.replace('train', 'training', 1).replace('eval', 'held out', 1),
         number(manifest['num_documents']),
         number(manifest['num_tokens']),
         f'{number(manifest["num_rows"])} × {manifest["row_length"]}',

@@ -45,7 +45,14 @@ _CONFIG = {
   'model': _Maybe(
     {name: _Maybe(int) for name in ('num_layers', 'embed_dim', 'num_heads')}
   ),
-  'data': _Maybe({'path': _Maybe(str), 'row_length': _Maybe(int)}),
+  'data': _Maybe(
+    {
+      'path': _Maybe(str),
+      'corpora': _Maybe([{'path': str}]),
+      'row_length': _Maybe(int),
+      'stages': _Maybe([{'row_length': int}]),
+    }
+  ),
 }
 _START = {
   'time': float,
@@ -127,7 +134,7 @@ class Run:
   metrics: Metrics
   config: Record
   starts: list[Record]
-  manifests: dict[str, Record]  # 'train' and 'eval' of the corpus, where read
+  manifests: dict[str, Record]  # 'train', 'eval', with the corpus if several
   fill_mask: list[Record] | None
   results: Record | None
 
@@ -215,6 +222,16 @@ def training_seconds(metrics: Metrics) -> float:
   return total
 
 
+def tokens_read(metrics: Metrics) -> float:
+  """Of text, over all steps of a pretraining run."""
+  total, last = 0.0, 0
+  for record in metrics.train:
+    steps, last = record['step'] - last, record['step']
+    rate = record.get('tokens_per_second') or 0
+    total += steps * (record.get('step_seconds') or 0) * rate
+  return total
+
+
 def read_results_json(workdir: Workdir) -> Record:
   """results.json; InputError where it is not what finetune writes."""
   results = read_json(workdir.results)
@@ -270,22 +287,26 @@ def _read_optional(path: pathlib.Path) -> Any:
 
 
 def _read_manifests(config: Record) -> dict[str, Record]:
-  """The corpus may have been moved or deleted since; then there are none."""
+  """A corpus may have been moved or deleted since; then it has none."""
   data = config.get('data') or {}
-  corpus, row_length = data.get('path'), data.get('row_length')
-  if not corpus or not row_length:
-    return {}
-  folders = {
-    'train': pathlib.Path(corpus, str(row_length)),
-    'eval': pathlib.Path(corpus, 'eval', str(row_length)),
-  }
+  row_length = data.get('row_length')
+  corpora = data.get('corpora') or [{'path': data.get('path')}]
+  stages = [stage['row_length'] for stage in data.get('stages') or []]
   manifests = {}
-  for part, folder in folders.items():
-    path = folder / MANIFEST_NAME
-    if path.exists():
-      refuse_link_out(path)
-      manifests[part] = read_json(path)
-      _require(manifests[part], _MANIFEST, f'{path}:')
+  for corpus in corpora:
+    folder = pathlib.Path(corpus['path'] or '')
+    name = f' {folder.name}' if len(corpora) > 1 else ''
+    parts = {
+      f'train{name} {length}'.removesuffix(f' {row_length}'): str(length)
+      for length in dict.fromkeys([row_length, *filter(None, stages)])
+    }
+    parts[f'eval{name}'] = f'eval/{row_length}'
+    for part, inner in parts.items():
+      path = folder / inner / MANIFEST_NAME
+      if corpus['path'] and row_length and path.exists():
+        refuse_link_out(path)
+        manifests[part] = read_json(path)
+        _require(manifests[part], _MANIFEST, f'{path}:')
   return manifests
 
 
