@@ -186,7 +186,7 @@ def test_report_shows_the_numbers_of_its_files(tmp_path):
     '|BERT tiny|',
     '|2,000|',
     'of 2,000',
-    '|16.2 M|',  # 2,000 x 128 x 64 places less 1.25 % padding
+    '|4.2 M|',  # 200 s of about 21,000 tokens
     '3 min 20 s',
     '|2 × TFRT_CPU|',
     'At the end: training 4.503, held out 4.702',
