@@ -36,12 +36,13 @@ def test_it_validates_and_traces(path):
   )
   if pretraining:
     experiment.data.path = 'corpus'
-    length = experiment.data.row_length
+    stages = experiment.plan().stages
+    shapes = {(stage.batch_size, stage.row_length) for stage in stages}
     objective = experiment.objective.build(table)
     labels = {}
   else:
     experiment.tokenizer = 'tokenizer'
-    length = experiment.max_length
+    shapes = {(experiment.batch_size, experiment.max_length)}
     objective = experiment.task.build(table, ['a', 'b', 'c'])
     labels = {
       'labels': jax.ShapeDtypeStruct((experiment.batch_size,), jnp.int32),
@@ -68,16 +69,13 @@ def test_it_validates_and_traces(path):
       functional.init(build, jax.random.key(0)), optimizer, keep_best=False
     )
   )
-  batch = labels | {
-    'input_ids': jax.ShapeDtypeStruct(
-      (experiment.batch_size, length), jnp.int32
-    ),
-    'example_number': jax.ShapeDtypeStruct(
-      (experiment.batch_size, 2), jnp.uint32
-    ),
-  }
-  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
-  assert metrics['loss'].shape == ()
-  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
-    lambda x: (x.shape, x.dtype), state
-  )
+  for batch_size, length in shapes:
+    batch = labels | {
+      'input_ids': jax.ShapeDtypeStruct((batch_size, length), jnp.int32),
+      'example_number': jax.ShapeDtypeStruct((batch_size, 2), jnp.uint32),
+    }
+    after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+    assert metrics['loss'].shape == ()
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+      lambda x: (x.shape, x.dtype), state
+    )
