@@ -8,6 +8,7 @@ import ast
 import difflib
 import errno
 import importlib
+import io
 import os
 import pathlib
 import sys
@@ -17,7 +18,7 @@ import bert_jax
 import bert_jax.cli
 from bert_jax import stopping
 from bert_jax.cli import compilation_cache
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
@@ -30,6 +31,11 @@ _DISK_ADVICE = {
   errno.EROFS: 'write to a folder that is not mounted read-only',
   errno.EACCES: 'choose a path that you may read and write',
   errno.EPERM: 'choose a path that you may read and write',
+  errno.EEXIST: 'choose another path',
+  errno.ENOTDIR: 'choose a path of folders',
+  errno.EISDIR: 'choose a file',
+  errno.ELOOP: 'mend the links, or choose another path',
+  errno.ENAMETOOLONG: 'choose a shorter path',
 }
 
 
@@ -44,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   if argv is not None:
     sys.argv[1:] = argv  # ml_collections reads sys.argv by itself.
+  # A file's name, or a token, may have what a terminal cannot show.
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='backslashreplace')
   arguments = sys.argv[1:]
   verbs = find_verbs()
   if not arguments:
@@ -76,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except OSError as error:
     if error.errno not in _DISK_ADVICE:
       raise
-    what = f'{error.filename}: ' if error.filename else ''
+    what = f'{shown(str(error.filename))}: ' if error.filename else ''
     advice = _DISK_ADVICE[error.errno]
     return _fail(f'{PROGRAM} {first}', f'{what}{error.strerror}; {advice}')
 

@@ -36,7 +36,9 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Readable, and the same bytes for the same value."""
   text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
   with new_file(path) as file:
-    file.write(text.encode())
+    # Half of a surrogate pair, as in a file name that is not UTF-8, becomes
+    # its JSON escape.
+    file.write(text.encode(errors='backslashreplace'))
 
 
 def sync_folder(path: pathlib.Path) -> None:

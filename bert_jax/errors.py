@@ -3,6 +3,8 @@
 And how its message quotes what the user gave.
 """
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
   """A problem in a file, flag or config that its user can mend.
@@ -16,3 +18,15 @@ class InputError(ValueError):
 def quoted(text: str, limit: int = 40) -> str:
   """A user's text within a message: quoted, in one line, and not for ever."""
   return repr(text if len(text) <= limit else f'{text[: limit - 3]}...')
+
+
+def listed(names: Sequence[str], limit: int = 200) -> str:
+  """A user's names within a message; all of them where they are not many."""
+  # Where a header is missing, a name can be a whole document.
+  text = ', '.join(map(quoted, names[:limit]))
+  return text if len(text) <= limit else f'{text[:limit]}...'
+
+
+def shown(text: str, limit: int = 100) -> str:
+  """A user's text as it was typed where that fits in one line, else quoted."""
+  return text if len(text) <= limit and text.isprintable() else quoted(text)

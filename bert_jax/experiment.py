@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.heads import EncoderWithHeads
@@ -195,11 +195,12 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
     )
   if config.compute_dtype not in ('', 'float32', 'bfloat16'):
     raise InputError(
-      f'compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16, '
-      "or '' for the device's own"
+      f'compute_dtype is {quoted(config.compute_dtype)}; choose float32 or '
+      "bfloat16, or '' for the device's own"
     )
   steps = config.profile_steps
   if steps and (len(steps) != 2 or not 0 <= steps[0] < steps[1]):
     raise InputError(
-      f'profile_steps is {steps}; give two step numbers, such as 10,13'
+      f'profile_steps is {shown(str(steps))}; give two step numbers, such as '
+      '10,13'
     )

@@ -151,7 +151,7 @@ def with_model(
 
   Returns the experiment with its final model, and the tokenizer.
   """
-  folder = pathlib.Path(experiment.tokenizer).expanduser()
+  folder = pathlib.Path(os.path.expanduser(experiment.tokenizer))
   model = experiment.model
   if experiment.init_from:
     source = Workdir(split_workdir(experiment.init_from)[0])

@@ -44,13 +44,26 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
         f'{workdir.path} is a fine-tuning run that is not finished; give its '
         'bert-jax finetune command again'
       )
-    label_names = read_json(workdir.results)['labels']
+    label_names = _read_labels(workdir.results)
   return TrainedModel(
     experiment,
     load_tokenizer(workdir.tokenizer),
     load_pretrained(str(path)),
     label_names,
   )
+
+
+def _read_labels(path: pathlib.Path) -> list[str]:
+  results = read_json(path)
+  labels = results.get('labels') if isinstance(results, dict) else None
+  if not isinstance(labels, list) or not all(
+    isinstance(label, str) for label in labels
+  ):
+    raise InputError(
+      f'{path}: it does not list the labels; remove it, and give the bert-jax '
+      'finetune command of this workdir again'
+    )
+  return labels
 
 
 class TrainedModel:

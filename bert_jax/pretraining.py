@@ -122,7 +122,7 @@ def open_corpus(
 ) -> tuple[TokenRows, TokenRows | None, Tokenizer]:
   """(training rows, held-out rows if there are any, tokenizer)."""
   data = experiment.data
-  folder = pathlib.Path(data.path).expanduser()
+  folder = pathlib.Path(os.path.expanduser(data.path))
   if not folder.is_dir():
     raise InputError(
       f'data.path={folder} does not exist; make it by bert-jax prepare '
@@ -130,23 +130,27 @@ def open_corpus(
     )
   rows = folder / str(data.row_length)
   if not rows.is_dir():
-    lengths = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    lengths = sorted(
+      int(p.name) for p in folder.iterdir() if p.name.isdecimal()
+    )
     raise InputError(
       f'data.row_length={data.row_length}: {folder} has rows of length '
       f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
       f'again with --row_length={data.row_length}'
     )
-  for path in (folder / 'tokenizer', *(folder / 'tokenizer').glob('*')):
-    refuse_link_out(path)
-  tokenizer = load_tokenizer(folder / 'tokenizer')
-  corpus = TokenRows(rows)
   held_out = folder / 'eval' / str(data.row_length)
+  tokenizer_folder = folder / 'tokenizer'
+  parts = (rows, held_out.parent, held_out, tokenizer_folder)
+  for path in (*parts, *tokenizer_folder.glob('*')):
+    refuse_link_out(path)
+  tokenizer = load_tokenizer(tokenizer_folder)
+  corpus = TokenRows(rows)
   eval_corpus = TokenRows(held_out) if held_out.is_dir() else None
   for part in (corpus, eval_corpus):
     if part and part.tokenizer_fingerprint != tokenizer.fingerprint:
       raise InputError(
         f'{part.folder} was prepared with another tokenizer than '
-        f'{folder / "tokenizer"} (fingerprints '
+        f'{tokenizer_folder} (fingerprints '
         f'{part.tokenizer_fingerprint[:12]} and {tokenizer.fingerprint[:12]}); '
         'prepare the corpus again'
       )

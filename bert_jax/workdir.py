@@ -17,23 +17,27 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import sys
 import time
+import types
+import typing
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, quoted, shown
 
 
 class Workdir:
   """Names within a workdir; nothing is created before `create`."""
 
   def __init__(self, path: str | os.PathLike):
-    self.path = pathlib.Path(path).expanduser().absolute()
+    # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+    self.path = pathlib.Path(os.path.expanduser(path)).absolute()
     self.config = self.path / 'config.json'
     self.tokenizer = self.path / 'tokenizer'
     self.checkpoints = self.path / 'checkpoints'
@@ -78,10 +82,12 @@ class Workdir:
     for path in self.metrics.glob('part-*.jsonl'):
       for line in path.read_bytes().splitlines():
         # A line may be cut where a process was killed.
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(
+          ValueError, KeyError, TypeError, RecursionError
+        ):
           record = json.loads(line)
           if record['kind'] == 'checkpoint':
-            newest = max(newest, record['step'])
+            newest = max(newest, int(record['step']))
     return newest
 
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
@@ -133,9 +139,10 @@ class Workdir:
     """The experiment that this workdir belongs to."""
     self.require()
     config = decode(read_json(self.config), where=str(self.config))
-    if not dataclasses.is_dataclass(config):
+    # What the verbs ask of every experiment first.
+    if not hasattr(config, 'model'):
       raise InputError(
-        f'{self.config}: it holds no config; restore it or start anew'
+        f'{self.config}: it holds no experiment; restore it or start anew'
       )
     return config
 
@@ -157,10 +164,20 @@ def encode(value: Any) -> Any:
 def decode(value: Any, *, where: str) -> Any:
   """The reverse of `encode`; `where` names the file in errors.
 
-  Only dataclasses of this package are made, with the fields they have.
+  Only dataclasses of this package are made, with the fields they have and
+  values of the types that these say. Raises InputError on all else.
   """
+  try:
+    return _decode(value, where)
+  except RecursionError:
+    raise InputError(
+      f'{where}: is nested too deeply for a config; restore it or start anew'
+    ) from None
+
+
+def _decode(value: Any, where: str) -> Any:
   if isinstance(value, list):
-    return tuple(decode(item, where=where) for item in value)
+    return tuple(_decode(item, where) for item in value)
   if not isinstance(value, dict):
     return value
   fields = dict(value)
@@ -180,35 +197,62 @@ def decode(value: Any, *, where: str) -> Any:
       f'{quoted((unknown or missing)[0])}; it was written by another version '
       'of bert_jax'
     )
-  values = {name: decode(item, where=where) for name, item in fields.items()}
+  values = {name: _decode(item, where) for name, item in fields.items()}
   for name, value in values.items():
-    expected = _PLAIN_TYPES.get(known[name].type)
-    # bool is an int to Python.
-    if expected and type(value) not in expected:
+    if not _is_a(value, known[name].type):
+      expected = getattr(known[name].type, '__name__', 'config')
       raise InputError(
-        f'{where}: {cls.__name__}.{name} is {quoted(repr(value))}, which is '
-        f'no {known[name].type.__name__}; restore the file or start anew'
+        f'{where}: {cls.__name__}.{name} is {shown(repr(value))}, which is no '
+        f'{expected}; restore the file or start anew'
       )
   return cls(**values)
 
 
-_PLAIN_TYPES = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+def _is_a(value: Any, annotation: Any) -> bool:
+  """Whether a decoded value is of the type that its field says."""
+  origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+  if origin in (typing.Union, types.UnionType):
+    return any(_is_a(value, kind) for kind in inner)
+  if origin is tuple:
+    if not isinstance(value, tuple):
+      return False
+    if inner[-1] is Ellipsis:
+      inner = inner[:1] * len(value)
+    return len(value) == len(inner) and all(map(_is_a, value, inner))
+  # Any is the place of a component's config, whichever was chosen.
+  if annotation is Any:
+    return dataclasses.is_dataclass(value)
+  if dataclasses.is_dataclass(annotation):
+    return isinstance(value, annotation)
+  # Not isinstance: bool is an int to Python.
+  return type(value) in _PLAIN_TYPES.get(annotation, ())
+
+
+_PLAIN_TYPES = {
+  int: (int,),
+  float: (int, float),
+  bool: (bool,),
+  str: (str,),
+  type(None): (type(None),),
+}
+_CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 
 
 def _config_class(name: Any, where: str) -> type:
-  module, _, cls_name = str(name).rpartition('.')
+  match = _CONFIG_NAME.fullmatch(name) if isinstance(name, str) else None
   cls = None
-  if module.startswith('bert_jax.'):
+  # A verb is run by being imported: it defines the flags of the process.
+  if match and not match[1].startswith('bert_jax.cli'):
     with contextlib.suppress(ModuleNotFoundError):
-      cls = getattr(importlib.import_module(module), cls_name, None)
+      cls = getattr(importlib.import_module(match[1]), match[2], None)
   if not (
     isinstance(cls, type)
     and dataclasses.is_dataclass(cls)
     # Not one that the module has imported.
-    and cls.__module__ == module
+    and cls.__module__ == match[1]
   ):
     raise InputError(
-      f'{where}: {name!r} is not a config class of bert_jax; refused'
+      f'{where}: {shown(repr(name))} is not a config class of bert_jax; refused'
     )
   return cls
 

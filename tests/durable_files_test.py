@@ -1,5 +1,6 @@
 """Durable files: whole or not there; locks that only the living hold."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,14 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path):
       raise KeyboardInterrupt
   assert path.read_bytes() == b'before'
   assert os.listdir(tmp_path) == ['file']
+
+
+def test_json_of_any_text_is_read_back(tmp_path):
+  """Also of file names that are not UTF-8, whose bytes Python escapes."""
+  names = ['caf\u00e9', os.fsdecode(b'caf\xe9'), '\\udce9', '\n"\0\ud800']
+  durable_files.write_json(tmp_path / 'names.json', names)
+  text = (tmp_path / 'names.json').read_bytes().decode()
+  assert json.loads(text) == names
 
 
 def test_a_folder_replaces_an_empty_one_only(tmp_path):

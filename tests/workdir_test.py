@@ -1,5 +1,6 @@
 """config.json in and out, what may change, and the lock."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -8,12 +9,15 @@ import subprocess
 import sys
 import textwrap
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from bert_jax import workdir
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.models.config import bert_tiny
+from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.workdir import (
   Workdir,
   check_unchanged,
@@ -56,18 +60,42 @@ def test_a_config_survives_json(config):
     'bert_jax..workdir.Workdir',
     'bert_jax.',
     'bert_jax_evil.Config',
+    'bert_jax.workdir.Workdir.lock',
+    'bert_jax.workdir.__class__',
+    'bert_jax./tmp/evil.Config',
+    'bert_jax.\0.Config',
+    'bert_jax.' + 'a.' * 5000 + 'Config',
+    # Imported, it would define the flags of a second verb.
+    'bert_jax.cli.predict.Config',
+    'bert_jax.cli.config_file.Field',
     '..os.system',
     'x',
     '',
     None,
     7,
     ['os', 'system'],
+    {'_type': {'_type': 'os.system'}},
   ],
-  ids=str,
+  ids=lambda name: str(name)[:40],
 )
 def test_only_config_classes_of_the_package_are_made(name):
-  with pytest.raises(InputError, match='refused'):
+  before = set(sys.modules)
+  with pytest.raises(InputError, match='refused') as error:
     decode({'_type': name, 'a': 1}, where='config.json')
+  assert len(str(error.value)) < 200
+  new = set(sys.modules) - before
+  assert not any(module.startswith('bert_jax.cli') for module in new)
+
+
+def test_a_config_does_not_run_what_lies_beside_it(tmp_path, monkeypatch):
+  (tmp_path / 'evil.py').write_text('raise SystemExit')
+  (tmp_path / 'bert_jax').mkdir()
+  (tmp_path / 'bert_jax' / 'evil.py').write_text('raise SystemExit')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  for name in ('evil.Config', 'bert_jax.evil.Config', 'bert_jax..evil.Config'):
+    with pytest.raises(InputError, match='refused'):
+      decode({'_type': name}, where='config.json')
 
 
 def test_a_dataclass_from_elsewhere_is_none_of_ours(monkeypatch):
@@ -92,6 +120,64 @@ def test_a_value_of_another_type_is_named(value):
     decode(encoded, where='config.json')
 
 
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('model', 3),
+    ('model', None),
+    ('model', encode(experiment().data)),
+    ('optimizer', 'fast'),
+    ('data', [encode(experiment().data)]),
+    ('profile_steps', 3),
+    ('profile_steps', '12'),
+    ('profile_steps', [1, 'two']),
+    ('profile_steps', [1, True]),
+    ('objective', {'_type': 'bert_jax.train.loop.Run', 'label': 1}),
+  ],
+)
+def test_a_part_of_another_type_is_named(field, value):
+  encoded = encode(experiment()) | {field: value}
+  with pytest.raises(InputError, match=f'\\.{field} is|has to have a field'):
+    decode(encoded, where='config.json')
+
+
+JUNK = st.sampled_from(
+  [
+    *(None, True, -1, 10**400, 1.5, '', 'x' * 5000, '\ud800', [], {}, [[]]),
+    {'_type': 'os.system'},
+    {'_type': 'bert_jax.data.labelled.LabelledExamples', 'texts': []},
+    encode(EvaluationConfig()),
+    encode(experiment()),
+  ]
+)
+
+
+@hypothesis.given(data=st.data())
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_a_config_with_junk_in_it_is_a_config_or_one_line(data):
+  encoded = encode(experiment())
+  for _ in range(data.draw(st.integers(1, 3))):
+    part = encoded
+    while True:
+      name = data.draw(st.sampled_from(sorted(part) or ['_type']))
+      inner = part.get(name)
+      if not isinstance(inner, dict) or data.draw(st.booleans()):
+        break
+      part = inner
+    change = data.draw(st.sampled_from(['set', 'delete', 'add']))
+    if change == 'delete':
+      part.pop(name, None)
+    else:
+      key = name if change == 'set' else data.draw(st.text(max_size=3))
+      part[key] = copy.deepcopy(data.draw(JUNK))
+  try:
+    decoded = decode(json.loads(json.dumps(encoded)), where='config.json')
+  except InputError as error:
+    assert len(str(error).splitlines()) == 1 and len(str(error)) < 400
+  else:
+    assert through_json(decoded) == decoded
+
+
 def test_a_missing_field_is_named():
   encoded = encode(experiment())
   del encoded['num_steps']
@@ -100,7 +186,15 @@ def test_a_missing_field_is_named():
 
 
 @pytest.mark.parametrize(
-  'text', ['[' * 100_000, '{"_type":' * 100_000, '{', '', 'null', '[]', '\xff']
+  'text',
+  [
+    *('[' * 100_000, '{"_type":' * 100_000, '{', '', 'null', '[]', '\xff'),
+    '[' * 5000 + ']' * 5000,
+    '{"_type":' * 5000 + '1' + '}' * 5000,
+    '{"_type": "bert_jax.experiment.DataConfig", "path":' * 900 + '}' * 900,
+    '{"_type": "bert_jax.experiment.DataConfig"}',
+  ],
+  ids=lambda text: text[:40],
 )
 def test_a_config_that_is_none(tmp_path, text):
   path = Workdir(tmp_path).config
@@ -178,6 +272,20 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
   (tmp_path / 'config.json').write_text('{"_type": ')
   with pytest.raises(InputError, match='not readable JSON'):
     Workdir(tmp_path).read_config()
+
+
+def test_lines_that_are_none_do_not_hide_a_noted_checkpoint(tmp_path):
+  workdir = Workdir(tmp_path)
+  workdir.create()
+  lines = ['{"kind": "checkpoint", "step": 7}', '[' * 100_000, '"', '[]', '{}']
+  lines += ['{"kind": "checkpoint", "step": "x"}', '{"kind": "checkpoint"}']
+  (workdir.metrics / 'part-0.jsonl').write_text('\n'.join(lines))
+  assert workdir.noted_checkpoint() == 7
+
+
+def test_the_home_of_nobody_is_a_folder_that_is_not_there():
+  with pytest.raises(InputError, match='is not a workdir'):
+    Workdir('~nobody_of_that_name/run').require()
 
 
 def test_a_config_binds_from_the_first_checkpoint_on(tmp_path):

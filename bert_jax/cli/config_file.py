@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import enum
 import importlib.util
+import math
 import pathlib
 import types
 import typing
@@ -17,10 +18,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import bert_jax
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
+# All that ast.literal_eval says of a text that is none; the last two where its
+# brackets or signs are nested too deeply.
+_NO_LITERAL = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 _BOOLS = {'true': True, 'false': False, '1': True, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
+# What jax and numpy can hold.
+_MAX_INTEGER = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +103,7 @@ def find_field(path: str, fields: dict[str, Field]) -> Field:
       else 'there are '
       + (', '.join(name for name in fields if '.' not in name))
     )
-    raise InputError(f'--config.{path}: no such field; {hint}')
+    raise InputError(f'--config.{shown(path)}: no such field; {hint}')
   field = fields[path]
   if field.is_group:
     inner = next(name for name in fields if name.startswith(f'{path}.'))
@@ -128,7 +134,7 @@ def canonical(path: str, field: Field, text: str) -> str:
   try:
     value = _convert(text, field.type)
   except ValueError as error:
-    raise InputError(f'--config.{path}={text}: {error}') from None
+    raise InputError(f'--config.{path}={shown(text)}: {error}') from None
   return repr(value) if isinstance(value, tuple) else text
 
 
@@ -148,10 +154,7 @@ def _convert(text: str, annotation: Any) -> Any:
       return _BOOLS[text.lower()]
     raise ValueError('should be true or false')
   elif annotation in (int, float):
-    try:
-      return annotation(text)
-    except ValueError:
-      raise ValueError(f'should be {_NAMES[annotation]}') from None
+    return _convert_number(text, annotation)
   elif isinstance(annotation, type) and issubclass(annotation, enum.Enum):
     names = {
       name.lower(): item for name, item in annotation.__members__.items()
@@ -165,18 +168,30 @@ def _convert(text: str, annotation: Any) -> Any:
   )
 
 
+def _convert_number(text: str, annotation: type) -> int | float:
+  try:
+    number = annotation(text)
+  except ValueError:
+    raise ValueError(f'should be {_NAMES[annotation]}') from None
+  if annotation is int and abs(number) > _MAX_INTEGER:
+    raise ValueError(f'should be an integer of at most {_MAX_INTEGER}')
+  if annotation is float and not math.isfinite(number):
+    raise ValueError('should be a finite number')
+  return number
+
+
 def _convert_tuple(text: str, element_types: Sequence[Any]) -> tuple:
   """Reads `a,b`, `(1, 2)` or `` into a tuple of the annotated elements."""
   text = text.strip()
   if text[:1] in ('(', '['):
     try:
       items = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+      items = items if isinstance(items, list | tuple) else (items,)
+      items = [str(item) for item in items]
+    except _NO_LITERAL:
       raise ValueError('should be written a,b or ("a", "b")') from None
-    items = items if isinstance(items, list | tuple) else (items,)
   else:
-    items = text.split(',') if text else ()
-  items = [str(item) for item in items]
+    items = text.split(',') if text else []
   if not element_types or element_types[-1] is Ellipsis:
     element_types = [*(element_types[:1] or [str])] * len(items)
   if len(items) != len(element_types):

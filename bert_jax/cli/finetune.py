@@ -28,12 +28,13 @@ def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
   from bert_jax import finetuning
   from bert_jax.cli.outcome import report_outcome
-  from bert_jax.train import scoring
-  from bert_jax.workdir import Workdir, read_json
+  from bert_jax.train import report_metrics, scoring
+  from bert_jax.workdir import Workdir
 
   outcome = finetuning.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   if not outcome.stopped_by:
-    print(scoring.results_table(read_json(Workdir(WORKDIR.value).results)))
+    results = report_metrics.read_results_json(Workdir(WORKDIR.value))
+    print(scoring.results_table(results))
   return report_outcome('finetune', outcome, WORKDIR.value)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from bert_jax.cli import config_file
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
@@ -81,7 +81,12 @@ def parse(
       a required flag or `--config` left out.
   """
   flag_values.set_gnu_getopt(True)
-  argv = flag_values.read_flags_from_files([verb, *arguments], force_gnu=True)
+  argv = [verb, *arguments]
+  try:
+    argv = flag_values.read_flags_from_files(argv, force_gnu=True)
+  except (flags.Error, UnicodeDecodeError) as error:
+    why = str(error).removeprefix('ERROR:: ')
+    raise InputError(f'--flagfile: {why}; give a text file') from error
   has_config = 'config' in flag_values
   config = None
   fields = {}
@@ -211,9 +216,11 @@ def _refuse_unknown_flags(
       f'config.{field}' for field in config_file.nearest(name, fields)
     ]
     if near:
-      raise InputError(f'unknown flag --{name}; the nearest is --{near[0]}')
+      raise InputError(
+        f'unknown flag --{shown(name)}; the nearest is --{near[0]}'
+      )
     raise InputError(
-      f'unknown flag --{name}; see them all with bert-jax {verb} --help'
+      f'unknown flag --{shown(name)}; see them all with bert-jax {verb} --help'
     )
 
 

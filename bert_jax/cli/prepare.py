@@ -10,7 +10,7 @@ interruption, it goes on from the finished blocks and ends with the same bytes.
 from absl import flags
 
 from bert_jax.cli.flags import no_arguments
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 _INPUT = flags.DEFINE_string(
   'input',
@@ -67,5 +67,6 @@ def _row_lengths(values: list[str]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
   except ValueError:
     raise InputError(
-      f'--row_length={",".join(values)}: give whole numbers, such as 128,512'
+      f'--row_length={shown(",".join(values))}: give whole numbers, such as '
+      '128,512'
     ) from None

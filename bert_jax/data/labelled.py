@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -18,11 +19,12 @@ import numpy as np
 from bert_jax.data.sources import base, files, installed_docs
 from bert_jax.data.stream import Permutation, example_number_words
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, listed, quoted
 
 INSTALLED_DOCS = 'installed_docs:'
 _DELIMITERS = {'.tsv': '\t', '.csv': ','}
 _MIN_LENGTH = 8
+_SURROGATES = re.compile('[\ud800-\udfff]')
 _TEXTS_PER_BATCH = 1024
 
 
@@ -51,7 +53,7 @@ class LabelledExamples:
       if label not in places:
         raise InputError(
           f'{origin}: the label {quoted(label)} is not known; known are '
-          f'{_listed(label_names)}.'
+          f'{listed(label_names)}.'
         )
     return np.array([places[label] for label in self.labels], np.int32)
 
@@ -79,6 +81,8 @@ def read_examples(
   """
   path = os.fspath(path)
   text_columns = tuple(text_columns)
+  if not text_columns:
+    raise InputError('text_columns is empty; name one or two columns')
   columns = (
     text_columns if label_column is None else (*text_columns, label_column)
   )
@@ -93,8 +97,8 @@ def read_examples(
     if label_column is not None:
       if not values[-1]:
         raise InputError(
-          f'{origin}: the label in column {label_column!r} is empty; fill it '
-          'in, or leave the line out.'
+          f'{origin}: the label in column {quoted(label_column)} is empty; '
+          'fill it in, or leave the line out.'
         )
       examples.labels.append(values[-1])
   if not examples.texts:
@@ -218,7 +222,7 @@ def _installed_docs_rows(path: str, columns: tuple[str, ...]) -> _Rows:
 
 
 def _file_rows(path: str, columns: tuple[str, ...]) -> _Rows:
-  file = pathlib.Path(path).expanduser()
+  file = pathlib.Path(os.path.expanduser(path))
   if not file.is_file():
     raise InputError(f'{path}: there is no such file; check the path.')
   ending = files.text_ending(file)
@@ -249,7 +253,7 @@ def _delimited_rows(
         continue  # a blank line
       origin = f'{path}:{reader.line_num}'
       if places is None:
-        if all(column.isdecimal() for column in columns):
+        if all(map(_is_number, columns)):
           places = [int(column) for column in columns]
         else:
           for column in columns:
@@ -269,6 +273,11 @@ def _delimited_rows(
     ) from error
 
 
+def _is_number(column: str) -> bool:
+  # A longer one is the number of no column, and too long for int().
+  return column.isdecimal() and len(column) < 10
+
+
 def _jsonl_rows(path: pathlib.Path, columns: tuple[str, ...]) -> _Rows:
   for line, text in _lines(path):
     if text.isspace():
@@ -286,7 +295,13 @@ def _jsonl_rows(path: pathlib.Path, columns: tuple[str, ...]) -> _Rows:
       if value is None:
         raise _missing_column(origin, column, list(record))
       # A label may be a number or true; its JSON is its name.
-      values.append(value if isinstance(value, str) else json.dumps(value))
+      value = value if isinstance(value, str) else json.dumps(value)
+      if _SURROGATES.search(value):
+        raise InputError(
+          f'{origin}: column {quoted(column)} holds half of a surrogate pair '
+          '(as \\ud800), which is no character; mend it.'
+        )
+      values.append(value)
     yield origin, values
 
 
@@ -323,11 +338,5 @@ def _missing_column(
   where: str | pathlib.Path, column: str, there: list[str]
 ) -> InputError:
   return InputError(
-    f'{where}: there is no column {column!r}; there are {_listed(there)}.'
+    f'{where}: there is no column {quoted(column)}; there are {listed(there)}.'
   )
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-  # Where the header is missing, a name can be a whole document.
-  shown = ', '.join(map(quoted, names[:limit]))
-  return f'{shown} ...' if len(names) > limit else shown

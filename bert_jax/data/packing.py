@@ -12,13 +12,19 @@ import numpy as np
 from bert_jax.errors import InputError
 
 MIN_ROW_LENGTH = 8
+# No model reads longer ones, and a packer of them would fill the memory.
+MAX_ROW_LENGTH = 2**20
 
 
 def check_row_length(row_length: int) -> None:
-  """Raises InputError where `row_length` is too short to hold any text."""
+  """Raises InputError where `row_length` holds no text, or all memory."""
   if row_length < MIN_ROW_LENGTH:
     raise InputError(
       f'row_length={row_length} is too short: give {MIN_ROW_LENGTH} or more'
+    )
+  if row_length > MAX_ROW_LENGTH:
+    raise InputError(
+      f'row_length={row_length} is too long: give {MAX_ROW_LENGTH} or less'
     )
 
 
@@ -35,7 +41,7 @@ def pack(
   Args:
     documents: integer ids [n_i] of each, without special tokens; an empty one
       takes no place.
-    row_length: tokens in a row; at least 8.
+    row_length: tokens in a row; 8 to 2**20.
     cls_id: begins each segment.
     sep_id: ends each segment.
     pad_id: fills a row's end.
@@ -45,7 +51,7 @@ def pack(
     each, and segments of a row in the order of the documents.
 
   Raises:
-    InputError: the row length is below 8.
+    InputError: the row length is another.
   """
   check_row_length(row_length)
   source_starts, lengths = _cut(documents, row_length - 2)

@@ -267,7 +267,7 @@ def _complete_summary(
     there, summary = record['request'], record['summary']
     folders = [part['folder'] for part in summary['parts']]
     there = {'source': there['source'], **there['work']}
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise InputError(
       f'--output={output}: it is there and is not a prepared corpus; choose '
       'another folder'
@@ -304,7 +304,7 @@ def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
   partial.mkdir(exist_ok=True)
   try:
     same = json.loads(mark.read_text('utf-8')) == request['work']
-  except (FileNotFoundError, ValueError):
+  except (FileNotFoundError, ValueError, RecursionError):
     same = False
   if not same:
     for path in partial.glob('block-*.npz'):

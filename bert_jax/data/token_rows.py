@@ -7,6 +7,7 @@ shards are plain matrices of token ids, so numpy alone opens them anywhere.
 import collections
 import hashlib
 import json
+import os
 import pathlib
 import re
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted, shown
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'manifest.json'
@@ -140,7 +141,8 @@ def refuse_link_out(path: pathlib.Path) -> None:
 
   Who hands on a corpus could read what its user can read otherwise.
   """
-  if path.resolve().parent != path.parent.resolve():
+  # Not pathlib's resolve(), which fails on links in a circle before 3.13.
+  if os.path.dirname(os.path.realpath(path)) != os.path.realpath(path.parent):
     raise InputError(
       f'{path}: a link that leads out of the corpus; put the file itself there'
     )
@@ -251,21 +253,24 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
       f'{folder}: not a prepared corpus ({MANIFEST_NAME} is missing); give a '
       'folder such as DIR/128 that `prepare --output=DIR` wrote'
     ) from None
-  except ValueError as error:
-    raise InputError(f'{path}: not valid JSON ({error}); {_AGAIN}') from None
+  except (OSError, ValueError, RecursionError) as error:
+    raise InputError(
+      f'{path}: cannot be read as JSON ({error}); {_AGAIN}'
+    ) from None
   if not isinstance(manifest, dict):
     raise InputError(f'{path}: not a manifest; {_AGAIN}')
   if manifest.get('format_version') != FORMAT_VERSION:
     raise InputError(
-      f'{path}: format_version {manifest.get("format_version")!r}, this '
-      f'program reads {FORMAT_VERSION}; prepare the corpus again'
+      f'{path}: format_version '
+      f'{shown(repr(manifest.get("format_version")))}, this program reads '
+      f'{FORMAT_VERSION}; prepare the corpus again'
     )
   for name, kind in _FIELDS.items():
     # bool is an int to Python.
     if type(manifest.get(name)) is not kind:
       raise InputError(
-        f'{path}: {name} is {manifest.get(name)!r}, expected {kind.__name__}; '
-        f'{_AGAIN}'
+        f'{path}: {name} is {shown(repr(manifest.get(name)))}, expected '
+        f'{kind.__name__}; {_AGAIN}'
       )
   _check_shard_entries(path, manifest)
   if (
@@ -288,15 +293,17 @@ def _check_shard_entries(path: pathlib.Path, manifest: dict[str, Any]) -> None:
     if not isinstance(entry, dict) or not (
       isinstance(entry.get('name'), str)
       and type(entry.get('rows')) is int
-      and entry['rows'] > 0
+      and 0 < entry['rows'] < 2**63
       and isinstance(entry.get('sha256'), str)
     ):
-      raise InputError(f'{path}: not an entry of a shard: {entry!r}; {_AGAIN}')
+      raise InputError(
+        f'{path}: not an entry of a shard: {shown(repr(entry))}; {_AGAIN}'
+      )
     # The pattern has no separator, so no name can lead out of the folder.
     if not _SHARD_NAME.fullmatch(entry['name']) or entry['name'] in names:
       raise InputError(
-        f'{path}: {entry["name"]!r} is not the name of a shard, or stands '
-        f'there twice; {_AGAIN}'
+        f'{path}: {quoted(entry["name"])} is not the name of a shard, or '
+        f'stands there twice; {_AGAIN}'
       )
     names.add(entry['name'])
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.data.tokenizers.base import TokenTable
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 from bert_jax.models.heads import HeadBuilder, MaskedLMHead
 from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives import corruption
@@ -44,7 +44,7 @@ class MaskedLMConfig:
       )
     if self.selection not in SELECTIONS:
       raise InputError(
-        f'objective.selection is {self.selection!r}; '
+        f'objective.selection is {quoted(self.selection)}; '
         f'choose one of {", ".join(SELECTIONS)}'
       )
 

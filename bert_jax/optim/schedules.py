@@ -28,6 +28,11 @@ class Schedule:
         f'schedule.warmup_steps={self.warmup_steps} and '
         f'warmup_share={self.warmup_share} are both set; set one to 0'
       )
+    # Not a comparison with < alone: nan is below nothing.
+    if not 0 <= self.warmup_share < 1:
+      raise InputError(
+        f'schedule.warmup_share is {self.warmup_share}; it must be in [0, 1)'
+      )
     steps = self.warmup_steps or round(self.warmup_share * num_steps)
     if not 0 <= steps < num_steps:
       raise InputError(

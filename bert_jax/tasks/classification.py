@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.data.tokenizers.base import TokenTable
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
 from bert_jax.models.masks import RowLayout, row_layout
@@ -48,7 +48,7 @@ class ClassificationConfig:
     if len(self.text_columns) not in (1, 2):
       raise InputError(
         f'task.text_columns names {len(self.text_columns)} columns '
-        f'({",".join(self.text_columns)}); give one or two'
+        f'({shown(",".join(self.text_columns))}); give one or two'
       )
     for name in ('train_path', 'eval_path'):
       if not getattr(self, name):
@@ -62,11 +62,13 @@ class ClassificationConfig:
       )
     if self.pooling not in POOLINGS:
       raise InputError(
-        f'task.pooling is {self.pooling!r}; choose one of {", ".join(POOLINGS)}'
+        f'task.pooling is {quoted(self.pooling)}; choose one of '
+        f'{", ".join(POOLINGS)}'
       )
     if self.metric not in METRICS:
       raise InputError(
-        f'task.metric is {self.metric!r}; choose one of {", ".join(METRICS)}'
+        f'task.metric is {quoted(self.metric)}; choose one of '
+        f'{", ".join(METRICS)}'
       )
 
   def build(

@@ -9,6 +9,7 @@ import sys
 import typing
 
 import hypothesis
+import jax
 import pytest
 from absl import flags as absl_flags
 from hypothesis import strategies as st
@@ -26,6 +27,11 @@ FIELDS = {
   verb: sorted(config_file.config_fields(config_file.load_config(str(path))))
   for verb, path in FILES.items()
 }
+# With these validate() comes to its last check.
+COMPLETE = {
+  'pretrain': ['--config.data.path=/corpus'],
+  'finetune': ['--config.tokenizer=/tokenizer'],
+}
 PLAIN = {int: int, float: (int, float), bool: bool, str: str}
 
 VALUES = st.one_of(
@@ -38,6 +44,9 @@ VALUES = st.one_of(
       *('1e400', '9' * 5000, '0x10', '1_000', '１', '--x', '=', '-'),
       *('(', '(1,', '[1, 2]', '{}', '{1: 2}', '(((1,),),)', '1,2', ',', 'a,b'),
       *('(' * 500, '"', "'", '\\', '\n', '\0', '$(x)', '%s', '@file', '...'),
+      *('({[]: 1},)', '(' + '-' * 9000 + '1)', '(0x' + 'f' * 5000 + ',)'),
+      *('(1j,)', '(b"a",)', '("a"\n,)', '(\0)', '[' * 300 + ']' * 300, '（'),
+      *('x' * 5000, '\ud800', '~nobody/x', str(2**63), str(-(2**63)), '1e-400'),
     ]
   ),
 )
@@ -59,10 +68,9 @@ def parse(verb, arguments):
 
 
 def assert_one_line(error) -> None:
-  """As __main__._fail prints it."""
-  line = ' '.join(str(error).splitlines())
-  assert line.strip()
-  assert '--' in line or ' ' in line
+  line = str(error)
+  assert line.strip() and len(line.splitlines()) == 1, line
+  assert len(line) < 400, line
 
 
 @pytest.mark.parametrize('verb', FILES)
@@ -74,7 +82,8 @@ def test_a_field_with_any_value(verb, data):
     st.sampled_from(['--config.{}={}', '--noconfig.{}', '-config.{}={}'])
   )
   try:
-    config = parse(verb, [form.format(name, data.draw(VALUES))])
+    given = form.format(name, data.draw(VALUES))
+    config = parse(verb, [*COMPLETE[verb], given])
   except InputError as error:
     assert_one_line(error)
     return
@@ -84,14 +93,44 @@ def test_a_field_with_any_value(verb, data):
     assert isinstance(field.value, expected)
   elif typing.get_origin(field.type) is tuple:
     assert isinstance(field.value, tuple)
-  # What was taken survives config.json; nan is no number to compare.
-  text = json.dumps(encode(config))
-  if 'NaN' not in text:
-    assert decode(json.loads(text), where='config.json') == config
+  # What was taken survives config.json.
+  text = json.dumps(encode(config), allow_nan=False)
+  assert decode(json.loads(text), where='config.json') == config
+  assert_valid_or_one_line(config)
+
+
+def assert_valid_or_one_line(config) -> None:
+  """As a run does before it reads any data."""
   try:
     config.validate()
+    config.mesh.build()
+    config.optimizer.build_schedule(1000)(jax.numpy.zeros([], int))
+    config.optimizer.build()
   except InputError as error:
     assert_one_line(error)
+  jax.random.key(config.seed)
+
+
+@pytest.mark.parametrize('verb', FILES)
+@hypothesis.given(data=st.data())
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_several_fields_at_once(verb, data):
+  # Where they hang together is where they can contradict.
+  related = [
+    name
+    for name in FIELDS[verb]
+    if name.startswith(('model.', 'optimizer.', 'mesh.', 'task.', 'data.'))
+    or 'batch' in name
+  ]
+  names = data.draw(st.lists(st.sampled_from(related), max_size=6))
+  values = st.integers(-1, 9).map(str) | st.sampled_from(['0.5', '1e9', 'a,b'])
+  given = [f'--config.{name}={data.draw(values)}' for name in names]
+  try:
+    config = parse(verb, [*COMPLETE[verb], *given])
+  except InputError as error:
+    assert_one_line(error)
+  else:
+    assert_valid_or_one_line(config)
 
 
 @pytest.mark.parametrize('verb', FILES)
@@ -108,6 +147,13 @@ def test_any_name(verb, name, value):
     parse(verb, [f'--config.{name}={value}'])
   except InputError as error:
     assert_one_line(error)
+
+
+@pytest.mark.parametrize('given', ['', '=/nowhere', '=/', f'={sys.executable}'])
+def test_a_flagfile_that_is_none(given):
+  with pytest.raises(InputError) as error:
+    parse('pretrain', [f'--flagfile{given}'])
+  assert_one_line(error.value)
 
 
 def test_the_files_are_dataclasses_with_validate():

@@ -1,6 +1,7 @@
 """The feed: equal batches on any number of devices and from any start."""
 
 import threading
+import types
 
 import hypothesis
 import jax
@@ -96,6 +97,52 @@ def test_any_stream_on_any_number_of_devices(
   _, rows = stream.locate(numbers)
   found = np.concatenate([batch['input_ids'] for batch in batches])
   np.testing.assert_array_equal(found, many_shards.rows(rows))
+
+
+@hypothesis.given(
+  shard_sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+  num_devices=st.sampled_from([1, 2, 4, 8]),
+  rows_a_device=st.integers(1, 4),
+  first_step=st.integers(0, 2**50),
+  shuffle=st.booleans(),
+  shards_per_group=st.integers(0, 4),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_any_shards_from_any_step(
+  shard_sizes,
+  num_devices,
+  rows_a_device,
+  first_step,
+  shuffle,
+  shards_per_group,
+):
+  """Batches are the stream's, and an epoch of them has each row once."""
+  num_rows = sum(shard_sizes)
+  stream = Stream(
+    types.SimpleNamespace(
+      folder='corpus',
+      num_rows=num_rows,
+      shard_sizes=shard_sizes,
+      fingerprint='corpus',
+      rows=lambda rows: np.repeat(rows[:, None], 3, 1).astype(np.int32),
+    ),
+    seed=5,
+    shuffle=shuffle,
+    shards_per_group=shards_per_group,
+  )
+  size = num_devices * rows_a_device
+  first = first_step * size
+  # One whole epoch at least, wherever its beginning lies.
+  num_batches = -(-2 * num_rows // size)
+  batches = take(stream, num_devices, first, num_batches, size)
+  numbers = np.uint64(first) + np.arange(num_batches * size, dtype=np.uint64)
+  assert_equal(
+    batches, [stream.batch(part) for part in np.split(numbers, num_batches)]
+  )
+  skipped = -first % num_rows
+  rows = np.concatenate([batch['input_ids'][:, 0] for batch in batches])
+  epoch = np.sort(rows[skipped : skipped + num_rows])
+  np.testing.assert_array_equal(epoch, np.arange(num_rows))
 
 
 @pytest.mark.parametrize('step', [1, 3, 5])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax.data.packing import pack
+from bert_jax.data.packing import MAX_ROW_LENGTH, pack
 from bert_jax.errors import InputError
 
 PAD, CLS, SEP = 0, 2, 3
@@ -111,4 +111,14 @@ def test_no_documents():
 @pytest.mark.parametrize('row_length', [-1, 0, 7])
 def test_short_rows_are_refused(row_length):
   with pytest.raises(InputError, match=f'row_length={row_length}.*8 or more'):
+    pack_rows([np.arange(5, 9)], row_length)
+
+
+def test_the_longest_rows():
+  assert pack_rows([np.arange(5, 9)], MAX_ROW_LENGTH).shape == (1, 2**20)
+
+
+@pytest.mark.parametrize('row_length', [MAX_ROW_LENGTH + 1, 10**30])
+def test_rows_that_fill_the_memory_are_refused(row_length):
+  with pytest.raises(InputError, match=f'row_length={row_length} is too long'):
     pack_rows([np.arange(5, 9)], row_length)

@@ -218,10 +218,38 @@ def test_a_linked_folder_is_fine(folder):
   TokenRows(link).verify()
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', 'null', '{"shards": []}'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    *('', '{', '[]', 'null', '{"shards": []}', '[' * 100_000),
+    '{"format_version": "' + 'x' * 5000 + '"}',
+  ],
+  ids=lambda text: text[:20],
+)
 def test_manifest_that_is_none(folder, text):
   (folder / 'manifest.json').write_text(text)
-  with pytest.raises(InputError, match='manifest.json'):
+  with pytest.raises(InputError, match='manifest.json') as error:
+    TokenRows(folder)
+  assert len(str(error.value)) < 400
+
+
+def test_manifest_that_is_a_folder(folder):
+  (folder / 'manifest.json').unlink()
+  (folder / 'manifest.json').mkdir()
+  with pytest.raises(InputError, match='manifest.json: cannot be read'):
+    TokenRows(folder)
+
+
+def test_more_rows_than_can_be_counted(folder):
+  """Of a manifest that agrees with itself."""
+
+  def edit(manifest):
+    manifest['shards'][0]['rows'] += 10**30
+    manifest['num_rows'] += 10**30
+    manifest['fingerprint'] = token_rows._fingerprint(manifest)
+
+  edit_manifest(folder, edit)
+  with pytest.raises(InputError, match='not an entry of a shard'):
     TokenRows(folder)
 
 

@@ -43,6 +43,9 @@ def test_share_of_the_run():
     (Linear(warmup_steps=100), 'does not fit'),
     (Linear(warmup_steps=5, warmup_share=0.1), 'both set'),
     (WarmupStableDecay(decay_share=0.0), 'decay_share'),
+    (Linear(warmup_share=float('nan')), 'warmup_share is nan'),
+    (Linear(warmup_share=float('inf')), 'warmup_share is inf'),
+    (Linear(warmup_share=-0.1), 'warmup_share is -0.1'),
   ],
 )
 def test_what_cannot_be_is_refused(schedule, message):

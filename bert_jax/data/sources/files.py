@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 
 from bert_jax.data.sources.base import ReadReport
@@ -38,7 +39,8 @@ def find_files(pattern: str) -> list[pathlib.Path]:
   Hidden files and folders below a folder are left out. Raises InputError where
   there is no such file.
   """
-  path = pathlib.Path(pattern).expanduser()
+  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+  path = pathlib.Path(os.path.expanduser(pattern))
   if path.exists():
     found = [path]
   elif glob.has_magic(pattern):
@@ -90,7 +92,12 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
   Raises InputError, also out of the `with` block, where the file is damaged.
   """
   ending = path.suffix.lower()
-  damaged: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
+  damaged: tuple[type[Exception], ...] = (
+    EOFError,
+    OSError,
+    lzma.LZMAError,
+    zlib.error,
+  )
   try:
     if ending == '.gz':
       file = gzip.open(path, 'rb')

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bert_jax.data.sources import base, files
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, listed, quoted
 
 
 class JsonLines:
@@ -50,6 +50,7 @@ class JsonLines:
   def _file_documents(
     self, path: pathlib.Path, report: base.ReadReport
   ) -> Iterator[base.Document]:
+    name = quoted(self._text_field)
     other_fields: dict[str, None] = {}
     found = False
     for line, record in read_objects(path, report):
@@ -61,16 +62,15 @@ class JsonLines:
         yield from base.bounded_documents([(line, text)], str(path), report)
         continue
       if self._text_field in record:
-        detail = f'{self._text_field!r} is {type(text).__name__}, not a string'
+        detail = f'{name} is {type(text).__name__}, not a string'
       else:
-        detail = f'no field {self._text_field!r}'
+        detail = f'no field {name}'
         other_fields.update(dict.fromkeys(list(record)[:20]))
       report.add('missing_field', where, detail)
     if other_fields and not found:
-      names = ', '.join(map(quoted, sorted(other_fields)[:20]))
       raise InputError(
-        f'{path}: no line has the field {self._text_field!r}; name one of '
-        f'these with --text_field: {names}.'
+        f'{path}: no line has the field {name}; name one '
+        f'of these with --text_field: {listed(sorted(other_fields))}.'
       )
 
 

@@ -6,7 +6,7 @@ import pathlib
 
 from bert_jax.data.tokenizers import wordpiece
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 __all__ = ['Tokenizer', 'TokenTable', 'load_tokenizer']
 
@@ -20,7 +20,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   Raises:
     InputError: There is none, or its vocabulary lacks a special token.
   """
-  path = pathlib.Path(path).expanduser()
+  path = pathlib.Path(os.path.expanduser(path))
   config = {}
   if path.is_dir():
     if (path / wordpiece.CONFIG_NAME).is_file():
@@ -43,7 +43,7 @@ def _read_config(path: pathlib.Path) -> dict:
   """{'lowercase': ...} of our config file, or of Hugging Face's."""
   try:
     config = json.loads(path.read_text('utf-8'))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise InputError(
       f'{path}: is not JSON ({error}); restore it, or remove it.'
     ) from error
@@ -52,13 +52,15 @@ def _read_config(path: pathlib.Path) -> dict:
   kind = config.get('kind', wordpiece.KIND)
   if kind != wordpiece.KIND:
     raise InputError(
-      f'{path}: kind {kind!r} is not known; there is {wordpiece.KIND!r}.'
+      f'{path}: kind {shown(repr(kind))} is not known; there is '
+      f'{wordpiece.KIND!r}.'
     )
   lowercase = config.get('lowercase', config.get('do_lower_case'))
   if lowercase is None:
     return {}
   if not isinstance(lowercase, bool):
     raise InputError(
-      f'{path}: lowercase is {lowercase!r}; it must be true or false.'
+      f'{path}: lowercase is {shown(repr(lowercase))}; it must be true or '
+      'false.'
     )
   return {'lowercase': lowercase}

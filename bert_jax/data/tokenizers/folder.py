@@ -41,7 +41,7 @@ def train_folder(
   """
   if kind != wordpiece.KIND:
     raise InputError(f'--kind={kind}: there is {wordpiece.KIND}.')
-  output = pathlib.Path(output).expanduser().absolute()
+  output = pathlib.Path(os.path.expanduser(output)).absolute()
   request = {
     'kind': kind,
     'vocab_size': vocab_size,
@@ -98,8 +98,8 @@ def _is_done(output: pathlib.Path, request: dict) -> bool:
     return False
   try:
     record = json.loads((output / RECORD_NAME).read_text('utf-8'))
-    there = record['request']
-  except (OSError, ValueError, KeyError, TypeError):
+    there = dict(record['request'])
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise InputError(
       f'--output={output}: it is there and was not written by '
       'train_tokenizer; choose another folder.'
