@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -90,13 +90,9 @@ class MixedStream:
     """(corpus, epoch, row), int64 [n] each, of example numbers uint64 [n]."""
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
     found = np.empty((3, len(numbers)), np.int64)
-    for segment, where in self._by_segment(numbers):
-      corpora, draws = self._draws(segment, numbers[where])
-      for corpus in np.unique(corpora):
-        mine = corpora == corpus
-        stream = self.sources[corpus].streams[segment.row_length]
-        found[0, where[mine]] = corpus
-        found[1:, where[mine]] = stream.locate(draws[mine])
+    for corpus, stream, draws, places in self._dealt(numbers):
+      found[0, places] = corpus
+      found[1:, places] = stream.locate(draws)
     return found[0], found[1], found[2]
 
   def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
@@ -106,28 +102,30 @@ class MixedStream:
       'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
     """
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
-    rows = None
-    for segment, where in self._by_segment(numbers):
-      if rows is None:
-        rows = np.empty((len(numbers), segment.row_length), np.int32)
-      corpora, draws = self._draws(segment, numbers[where])
-      for corpus in np.unique(corpora):
-        mine = corpora == corpus
-        stream = self.sources[corpus].streams[segment.row_length]
-        rows[where[mine]] = stream.batch(draws[mine])['input_ids']
-    return {'input_ids': rows, 'example_number': example_number_words(numbers)}
+    ids = None
+    for _, stream, draws, places in self._dealt(numbers):
+      _, rows = stream.locate(draws)
+      if ids is None:
+        ids = np.empty((len(numbers), stream.corpus.row_length), np.int32)
+      ids[places] = stream.corpus.rows(rows)
+    return {'input_ids': ids, 'example_number': example_number_words(numbers)}
 
-  def _by_segment(self, numbers: np.ndarray):
+  def _dealt(
+    self, numbers: np.ndarray
+  ) -> Iterator[tuple[int, Stream, np.ndarray, np.ndarray]]:
+    """(corpus, its stream, its draws, their places among `numbers`)."""
     index = np.searchsorted(self._starts, numbers, side='right') - 1
     for one in np.unique(index):
-      yield self._segments[one], np.flatnonzero(index == one)
-
-  def _draws(
-    self, segment: _Segment, numbers: np.ndarray
-  ) -> tuple[np.ndarray, np.ndarray]:
-    local = numbers - np.uint64(segment.first_example)
-    corpora, draws = split(local, segment.weights)
-    return corpora, draws + np.array(segment.draws, np.uint64)[corpora]
+      segment = self._segments[one]
+      inside = np.flatnonzero(index == one)
+      local = numbers[inside] - np.uint64(segment.first_example)
+      corpora, draws = split(local, segment.weights)
+      for corpus, source in enumerate(self.sources):
+        mine = np.flatnonzero(corpora == corpus)
+        if mine.size:
+          before = np.uint64(segment.draws[corpus])
+          stream = source.streams[segment.row_length]
+          yield corpus, stream, draws[mine] + before, inside[mine]
 
 
 def split(
