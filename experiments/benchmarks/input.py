@@ -116,7 +116,7 @@ def compare_memory(folder: pathlib.Path) -> None:
 
 def compare_batches(folder: pathlib.Path) -> None:
   rows = [['million tokens/s', *(f'{n} x {ROW_LENGTH}' for n in BATCH_SIZES)]]
-  for name in ('batches', 'hf_batches'):
+  for name in ('batches', 'mixture', 'hf_batches'):
     runs = [
       measuring.run(worker(name, folder))[2].splitlines()[-1].split()
       for _ in range(_TURNS.value)
@@ -166,30 +166,44 @@ def bare_tokenizer(text: str, unused_folder: pathlib.Path) -> None:
 
 
 def batches(unused_text: str, folder: pathlib.Path) -> None:
+  print(*batch_rates(folder, num_corpora=1))
+
+
+def mixture(unused_text: str, folder: pathlib.Path) -> None:
+  print(*batch_rates(folder, num_corpora=2))
+
+
+def batch_rates(folder: pathlib.Path, num_corpora: int) -> list[float]:
+  """Million tokens/s of each batch size; a mixture has one corpus twice."""
   import jax
 
   from bert_jax.data.device_feed import DeviceFeed
+  from bert_jax.data.mixture import MixedStream, Source
+  from bert_jax.data.stages import Plan, Stage
   from bert_jax.data.stream import Stream
   from bert_jax.data.token_rows import TokenRows
   from bert_jax.parallel.mesh import MeshConfig
   from bert_jax.parallel.sharding import batch_sharding
 
-  stream = Stream(TokenRows(folder / 'corpus' / str(ROW_LENGTH)), seed=0)
   sharding = batch_sharding(MeshConfig().build(jax.devices()[:1]))
+  sources = []
+  for number in range(num_corpora):
+    rows = TokenRows(folder / 'corpus' / str(ROW_LENGTH))
+    sources.append(Source(str(number), {ROW_LENGTH: Stream(rows, seed=number)}))
   rates = []
   for size in BATCH_SIZES:
-    num_batches = 50_000 // size
-    with DeviceFeed(
-      stream,
-      sharding,
-      [(number * size, size) for number in range(num_batches)],
-    ) as feed:
+    stage = Stage(
+      num_steps=50_000 // size, row_length=ROW_LENGTH, batch_size=size
+    )
+    plan = Plan([stage])
+    stream = MixedStream(sources, plan)
+    with DeviceFeed(stream, sharding, plan.batches(0)) as feed:
       began = time.perf_counter()
       for batch in feed:
         jax.block_until_ready(batch)
       seconds = time.perf_counter() - began
-    rates.append(num_batches * size * ROW_LENGTH / seconds / 1e6)
-  print(*rates)
+    rates.append(plan.num_steps * size * ROW_LENGTH / seconds / 1e6)
+  return rates
 
 
 def hf_prepare(text: str, folder: pathlib.Path) -> None:
@@ -259,6 +273,7 @@ def _hf_tokenizer():
 WORKERS = {
   'bare_tokenizer': bare_tokenizer,
   'batches': batches,
+  'mixture': mixture,
   'hf_prepare': hf_prepare,
   'hf_batches': hf_batches,
 }
