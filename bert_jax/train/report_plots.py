@@ -25,6 +25,8 @@ _VARIABLES = {
 }
 INK, MUTED, LINE, FIRST, SECOND, CELL = _VARIABLES
 _STYLE = {
+  # A label of a user's own may have a $ in it.
+  'text.parse_math': False,
   'svg.fonttype': 'none',
   'font.size': 9,
   'text.color': INK,

@@ -4,6 +4,7 @@ the workdir's own newest checkpoint, else `resume_from` (all state of another
 run), else `init_from` (its parameters), else fresh parameters.
 """
 
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -119,9 +120,11 @@ def _with_pretrained(
 def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:
   """'DIR@120' -> (DIR, 120); 'DIR' -> (DIR, None)."""
   folder, at, step = text.rpartition('@')
-  if at and step.isdigit():
-    return pathlib.Path(folder).expanduser().absolute(), int(step)
-  return pathlib.Path(text).expanduser().absolute(), None
+  if not (at and step.isdecimal()):
+    folder, step = text, ''
+  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+  path = pathlib.Path(os.path.expanduser(folder)).absolute()
+  return path, int(step) if step else None
 
 
 def load_pretrained(text: str) -> functional.Params:

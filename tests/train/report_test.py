@@ -351,3 +351,9 @@ def test_numbers_read_well():
   assert large(16_179_200) == '16.2 M' and large(12) == '12'
   assert duration(45) == '45 s' and duration(3600) == '1 h'
   assert duration(725) == '12 min 5 s' and duration(187_200) == '2 d 4 h'
+
+
+def test_a_label_with_dollars_is_text():
+  labels = ['$\\frac$', '$x']
+  svg = report_plots.confusion('a run', labels, np.eye(2, dtype=int))
+  assert all(label in svg for label in labels)

@@ -143,9 +143,8 @@ def _find(spec: Spec, data_dir: str) -> Any:
   from etils import epath
 
   where = f'--input=tfds:{spec.name}'
-  root = epath.Path(
-    data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  ).expanduser()
+  root = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  root = epath.Path(os.path.expanduser(root))
   if not root.is_dir():
     raise InputError(
       f'{where}: there is no folder {root}; name the one that holds the data '
