@@ -12,11 +12,13 @@ interruption, it goes on from the finished blocks and ends with the same bytes.
 
 from absl import flags
 
+from bert_jax.cli.filter_flags import define_filters
 from bert_jax.cli.flags import no_arguments, required, whole_numbers
 from bert_jax.cli.input_flags import define_input
 from bert_jax.errors import InputError
 
 _open_source = define_input()
+_filtered = define_filters()
 _TOKENIZER = flags.DEFINE_string(
   'tokenizer', None, 'A tokenizer folder or a vocab.txt; needed to prepare.'
 )
@@ -49,7 +51,7 @@ def main(argv: list[str]) -> None:
 
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
-  source = _open_source()
+  source = _filtered(_open_source())
   options = {
     'row_lengths': whole_numbers(_ROW_LENGTH),
     'eval_fraction': _EVAL_FRACTION.value,
