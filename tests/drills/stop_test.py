@@ -6,6 +6,7 @@ when the phase has been reached, so that no test waits for a moment to come.
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 # phase: what is called in it, and whether the signal comes before or after. A
 # call that is 'endless' never comes back to Python, as a compilation seems to.
 HOOKS = """
-import hashlib, importlib, os, sys
+import hashlib, importlib, os, sys, time
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
   'opening': ('bert_jax.pretraining', 'open_data', 'endless'),
@@ -45,18 +46,23 @@ for parent in parents:
 original = getattr(holder, name)
 calls = 0
 
+def send():
+  # The clock is that of the machine, so the test reads the same one.
+  print('signal at', time.monotonic(), flush=True)
+  os.kill(os.getpid(), number)
+
 def hooked(*arguments, **options):
   global calls
   calls += 1
   if calls == call and when != 'after':
-    os.kill(os.getpid(), number)
+    send()
     if when == 'twice':
-      os.kill(os.getpid(), number)
+      send()
     if when in ('endless', 'twice'):
       hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)
   result = original(*arguments, **options)
   if calls == call and when == 'after':
-    os.kill(os.getpid(), number)
+    send()
   return result
 
 setattr(holder, name, hooked)
@@ -89,9 +95,8 @@ def command(small_corpus, tmp_path):
 
 
 def run(command, workdir, hook=()):
-  """(exit status, last line, seconds from the signal or the start on)."""
+  """(exit status, last line, seconds from the last signal to the end)."""
   program = ['-c', HOOKS, *map(str, hook)] if hook else ['-m', 'bert_jax']
-  began = time.perf_counter()
   result = subprocess.run(
     [sys.executable, *program, *command, f'--workdir={workdir}'],
     cwd=ROOT,
@@ -102,8 +107,11 @@ def run(command, workdir, hook=()):
     | {'JAX_NUM_CPU_DEVICES': '1', 'PYTHONPATH': os.pathsep.join(sys.path)},
   )
   assert 'Traceback' not in result.stdout, result.stdout
-  line = result.stdout.strip().splitlines()[-1]
-  return result.returncode, line, time.perf_counter() - began
+  ended = time.monotonic()
+  lines = result.stdout.strip().splitlines()
+  signals = re.findall(r'signal at (\d+\.\d+)', result.stdout)
+  seconds = ended - float(signals[-1]) if signals else 0.0
+  return result.returncode, lines[-1], seconds
 
 
 @pytest.fixture(scope='module')
