@@ -83,7 +83,7 @@ def test_numbers_outside(finished_run, number, message):
 
 def test_a_corpus_in_figures(small_corpus, tmp_path):
   lines = list(describe_corpus(small_corpus))
-  assert lines[0].startswith('32: ') and 'rows of 32 in 1 shards' in lines[0]
+  assert lines[0].startswith('32: ') and 'rows of 32 in 1 shard(s)' in lines[0]
   assert any(line.startswith('eval/32: ') for line in lines)
   counts = [
     int(m[1]) for m in map(re.compile(r'-\d+ +(\d+)').search, lines) if m

@@ -37,7 +37,7 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
     yield (
       f'{part.relative_to(root)}: {facts["num_documents"]:,} documents, '
       f'{facts["num_tokens"]:,} tokens, {corpus.num_rows:,} rows of '
-      f'{corpus.row_length} in {len(corpus.shard_sizes)} shards, '
+      f'{corpus.row_length} in {len(corpus.shard_sizes)} shard(s), '
       f'{facts["padding_share"]:.2%} padding'
     )
     dropped = ', '.join(f'{n:,} {why}' for why, n in facts['dropped'].items())

@@ -30,6 +30,7 @@ datasets                                 525      1138
 
 million tokens/s          32 x 512            256 x 512
 batches           22.1 (20.7-22.1)  135.6 (131.3-137.0)
+mixture of two          12.2 (1 turn)           76.1 (1 turn)
 hf_batches           1.2 (1.2-1.2)        1.0 (1.0-1.1)
 """
 

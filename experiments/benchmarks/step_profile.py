@@ -4,6 +4,24 @@
 
 On a CPU one core alone works, so that times add up. What the compiler has fused
 counts for the scope of its last operation, or of a matrix product in it.
+
+Seen on one core of an AMD EPYC (Zen 3), with GLIBC_TUNABLES=
+glibc.malloc.hugetlb=1, Python 3.13, jax 0.12.0; one run each. Products, and all
+else, of 4x256 with 32 rows of 128 and 12x768 with 8 rows of 128, f32:
+
+ms a step        4x256  other   share    12x768   other   share
+dense           1207.6   27.9   61.2%    7201.5    88.8   83.0%
+vocabulary       384.7   22.4   20.2%     288.6     4.5    3.3%
+attention        107.9   56.1    8.1%     254.1   145.0    4.5%
+norm               0.0   65.0    3.2%       0.0   140.4    1.6%
+gelu               0.0   45.0    2.2%       0.0   183.1    2.1%
+cross_entropy      0.0   31.6    1.6%       0.0     7.8    0.1%
+optimizer          0.0   25.1    1.2%       0.0   285.6    3.3%
+dropout            0.0   22.5    1.1%       0.0    76.6    0.9%
+other              0.0   19.8    1.0%       0.0   106.2    1.2%
+embedding          0.0    2.5    0.1%       0.0     2.8    0.0%
+masks              0.0    1.6    0.1%       0.0     0.9    0.0%
+all             1700.2  319.6  100.0%    7744.2  1041.9  100.0%
 """
 
 import collections
