@@ -107,8 +107,8 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
         if plan.starts_stage(done):
           # A program is compiled: minutes in which no signal can be answered
           # but by leaving at once.
-          saver.finish(state, done, position)
-          stop.all_kept()
+          if saver.keep_all(state, done, position):
+            stop.all_kept()
         run.profile.before(done)
         state, metrics = run.step_fn(state, next(feed))
         done += 1

@@ -44,25 +44,25 @@ class Saver:
       self._retry_at = None
       self._attempt(done, lambda: self.checkpoints.save(state, position()))
 
+  def keep_all(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> bool:
+    """Saves what is not saved yet and waits for it.
+
+    False, and it will be tried again, where that cannot be done.
+    """
+    return not self._save_and_wait(state, done, position, self._attempt)
+
   def finish(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Saves what is not saved yet and waits for it.
-
-    Raises InputError where that cannot be done.
-    """
-    # A failure of the save before this one says nothing of this one.
-    self._attempt(done, self.checkpoints.wait)
-    try:
-      if done > self.checkpoints.last_saved:
-        self.checkpoints.save(state, position())
-        self.checkpoints.wait()
-    except SaveFailed as error:
+    """Like `keep_all`, but raises InputError where it cannot be done."""
+    failure = self._save_and_wait(state, done, position, self._try)
+    if failure:
       raise InputError(
-        f'{error}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
+        f'{failure}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
         'such as by making room, and run the same command again'
-      ) from error
-    self._note_saved()
+      )
 
   def settle(self) -> str:
     """Waits for what is being written; returns what is kept then."""
@@ -72,13 +72,33 @@ class Saver:
       self.log.say(str(error))
     return kept(self.checkpoints.last_saved)
 
-  def _attempt(self, done: int, action: Callable[[], None]) -> None:
+  def _save_and_wait(self, state, done, position, attempt) -> str:
+    """Why it failed, '' where all is saved."""
+    # A failure of the save before this one says nothing of this one.
+    self._attempt(done, self.checkpoints.wait)
+    failure = ''
+    if done > self.checkpoints.last_saved:
+      failure = attempt(
+        done, lambda: self.checkpoints.save(state, position())
+      ) or attempt(done, self.checkpoints.wait)
+    self._note_saved()
+    return failure
+
+  def _attempt(self, done: int, action: Callable[[], None]) -> str:
+    """Reports a failure, and sets the step at which it is tried again."""
+    if failure := self._try(done, action):
+      self._retry_at = done + self._patience
+      self._patience = min(max(1, 2 * self._patience), self.every_steps)
+      self.log.say(f'step {done}: {failure}; it will be tried again')
+    return failure
+
+  def _try(self, unused_done: int, action: Callable[[], None]) -> str:
+    """Why it failed, '' where it did not."""
     try:
       action()
     except SaveFailed as error:
-      self._retry_at = done + self._patience
-      self._patience = min(max(1, 2 * self._patience), self.every_steps)
-      self.log.say(f'step {done}: {error}; it will be tried again')
+      return str(error)
+    return ''
 
   def _note_saved(self) -> None:
     step = self.checkpoints.last_saved

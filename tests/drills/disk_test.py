@@ -144,7 +144,9 @@ def verb(*arguments) -> subprocess.CompletedProcess:
 def error_line(*arguments) -> str:
   result = verb(*arguments)
   assert result.returncode == 2, result.stderr
-  (line,) = result.stderr.splitlines()
+  # On a slow machine there are lines of progress before it.
+  lines = result.stderr.splitlines()
+  (line,) = (line for line in lines if not line.startswith('prepare: '))
   return line
 
 

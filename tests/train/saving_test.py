@@ -132,3 +132,17 @@ def test_settling_says_what_is_kept(saver, disk):
   assert saver.settle() == 'the checkpoint of step 10 is kept'
   assert saver.log.said == ['saving step 20 failed: no room']
   assert kept(-1) == 'nothing has been saved yet'
+
+
+def test_all_is_kept_or_it_is_said_and_tried_again(saver, disk):
+  steps(saver, 1, 12)
+  disk.works = False
+  assert not saver.keep_all(12, 12, lambda: None)
+  assert saver.log.said == [
+    'step 12: saving step 12 failed: no room; it will be tried again'
+  ]
+  disk.works = True
+  steps(saver, 13, 14)
+  assert disk.last_saved == 13
+  assert saver.keep_all(14, 14, lambda: None)
+  assert disk.last_saved == 14
