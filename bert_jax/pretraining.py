@@ -8,7 +8,7 @@ import jax
 
 from bert_jax.data.corpora import OpenCorpus, open_corpora
 from bert_jax.data.device_feed import place_batch
-from bert_jax.data.mixture import MixedStream, Source
+from bert_jax.data.mixture import CorpusStreams, MixedStream
 from bert_jax.data.stream import Stream
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
@@ -147,7 +147,7 @@ def open_stream(
       )
       for length, rows in corpus.rows.items()
     }
-    sources.append(Source(corpus.name, streams, config.max_epochs))
+    sources.append(CorpusStreams(corpus.name, streams, config.max_epochs))
   return MixedStream(sources, experiment.plan(), data.mixture)
 
 

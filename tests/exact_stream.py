@@ -13,7 +13,7 @@ import toys
 
 from bert_jax.data import token_rows
 from bert_jax.data.device_feed import DeviceFeed
-from bert_jax.data.mixture import MixedStream, MixturePhase, Source
+from bert_jax.data.mixture import CorpusStreams, MixedStream, MixturePhase
 from bert_jax.data.stages import Plan, Stage
 from bert_jax.data.stream import Stream
 
@@ -49,7 +49,7 @@ def write_corpora(folder: pathlib.Path) -> None:
 
 def open_stream(folder: pathlib.Path) -> MixedStream:
   sources = [
-    Source(
+    CorpusStreams(
       str(corpus),
       {
         length: Stream(

@@ -30,7 +30,7 @@ class MixturePhase:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class CorpusStreams:
   """One corpus: a stream of rows for each row length that is asked for.
 
   max_epochs: how often a row may come at most; 0: as often as need be.
@@ -62,7 +62,7 @@ class MixedStream:
 
   def __init__(
     self,
-    sources: Sequence[Source],
+    sources: Sequence[CorpusStreams],
     plan: Plan,
     phases: Sequence[MixturePhase] = (),
   ):
@@ -177,7 +177,7 @@ def _share(numbers: np.ndarray, weight: int, total: int) -> np.ndarray:
 
 
 def _segments(
-  sources: Sequence[Source], plan: Plan, phases: Sequence[MixturePhase]
+  sources: Sequence[CorpusStreams], plan: Plan, phases: Sequence[MixturePhase]
 ) -> tuple[list[_Segment], dict[int, list[int]]]:
   """The segments, and how many rows of each length each corpus gives in all."""
   cuts = {*plan.first_examples[:-1], *(p.first_example for p in phases)}
@@ -224,7 +224,7 @@ def _check_phases(phases: Sequence[MixturePhase], num_sources: int) -> None:
 
 
 def _check_batch(
-  sources: Sequence[Source],
+  sources: Sequence[CorpusStreams],
   streams: Sequence[Stream],
   batch_size: int,
   weights: tuple[int, ...],
@@ -241,7 +241,7 @@ def _check_batch(
 
 
 def _check_epochs(
-  sources: Sequence[Source], draws: dict[int, list[int]]
+  sources: Sequence[CorpusStreams], draws: dict[int, list[int]]
 ) -> None:
   for length, counts in draws.items():
     for source, count in zip(sources, counts, strict=True):

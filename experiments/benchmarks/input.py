@@ -179,7 +179,7 @@ def batch_rates(folder: pathlib.Path, num_corpora: int) -> list[float]:
   import jax
 
   from bert_jax.data.device_feed import DeviceFeed
-  from bert_jax.data.mixture import MixedStream, Source
+  from bert_jax.data.mixture import CorpusStreams, MixedStream
   from bert_jax.data.stages import Plan, Stage
   from bert_jax.data.stream import Stream
   from bert_jax.data.token_rows import TokenRows
@@ -190,7 +190,9 @@ def batch_rates(folder: pathlib.Path, num_corpora: int) -> list[float]:
   sources = []
   for number in range(num_corpora):
     rows = TokenRows(folder / 'corpus' / str(ROW_LENGTH))
-    sources.append(Source(str(number), {ROW_LENGTH: Stream(rows, seed=number)}))
+    sources.append(
+      CorpusStreams(str(number), {ROW_LENGTH: Stream(rows, seed=number)})
+    )
   rates = []
   for size in BATCH_SIZES:
     stage = Stage(

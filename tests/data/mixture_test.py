@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from bert_jax.data import token_rows
 from bert_jax.data.mixture import (
+  CorpusStreams,
   MixedStream,
   MixturePhase,
-  Source,
   count_draws,
   split,
 )
@@ -48,7 +48,7 @@ def corpora(tmp_path_factory):
 
 def sources(corpora, count=3, max_epochs=0, seed=0):
   return [
-    Source(
+    CorpusStreams(
       f'corpus_{number}',
       {
         length: Stream(corpus, seed=seed + (number << 32))
