@@ -8,6 +8,14 @@ result is held against that of the untouched run, bit for bit: the bytes of a
 corpus; every array of the last checkpoint, the metrics of every step and the
 results of a training. Then anew, until there were as many kills as asked for.
 Ends with status 1 where one result differs, or a start ends with an error.
+
+Seen on 2 cores of an AMD EPYC (Zen 3) beside other work, which left prepare
+seldom the time to end; Python 3.13, jax 0.12.0; seed 11; every run equal:
+
+          kills  runs  before the first record  between steps  silent
+prepare     101     2                        0              0     101
+pretrain     52    13                       14             17      21
+finetune     49     9                       21             21       7
 """
 
 import collections
