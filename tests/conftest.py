@@ -47,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
   config.add_cleanup(remove)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """The longest test comes first, so that no worker waits for it at the end."""
+  items.sort(key=lambda item: item.path.name != 'kill_test.py')
+
+
 @pytest.fixture(scope='session')
 def small_text(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """A text file of NUM_DOCUMENTS short documents, one a line.

@@ -18,4 +18,5 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-exec "$python" -m pytest -n 2 --dist loadfile "$@"
+# In the order of collection: conftest.py puts the longest test first.
+exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
