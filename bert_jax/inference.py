@@ -128,14 +128,18 @@ class TrainedModel:
     """Guesses for one hidden word in each of `count` held-out texts.
 
     Returns [{'text', 'answer', 'predictions'}], spread over the held-out rows
-    of the run's corpus; [] where there are none.
+    of the run's corpus, the first that has some; [] where there are none.
     """
     self._require(PretrainExperiment, 'samples', 'pretrain')
     data = self.experiment.data
-    folder = pathlib.Path(data.path) / 'eval' / str(data.row_length)
-    if not folder.is_dir():
+    folders = [
+      pathlib.Path(corpus.path) / 'eval' / str(data.row_length)
+      for corpus in data.all_corpora()
+    ]
+    held_out = [folder for folder in folders if folder.is_dir()]
+    if not held_out:
       return []
-    corpus = TokenRows(folder)
+    corpus = TokenRows(held_out[0])
     found = []
     # Twice as many rows as needed: not every one has a word to hide.
     step = max(1, corpus.num_rows // (2 * count))
