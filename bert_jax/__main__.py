@@ -67,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   if first not in verbs:
     return _fail(PROGRAM, _unknown_verb(first, verbs))
-  compilation_cache.use()
   try:
     with stopping.stoppable(
       'what was complete before is kept. The same command begins again.'
@@ -117,6 +116,7 @@ def _run(verb: str, arguments: list[str]) -> int:
   if any(argument in _HELP for argument in arguments[:flags_end]):
     print(flags.help_text(verb, module, arguments))
     return 0
+  compilation_cache.use()
   return module.main(flags.parse(verb, arguments)) or 0
 
 

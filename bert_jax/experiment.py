@@ -77,11 +77,6 @@ class DataConfig:
           'data.path is empty; give --config.data.path=DIR, the --output of '
           'bert-jax prepare'
         )
-      if corpus.max_epochs < 0:
-        raise InputError(
-          f'data.max_epochs is {corpus.max_epochs}; it must be 0 (no limit) or '
-          'more'
-        )
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -144,10 +144,11 @@ def open_stream(
         seed=experiment.seed + (number << 32),
         shuffle=data.shuffle,
         shards_per_group=data.shards_per_group,
+        max_epochs=config.max_epochs,
       )
       for length, rows in corpus.rows.items()
     }
-    sources.append(CorpusStreams(corpus.name, streams, config.max_epochs))
+    sources.append(CorpusStreams(corpus.name, streams))
   return MixedStream(sources, experiment.plan(), data.mixture)
 
 

@@ -12,7 +12,13 @@ import textwrap
 import jax
 import numpy as np
 import pytest
-from runs import arrays, assert_same_arrays, assert_same_run, records
+from runs import (
+  arrays,
+  assert_same_arrays,
+  assert_same_run,
+  records,
+  stop_after,
+)
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
@@ -89,22 +95,11 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
 def test_a_signal_saves_and_the_run_goes_on_exactly(
   finished, experiment, tmp_path, monkeypatch, number
 ):
-  from bert_jax.train.window import Window
-
-  add = Window.add
-  calls = []
-
-  def add_and_signal(window, metrics):
-    add(window, metrics)
-    calls.append(1)
-    if len(calls) == 3:
-      os.kill(os.getpid(), number)
-
-  monkeypatch.setattr(Window, 'add', add_and_signal)
-  outcome = pretrain(experiment, tmp_path / 'run')
+  with monkeypatch.context() as patch:
+    stop_after(patch, 3, number)
+    outcome = pretrain(experiment, tmp_path / 'run')
   assert outcome.stopped_by == signal.Signals(number).name
   assert outcome.saved_step == 3
-  monkeypatch.setattr(Window, 'add', add)
   pretrain(experiment, tmp_path / 'run')
   assert_same_run(tmp_path / 'run', finished)
 

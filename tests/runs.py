@@ -1,10 +1,13 @@
 """What tests of whole runs share: the arrays and records that a run left."""
 
 import json
+import os
+import signal
 
 import jax
 import numpy as np
 
+from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
 # What a record says of time; all else in it must be equal.
@@ -15,6 +18,25 @@ TIMINGS = (
   'input_wait_share',
   'mfu',
 )
+
+
+def after_steps(monkeypatch, actions) -> None:
+  """Calls actions[n]() after the n-th step that is taken from now on."""
+  add = Window.add
+  count = 0
+
+  def counted(window, metrics):
+    nonlocal count
+    add(window, metrics)
+    count += 1
+    actions.get(count, lambda: None)()
+
+  monkeypatch.setattr(Window, 'add', counted)
+
+
+def stop_after(monkeypatch, steps: int, number=signal.SIGTERM) -> None:
+  """Sends this process a signal after so many steps."""
+  after_steps(monkeypatch, {steps: lambda: os.kill(os.getpid(), number)})
 
 
 def arrays(path, step=10) -> dict[str, np.ndarray]:
@@ -66,7 +88,9 @@ def records(path, kind) -> dict[int, dict]:
 
 
 def untimed(records: dict[int, dict]) -> dict[int, dict]:
-  return {
-    step: {name: record[name] for name in record if name not in TIMINGS}
-    for step, record in records.items()
-  }
+  return {step: figures(record) for step, record in records.items()}
+
+
+def figures(record: dict) -> dict:
+  """A record without what it says of time."""
+  return {name: record[name] for name in record if name not in TIMINGS}

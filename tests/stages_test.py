@@ -1,13 +1,12 @@
 """Runs over several corpora and stages: exact resume, stops, refusals."""
 
 import dataclasses
-import os
 import shutil
-import signal
 
 import pytest
-from runs import assert_same_run, records
+from runs import assert_same_run, records, stop_after
 
+from bert_jax import inference
 from bert_jax.data.mixture import MixturePhase
 from bert_jax.data.prepare import prepare
 from bert_jax.data.sources import open_inputs
@@ -16,7 +15,6 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import Corpus
 from bert_jax.pretraining import pretrain
 from bert_jax.train.checkpoint import saved_steps
-from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
 
@@ -92,23 +90,20 @@ def test_both_corpora_are_read_and_evaluated(untouched, capsys):
     assert sum(f'"corpus": "{corpus}"' in line for line in evals) == 2
 
 
-@pytest.mark.parametrize('stop_after', [2, 5, 6, 7, 9])
+def test_samples_are_of_the_corpora(untouched, two_corpora):
+  """Also where no single corpus is named; the report shows them."""
+  (sample, *_) = inference.load(untouched).samples()
+  words = (two_corpora / 'first.txt').read_text().lower()
+  assert sample['answer'] in words
+
+
+@pytest.mark.parametrize('num_steps', [2, 5, 6, 7, 9])
 def test_resumed_inside_and_between_stages(
-  experiment, untouched, tmp_path, monkeypatch, stop_after
+  experiment, untouched, tmp_path, monkeypatch, num_steps
 ):
-  add = Window.add
-  steps = 0
-
-  def add_and_stop(window, metrics):
-    nonlocal steps
-    add(window, metrics)
-    steps += 1
-    if steps == stop_after:
-      os.kill(os.getpid(), signal.SIGTERM)
-
   with monkeypatch.context() as patch:
-    patch.setattr(Window, 'add', add_and_stop)
-    assert pretrain(experiment, tmp_path / 'run').saved_step == stop_after
+    stop_after(patch, num_steps)
+    assert pretrain(experiment, tmp_path / 'run').saved_step == num_steps
   pretrain(experiment, tmp_path / 'run')
   assert_same_run(tmp_path / 'run', untouched)
 

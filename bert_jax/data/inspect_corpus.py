@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bert_jax.data.token_rows import MANIFEST_NAME, TokenRows
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.data.verify import part_names
 from bert_jax.errors import InputError
 
 # Rows that the histogram is made of.
@@ -21,21 +22,18 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
   Raises InputError where the folder is no prepared corpus.
   """
   root = pathlib.Path(folder)
-  found = sorted(
-    (path.parent for path in root.glob(f'**/{MANIFEST_NAME}')),
-    key=lambda part: (len(part.parts), part.name.zfill(9)),
-  )
-  if not found:
+  names = part_names(root)
+  if not names:
     raise InputError(
       f'--corpus={folder}: it is no prepared corpus; give the --output of '
       'bert-jax prepare'
     )
   tokenizer = load_tokenizer(root / 'tokenizer')
-  for part in found:
-    corpus = TokenRows(part)
+  for name in names:
+    corpus = TokenRows(root / name)
     facts = corpus.manifest
     yield (
-      f'{part.relative_to(root)}: {facts["num_documents"]:,} documents, '
+      f'{name or root}: {facts["num_documents"]:,} documents, '
       f'{facts["num_tokens"]:,} tokens, {corpus.num_rows:,} rows of '
       f'{corpus.row_length} in {len(corpus.shard_sizes)} shard(s), '
       f'{facts["padding_share"]:.2%} padding'

@@ -31,14 +31,10 @@ class MixturePhase:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusStreams:
-  """One corpus: a stream of rows for each row length that is asked for.
-
-  max_epochs: how often a row may come at most; 0: as often as need be.
-  """
+  """One corpus: a stream of rows for each row length that is asked for."""
 
   name: str
   streams: dict[int, Stream]
-  max_epochs: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +70,8 @@ class MixedStream:
       [s.first_example for s in self._segments], np.uint64
     )
     _check_epochs(self.sources, draws)
-    # Not the stages and phases: they are the config's, and may be appended to.
+    # Not the stages and phases: they are the config's, and may be appended to,
+    # but for a stage of a row length that no stage had before.
     self.fingerprint = hashlib.sha256(
       json.dumps(
         [
@@ -245,10 +242,11 @@ def _check_epochs(
 ) -> None:
   for length, counts in draws.items():
     for source, count in zip(sources, counts, strict=True):
-      num_rows = source.streams[length].corpus.num_rows
-      if source.max_epochs and count > source.max_epochs * num_rows:
+      stream = source.streams[length]
+      num_rows = stream.corpus.num_rows
+      if stream.max_epochs and count > stream.max_epochs * num_rows:
         raise InputError(
-          f'{source.name}: max_epochs={source.max_epochs}, but this run reads '
+          f'{source.name}: max_epochs={stream.max_epochs}, but this run reads '
           f'its {num_rows} rows of {length} tokens {count / num_rows:.2f} '
           'times; lower num_steps or its weight, or raise its max_epochs'
         )

@@ -38,7 +38,14 @@ def verify_corpus(
       has changed: the first one is named.
   """
   root = pathlib.Path(folder)
-  names = _part_names(root)
+  if not root.is_dir():
+    raise InputError(f'--verify={root}: there is no such folder')
+  names = part_names(root)
+  if not names:
+    raise InputError(
+      f'--verify={root}: is not a prepared corpus; give the folder that '
+      '`prepare --output=DIR` wrote'
+    )
   # Opened before any is read: a missing shard is found at once.
   parts = [TokenRows(root / name) for name in names]
   _check_tokenizer(root, parts)
@@ -56,12 +63,13 @@ def verify_corpus(
   )
 
 
-def _part_names(root: pathlib.Path) -> list[str]:
-  """'128', 'eval/128' and so on; '' for the folder itself."""
+def part_names(root: pathlib.Path) -> list[str]:
+  """'128', 'eval/128' and so on; '' for the folder itself; [] without any.
+
+  Raises InputError where the record of what should be there is damaged.
+  """
   if (root / MANIFEST_NAME).exists():
     return ['']
-  if not root.is_dir():
-    raise InputError(f'--verify={root}: there is no such folder')
   # The record tells what should be there; a folder beside it counts as well.
   names = dict.fromkeys(_recorded_parts(root / RECORD_NAME))
   for pattern in ('*', 'eval/*'):
@@ -69,11 +77,6 @@ def _part_names(root: pathlib.Path) -> list[str]:
       name = path.parent.relative_to(root).as_posix()
       if _PART.fullmatch(name):
         names[name] = None
-  if not names:
-    raise InputError(
-      f'--verify={root}: is not a prepared corpus; give the folder that '
-      '`prepare --output=DIR` wrote'
-    )
   return list(names)
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
@@ -210,7 +211,19 @@ def read_results(path: str | pathlib.Path) -> Run:
 
 def training_seconds(metrics: Metrics) -> float:
   """Seconds spent in steps, from their mean duration between two records."""
-  total = 0.0
+  return sum(seconds for _, seconds in _windows(metrics))
+
+
+def tokens_read(metrics: Metrics) -> float:
+  """Of text, over all steps of a pretraining run."""
+  return sum(
+    seconds * (record.get('tokens_per_second') or 0)
+    for record, seconds in _windows(metrics)
+  )
+
+
+def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
+  """Each training record, and the seconds of the steps since the one before."""
   last: dict[Any, int] = {}
   for record in metrics.train:
     seed = record.get('seed')
@@ -218,18 +231,7 @@ def training_seconds(metrics: Metrics) -> float:
     last[seed] = record['step']
     seconds = record.get('step_seconds')
     if isinstance(seconds, int | float) and 0 <= seconds < 1e9:
-      total += steps * seconds
-  return total
-
-
-def tokens_read(metrics: Metrics) -> float:
-  """Of text, over all steps of a pretraining run."""
-  total, last = 0.0, 0
-  for record in metrics.train:
-    steps, last = record['step'] - last, record['step']
-    rate = record.get('tokens_per_second') or 0
-    total += steps * (record.get('step_seconds') or 0) * rate
-  return total
+      yield record, steps * seconds
 
 
 def read_results_json(workdir: Workdir) -> Record:

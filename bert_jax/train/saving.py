@@ -51,13 +51,16 @@ class Saver:
 
     False, and it will be tried again, where that cannot be done.
     """
-    return not self._save_and_wait(state, done, position, self._attempt)
+    failure = self._save_and_wait(state, done, position)
+    if failure:
+      self._try_again(done, failure)
+    return not failure
 
   def finish(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
     """Like `keep_all`, but raises InputError where it cannot be done."""
-    failure = self._save_and_wait(state, done, position, self._try)
+    failure = self._save_and_wait(state, done, position)
     if failure:
       raise InputError(
         f'{failure}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
@@ -72,33 +75,28 @@ class Saver:
       self.log.say(str(error))
     return kept(self.checkpoints.last_saved)
 
-  def _save_and_wait(self, state, done, position, attempt) -> str:
+  def _save_and_wait(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> str:
     """Why it failed, '' where all is saved."""
     # A failure of the save before this one says nothing of this one.
     self._attempt(done, self.checkpoints.wait)
     failure = ''
     if done > self.checkpoints.last_saved:
-      failure = attempt(
-        done, lambda: self.checkpoints.save(state, position())
-      ) or attempt(done, self.checkpoints.wait)
+      failure = _failure(
+        lambda: self.checkpoints.save(state, position())
+      ) or _failure(self.checkpoints.wait)
     self._note_saved()
     return failure
 
-  def _attempt(self, done: int, action: Callable[[], None]) -> str:
-    """Reports a failure, and sets the step at which it is tried again."""
-    if failure := self._try(done, action):
-      self._retry_at = done + self._patience
-      self._patience = min(max(1, 2 * self._patience), self.every_steps)
-      self.log.say(f'step {done}: {failure}; it will be tried again')
-    return failure
+  def _attempt(self, done: int, action: Callable[[], None]) -> None:
+    if failure := _failure(action):
+      self._try_again(done, failure)
 
-  def _try(self, unused_done: int, action: Callable[[], None]) -> str:
-    """Why it failed, '' where it did not."""
-    try:
-      action()
-    except SaveFailed as error:
-      return str(error)
-    return ''
+  def _try_again(self, done: int, failure: str) -> None:
+    self._retry_at = done + self._patience
+    self._patience = min(max(1, 2 * self._patience), self.every_steps)
+    self.log.say(f'step {done}: {failure}; it will be tried again')
 
   def _note_saved(self) -> None:
     step = self.checkpoints.last_saved
@@ -119,3 +117,12 @@ def kept(step: int) -> str:
 def kept_and_goes_on(step: int) -> str:
   where = 'from there' if step >= 0 else 'from the beginning'
   return f'{kept(step)}. The same command goes on {where}.'
+
+
+def _failure(action: Callable[[], None]) -> str:
+  """Why a save failed, '' where it did not."""
+  try:
+    action()
+  except SaveFailed as error:
+    return str(error)
+  return ''

@@ -51,10 +51,11 @@ def sources(corpora, count=3, max_epochs=0, seed=0):
     CorpusStreams(
       f'corpus_{number}',
       {
-        length: Stream(corpus, seed=seed + (number << 32))
+        length: Stream(
+          corpus, seed=seed + (number << 32), max_epochs=max_epochs
+        )
         for length, corpus in rows.items()
       },
-      max_epochs,
     )
     for number, rows in enumerate(corpora[:count])
   ]

@@ -8,13 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from runs import assert_same_run
+from runs import after_steps, assert_same_run
 
 from bert_jax.errors import InputError
 from bert_jax.pretraining import pretrain
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.logging import LoggingConfig, MetricWriter
-from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -52,20 +51,6 @@ class Filler:
 
   def free(self):
     self.path.unlink()
-
-
-def after_steps(monkeypatch, actions):
-  """Calls actions[n]() after the n-th step of each run."""
-  add = Window.add
-  count = 0
-
-  def counted(window, metrics):
-    nonlocal count
-    add(window, metrics)
-    count += 1
-    actions.get(count, lambda: None)()
-
-  monkeypatch.setattr(Window, 'add', counted)
 
 
 def test_full_for_some_steps(

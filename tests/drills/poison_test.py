@@ -1,16 +1,12 @@
 """A batch that makes the loss non-finite: skipped, counted, named."""
 
-import os
-import signal
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import arrays, assert_same_run, records
+from runs import arrays, assert_same_run, records, stop_after
 
 from bert_jax.objectives.mlm import MaskedLM
 from bert_jax.pretraining import pretrain
-from bert_jax.train.window import Window
 
 POISON = 20  # an example number: with batches of 8, one of step 2
 
@@ -59,24 +55,14 @@ def test_skipped_counted_and_named(small_experiment, tmp_path, capsys):
     assert np.isfinite(array.astype(np.float64)).all(), name
 
 
-@pytest.mark.parametrize('stop_after', [2, 3, 4])
+@pytest.mark.parametrize('num_steps', [2, 3, 4])
 def test_a_run_resumed_over_it_agrees(
-  small_experiment, untouched, tmp_path, monkeypatch, capsys, stop_after
+  small_experiment, untouched, tmp_path, monkeypatch, capsys, num_steps
 ):
   """Stopped before it, after it within the log's window, and after that."""
-  add = Window.add
-  steps = 0
-
-  def add_and_stop(window, metrics):
-    nonlocal steps
-    add(window, metrics)
-    steps += 1
-    if steps == stop_after:
-      os.kill(os.getpid(), signal.SIGTERM)
-
   with monkeypatch.context() as patch:
-    patch.setattr(Window, 'add', add_and_stop)
-    assert pretrain(small_experiment, tmp_path / 'run').saved_step == stop_after
+    stop_after(patch, num_steps)
+    assert pretrain(small_experiment, tmp_path / 'run').saved_step == num_steps
   pretrain(small_experiment, tmp_path / 'run')
   assert_same_run(tmp_path / 'run', untouched)
   # Named once, by whoever wrote the line.

@@ -6,6 +6,7 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import figures
 
 from bert_jax.data.stages import Plan, Stage
 from bert_jax.train.window import Window
@@ -30,12 +31,6 @@ def metrics(step, loss=None, nonfinite=0):
     'first_nonfinite_step': jnp.int32(step if nonfinite else 0),
     'skipped_updates': jnp.int32(nonfinite),
   }
-
-
-def figures(record):
-  """Without those of time."""
-  timed = ('tokens_per_second', 'step_seconds', 'input_wait_share', 'mfu')
-  return {name: record[name] for name in record if name not in timed}
 
 
 def window_of(steps, first=0, saved=()):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bert_jax.data.sources import remote
-from bert_jax.data.sources.base import ReadReport
+from bert_jax.data.sources.base import Document, ReadReport, bounded_record
 from bert_jax.errors import InputError
 
 COMPRESSED_ENDINGS = ('.gz', '.xz', '.zst')
@@ -80,6 +80,12 @@ def text_ending(path: pathlib.Path) -> str:
   if path.suffix.lower() in COMPRESSED_ENDINGS:
     path = path.with_suffix('')
   return path.suffix.lower()
+
+
+def named(files: list[pathlib.Path]) -> str:
+  """All of them together within a message."""
+  more = f' and {len(files) - 1} more files' if len(files) > 1 else ''
+  return f'{files[0]}{more}'
 
 
 def describe_files(files: list[pathlib.Path]) -> list[dict]:
@@ -163,14 +169,7 @@ def read_lines(
         piece = _complete_character(piece, file)
       if line == 1:
         piece = piece.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
-      text, num_undecodable = decode(piece)
-      if num_undecodable:
-        report.add(
-          'undecodable_bytes',
-          f'{path}:{line}',
-          f'{num_undecodable} bytes that are not UTF-8',
-          num_undecodable,
-        )
+      text = _decode_reported(piece, f'{path}:{line}', report)
       yield line, text.replace('\r\n', '\n')
       line += piece.endswith(b'\n')
 
@@ -196,6 +195,14 @@ def read_whole_lines(
       report.add('unparsable_lines', f'{path}:{number}', detail)
 
 
+def bounded_bytes(
+  data: bytes, origin: str, report: ReadReport
+) -> Iterator[Document]:
+  """base.bounded_record of UTF-8 that is no file of its own."""
+  text = _decode_reported(data, origin, report)
+  return bounded_record(text, origin, report)
+
+
 def check_is_text(path: pathlib.Path) -> None:
   """Raises InputError where a file is not UTF-8 text as a whole."""
   with open_bytes(path) as file:
@@ -216,6 +223,14 @@ def decode(data: bytes) -> tuple[str, int]:
   except UnicodeDecodeError:
     text = data.decode('utf-8', 'surrogateescape')
     return re.subn('[\udc80-\udcff]', '\ufffd', text)
+
+
+def _decode_reported(data: bytes, where: str, report: ReadReport) -> str:
+  text, num_undecodable = decode(data)
+  if num_undecodable:
+    detail = f'{num_undecodable} bytes that are not UTF-8'
+    report.add('undecodable_bytes', where, detail, num_undecodable)
+  return text
 
 
 def _size(path: pathlib.Path) -> int:

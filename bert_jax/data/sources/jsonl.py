@@ -27,9 +27,7 @@ class JsonLines:
     self._text_field = text_field
 
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = str(self._paths[0])
-    if len(self._paths) > 1:
-      what = f'{what} and {len(self._paths) - 1} more files'
+    what = files.named(self._paths)
     return base.require_documents(self._documents(report), what)
 
   def describe(self) -> dict:

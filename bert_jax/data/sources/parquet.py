@@ -35,9 +35,7 @@ class ParquetFiles:
     self._text_field = text_field
 
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = str(self._paths[0])
-    if len(self._paths) > 1:
-      what = f'{what} and {len(self._paths) - 1} more files'
+    what = files.named(self._paths)
     return base.require_documents(self._documents(report), what)
 
   def describe(self) -> dict:
@@ -71,11 +69,7 @@ class ParquetFiles:
           detail = f'{quoted(self._text_field)} is null'
           report.add('missing_field', origin, detail)
           continue
-        text, num_undecodable = files.decode(cell)
-        if num_undecodable:
-          detail = f'{num_undecodable} bytes that are not UTF-8'
-          report.add('undecodable_bytes', origin, detail, num_undecodable)
-        yield from base.bounded_record(text, origin, report)
+        yield from files.bounded_bytes(cell, origin, report)
 
 
 def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:

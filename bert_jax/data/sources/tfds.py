@@ -104,11 +104,7 @@ class TensorFlowDataset:
           detail = f'no feature {quoted(self._text_field)}'
           report.add('missing_field', origin, detail)
           continue
-        text, num_undecodable = files.decode(value)
-        if num_undecodable:
-          detail = f'{num_undecodable} bytes that are not UTF-8'
-          report.add('undecodable_bytes', origin, detail, num_undecodable)
-        yield from base.bounded_record(text, origin, report)
+        yield from files.bounded_bytes(value, origin, report)
 
   def _values(self, numbers: range) -> Iterator[bytes | None]:
     """The text of examples, None where one has none."""

@@ -105,12 +105,11 @@ class WordPiece:
     return [encoding.ids for encoding in encodings]
 
   def encode_with_mask(self, text: str) -> np.ndarray:
-    parts = self.encode_batch(text.split(base.MASK))
-    mask = np.array([self.table.mask_id], np.int32)
-    joined = [parts[0]]
-    for part in parts[1:]:
-      joined += [mask, part]
-    return np.concatenate(joined)
+    def encode(part: str) -> np.ndarray:
+      return self.encode_batch([part])[0]
+
+    # Its pieces hold no space, so a text after a mask is like any other.
+    return base.encode_around_masks(text, self.table.mask_id, encode, encode)
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     text = ' '.join(self._tokens[int(i)] for i in ids)
