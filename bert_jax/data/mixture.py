@@ -101,10 +101,9 @@ class MixedStream:
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
     ids = None
     for _, stream, draws, places in self._dealt(numbers):
-      _, rows = stream.locate(draws)
       if ids is None:
         ids = np.empty((len(numbers), stream.corpus.row_length), np.int32)
-      ids[places] = stream.corpus.rows(rows)
+      ids[places] = stream.read(draws)
     return {'input_ids': ids, 'example_number': example_number_words(numbers)}
 
   def _dealt(

@@ -16,7 +16,7 @@ import numpy as np
 from bert_jax.data.device_feed import DeviceFeed, RowStream
 from bert_jax.data.stages import Plan
 from bert_jax.errors import InputError
-from bert_jax.stopping import StopSignal
+from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.logging import Log, MetricWriter, Progress
 from bert_jax.train.saving import Saver
@@ -89,12 +89,8 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   window = Window(run, first, run.position.window)
 
   def position() -> Position:
-    return Position(
-      plan.examples_before(done),
-      run.stream.fingerprint,
-      window.save(),
-      evaluated,
-    )
+    example = plan.examples_before(done)
+    return Position(example, run.stream.fingerprint, window.save(), evaluated)
 
   try:
     with _feed(run, first) as feed:
@@ -110,7 +106,10 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
-        state, metrics = run.step_fn(state, next(feed))
+        batch = _next_batch(feed)
+        if batch is None:
+          break
+        state, metrics = run.step_fn(state, batch)
         done += 1
         stop.begun()
         run.profile.after(done, metrics)
@@ -148,6 +147,14 @@ def _feed(run: Run, first: int) -> DeviceFeed:
     run.plan.batches(first),
     batch_axis=run.batch_axis,
   )
+
+
+def _next_batch(feed: DeviceFeed) -> dict[str, jax.Array] | None:
+  """None where a stop was asked for while the rows were still being fetched."""
+  try:
+    return next(feed)
+  except WaitStopped:
+    return None
 
 
 def _evaluate(
