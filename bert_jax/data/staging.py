@@ -118,7 +118,8 @@ def on_this_machine(
 def local_folder(path: str, staging_path: str) -> pathlib.Path | None:
   """Where a corpus lies here, without asking the storage; None: nowhere.
 
-  Of a staged one, the copy that was begun last; not all shards may be there.
+  Of a staged one, the copy that was used last: of training rows there may be
+  two groups of shards alone.
   """
   if not remote.is_remote(path):
     return pathlib.Path(os.path.expanduser(path))
@@ -142,7 +143,7 @@ def refuse_remote(flag: str, path: str) -> None:
 
 
 def _write_origin(url: str, folder: pathlib.Path) -> None:
-  """What `local_folder` looks for."""
+  """What `local_folder` looks for, once what it promises is there."""
   with full_disk_explained(url, folder):
     path = folder / _ORIGIN_NAME
     known = _read_origin(path) if path.exists() else []
@@ -177,12 +178,12 @@ def _copy_all(
     lock = folder.with_name(f'{folder.name}.lock')
     with durable_files.exclusive_lock(lock, str(folder), tell):
       corpus.write_small_files(folder)
-      _write_origin(corpus.url, folder)
       mine = list(parts[url].values())
       missing = sum(part.num_bytes(part.missing()) for part in mine)
       if missing:
         print(f'stage: {url}: {_shown(missing)} to {folder}', file=sys.stderr)
       fetch_missing(mine, [None] * len(mine))
+      _write_origin(corpus.url, folder)
   return {url: LocalCorpus(folders[url]) for url in corpora}
 
 
@@ -220,7 +221,6 @@ def _open_groups(
   result = {}
   for url, (folder, parts) in staged.items():
     corpora[url].write_small_files(folder)
-    _write_origin(corpora[url].url, folder)
     lazy_parts, windows = {}, {}
     for name, part in parts.items():
       if name.isdecimal():
@@ -229,6 +229,7 @@ def _open_groups(
         windows[int(name)] = resources.enter_context(contextlib.closing(window))
       else:
         fetch_missing([part], [None])
+    _write_origin(corpora[url].url, folder)
     result[url] = LocalCorpus(folder, lazy_parts, windows)
   return result
 

@@ -121,8 +121,11 @@ def test_a_second_start_copies_nothing(corpus, options, capsys):
   storages.FakeStorage.opened.clear()
   with staged(options):
     pass
+  with staged(options | {'browse': True}) as (local,):
+    local.open_part('16').verify()
   assert not storages.opened_shards()
   assert not capsys.readouterr().err
+  assert os.listdir(options['path']) == [local.folder.name]
 
 
 @pytest.mark.parametrize('shuffle', [True, False])
