@@ -51,7 +51,7 @@ setuptools.setup(
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
-    'gcs': ['gcsfs'],  # --input=gs://...
+    'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
     'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },

@@ -59,6 +59,8 @@ class DataConfig:
     its corpora and row lengths together; 0: no limit. Where they are larger,
     two groups of `shards_per_group` shards are there of each row length of
     each corpus, the one that is read and the next, and all that is held out.
+    Training waits for the first group of each stage, and for later ones only
+    where they do not come in time (input_wait_share).
   """
 
   path: str = execution('')

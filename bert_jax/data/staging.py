@@ -269,8 +269,8 @@ def _fits(corpora: Mapping[str, RemoteCorpus], options: StagingOptions) -> bool:
   groups = 'data.shards_per_group=0 makes one group of it'
   if per_group:
     groups = (
-      f'two groups of data.shards_per_group={per_group}, with what is held '
-      f'out, {_shown(size(per_group))}'
+      f'two groups by data.shards_per_group={per_group} and what is held out '
+      f'have {_shown(size(per_group))}'
     )
   what = (
     f'data.staging_gigabytes={limit / 1e9:g}: the corpus has '
@@ -280,9 +280,9 @@ def _fits(corpora: Mapping[str, RemoteCorpus], options: StagingOptions) -> bool:
   largest = bisect.bisect_right(range(1, 2**20), limit, key=size)
   if not largest:
     raise InputError(
-      f'{what}; two of one shard each, {_shown(size(1))}: raise '
-      f'data.staging_gigabytes to {size(1) / 1e9} or more, for a new run with '
-      'data.shards_per_group=1'
+      f'{what}, by data.shards_per_group=1 {_shown(size(1))}; raise '
+      f'data.staging_gigabytes to {size(1) / 1e9} or more for a new run with '
+      'that, or to 0 (no limit)'
     )
   raise InputError(
     f'{what}; raise data.staging_gigabytes (0: no limit), or for a new run set '

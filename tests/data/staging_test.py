@@ -420,6 +420,10 @@ def test_groups_are_of_one_run_at_a_time(corpus, in_groups):
     with pytest.raises(InputError, match=f'in use by process {os.getpid()}'):
       with staged(in_groups):
         pass
+    # Not what looks at a few rows of the run meanwhile.
+    with staged(in_groups | {'browse': True}) as (local,):
+      assert local.open_part('16').rows([99]).shape == (1, 16)
+      assert len(on_disk(local.folder / '16')) == 1
   with staged(in_groups):
     pass
 
