@@ -77,7 +77,8 @@ class RemoteCorpus:
     """Of the needed parts: of training rows at most two groups (0: all)."""
     total = 0
     for name, files in self._files.items():
-      sizes = sorted((file.num_bytes for file in files), reverse=True)
+      sizes = [sum(file.num_bytes for file in shard) for shard in files]
+      sizes.sort(reverse=True)
       if shards_per_group and name.isdecimal():
         sizes = sizes[: 2 * shards_per_group]
       total += sum(sizes)

@@ -32,15 +32,15 @@ _CHUNK_BYTES = 2**23
 
 @dataclasses.dataclass(frozen=True)
 class ShardFile:
-  """The file of a shard, as the manifest has it."""
+  """A file of a shard, as the manifest has it."""
 
   name: str
   num_bytes: int
   sha256: str
 
 
-def shard_files(manifest: dict[str, Any]) -> list[ShardFile]:
-  """The file of each shard of what token_rows.parse_manifest gave."""
+def shard_files(manifest: dict[str, Any]) -> list[list[ShardFile]]:
+  """The files of each shard of what token_rows.parse_manifest gave."""
   length, dtype = manifest['row_length'], np.dtype(manifest['dtype'])
   files = []
   for shard in manifest['shards']:
@@ -50,7 +50,7 @@ def shard_files(manifest: dict[str, Any]) -> list[ShardFile]:
       header, {'descr': dtype.str, 'fortran_order': False, 'shape': shape}
     )
     num_bytes = header.tell() + shape[0] * length * dtype.itemsize
-    files.append(ShardFile(shard['name'], num_bytes, shard['sha256']))
+    files.append([ShardFile(shard['name'], num_bytes, shard['sha256'])])
   return files
 
 
@@ -64,7 +64,10 @@ class StagedPart:
   """
 
   def __init__(
-    self, url: str, folder: pathlib.Path, files: Sequence[ShardFile]
+    self,
+    url: str,
+    folder: pathlib.Path,
+    files: Sequence[Sequence[ShardFile]],
   ):
     self.url = url
     self.folder = folder
@@ -73,10 +76,14 @@ class StagedPart:
   def missing(self, shards: Iterable[int] | None = None) -> list[int]:
     """Those of `shards` (None: of all) that are not here, or cut off."""
     wanted = range(len(self.files)) if shards is None else shards
-    return [shard for shard in wanted if not self._is_here(shard)]
+    return [
+      shard
+      for shard in wanted
+      if not all(map(self._is_here, self.files[shard]))
+    ]
 
   def num_bytes(self, shards: Iterable[int]) -> int:
-    return sum(self.files[shard].num_bytes for shard in shards)
+    return sum(f.num_bytes for shard in shards for f in self.files[shard])
 
   def fetch(
     self,
@@ -107,7 +114,9 @@ class StagedPart:
 
     with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS, 'stage') as pool:
       futures = [
-        pool.submit(self._copy, self.files[shard], advance) for shard in shards
+        pool.submit(self._copy, file, advance)
+        for shard in shards
+        for file in self.files[shard]
       ]
       try:
         for future in concurrent.futures.as_completed(futures):
@@ -123,14 +132,12 @@ class StagedPart:
     others = [shard for shard in range(len(self.files)) if shard not in kept]
     rows.forget(others)
     for shard in others:
-      self.path(shard).unlink(missing_ok=True)
+      for file in self.files[shard]:
+        (self.folder / file.name).unlink(missing_ok=True)
 
-  def path(self, shard: int) -> pathlib.Path:
-    return self.folder / self.files[shard].name
-
-  def _is_here(self, shard: int) -> bool:
+  def _is_here(self, file: ShardFile) -> bool:
     try:
-      return self.path(shard).stat().st_size == self.files[shard].num_bytes
+      return (self.folder / file.name).stat().st_size == file.num_bytes
     except FileNotFoundError:
       return False
 

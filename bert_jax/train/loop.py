@@ -106,8 +106,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
-        batch = _next_batch(feed)
-        if batch is None:
+        if (batch := _next_batch(feed)) is None:
           break
         state, metrics = run.step_fn(state, batch)
         done += 1

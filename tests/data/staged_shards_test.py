@@ -35,8 +35,8 @@ def part(tmp_path, monkeypatch, storage) -> StagedPart:
   (tmp_path / 'here').mkdir()
   (tmp_path / 'here' / 'manifest.json').write_bytes(data)
   files = shard_files(parse_manifest(data, URL))
-  sizes = [(tmp_path / 'there' / f.name).stat().st_size for f in files]
-  assert [file.num_bytes for file in files] == sizes
+  sizes = [(tmp_path / 'there' / f.name).stat().st_size for (f,) in files]
+  assert [file.num_bytes for (file,) in files] == sizes
   return StagedPart(URL, tmp_path / 'here', files)
 
 
@@ -83,17 +83,18 @@ def test_a_shard_of_both_groups_stays(part, rows, groups):
   join_ahead()
   assert here(part) == [0, 2, 3]
   opened = [path.rpartition('/')[2] for path in storages.FakeStorage.opened]
-  assert sorted(opened) == [file.name for file in part.files[:4]]
+  assert sorted(opened) == [file.name for (file,) in part.files[:4]]
 
 
 def test_what_is_removed_takes_no_place_on_the_disk(part, rows, groups):
   groups.move_to([0], [1])
   rows.rows([0])
+  mapped = str(part.folder / part.files[0][0].name)
   with open('/proc/self/maps') as maps:
-    assert str(part.path(0)) in maps.read()
+    assert mapped in maps.read()
   groups.move_to([1], [2])
   with open('/proc/self/maps') as maps:
-    assert str(part.path(0)) not in maps.read()
+    assert mapped not in maps.read()
 
 
 def test_a_jump_leaves_what_was_fetched_ahead(part, groups, monkeypatch):
@@ -124,7 +125,7 @@ def test_an_error_ahead_is_told_and_raised_when_it_counts(
     groups.move_to([0, 1], [2, 3])
     join_ahead()
     (line,) = capsys.readouterr().err.splitlines()
-    assert f'{URL}/{part.files[3].name}: cannot be read (503)' in line
+    assert f'{URL}/{part.files[3][0].name}: cannot be read (503)' in line
     # The group that is there is read to its end.
     groups.move_to([0, 1], [2, 3])
     rows.rows([0, 7])
