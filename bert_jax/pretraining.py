@@ -181,7 +181,9 @@ def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
     throughput.flops_per_row(
       experiment.model,
       stage.row_length,
-      corruption.capacity(experiment.objective.mask_rate, stage.row_length),
+      corruption.capacity(
+        experiment.objective.max_mask_rate(), stage.row_length
+      ),
     )
     for stage in plan.stages
   ]
