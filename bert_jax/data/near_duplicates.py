@@ -9,6 +9,7 @@ and the bands are datasketch's.
 
 import hashlib
 import re
+import zlib
 
 import numpy as np
 
@@ -48,7 +49,10 @@ class NearDuplicates:
       weights=(0.05, 0.95),
       hashfunc=_short_key,
     )
-    self._empty = MinHash(num_perm=_NUM_PERMUTATIONS, seed=1, scheme='affine32')
+    # Its finaliser scrambles what a cyclic redundancy check leaves alike.
+    self._empty = MinHash(
+      num_perm=_NUM_PERMUTATIONS, seed=1, scheme='affine32', hashfunc=zlib.crc32
+    )
     self._signatures: list[bytes] = []
 
   def is_new(self, text: str) -> bool:
