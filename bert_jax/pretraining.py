@@ -58,12 +58,12 @@ def pretrain(
     open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
   ):
     experiment = with_vocab_size(experiment, tokenizer)
-    workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, corpora, tokenizer, stop)
+      return _train(experiment, workdir, corpora, tokenizer, changes, stop)
 
 
 def _train(
@@ -71,6 +71,7 @@ def _train(
   workdir: Workdir,
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
+  changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
@@ -93,10 +94,12 @@ def _train(
     workdir,
     checkpoints,
     stop,
-    fingerprint=stream.fingerprint,
+    plan=plan,
+    read_before=stream.read_before,
     init_from=experiment.init_from,
     resume_from=experiment.resume_from,
   )
+  workdir.write_config(experiment, changes, position.next_example)
   peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',
@@ -203,7 +206,9 @@ def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
     throughput.flops_per_row(
       experiment.model,
       stage.row_length,
-      corruption.capacity(experiment.objective.mask_rate, stage.row_length),
+      corruption.capacity(
+        experiment.objective.max_mask_rate(), stage.row_length
+      ),
     )
     for stage in plan.stages
   ]

@@ -43,8 +43,6 @@ class RowsInOrder:
   twice. `read` maps row indices int64 [n] to ids int32 [n, T].
   """
 
-  fingerprint = ''
-
   def __init__(self, read: Callable[[np.ndarray], np.ndarray], num_rows: int):
     self._read = read
     self.num_rows = num_rows

@@ -239,7 +239,7 @@ def test_two_corpora_and_two_row_lengths(corpus, in_groups, tmp_path):
     staged(in_groups, urls, (16, 32)) as here,
   ):
     expected, mine = make(there), make(here)
-    assert mine.fingerprint == expected.fingerprint
+    assert mine.read_before(480) == expected.read_before(480)
     for first, size in plan.batches(0):
       numbers = np.arange(first, first + size, dtype=np.uint64)
       np.testing.assert_array_equal(
