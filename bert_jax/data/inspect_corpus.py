@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bert_jax.data.prepare_console import format_pairs
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.data.verify import part_names
@@ -40,7 +41,22 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
     )
     dropped = ', '.join(f'{n:,} {why}' for why, n in facts['dropped'].items())
     yield f'  dropped: {dropped or "nothing"}'
+    yield from _side_files(corpus)
     yield from _histogram(corpus, tokenizer.table.sep_id)
+
+
+def _side_files(corpus: TokenRows) -> Iterator[str]:
+  facts = corpus.manifest
+  for side_file in corpus.side_files.values():
+    yield (
+      f'  {side_file.name}: {side_file.dtype} [{corpus.num_rows:,}, '
+      f'{side_file.width}]'
+    )
+  if 'word_segmenter' in facts:
+    segmenter = facts['word_segmenter'].items()
+    yield f'  word segmenter: {", ".join(f"{k} {v}" for k, v in segmenter)}'
+  if 'pairs' in facts:
+    yield f'  {facts["pairs"]["kind"]}: {format_pairs(facts["pairs"])}'
 
 
 def _histogram(corpus: TokenRows, sep_id: int) -> Iterator[str]:

@@ -70,6 +70,8 @@ class MaskedLM:
   def prepare(self, batch: Batch, key: jax.Array) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 
+    Whole words are those of `word_starts` bool [B, T] where the batch has them,
+    and else those of the tokenizer's table.
     Rows of weight 0 (`row_weights`, where evaluation fills its last batch)
     give masked positions of weight 0.
     """
@@ -79,7 +81,12 @@ class MaskedLM:
       ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
     )
     keys_B = row_keys(key, batch['example_number'])
-    masked, corrupted_BT = jax.vmap(self._corrupt_row)(keys_B, ids_BT)
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
+    corrupt = jax.vmap(self._corrupt_row)
+    masked, corrupted_BT = corrupt(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
       weights_BM = weights_BM * batch['row_weights'][:, None]
@@ -113,7 +120,7 @@ class MaskedLM:
     )
 
   def _corrupt_row(
-    self, key: jax.Array, ids_T: jax.Array
+    self, key: jax.Array, ids_T: jax.Array, word_starts_T: jax.Array
   ) -> tuple[corruption.Masked, jax.Array]:
     config, table = self.config, self.table
     select_key, replace_key = jax.random.split(key)
@@ -124,11 +131,12 @@ class MaskedLM:
     budget = jnp.round(config.mask_rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
     if config.selection == 'whole_word':
-      # The tables' words never cross a segment: [CLS] and [SEP] end them.
+      # Words never cross a segment: [CLS] and [SEP] end them, and whatever
+      # comes after these starts one.
       positions_M, used_M = corruption.select_words(
         select_key,
         eligible_T,
-        self._word_starts(ids_T, eligible_T),
+        word_starts_T | jnp.append(True, ~eligible_T[:-1]),
         budget,
         max_masked,
       )
@@ -150,8 +158,3 @@ class MaskedLM:
       positions_M, masked_ids_M, used_M.astype(jnp.float32)
     )
     return masked, ids_T.at[positions_M].set(shown_M)
-
-  def _word_starts(self, ids_T: jax.Array, eligible_T: jax.Array) -> jax.Array:
-    """A word starts where the table says so, and at a segment's first token."""
-    after_special_T = jnp.append(True, ~eligible_T[:-1])
-    return jnp.asarray(self.table.word_starts)[ids_T] | after_special_T

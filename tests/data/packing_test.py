@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax.data.packing import MAX_ROW_LENGTH, pack
+from bert_jax.data.packing import MAX_ROW_LENGTH, Layout, cut
 from bert_jax.errors import InputError
 
 PAD, CLS, SEP = 0, 2, 3
@@ -15,7 +15,13 @@ FIRST_ORDINARY = 5
 
 
 def pack_rows(documents, row_length):
-  return pack(documents, row_length, cls_id=CLS, sep_id=SEP, pad_id=PAD)
+  pieces = cut(np.array([len(ids) for ids in documents], int), row_length)
+  tokens = np.concatenate([*documents, np.empty(0, int)]).astype(np.int32)
+  return token_rows(Layout(*pieces, row_length), tokens)
+
+
+def token_rows(layout, tokens):
+  return layout.token_rows(tokens, cls_id=CLS, sep_id=SEP, pad_id=PAD)
 
 
 def unpack(rows):
