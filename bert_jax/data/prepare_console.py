@@ -92,7 +92,9 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
     lines.append('  ' + '  '.join(cells))
   for part in summary['parts']:
     if 'pairs' in part:
-      lines.append(f'{part["folder"]}: {format_pairs(part["pairs"])}')
+      lines.append(
+        f'{part["folder"]}: {format_pairs(part["pairs"], part["tokens"])}'
+      )
   has_eval = any(part['folder'].startswith('eval') for part in summary['parts'])
   if summary['eval_fraction'] and not has_eval:
     lines.append(
@@ -104,14 +106,16 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
   return '\n'.join(lines + _format_findings(summary))
 
 
-def format_pairs(facts: dict[str, Any]) -> str:
-  """What a manifest says of its pairs, in a line."""
+def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:
+  """What a manifest says of its pairs, drawn from `num_tokens`, in a line."""
   what = 'with a random B'
   if facts['kind'] == SENTENCE_ORDER:
     what = 'swapped'
+  drawn = num_tokens - facts['unpaired_tokens'] + facts['borrowed_tokens']
+  truncated = facts['truncated_tokens']
   return (
     f'{facts["num_pairs"]:,} pairs, {facts["label_1"]:,} of them {what}; '
-    f'{facts["truncated_tokens"]:,} tokens truncated, '
+    f'{truncated:,} tokens truncated ({truncated / max(1, drawn):.2%}), '
     f'{facts["unpaired_tokens"]:,} in no pair, '
     f'{facts["borrowed_tokens"]:,} taken twice for a random B'
   )

@@ -160,7 +160,7 @@ def _row_lines(
     yield f'rows of {length}: {rows:,}{whole}; {padding:.2%} padding'
     if options.pairs:
       drawn = blocks.pair_facts(length, counts, options.pairs)
-      yield f'  {format_pairs(drawn)}'
+      yield f'  {format_pairs(drawn, counts["tokens"])}'
 
 
 def _unknown_lines(

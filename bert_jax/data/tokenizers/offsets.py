@@ -26,15 +26,17 @@ def in_text(
       where all are 1.
 
   Returns:
-    int64 [n, 2]: first and end, at least one character each.
+    int64 [n, 2]: first and end, at least one character each. A character that
+    was dropped belongs to the one before it.
   """
   places = np.array(spans, np.int64).reshape(-1, 2)
   if not len(places):
     return places
   first = np.minimum(places[:, 0], len(prepared) - 1)
-  last = np.maximum(places[:, 1] - 1, first)
+  end = np.maximum(places[:, 1], first + 1)
   if lengths is not None:
     origins = np.repeat(np.arange(len(text)), lengths)
     assert len(origins) == len(prepared), 'a text was prepared in another way'
-    first, last = origins[first], origins[last]
-  return np.stack([first, last + 1], axis=1)
+    ends = np.maximum(origins + 1, np.append(origins[1:], len(text)))
+    first, end = origins[first], ends[end - 1]
+  return np.stack([first, end], axis=1)
