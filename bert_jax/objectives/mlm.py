@@ -132,8 +132,8 @@ class MaskedLM:
     hidden_BMD = jnp.take_along_axis(
       hidden_BTD, batch['masked_positions'][..., None], axis=1
     )
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
-    logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    logits_BMV = model.mlm_head(hidden_BMD, embedding_VE)
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
