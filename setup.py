@@ -41,7 +41,7 @@ setuptools.setup(
     'protobuf',  # the form of SentencePiece models
     'pyarrow',  # reads Parquet
     'safetensors',
-    'sentencepiece',
+    'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
     'tensorboardX',
     'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
@@ -53,7 +53,15 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
-    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
+    'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
+    'test': [
+      'hypothesis',
+      'pytest',
+      'pytest-xdist',
+      'rjieba',
+      'ruff',
+      'scikit-learn',
+    ],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },
   entry_points={'console_scripts': ['bert-jax = bert_jax.__main__:main']},

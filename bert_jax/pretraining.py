@@ -256,7 +256,7 @@ def make_evaluation(
   config = experiment.evaluation
   held_out = {
     corpus.name if len(corpora) > 1 else 'eval': RowsInOrder(
-      corpus.held_out.rows,
+      corpus.held_out.arrays,
       min(corpus.held_out.num_rows, config.max_rows or 2**63),
     )
     for corpus in corpora

@@ -3,8 +3,9 @@
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR
 
-Documents are packed into rows, never truncated. Run again after an
-interruption, it goes on from the finished blocks and ends with the same bytes.
+Documents are packed into rows, never truncated (but for --pairs, which counts
+what it takes away). Run again after an interruption, it goes on from the
+finished blocks and ends with the same bytes.
 
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
@@ -13,8 +14,9 @@ interruption, it goes on from the finished blocks and ends with the same bytes.
 from absl import flags
 
 from bert_jax.cli.filter_flags import define_filters
-from bert_jax.cli.flags import no_arguments, required, whole_numbers
+from bert_jax.cli.flags import no_arguments, required
 from bert_jax.cli.input_flags import define_input
+from bert_jax.cli.row_flags import define_rows
 from bert_jax.errors import InputError
 
 _open_source = define_input()
@@ -22,15 +24,7 @@ _filtered = define_filters()
 _TOKENIZER = flags.DEFINE_string(
   'tokenizer', None, 'A tokenizer folder or a vocab.txt; needed to prepare.'
 )
-_ROW_LENGTH = flags.DEFINE_list(
-  'row_length', ['128'], 'Tokens in a row; a folder is written for each value.'
-)
-_EVAL_FRACTION = flags.DEFINE_float(
-  'eval_fraction',
-  0.01,
-  'Share of the documents, chosen by a hash of the text, that is kept out of '
-  'training, in OUTPUT/eval.',
-)
+_row_options = define_rows()
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder to write; needed to prepare.'
 )
@@ -52,11 +46,7 @@ def main(argv: list[str]) -> None:
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered(_open_source())
-  options = {
-    'row_lengths': whole_numbers(_ROW_LENGTH),
-    'eval_fraction': _EVAL_FRACTION.value,
-    'num_workers': _WORKERS.value,
-  }
+  options = {**_row_options(), 'num_workers': _WORKERS.value}
   tokenizer = tokenizers.load_tokenizer(tokenizer)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))

@@ -6,12 +6,12 @@ blocks: what it keeps does not depend on the number of workers.
 
 import dataclasses
 import hashlib
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from bert_jax.data import user_functions
 from bert_jax.data.near_duplicates import NearDuplicates, check_threshold
 from bert_jax.data.sources.base import Document, ReadReport, Source
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError
 
 # A set of digests takes about this much memory for each document.
 BYTES_PER_DOCUMENT = 100
@@ -69,7 +69,11 @@ class _FilteredSource:
   def __init__(self, source: Source, options: FilterOptions):
     self._source = source
     self._options = options
-    self._keep = _function(options.keep) if options.keep else None
+    self._keep = None
+    if options.keep:
+      self._keep = user_functions.load(
+        'keep', options.keep, 'filters:is_german'
+      )
     self.name = source.name
 
   def documents(self, report: ReadReport) -> Iterator[Document]:
@@ -111,20 +115,3 @@ class _FilteredSource:
     if near and not near.is_new(text):
       return 'near_duplicates'
     return ''
-
-
-def _function(name: str) -> Callable[[str], bool]:
-  module, colon, function = name.partition(':')
-  if not (module and colon and function):
-    raise InputError(
-      f'--keep={shown(name)}: give MODULE:FUNCTION, such as filters:is_german'
-    )
-  try:
-    found = getattr(importlib.import_module(module), function, None)
-  except ModuleNotFoundError as error:
-    raise InputError(
-      f'--keep={shown(name)}: {error}; put its folder on PYTHONPATH'
-    ) from None
-  if not callable(found):
-    raise InputError(f'--keep={shown(name)}: {module} has no such function')
-  return found

@@ -68,6 +68,11 @@ class MixedStream:
       [s.first_example for s in self._segments], np.uint64
     )
     _check_epochs(self.sources, draws)
+    # Of all corpora: whose rows a batch holds must not change its shape.
+    self._max_segments = {
+      length: max(s.streams[length].corpus.max_segments for s in self.sources)
+      for length in draws
+    }
 
   def read_before(self, example_number: int) -> dict[str, str]:
     """{corpus and row length: how many rows of what} until an example number.
@@ -103,15 +108,19 @@ class MixedStream:
     """The rows of example numbers uint64 [n] of one stage, as one batch.
 
     Returns:
-      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2]; what
+      the corpora have in side files, see TokenRows.arrays: 'pair_labels' are
+      of the same width in all batches of a row length.
     """
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
-    ids = None
+    batch: dict[str, np.ndarray] = {}
     for _, stream, draws, places in self._dealt(numbers):
-      if ids is None:
-        ids = np.empty((len(numbers), stream.corpus.row_length), np.int32)
-      ids[places] = stream.read(draws)
-    return {'input_ids': ids, 'example_number': example_number_words(numbers)}
+      most = self._max_segments[stream.corpus.row_length]
+      for name, array in stream.read(draws, most).items():
+        if name not in batch:
+          batch[name] = np.empty((len(numbers), array.shape[1]), array.dtype)
+        batch[name][places] = array
+    return {**batch, 'example_number': example_number_words(numbers)}
 
   def _dealt(
     self, numbers: np.ndarray

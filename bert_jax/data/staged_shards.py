@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import math
 import pathlib
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files, stopping
+from bert_jax.data import side_files
 from bert_jax.data.prepare_console import TextProgress
 from bert_jax.data.sources import remote
 from bert_jax.data.token_rows import TokenRows
@@ -41,17 +43,29 @@ class ShardFile:
 
 def shard_files(manifest: dict[str, Any]) -> list[list[ShardFile]]:
   """The files of each shard of what token_rows.parse_manifest gave."""
-  length, dtype = manifest['row_length'], np.dtype(manifest['dtype'])
-  files = []
-  for shard in manifest['shards']:
-    shape = (shard['rows'], length)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-      header, {'descr': dtype.str, 'fortran_order': False, 'shape': shape}
-    )
-    num_bytes = header.tell() + shape[0] * length * dtype.itemsize
-    files.append([ShardFile(shard['name'], num_bytes, shard['sha256'])])
-  return files
+  rows = {'dtype': manifest['dtype'], 'row_shape': [manifest['row_length']]}
+  arrays = [{**rows, 'shards': manifest['shards']}]
+  arrays += manifest.get(side_files.ENTRY, {}).values()
+  return [
+    [
+      _shard_file(array['shards'][number], shard['rows'], array)
+      for array in arrays
+    ]
+    for number, shard in enumerate(manifest['shards'])
+  ]
+
+
+def _shard_file(
+  entry: dict[str, Any], num_rows: int, array: dict[str, Any]
+) -> ShardFile:
+  dtype = np.dtype(array['dtype']).newbyteorder('<')
+  shape = (num_rows, *array['row_shape'])
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    header, {'descr': dtype.str, 'fortran_order': False, 'shape': shape}
+  )
+  num_bytes = header.tell() + math.prod(shape) * dtype.itemsize
+  return ShardFile(entry['name'], num_bytes, entry['sha256'])
 
 
 class StagedPart:

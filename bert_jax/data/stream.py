@@ -182,25 +182,32 @@ class Stream:
     """The rows of the example numbers, uint64 [n], as one batch.
 
     Returns:
-      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2]; what
+      the corpus has in side files, see TokenRows.arrays.
     """
     return {
-      'input_ids': self.read(example_numbers),
+      **self.read(example_numbers),
       'example_number': example_number_words(example_numbers),
     }
 
-  def read(self, example_numbers: np.ndarray) -> np.ndarray:
-    """int32 [n, row_length]: the rows of the example numbers, uint64 [n]."""
+  def read(
+    self, example_numbers: np.ndarray, max_segments: int = 0
+  ) -> dict[str, np.ndarray]:
+    """TokenRows.arrays of the example numbers, uint64 [n]."""
     epochs, rows = self.locate(example_numbers)
     if self._window is None:
-      return self.corpus.rows(rows)
-    result = np.empty((len(rows), self.corpus.row_length), np.int32)
+      return self.corpus.arrays(rows, max_segments)
     # Numbered through all epochs: one follows the last of an epoch as well.
     turns = self._group_turns(epochs, rows)
+    result: dict[str, np.ndarray] = {}
     for turn in np.unique(turns).tolist():
       chosen = np.flatnonzero(turns == turn)
       self._window.move_to(self._group(turn), self._group(turn + 1))
-      result[chosen] = self.corpus.rows(rows[chosen])
+      arrays = self.corpus.arrays(rows[chosen], max_segments)
+      for name, array in arrays.items():
+        if name not in result:
+          result[name] = np.empty((len(rows), array.shape[1]), array.dtype)
+        result[name][chosen] = array
     return result
 
   def _locate_in_groups(

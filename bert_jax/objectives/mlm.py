@@ -85,6 +85,8 @@ class MaskedLM:
   ) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 
+    Whole words are those of `word_starts` bool [B, T] where the batch has them,
+    and else those of the tokenizer's table.
     Rows of weight 0 (`row_weights`, where evaluation fills its last batch)
     give masked positions of weight 0.
     """
@@ -99,9 +101,15 @@ class MaskedLM:
       rate = mask_rate_at(self.config.mask_rates, step)
       max_rate = self.config.max_mask_rate()
     max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     masked, corrupted_BT = jax.vmap(
-      lambda key, ids_T: self._corrupt_row(key, ids_T, rate, max_masked)
-    )(keys_B, ids_BT)
+      lambda key, ids_T, starts_T: self._corrupt_row(
+        key, ids_T, starts_T, rate, max_masked
+      )
+    )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
       weights_BM = weights_BM * batch['row_weights'][:, None]
@@ -124,8 +132,8 @@ class MaskedLM:
     hidden_BMD = jnp.take_along_axis(
       hidden_BTD, batch['masked_positions'][..., None], axis=1
     )
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
-    logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    logits_BMV = model.mlm_head(hidden_BMD, embedding_VE)
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
@@ -138,6 +146,7 @@ class MaskedLM:
     self,
     key: jax.Array,
     ids_T: jax.Array,
+    word_starts_T: jax.Array,
     rate: float | jax.Array,
     max_masked: int,
   ) -> tuple[corruption.Masked, jax.Array]:
@@ -149,11 +158,12 @@ class MaskedLM:
     budget = jnp.round(rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
     if config.selection == 'whole_word':
-      # The tables' words never cross a segment: [CLS] and [SEP] end them.
+      # Words never cross a segment: [CLS] and [SEP] end them, and whatever
+      # comes after these starts one.
       positions_M, used_M = corruption.select_words(
         select_key,
         eligible_T,
-        self._word_starts(ids_T, eligible_T),
+        word_starts_T | jnp.append(True, ~eligible_T[:-1]),
         budget,
         max_masked,
       )
@@ -175,8 +185,3 @@ class MaskedLM:
       positions_M, masked_ids_M, used_M.astype(jnp.float32)
     )
     return masked, ids_T.at[positions_M].set(shown_M)
-
-  def _word_starts(self, ids_T: jax.Array, eligible_T: jax.Array) -> jax.Array:
-    """A word starts where the table says so, and at a segment's first token."""
-    after_special_T = jnp.append(True, ~eligible_T[:-1])
-    return jnp.asarray(self.table.word_starts)[ids_T] | after_special_T

@@ -122,7 +122,9 @@ def test_any_shards_from_any_step(
       num_rows=num_rows,
       shard_sizes=shard_sizes,
       fingerprint='corpus',
-      rows=lambda rows: np.repeat(rows[:, None], 3, 1).astype(np.int32),
+      arrays=lambda rows: {
+        'input_ids': np.repeat(rows[:, None], 3, 1).astype(np.int32)
+      },
     ),
     seed=5,
     shuffle=shuffle,

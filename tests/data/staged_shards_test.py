@@ -8,8 +8,9 @@ import storage as storages
 import toys
 
 from bert_jax import stopping
-from bert_jax.data import token_rows
+from bert_jax.data import side_files, token_rows
 from bert_jax.data.staged_shards import StagedGroups, StagedPart, shard_files
+from bert_jax.data.stream import Stream
 from bert_jax.data.token_rows import TokenRows, parse_manifest
 from bert_jax.errors import InputError
 
@@ -167,3 +168,43 @@ def test_bytes_are_counted_as_they_come(part, monkeypatch):
   part.fetch([0, 8], counts.append)
   assert sum(counts) == part.num_bytes([0, 8])
   assert max(counts) <= 100
+
+
+def test_side_files_come_and_go_with_their_rows(tmp_path, monkeypatch, storage):
+  monkeypatch.setattr(token_rows, 'SHARD_BYTES', 4 * 16 * 2)
+  there, here_path = tmp_path / 'there', tmp_path / 'here'
+  token_rows.write_token_rows(
+    there,
+    [toys.rows(34, 16)],
+    num_rows=34,
+    row_length=16,
+    vocab_size=toys.VOCAB_SIZE,
+    tokenizer_fingerprint='toys',
+    facts={},
+    beside={
+      side_files.pair_labels(2): [np.arange(68).reshape(34, 2) % 3 - 1],
+      side_files.word_starts(16): [np.arange(68, dtype='u1').reshape(34, 2)],
+    },
+  )
+  storages.upload(there, URL)
+  data = (there / 'manifest.json').read_bytes()
+  here_path.mkdir()
+  (here_path / 'manifest.json').write_bytes(data)
+  part = StagedPart(URL, here_path, shard_files(parse_manifest(data, URL)))
+  for files in part.files:
+    sizes = [(there / file.name).stat().st_size for file in files]
+    assert [file.num_bytes for file in files] == sizes
+  rows = TokenRows(here_path, lazy=True)
+  groups = StagedGroups(part, rows)
+  staged = Stream(rows, seed=1, shards_per_group=2, window=groups)
+  expected = Stream(TokenRows(there), seed=1, shards_per_group=2)
+  for first in range(0, 102, 17):
+    numbers = np.arange(first, first + 17, dtype=np.uint64)
+    mine, theirs = staged.batch(numbers), expected.batch(numbers)
+    assert mine.keys() == theirs.keys() > {'pair_labels', 'word_starts'}
+    for name in theirs:
+      np.testing.assert_array_equal(mine[name], theirs[name])
+    names = [path.name for path in here_path.glob('*.npy')]
+    assert len([n for n in names if n.startswith('rows-')]) <= 4
+    assert len(names) <= 12
+  groups.close()
