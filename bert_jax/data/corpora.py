@@ -24,7 +24,7 @@ class OpenCorpus:
   name: str
   rows: dict[int, TokenRows]
   held_out: TokenRows | None
-  windows: Mapping[int, GroupWindow]
+  windows: Mapping[int, GroupWindow] = dataclasses.field(default_factory=dict)
 
 
 @contextlib.contextmanager
