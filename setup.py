@@ -29,6 +29,7 @@ setuptools.setup(
   python_requires='>=3.11,<3.14',
   install_requires=[
     'absl-py',
+    'datasketch>=2.0,<3',  # MinHash of near duplicates
     'filelock',  # bounds the size of JAX's compilation cache
     'flax>=0.12.8,<0.13',
     'jax>=0.10.2,<0.13',

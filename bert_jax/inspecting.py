@@ -51,7 +51,8 @@ def describe_examples(
   batch = stream.batch(numbers)
   objective = experiment.objective.build(tokenizer.table)
   key = jax.random.fold_in(jax.random.key(experiment.seed), MASKS)
-  seen = jax.device_get(objective.prepare(batch, key))
+  step = plan.step_of(int(numbers[0]))
+  seen = jax.device_get(objective.prepare(batch, key, step))
   located = zip(numbers.tolist(), *stream.locate(numbers), strict=True)
   for place, (number, corpus, epoch, row) in enumerate(located):
     yield (

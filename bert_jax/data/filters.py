@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 
 from bert_jax.data import user_functions
+from bert_jax.data.near_duplicates import NearDuplicates, check_threshold
 from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.errors import InputError
 
@@ -24,6 +25,8 @@ class FilterOptions:
     (0: no limit).
   deduplicate: keeps the first of documents with the same text; takes about
     BYTES_PER_DOCUMENT of memory for each one kept.
+  near_duplicates: leaves out a document that is this similar to an earlier one
+    (0: none); see near_duplicates.py, also for its memory.
   keep: 'MODULE:FUNCTION' of the user's, called with each text; False leaves
     it out.
   """
@@ -31,6 +34,7 @@ class FilterOptions:
   min_characters: int = 0
   max_characters: int = 0
   deduplicate: bool = False
+  near_duplicates: float = 0.0
   keep: str = ''
 
   def validate(self) -> None:
@@ -45,6 +49,7 @@ class FilterOptions:
         f'--max_characters={self.max_characters} is below --min_characters='
         f'{self.min_characters}: nothing would be kept'
       )
+    check_threshold(self.near_duplicates)
 
 
 def filtered(source: Source, options: FilterOptions) -> Source:
@@ -73,8 +78,10 @@ class _FilteredSource:
 
   def documents(self, report: ReadReport) -> Iterator[Document]:
     seen: set[bytes] = set()
+    threshold = self._options.near_duplicates
+    near = NearDuplicates(threshold) if threshold else None
     for document in self._source.documents(report):
-      reason = self._reason(document.text, seen)
+      reason = self._reason(document.text, seen, near)
       if reason:
         report.add(reason, document.origin)
       else:
@@ -89,7 +96,9 @@ class _FilteredSource:
   def size_in_bytes(self) -> int:
     return self._source.size_in_bytes()
 
-  def _reason(self, text: str, seen: set[bytes]) -> str:
+  def _reason(
+    self, text: str, seen: set[bytes], near: NearDuplicates | None
+  ) -> str:
     """Why a document is left out, '' where it is kept."""
     options = self._options
     if len(text) < options.min_characters:
@@ -103,4 +112,6 @@ class _FilteredSource:
       if digest in seen:
         return 'exact_duplicates'
       seen.add(digest)
+    if near and not near.is_new(text):
+      return 'near_duplicates'
     return ''

@@ -6,9 +6,7 @@ corpus's own stream. So neither a new stage nor new weights start an epoch anew.
 """
 
 import dataclasses
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -75,16 +73,25 @@ class MixedStream:
       length: max(s.streams[length].corpus.max_segments for s in self.sources)
       for length in draws
     }
-    # Not the stages and phases: they are the config's, and may be appended to,
-    # but for a stage of a row length that no stage had before.
-    self.fingerprint = hashlib.sha256(
-      json.dumps(
-        [
-          {str(n): s.fingerprint for n, s in sorted(source.streams.items())}
-          for source in self.sources
-        ]
-      ).encode()
-    ).hexdigest()
+
+  def read_before(self, example_number: int) -> dict[str, str]:
+    """{corpus and row length: how many rows of what} until an example number.
+
+    Equal ones mean that a run can go on there: what lies ahead may differ.
+    """
+    read = {}
+    ends = [s.first_example for s in self._segments[1:]] + [example_number]
+    for segment, end in zip(self._segments, ends, strict=True):
+      examples = min(example_number, end) - segment.first_example
+      if examples <= 0:
+        break
+      counts = count_draws(examples, segment.weights)
+      for corpus, source in enumerate(self.sources):
+        stream = source.streams[segment.row_length]
+        name = f'corpus {corpus}, row length {segment.row_length}'
+        count = segment.draws[corpus] + counts[corpus]
+        read[name] = f'{count} rows of {stream.fingerprint[:16]}'
+    return read
 
   def locate(
     self, example_numbers: np.ndarray

@@ -14,6 +14,11 @@ from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Batch, SumAndWeight, row_keys
 from bert_jax.objectives.cross_entropy import cross_entropy
+from bert_jax.objectives.mask_rate import (
+  MaskRate,
+  check_mask_rates,
+  mask_rate_at,
+)
 
 SELECTIONS = ('token', 'whole_word')
 
@@ -23,10 +28,13 @@ class MaskedLMConfig:
   """`mask_rate` of a row's ordinary tokens are predicted.
 
   Of those, `mask_share` show [MASK], `random_share` a random ordinary token,
-  the rest stays. `selection`: 'token' or 'whole_word'.
+  the rest stays. `selection`: 'token' or 'whole_word'. With `mask_rates`, the
+  rate of training follows the line through these points; `mask_rate` is then
+  that of evaluation alone.
   """
 
   mask_rate: float = 0.15
+  mask_rates: tuple[MaskRate, ...] = ()
   mask_share: float = 0.8
   random_share: float = 0.1
   selection: str = 'token'
@@ -36,6 +44,7 @@ class MaskedLMConfig:
       raise InputError(
         f'objective.mask_rate is {self.mask_rate}; it must be between 0 and 1'
       )
+    check_mask_rates(self.mask_rates)
     shares = (self.mask_share, self.random_share)
     if min(shares) < 0 or sum(shares) > 1 + 1e-9:
       raise InputError(
@@ -47,6 +56,10 @@ class MaskedLMConfig:
         f'objective.selection is {quoted(self.selection)}; '
         f'choose one of {", ".join(SELECTIONS)}'
       )
+
+  def max_mask_rate(self) -> float:
+    """The highest rate of training, which decides the capacity of a row."""
+    return max((p.rate for p in self.mask_rates), default=self.mask_rate)
 
   def build(self, table: TokenTable) -> 'MaskedLM':
     return MaskedLM(self, table)
@@ -67,7 +80,9 @@ class MaskedLM:
     return {'mlm_head': MaskedLMHead}
 
   @jax.named_scope('masks')
-  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 
     Whole words are those of `word_starts` bool [B, T] where the batch has them,
@@ -85,8 +100,14 @@ class MaskedLM:
     starts_BT = batch.get('word_starts')
     if starts_BT is None:
       starts_BT = jnp.asarray(table.word_starts)[ids_BT]
-    corrupt = jax.vmap(self._corrupt_row)
-    masked, corrupted_BT = corrupt(keys_B, ids_BT, starts_BT)
+    rate, max_rate = self.config.mask_rate, self.config.mask_rate
+    if step is not None and self.config.mask_rates:
+      rate = mask_rate_at(self.config.mask_rates, step)
+      max_rate = self.config.max_mask_rate()
+    max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
+    masked, corrupted_BT = jax.vmap(
+      lambda *row: self._corrupt_row(*row, rate, max_masked)
+    )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
       weights_BM = weights_BM * batch['row_weights'][:, None]
@@ -120,15 +141,19 @@ class MaskedLM:
     )
 
   def _corrupt_row(
-    self, key: jax.Array, ids_T: jax.Array, word_starts_T: jax.Array
+    self,
+    key: jax.Array,
+    ids_T: jax.Array,
+    word_starts_T: jax.Array,
+    rate: float | jax.Array,
+    max_masked: int,
   ) -> tuple[corruption.Masked, jax.Array]:
     config, table = self.config, self.table
     select_key, replace_key = jax.random.split(key)
     eligible_T = ~jnp.asarray(self.is_special)[ids_T]
-    max_masked = corruption.capacity(config.mask_rate, ids_T.shape[0])
     # At least one, as in Google's code; a row without text has none.
     num_eligible = jnp.sum(eligible_T)
-    budget = jnp.round(config.mask_rate * num_eligible).astype(jnp.int32)
+    budget = jnp.round(rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
     if config.selection == 'whole_word':
       # Words never cross a segment: [CLS] and [SEP] end them, and whatever

@@ -44,8 +44,6 @@ class RowsInOrder:
   'input_ids', and what else a batch is to have of a row.
   """
 
-  fingerprint = ''
-
   def __init__(
     self,
     read: Callable[[np.ndarray], dict[str, np.ndarray]],

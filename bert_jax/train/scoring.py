@@ -17,8 +17,8 @@ from bert_jax.tasks.base import Task
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
-from bert_jax.train.loop import Evaluation, host_step
-from bert_jax.train.state import TrainState
+from bert_jax.train.loop import Evaluation
+from bert_jax.train.state import TrainState, host_step
 from bert_jax.workdir import Workdir
 
 

@@ -166,8 +166,6 @@ def test_a_device_gets_the_rows_of_its_own_only(stream):
   asked = []
 
   class Watched:
-    fingerprint = ''
-
     def batch(self, numbers):
       asked.append(list(numbers))
       return stream.batch(numbers)
