@@ -18,7 +18,9 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding, parameter_shardings
+from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.program import make_program
+from bert_jax.train.restore import merge_pretrained
 from bert_jax.train.step import MASKS, make_eval_step
 
 # Together longer than three blocks of ModernBERT's window: 48.
@@ -190,3 +192,25 @@ def test_training_on_a_mesh_of_data_fsdp_and_tensor(family):
       losses.append(float(metrics['loss']))
   np.testing.assert_allclose(losses[0], on_one / weight, rtol=1e-5)
   assert losses[1] < losses[0] - 0.05
+
+
+@pytest.mark.parametrize('family', toys.FAMILIES)
+def test_a_checkpoint_holds_all_parameters_of_a_family(family, tmp_path):
+  objective = MaskedLMConfig().build(toys.table())
+  build = functools.partial(
+    EncoderWithHeads,
+    toys.family_config(family),
+    objective.heads(),
+    dtype=jnp.dtype('float32'),
+  )
+  params = jax.tree.map(
+    lambda leaf: np.random.default_rng(0).normal(size=leaf.shape),
+    functional.abstract_params(build),
+  )
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+  save_params(tmp_path / 'params', params)
+  loaded, _ = load_params(tmp_path / 'params')
+  jax.tree.map(np.testing.assert_array_equal, params, loaded)
+  taken, fresh, left_out = merge_pretrained(params, loaded, origin='params')
+  assert len(taken) == len(jax.tree.leaves(params))
+  assert not fresh and not left_out
