@@ -180,7 +180,8 @@ def merge_pretrained(
       if path.startswith('encoder/'):
         raise InputError(
           f'init_from={origin} has no parameter {path}; its encoder is of '
-          'another size (compare model.* in both config.json)'
+          'another size (compare model.* in both config.json); '
+          'bert_jax.models.growing makes larger ones of smaller ones'
         )
       continue
     if found_flat[path].shape == leaf.shape:
@@ -189,7 +190,8 @@ def merge_pretrained(
       raise InputError(
         f'init_from={origin}: parameter {path} has shape '
         f'{found_flat[path].shape}, this model needs {leaf.shape}; use the '
-        'sizes of model.* in its config.json'
+        'sizes of model.* in its config.json, or grow it before: '
+        'bert_jax.models.growing'
       )
   fresh = [path for path in wanted_flat if path not in taken]
   left_out = [path for path in found_flat if path not in taken]
