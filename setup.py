@@ -52,6 +52,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'gcs': ['gcsfs'],  # --input=gs://...
+    'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },

@@ -6,14 +6,16 @@
 Documents are packed into rows, never truncated. Run again after an
 interruption, it goes on from the finished blocks and ends with the same bytes.
 
+  bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
 """
 
 from absl import flags
 
+from bert_jax.cli.engine_flags import define_engine
 from bert_jax.cli.filter_flags import define_filters
-from bert_jax.cli.flags import no_arguments, required, whole_numbers
+from bert_jax.cli.flags import required, whole_numbers
 from bert_jax.cli.input_flags import define_input
 from bert_jax.errors import InputError
 
@@ -31,10 +33,8 @@ _EVAL_FRACTION = flags.DEFINE_float(
   'Share of the documents, chosen by a hash of the text, that is kept out of '
   'training, in OUTPUT/eval.',
 )
-_OUTPUT = flags.DEFINE_string(
-  'output', None, 'Folder to write; needed to prepare.'
-)
-_WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0 takes all cores.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder for what is prepared.')
+_engine = define_engine()
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
 )
@@ -44,7 +44,7 @@ _VERIFY = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-  no_arguments(argv)
+  engine = _engine(argv)
   if _VERIFY.value is not None:
     return _verify()
   from bert_jax.data import prepare, prepare_console, preview, tokenizers
@@ -55,14 +55,14 @@ def main(argv: list[str]) -> None:
   options = {
     'row_lengths': whole_numbers(_ROW_LENGTH),
     'eval_fraction': _EVAL_FRACTION.value,
-    'num_workers': _WORKERS.value,
+    'num_workers': engine['num_workers'],
   }
   tokenizer = tokenizers.load_tokenizer(tokenizer)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))
     return
   summary = prepare.prepare(
-    source, tokenizer, output=output, **options, progress=True
+    source, tokenizer, output=output, **options | engine, progress=True
   )
   print(prepare_console.format_summary(summary, output))
 
