@@ -52,7 +52,8 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'gcs': ['gcsfs'],  # --input=gs://...
-    'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
+    # Beam holds protobuf below 7, which later versions of SentencePiece need.
+    'beam': ['apache-beam>=2.77,<3', 'sentencepiece<0.2.3'],
     'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },

@@ -34,7 +34,7 @@ def check(flags: Sequence[str]) -> str:
       name, [f'--{known}' for known in vars(known)], 1
     )
     raise InputError(
-      f'flags for Beam, after --: {shown(name)} is none; '
+      f'flags for Beam, after --: {shown(name)} is no flag; '
       + (f'the nearest is {near[0]}' if near else 'see its PipelineOptions')
     )
   try:
