@@ -18,14 +18,16 @@ end. Workers need this package (--setup_file or --sdk_container_image).
 Without `--runner`, Beam's workers are processes of this machine, by its
 FnApiRunner: DirectRunner first looks for a program that it downloads.
 
-The limit is the reading, by one process, which is over before Beam begins: it
-takes 37 MB of the text below a second, where a worker takes 6.3.
+The limit is the reading, by one process, which is over before Beam begins. Of
+the text below it takes 37 MB a second, and a worker 6.3: beyond some six cores
+of workers most of the time is reading. A corpus of terabytes is better prepared
+in parts, each by a command of its own, and mixed in training (data.corpora).
 
-Seen on 2 cores of an AMD EPYC (Zen 3), shared with others (load about 10);
-Python 3.13, Beam 2.77; 76.1 MB of English novels, a paragraph a document, 30,522
+Seen on 2 cores of an Intel Xeon, shared with others (load about 10); Python
+3.13, Beam 2.77; 76.1 MB of English novels, a paragraph a document, 30,522
 entries, rows of 128 and 512, 2 workers; whole processes, 3 turns, median
-(least-most): local 36.8 s (35.9-42.1), Beam 40.7 s (28.4-42.0); Beam's by local
-within a turn 0.77, 0.97 and 1.17.
+(least-most): local 36.8 s (35.9-42.1), Beam 40.7 s (28.4-42.0); Beam's by
+local within a turn 0.77, 0.97 and 1.17.
 """
 
 import contextlib
