@@ -29,6 +29,7 @@ setuptools.setup(
   python_requires='>=3.11,<3.14',
   install_requires=[
     'absl-py',
+    'datasketch>=2.0,<3',  # MinHash of near duplicates
     'filelock',  # bounds the size of JAX's compilation cache
     'flax>=0.12.8,<0.13',
     'jax>=0.10.2,<0.13',
@@ -40,7 +41,7 @@ setuptools.setup(
     'protobuf',  # the form of SentencePiece models
     'pyarrow',  # reads Parquet
     'safetensors',
-    'sentencepiece',
+    'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
     'tensorboardX',
     'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
@@ -52,9 +53,16 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'gcs': ['gcsfs'],  # --input=gs://...
-    # Beam holds protobuf below 7, which later versions of SentencePiece need.
-    'beam': ['apache-beam>=2.77,<3', 'sentencepiece<0.2.3'],
-    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
+    'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
+    'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
+    'test': [
+      'hypothesis',
+      'pytest',
+      'pytest-xdist',
+      'rjieba',
+      'ruff',
+      'scikit-learn',
+    ],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },
   entry_points={'console_scripts': ['bert-jax = bert_jax.__main__:main']},

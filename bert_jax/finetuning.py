@@ -40,7 +40,13 @@ class SeedStreams:
 
   def __init__(self, streams: list[LabelledStream]):
     self._streams = streams
-    self.fingerprint = streams[0].fingerprint
+
+  def read_before(self, example_number: int) -> dict[str, str]:
+    """As MixedStream.read_before: there is one set of examples."""
+    if not example_number:
+      return {}
+    fingerprint = self._streams[0].fingerprint
+    return {'training examples': f'{example_number} of {fingerprint[:16]}'}
 
   def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
     batches = [stream.batch(example_numbers) for stream in self._streams]
@@ -66,15 +72,16 @@ def finetune(
   stop = StopSignal('finetune', saving.kept_and_goes_on(-1))
   with stop, workdir.lock():
     experiment, tokenizer = with_model(experiment)
-    changes = workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
     mesh = experiment.mesh.build()
+    check_batch_size(experiment.batch_size, mesh)
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, examples, tokenizer, stop)
+      return _train(experiment, workdir, examples, tokenizer, changes, stop)
 
 
 def _train(
@@ -82,10 +89,9 @@ def _train(
   workdir: Workdir,
   examples: Examples,
   tokenizer: Tokenizer,
+  changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
-  mesh = jax.sharding.get_mesh()
-  check_batch_size(experiment.batch_size, mesh)
   task = experiment.task.build(tokenizer.table, examples.label_names)
   build = model_builder(experiment.model, task, experiment.compute_dtype)
   num_train = len(examples.train_ids)
@@ -107,9 +113,11 @@ def _train(
     workdir,
     checkpoints,
     stop,
-    fingerprint=stream.fingerprint,
+    plan=plan,
+    read_before=stream.read_before,
     init_from=experiment.init_from,
   )
+  workdir.write_config(experiment, changes, position.next_example)
   scoring.warm_up(state.params)
   run = Run(
     label='finetune',
@@ -118,7 +126,7 @@ def _train(
     step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
-    batch_sharding=batch_sharding(mesh, batch_axis=1),
+    batch_sharding=batch_sharding(jax.sharding.get_mesh(), batch_axis=1),
     batch_axis=1,
     plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,

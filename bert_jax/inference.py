@@ -215,8 +215,12 @@ class TrainedModel:
       pad_id=table.pad_id,
     )
     hidden_BTD = model.encoder(input_ids_BT, layout)
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
-    return jax.nn.softmax(model.mlm_head(hidden_BTD, embedding_VD), axis=-1)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    probabilities_BTV = jax.nn.softmax(
+      model.mlm_head(hidden_BTD, embedding_VE), axis=-1
+    )
+    # The model may have more entries than the tokenizer has tokens.
+    return probabilities_BTV[..., : table.vocab_size]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _predict(

@@ -53,12 +53,12 @@ def pretrain(
   with stop, workdir.lock():
     corpora, tokenizer = open_data(experiment)
     experiment = with_vocab_size(experiment, tokenizer)
-    workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, corpora, tokenizer, stop)
+      return _train(experiment, workdir, corpora, tokenizer, changes, stop)
 
 
 def _train(
@@ -66,6 +66,7 @@ def _train(
   workdir: Workdir,
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
+  changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
@@ -88,10 +89,12 @@ def _train(
     workdir,
     checkpoints,
     stop,
-    fingerprint=stream.fingerprint,
+    plan=plan,
+    read_before=stream.read_before,
     init_from=experiment.init_from,
     resume_from=experiment.resume_from,
   )
+  workdir.write_config(experiment, changes, position.next_example)
   peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',
@@ -181,7 +184,9 @@ def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
     throughput.flops_per_row(
       experiment.model,
       stage.row_length,
-      corruption.capacity(experiment.objective.mask_rate, stage.row_length),
+      corruption.capacity(
+        experiment.objective.max_mask_rate(), stage.row_length
+      ),
     )
     for stage in plan.stages
   ]
@@ -229,7 +234,7 @@ def make_evaluation(
   config = experiment.evaluation
   held_out = {
     corpus.name if len(corpora) > 1 else 'eval': RowsInOrder(
-      corpus.held_out.rows,
+      corpus.held_out.arrays,
       min(corpus.held_out.num_rows, config.max_rows or 2**63),
     )
     for corpus in corpora

@@ -3,8 +3,9 @@
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR
 
-Documents are packed into rows, never truncated. Run again after an
-interruption, it goes on from the finished blocks and ends with the same bytes.
+Documents are packed into rows, never truncated (but for --pairs, which counts
+what it takes away). Run again after an interruption, it goes on from the
+finished blocks and ends with the same bytes.
 
   bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
@@ -15,8 +16,9 @@ from absl import flags
 
 from bert_jax.cli.engine_flags import define_engine
 from bert_jax.cli.filter_flags import define_filters
-from bert_jax.cli.flags import required, whole_numbers
+from bert_jax.cli.flags import required
 from bert_jax.cli.input_flags import define_input
+from bert_jax.cli.row_flags import define_rows
 from bert_jax.errors import InputError
 
 _open_source = define_input()
@@ -24,16 +26,10 @@ _filtered = define_filters()
 _TOKENIZER = flags.DEFINE_string(
   'tokenizer', None, 'A tokenizer folder or a vocab.txt; needed to prepare.'
 )
-_ROW_LENGTH = flags.DEFINE_list(
-  'row_length', ['128'], 'Tokens in a row; a folder is written for each value.'
+_row_options = define_rows()
+_OUTPUT = flags.DEFINE_string(
+  'output', None, 'Folder to write; needed to prepare.'
 )
-_EVAL_FRACTION = flags.DEFINE_float(
-  'eval_fraction',
-  0.01,
-  'Share of the documents, chosen by a hash of the text, that is kept out of '
-  'training, in OUTPUT/eval.',
-)
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder for what is prepared.')
 _engine = define_engine()
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
@@ -52,11 +48,7 @@ def main(argv: list[str]) -> None:
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered(_open_source())
-  options = {
-    'row_lengths': whole_numbers(_ROW_LENGTH),
-    'eval_fraction': _EVAL_FRACTION.value,
-    'num_workers': engine['num_workers'],
-  }
+  options = {**_row_options(), 'num_workers': engine['num_workers']}
   tokenizer = tokenizers.load_tokenizer(tokenizer)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))

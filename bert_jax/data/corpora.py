@@ -5,7 +5,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from bert_jax.data.token_rows import TokenRows, refuse_link_out
+from bert_jax.data.shards import refuse_link_out
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 
@@ -57,7 +58,28 @@ def open_corpora(
       )
     )
   assert first is not None
+  _check_side_files(corpora)
   return corpora, first
+
+
+def _check_side_files(corpora: Sequence[OpenCorpus]) -> None:
+  """All batches of a run have the same arrays, those of the evaluation too."""
+  opened = [
+    rows
+    for corpus in corpora
+    for rows in (*corpus.rows.values(), corpus.held_out)
+    if rows
+  ]
+  first, *others = opened
+  for rows in others:
+    if rows.side_files.keys() != first.side_files.keys():
+      first_has, has = (
+        ', '.join(one.side_files) or 'none' for one in (first, rows)
+      )
+      raise InputError(
+        f'{rows.folder} has the side files {has}, {first.folder} has '
+        f'{first_has}; prepare both with the same --word_segmenter and --pairs'
+      )
 
 
 def _open_tokenizer(folder: pathlib.Path) -> Tokenizer:

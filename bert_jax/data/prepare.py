@@ -38,6 +38,8 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
+# And of corpora with side files.
+_BESIDE = ('word_segmenter', 'pairs')
 
 
 def prepare(
@@ -45,11 +47,10 @@ def prepare(
   tokenizer: Tokenizer,
   *,
   output: str | os.PathLike[str],
-  row_lengths: tuple[int, ...],
-  eval_fraction: float,
   num_workers: int,
   progress: bool,
   beam_flags: Sequence[str] | None = None,
+  **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
 
@@ -57,12 +58,11 @@ def prepare(
     source: the documents.
     tokenizer: pickled into each worker.
     output: not there, empty, or the result of the same request, which is left.
-    row_lengths: tokens in a row; a folder is written for each.
-    eval_fraction: share of documents, chosen by a hash of the text, that goes
-      to `output/eval`; 0 for none. Where it hits no document, there is none.
     num_workers: processes; 0 takes all cores.
     progress: shows a bar on a terminal, a line now and then elsewhere.
     beam_flags: Apache Beam's own, where it works on the blocks; else None.
+    **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
+      document, there is no `output/eval`.
 
   Returns:
     What manifests and the closing table say: documents, dropped {why: number},
@@ -74,9 +74,7 @@ def prepare(
       disk is full, or a worker was killed.
     stopping.Stopped: on Ctrl-C and SIGTERM.
   """
-  options = blocks.BlockOptions(
-    row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
-  )
+  options = blocks.BlockOptions(**row_options)
   num_workers = worker_processes.number_of_workers(num_workers)
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
@@ -189,6 +187,13 @@ def _work_on_blocks(
       f'{_dropped(work) or "nothing"}, for evaluation: '
       f'{work.counts[blocks.EVAL]["documents"]} documents'
     )
+  for length in request['work']['row_lengths']:
+    if not work.counts[blocks.TRAIN][f'rows_{length}']:
+      _remove_partial(partial)
+      raise InputError(
+        f'--pairs: no document gives a pair in rows of {length}; a pair needs '
+        'two sentences, or two documents in a block: see --document'
+      )
   return work
 
 
@@ -230,12 +235,16 @@ def _write_output(
         vocab_size=tokenizer.table.vocab_size,
         tokenizer_fingerprint=tokenizer.fingerprint,
         facts=_facts(part, length, work, request),
+        beside=blocks.read_beside(
+          work.paths, part, length, work.counts[part], request['work']
+        ),
       )
       summary['parts'].append(
         {
           'folder': f'{prefix}{length}',
           'shards': len(manifest['shards']),
           **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
+          **{name: manifest[name] for name in _BESIDE if name in manifest},
         }
       )
   durable_files.write_json(
@@ -267,6 +276,7 @@ def _facts(
     'read_examples': {k: list(v) for k, v in work.report.examples.items()},
     'eval_fraction': request['work']['eval_fraction'],
     'source': request['source'],
+    **blocks.facts_beside(row_length, counts, request['work']),
   }
 
 
@@ -297,8 +307,8 @@ def _complete_summary(
       'another folder'
     ) from None
   now = {'source': request['source'], **request['work']}
-  for name in now:
-    if there.get(name) != now[name]:
+  for name in now | there:
+    if there.get(name) != now.get(name):
       old, new = (json.dumps(side.get(name))[:200] for side in (there, now))
       raise InputError(
         f'--output={output}: it was prepared from another request, {name} was '

@@ -165,11 +165,12 @@ class Stream:
     """The rows of the example numbers, uint64 [n], as one batch.
 
     Returns:
-      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2]; what
+      the corpus has in side files, see TokenRows.arrays.
     """
     _, rows = self.locate(example_numbers)
     return {
-      'input_ids': self.corpus.rows(rows),
+      **self.corpus.arrays(rows),
       'example_number': example_number_words(example_numbers),
     }
 

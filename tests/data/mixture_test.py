@@ -184,7 +184,8 @@ def test_what_is_appended_changes_nothing_before(corpora):
   phases = [*PHASES, MixturePhase(first_example=70, weights=(1.0, 1.0, 9.0))]
   before = MixedStream(sources(corpora), plan, PHASES)
   after = MixedStream(sources(corpora), longer, phases)
-  assert before.fingerprint == after.fingerprint
+  end = plan.first_examples[-1]
+  assert before.read_before(end) == after.read_before(end)
   for first, size in plan.batches(0):
     numbers = np.arange(first, first + size, dtype=np.uint64)
     np.testing.assert_array_equal(
@@ -192,13 +193,31 @@ def test_what_is_appended_changes_nothing_before(corpora):
     )
 
 
-def test_fingerprints_tell_corpora_apart(corpora):
-  prints = {
-    MixedStream(sources(corpora, count, seed=seed), one_stage()).fingerprint
+def test_what_has_been_read_is_counted_by_corpus_and_row_length(corpora):
+  plan = Plan(STAGES)
+  mixed = MixedStream(sources(corpora), plan, PHASES)
+  counts = {}
+  for example in range(plan.first_examples[-1]):
+    read = mixed.read_before(example)
+    assert counts == {name: int(text.split()[0]) for name, text in read.items()}
+    ((corpus,), _, _) = mixed.locate(np.array([example]))
+    length = plan.stage(plan.step_of(example)).row_length
+    for other in range(3):
+      counts.setdefault(f'corpus {other}, row length {length}', 0)
+    counts[f'corpus {corpus}, row length {length}'] += 1
+
+
+def test_what_has_been_read_tells_corpora_apart(corpora):
+  read = {
+    str(
+      MixedStream(sources(corpora, count, seed=seed), one_stage()).read_before(
+        9
+      )
+    )
     for count in (1, 2, 3)
     for seed in (0, 1)
   }
-  assert len(prints) == 6
+  assert len(read) == 6
 
 
 @pytest.mark.parametrize(

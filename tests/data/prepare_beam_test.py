@@ -87,8 +87,8 @@ def contents(folder):
   }
 
 
-def assert_as_local(tmp_path, text, tokenizer):
-  run(text, tokenizer, tmp_path / 'local')
+def assert_as_local(tmp_path, text, tokenizer, **options):
+  run(text, tokenizer, tmp_path / 'local', **options)
   assert contents(tmp_path / 'out') == contents(tmp_path / 'local')
   assert not (tmp_path / 'out.partial').exists()
 
@@ -172,11 +172,11 @@ def test_through_another_folder_and_a_job_server(tmp_path, text):
       '--environment_type=LOOPBACK',
       f'--temp_location={elsewhere}',
     )
-    run(text, tokenizer, tmp_path / 'out', flags)
+    run(text, tokenizer, tmp_path / 'out', flags, pairs='sentence_order')
   finally:
     server.kill()
     server.wait()
-  assert_as_local(tmp_path, text, tokenizer)
+  assert_as_local(tmp_path, text, tokenizer, pairs='sentence_order')
   assert not list(elsewhere.iterdir())
 
 
