@@ -78,15 +78,12 @@ class Exchange:
 
   def remove(self, finished: bool) -> None:
     """The tasks; with all blocks finished and fetched, the blocks too."""
-    whole = finished and self._is_elsewhere
-    folder = self._folder if whole else self._tasks
+    folders = [self._tasks]
+    if finished and self._is_elsewhere:
+      folders.append(self._folder)
     with self._explained():
-      if _files().get_scheme(folder) is None:
-        # Beam's own deletion takes a name with [ as a pattern.
-        if os.path.isdir(folder):
-          shutil.rmtree(folder)
-      elif _files().exists(folder):
-        _files().delete([folder])
+      for folder in folders:
+        _remove_folder(folder)
 
   @property
   def _tasks(self) -> str:
@@ -132,6 +129,9 @@ class Exchange:
     """What the launching process meets at --temp_location, as one line."""
     try:
       yield
+    except InputError:
+      raise
+    # Each storage has errors of its own, of which many are no OSError.
     except Exception as error:
       full = isinstance(error, OSError) and error.errno in _DISK_IS_FULL
       if full or not self._is_elsewhere:
@@ -140,6 +140,22 @@ class Exchange:
         f'--temp_location: {self._folder} cannot be used ({last_line(error)}); '
         'check the name, the network and the account'
       ) from error
+
+
+def _remove_folder(folder: str) -> None:
+  if _is_on_disk(folder):
+    # Beam's own deletion takes a name with [ as a pattern.
+    if os.path.isdir(folder):
+      shutil.rmtree(folder)
+    return
+  # Storage has objects with names, not folders.
+  (found,) = _files().match([f'{folder}/*'])
+  if paths := [file.path for file in found.metadata_list]:
+    _files().delete(paths)
+
+
+def _is_on_disk(name: str) -> bool:
+  return _files().get_scheme(name) is None
 
 
 def last_line(error: object) -> str:

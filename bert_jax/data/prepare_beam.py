@@ -12,7 +12,7 @@ the input nor the output, and finished blocks are used again by either engine.
 Tasks and finished blocks go through the folder of unfinished work beside the
 output, which is right for workers on this machine and on a shared disk, and
 through Beam's --temp_location where it is given, on any file system that Beam
-knows. Both must have room for the text (compressed to about a third) until the
+knows. Both must have room for the text (compressed to less than half) until the
 end. Workers need this package (--setup_file or --sdk_container_image).
 
 Without `--runner`, Beam's workers are processes of this machine, by its

@@ -15,7 +15,7 @@ import time
 import pytest
 from acting_tokenizer import ActingTokenizer
 
-from bert_jax.data import blocks
+from bert_jax.data import beam_exchange, blocks
 from bert_jax.data.filters import FilterOptions, filtered
 from bert_jax.data.prepare import prepare
 from bert_jax.data.sources import open_inputs
@@ -284,6 +284,33 @@ def test_the_command_line(tmp_path, text, tokenizer):
   assert done.returncode == 0, done.stderr
   assert verb(*arguments, local).returncode == 0
   assert contents(tmp_path / 'out') == contents(tmp_path / 'local')
+
+
+def test_object_storage_has_no_folders(tmp_path, monkeypatch):
+  exchange = beam_exchange.Exchange(
+    tmp_path / 'out.partial', str(tmp_path / 'bucket')
+  )
+  block = blocks.Block(index=0, texts=['w1'], num_bytes=2, digest='d')
+  done = blocks.BlockDone(counts={}, num_bytes=2, was_there=False)
+
+  def worker(task):
+    task[1].write_bytes(b'block')
+    return done
+
+  monkeypatch.setattr(beam_exchange, '_is_on_disk', lambda name: False)
+  path = tmp_path / 'out.partial/block-0.npz'
+  path.parent.mkdir()
+  exchange.write_task(0, (block, path))
+  assert not exchange.is_done(0)
+  exchange.work_on(0, worker)
+  assert exchange.is_done(0) and not path.exists()
+  assert exchange.read_done(0, path) == done
+  assert path.read_bytes() == b'block'
+  names = lambda: [p.name for p in (tmp_path / 'bucket').rglob('*.*z')]  # noqa: E731
+  exchange.remove(finished=False)
+  assert names() == ['block-0.npz']
+  exchange.remove(finished=True)
+  assert names() == []
 
 
 def test_what_a_runner_says_is_one_line(tmp_path, text, tokenizer):
