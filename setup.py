@@ -52,7 +52,7 @@ setuptools.setup(
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
-    'gcs': ['gcsfs'],  # --input=gs://...
+    'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
     'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
     'test': [

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.data.labelled import encode_examples
+from bert_jax.data.staging import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.data.tokenizers.base import MASK
@@ -132,9 +133,12 @@ class TrainedModel:
     """
     self._require(PretrainExperiment, 'samples', 'pretrain')
     data = self.experiment.data
-    folders = [
-      pathlib.Path(corpus.path) / 'eval' / str(data.row_length)
+    corpora = [
+      local_folder(corpus.path, data.staging_path)
       for corpus in data.all_corpora()
+    ]
+    folders = [
+      corpus / 'eval' / str(data.row_length) for corpus in corpora if corpus
     ]
     held_out = [folder for folder in folders if folder.is_dir()]
     if not held_out:

@@ -45,10 +45,10 @@ def describe_examples(
   else:
     _check('example', example, plan.first_examples[-1])
     numbers = range(example, example + 1)
-  corpora, tokenizer = open_data(experiment)
-  stream = open_stream(experiment, corpora)
-  numbers = np.array(numbers, np.uint64)
-  batch = stream.batch(numbers)
+  with open_data(experiment, browse=True) as (corpora, tokenizer):
+    stream = open_stream(experiment, corpora)
+    numbers = np.array(numbers, np.uint64)
+    batch = stream.batch(numbers)
   objective = experiment.objective.build(tokenizer.table)
   key = jax.random.fold_in(jax.random.key(experiment.seed), MASKS)
   step = plan.step_of(int(numbers[0]))

@@ -1,14 +1,16 @@
 """A pretraining run, put together from its experiment: read top to bottom."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
 from bert_jax.data.corpora import OpenCorpus, open_corpora
 from bert_jax.data.device_feed import place_batch
 from bert_jax.data.mixture import CorpusStreams, MixedStream
+from bert_jax.data.staging import StagingOptions
 from bert_jax.data.stream import Stream
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
@@ -50,8 +52,11 @@ def pretrain(
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
-  with stop, workdir.lock():
-    corpora, tokenizer = open_data(experiment)
+  with (
+    stop,
+    workdir.lock(),
+    open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
+  ):
     experiment = with_vocab_size(experiment, tokenizer)
     changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
@@ -120,16 +125,32 @@ def _train(
     return train(run, writer, stop)
 
 
+@contextlib.contextmanager
 def open_data(
   experiment: PretrainExperiment,
-) -> tuple[list[OpenCorpus], Tokenizer]:
-  """The corpora with rows of every length that a stage asks for."""
+  *,
+  browse: bool = False,
+  stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
+  """The corpora with rows of every length that a stage asks for.
+
+  `browse`, `stop`: as in StagingOptions.
+  """
   data = experiment.data
-  return open_corpora(
+  options = StagingOptions(
+    path=data.staging_path,
+    max_bytes=round(data.staging_gigabytes * 1e9),
+    shards_per_group=data.shards_per_group,
+    browse=browse,
+    stop=stop,
+  )
+  with open_corpora(
     [corpus.path for corpus in data.all_corpora()],
     [stage.row_length for stage in experiment.plan().stages],
     data.row_length,
-  )
+    options,
+  ) as opened:
+    yield opened
 
 
 def open_stream(
@@ -148,6 +169,7 @@ def open_stream(
         shuffle=data.shuffle,
         shards_per_group=data.shards_per_group,
         max_epochs=config.max_epochs,
+        window=corpus.windows.get(length),
       )
       for length, rows in corpus.rows.items()
     }

@@ -40,6 +40,7 @@ ARROWS = {
     'data.device_feed',  # the loop's end of the input pipeline
     'data.stages',  # which examples each step takes
     'data.token_rows',  # the report reads a corpus's manifest
+    'data.staging',  # which for a corpus at gs:// lies in its local copy
     'workdir',
     'stopping',
   ),

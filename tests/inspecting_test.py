@@ -46,7 +46,8 @@ def test_the_batch_of_a_step_is_that_of_training(
     jax.effects_barrier()
   from bert_jax.pretraining import open_data
 
-  _, tokenizer = open_data(small_experiment)
+  with open_data(small_experiment) as (_, tokenizer):
+    pass
   lines = list(describe_examples(tmp_path / 'run', step=2, rows=99))
   assert lines[0] == 'step 2: examples 16 to 23'
   text = '\n'.join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bert_jax.data.prepare_console import format_pairs
+from bert_jax.data.staging import refuse_remote
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import TokenTable, load_tokenizer
 from bert_jax.data.verify import part_names
@@ -22,6 +23,7 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
 
   Raises InputError where the folder is no prepared corpus.
   """
+  refuse_remote('corpus', str(folder))
   root = pathlib.Path(folder)
   names = part_names(root)
   if not names:

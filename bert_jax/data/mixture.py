@@ -115,9 +115,8 @@ class MixedStream:
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
     batch: dict[str, np.ndarray] = {}
     for _, stream, draws, places in self._dealt(numbers):
-      _, rows = stream.locate(draws)
       most = self._max_segments[stream.corpus.row_length]
-      for name, array in stream.corpus.arrays(rows, most).items():
+      for name, array in stream.read(draws, most).items():
         if name not in batch:
           batch[name] = np.empty((len(numbers), array.shape[1]), array.dtype)
         batch[name][places] = array

@@ -58,8 +58,13 @@ class TokenRows:
     side_files: the arrays beside the rows by name, most often none.
   """
 
-  def __init__(self, folder):
+  def __init__(self, folder, *, lazy: bool = False):
     """Checks the manifest and every shard's header and size, not its content.
+
+    Args:
+      folder: where it lies.
+      lazy: a shard is checked when it is first read; until then, and after
+        `forget`, it need not be there.
 
     Raises:
       InputError: not a prepared corpus, or one that is damaged; see `verify`.
@@ -89,9 +94,10 @@ class TokenRows:
     )
     # Prefetch threads share one object.
     self._lock = threading.Lock()
-    for array in (_ROWS, *self.side_files):
-      for shard in range(len(self.shard_sizes)):
-        self._map(array, shard)
+    if not lazy:
+      for array in (_ROWS, *self.side_files):
+        for shard in range(len(self.shard_sizes)):
+          self._map(array, shard)
 
   def rows(self, indices: np.ndarray) -> np.ndarray:
     """int32 [n, row_length]: the rows of the numbers `indices` [n].
@@ -154,13 +160,24 @@ class TokenRows:
         f'{self.folder}: row numbers are 0 to {self.num_rows - 1}, asked for '
         f'{indices.min()} to {indices.max()}'
       )
-    shard_of_row = np.searchsorted(self._starts, indices, side='right') - 1
+    shard_of_row = self.shard_of(indices)
     order = np.argsort(shard_of_row, kind='stable')
     shards, firsts = np.unique(shard_of_row[order], return_index=True)
     for shard, chosen in zip(
       shards.tolist(), np.split(order, firsts[1:]), strict=False
     ):
       yield shard, chosen, indices[chosen] - self._starts[shard]
+
+  def shard_of(self, indices: np.ndarray) -> np.ndarray:
+    """int64 [n]: the shard that each of the rows `indices` [n] lies in."""
+    return np.searchsorted(self._starts, indices, side='right') - 1
+
+  def forget(self, shards: Iterable[int]) -> None:
+    """Closes shards: a file that is removed takes its place until then."""
+    with self._lock:
+      for shard in shards:
+        for array in (_ROWS, *self.side_files):
+          self._open.pop((array, shard), None)
 
   @property
   def num_bytes(self) -> int:
@@ -297,16 +314,22 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST_NAME
   refuse_link_out(path)
   try:
-    manifest = json.loads(path.read_text('utf-8'))
+    return parse_manifest(path.read_bytes(), path)
   except (FileNotFoundError, NotADirectoryError):
     raise InputError(
       f'{folder}: not a prepared corpus ({MANIFEST_NAME} is missing); give a '
       'folder such as DIR/128 that `prepare --output=DIR` wrote'
     ) from None
-  except (OSError, ValueError, RecursionError) as error:
-    raise InputError(
-      f'{path}: cannot be read as JSON ({error}); {AGAIN}'
-    ) from None
+  except OSError as error:
+    raise _not_json(path, error) from None
+
+
+def parse_manifest(data: bytes, path: Any) -> dict[str, Any]:
+  """What a manifest.json holds; InputError names `path` if it is damaged."""
+  try:
+    manifest = json.loads(data.decode('utf-8'))
+  except (ValueError, RecursionError) as error:
+    raise _not_json(path, error) from None
   if not isinstance(manifest, dict):
     raise InputError(f'{path}: not a manifest; {AGAIN}')
   if manifest.get('format_version') != FORMAT_VERSION:
@@ -338,7 +361,11 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
-def _check_shard_entries(path: pathlib.Path, manifest: dict[str, Any]) -> None:
+def _not_json(path: Any, error: Exception) -> InputError:
+  return InputError(f'{path}: cannot be read as JSON ({error}); {AGAIN}')
+
+
+def _check_shard_entries(path: Any, manifest: dict[str, Any]) -> None:
   names = set()
   for entry in manifest['shards']:
     if not isinstance(entry, dict) or not (

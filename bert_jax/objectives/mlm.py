@@ -96,19 +96,17 @@ class MaskedLM:
       ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
     )
     keys_B = row_keys(key, batch['example_number'])
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     rate, max_rate = self.config.mask_rate, self.config.mask_rate
     if step is not None and self.config.mask_rates:
       rate = mask_rate_at(self.config.mask_rates, step)
       max_rate = self.config.max_mask_rate()
     max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
-    # Those of a word segmenter, where the corpus was prepared with one.
-    starts_BT = batch.get('word_starts')
-    if starts_BT is None:
-      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     masked, corrupted_BT = jax.vmap(
-      lambda key, ids_T, starts_T: self._corrupt_row(
-        key, ids_T, starts_T, rate, max_masked
-      )
+      lambda *row: self._corrupt_row(*row, rate, max_masked)
     )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
@@ -132,8 +130,8 @@ class MaskedLM:
     hidden_BMD = jnp.take_along_axis(
       hidden_BTD, batch['masked_positions'][..., None], axis=1
     )
-    embedding_VE = model.encoder.embeddings.token.embedding[...]
-    logits_BMV = model.mlm_head(hidden_BMD, embedding_VE)
+    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)

@@ -16,7 +16,7 @@ import numpy as np
 from bert_jax.data.device_feed import DeviceFeed, RowStream
 from bert_jax.data.stages import Plan
 from bert_jax.errors import InputError
-from bert_jax.stopping import StopSignal
+from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.logging import Log, MetricWriter, Progress
 from bert_jax.train.saving import Saver
@@ -116,7 +116,9 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
-        state, metrics = run.step_fn(state, next(feed))
+        if (batch := _next_batch(feed)) is None:
+          break
+        state, metrics = run.step_fn(state, batch)
         done += 1
         stop.begun()
         run.profile.after(done, metrics)
@@ -149,6 +151,14 @@ def _feed(run: Run, first: int) -> DeviceFeed:
     run.plan.batches(first),
     batch_axis=run.batch_axis,
   )
+
+
+def _next_batch(feed: DeviceFeed) -> dict[str, jax.Array] | None:
+  """None where a stop was asked for while the rows were still being fetched."""
+  try:
+    return next(feed)
+  except WaitStopped:
+    return None
 
 
 def _evaluate(

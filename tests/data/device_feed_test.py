@@ -122,7 +122,7 @@ def test_any_shards_from_any_step(
       num_rows=num_rows,
       shard_sizes=shard_sizes,
       fingerprint='corpus',
-      arrays=lambda rows: {
+      arrays=lambda rows, max_segments: {
         'input_ids': np.repeat(rows[:, None], 3, 1).astype(np.int32)
       },
     ),
