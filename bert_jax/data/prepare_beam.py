@@ -16,11 +16,13 @@ knows. Both must have room for the text (compressed to less than half) until the
 end. Workers need this package (--setup_file or --sdk_container_image).
 
 Without `--runner`, Beam's workers are processes of this machine, by its
-FnApiRunner: DirectRunner first looks for a program that it downloads.
+FnApiRunner: DirectRunner first looks for a program that it downloads. Tested
+with this one and with a job server of Beam's, of the protocol that Flink's and
+Spark's have; not on a cluster, nor with a bucket.
 
 The limit is the reading, by one process, which is over before Beam begins. Of
-the text below it takes 37 MB a second, and a worker 6.3: beyond some six cores
-of workers most of the time is reading. A corpus of terabytes is better prepared
+the text below it takes 37 MB a CPU second, and a worker 6.3: beyond some six
+cores of workers most of the time is reading. A corpus of terabytes is better prepared
 in parts, each by a command of its own, and mixed in training (data.corpora).
 
 Seen on 2 cores of an Intel Xeon, shared with others (load about 10); Python
