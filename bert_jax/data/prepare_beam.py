@@ -22,8 +22,9 @@ Spark's have; not on a cluster, nor with a bucket.
 
 The limit is the reading, by one process, which is over before Beam begins. Of
 the text below it takes 37 MB a CPU second, and a worker 6.3: beyond some six
-cores of workers most of the time is reading. A corpus of terabytes is better prepared
-in parts, each by a command of its own, and mixed in training (data.corpora).
+cores of workers most of the time is reading. A corpus of terabytes is better
+prepared in parts, each by a command of its own, and mixed in training
+(data.corpora).
 
 Seen on 2 cores of an Intel Xeon, shared with others (load about 10); Python
 3.13, Beam 2.77; 76.1 MB of English novels, a paragraph a document, 30,522
