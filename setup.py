@@ -53,6 +53,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
+    'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
     'test': [
       'hypothesis',

@@ -64,7 +64,11 @@ ONLY_IN = {
   'transformers': (),
   'tensorflow': (),
   'tensorflow_datasets': ('data.sources.tfds',),
-  'apache_beam': ('data.prepare_beam',),
+  'apache_beam': (
+    'data.prepare_beam',
+    'data.beam_flags',
+    'data.beam_exchange',
+  ),
   'absl.flags': ('cli', '__main__'),
   'ml_collections.config_flags': ('cli', '__main__'),
 }

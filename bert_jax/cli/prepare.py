@@ -7,14 +7,16 @@ Documents are packed into rows, never truncated (but for --pairs, which counts
 what it takes away). Run again after an interruption, it goes on from the
 finished blocks and ends with the same bytes.
 
+  bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
 """
 
 from absl import flags
 
+from bert_jax.cli.engine_flags import define_engine
 from bert_jax.cli.filter_flags import define_filters
-from bert_jax.cli.flags import no_arguments, required
+from bert_jax.cli.flags import required
 from bert_jax.cli.input_flags import define_input
 from bert_jax.cli.row_flags import define_rows
 from bert_jax.errors import InputError
@@ -28,7 +30,7 @@ _row_options = define_rows()
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder to write; needed to prepare.'
 )
-_WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0 takes all cores.')
+_engine = define_engine()
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
 )
@@ -38,7 +40,7 @@ _VERIFY = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-  no_arguments(argv)
+  engine = _engine(argv)
   if _VERIFY.value is not None:
     return _verify()
   from bert_jax.data import prepare, prepare_console, preview, tokenizers
@@ -46,13 +48,13 @@ def main(argv: list[str]) -> None:
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered(_open_source())
-  options = {**_row_options(), 'num_workers': _WORKERS.value}
+  options = {**_row_options(), 'num_workers': engine['num_workers']}
   tokenizer = tokenizers.load_tokenizer(tokenizer)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))
     return
   summary = prepare.prepare(
-    source, tokenizer, output=output, **options, progress=True
+    source, tokenizer, output=output, **options | engine, progress=True
   )
   print(prepare_console.format_summary(summary, output))
 

@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bert_jax import durable_files, stopping
@@ -49,6 +49,7 @@ def prepare(
   output: str | os.PathLike[str],
   num_workers: int,
   progress: bool,
+  beam_flags: Sequence[str] | None = None,
   **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
@@ -59,6 +60,7 @@ def prepare(
     output: not there, empty, or the result of the same request, which is left.
     num_workers: processes; 0 takes all cores.
     progress: shows a bar on a terminal, a line now and then elsewhere.
+    beam_flags: Apache Beam's own, where it works on the blocks; else None.
     **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
       document, there is no `output/eval`.
 
@@ -84,8 +86,8 @@ def prepare(
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
       return {**summary, 'already_complete': True}
-    with worker_processes.WorkerProcesses(
-      num_workers, blocks.BlockWorker, (tokenizer, options)
+    with _workers(
+      num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
       work = _work_on_blocks(source, workers, partial, request, progress)
     summary = _write_output(partial, output, tokenizer, request, work)
@@ -103,6 +105,30 @@ def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   if not path.name:
     raise InputError(f'--output={path}: give a folder of its own')
   return path
+
+
+def _workers(
+  num_workers: int,
+  beam_flags: Sequence[str] | None,
+  tokenizer: Tokenizer,
+  options: blocks.BlockOptions,
+  partial: pathlib.Path,
+  progress: bool,
+) -> Any:
+  if beam_flags is None:
+    return worker_processes.WorkerProcesses(
+      num_workers, blocks.BlockWorker, (tokenizer, options)
+    )
+  from bert_jax.data import prepare_beam
+
+  return prepare_beam.BeamWorkers(
+    blocks.BlockWorker,
+    (tokenizer, options),
+    flags=beam_flags,
+    num_workers=num_workers,
+    partial=partial,
+    progress=TextProgress(0, progress, 'prepare, reading'),
+  )
 
 
 def _request(

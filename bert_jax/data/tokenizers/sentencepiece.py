@@ -20,7 +20,7 @@ from bert_jax.data.tokenizers import base, offsets
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
-  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 KIND = 'sentencepiece'
 MODEL_NAME = 'tokenizer.model'
@@ -187,14 +187,16 @@ def is_lowercase(model: bytes) -> bool:
   )
 
 
-def _parse(model: bytes) -> 'model_pb2.ModelProto':
+def _parse(model: bytes) -> 'ModelProto':
   from google.protobuf.message import DecodeError
-  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+  # Here: WordPiece needs no protobuf.
+  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
   try:
-    proto = model_pb2.ModelProto.FromString(model)
+    proto = ModelProto.FromString(model)
   except DecodeError:
-    proto = model_pb2.ModelProto()
+    proto = ModelProto()
   if not proto.pieces:
     raise InputError(
       'it is no SentencePiece model; give a .model that its trainer wrote.'
@@ -202,7 +204,7 @@ def _parse(model: bytes) -> 'model_pb2.ModelProto':
   return proto
 
 
-def _processor(proto: 'model_pb2.ModelProto'):
+def _processor(proto: 'ModelProto'):
   import sentencepiece
 
   processor = sentencepiece.SentencePieceProcessor()
