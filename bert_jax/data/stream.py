@@ -186,15 +186,14 @@ class Stream:
       the corpus has in side files, see TokenRows.arrays.
     """
     return {
-      **self.read(example_numbers),
+      **self.read(*self.locate(example_numbers)),
       'example_number': example_number_words(example_numbers),
     }
 
   def read(
-    self, example_numbers: np.ndarray, max_segments: int = 0
+    self, epochs: np.ndarray, rows: np.ndarray, max_segments: int = 0
   ) -> dict[str, np.ndarray]:
-    """TokenRows.arrays of the example numbers, uint64 [n]."""
-    epochs, rows = self.locate(example_numbers)
+    """TokenRows.arrays of what `locate` gave: int64 [n], int64 [n]."""
     if self._window is None:
       return self.corpus.arrays(rows, max_segments)
     # Numbered through all epochs: one follows the last of an epoch as well.

@@ -178,6 +178,25 @@ def test_any_part_of_the_stream_is_the_same_alone(corpora, data):
   np.testing.assert_array_equal(part, whole[chosen])
 
 
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_what_was_asked_before_makes_no_difference(corpora, data):
+  """Backwards, over again, far apart: what was located ahead is not stale."""
+  plan = one_stage(num_steps=200)
+  mixed = MixedStream(sources(corpora), plan)
+  number = st.integers(0, 1599)
+  for _ in range(6):
+    numbers = data.draw(
+      st.lists(number, min_size=1, max_size=5)
+      | st.builds(lambda a, n: list(range(a, min(a + n, 1600))), number, number)
+    )
+    numbers = np.array(numbers or [0], np.uint64)
+    corpus, _, row = mixed.locate(numbers)
+    ids = mixed.batch(numbers)['input_ids']
+    np.testing.assert_array_equal(ids[:, 0], corpus)
+    np.testing.assert_array_equal(ids[:, 1], row)
+
+
 def test_what_is_appended_changes_nothing_before(corpora):
   plan = Plan(STAGES)
   longer = Plan([*STAGES, Stage(num_steps=9, row_length=16, batch_size=6)])
