@@ -102,8 +102,11 @@ def prepare(
 
 def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   path = pathlib.Path(output).absolute()
-  if not path.name:
-    raise InputError(f'--output={path}: give a folder of its own')
+  if not path.name or '://' in str(output):
+    raise InputError(
+      f'--output={output}: give a folder of its own on a disk; copy it to '
+      'object storage afterwards'
+    )
   return path
 
 
