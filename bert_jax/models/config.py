@@ -284,7 +284,9 @@ def electra_generator(
 
 
 # The second stage of the paper, which has rows of 8,192 tokens and the wide
-# global theta; the first has max_positions=1024 and rotary_theta=10_000.
+# global theta; the first has max_positions=1024 and rotary_theta=10_000. (In
+# pretraining it drops a tenth of attention's output and nothing else; `dropout`
+# would be of everything.)
 _MODERNBERT = dict(
   vocab_multiple=64,
   max_positions=8192,

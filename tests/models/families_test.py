@@ -156,13 +156,16 @@ def test_a_mesh_of_data_fsdp_and_tensor_divides_every_parameter(family):
 
 
 # These two have all that the others have, and more.
-@pytest.mark.parametrize('family', ['albert', 'modernbert'])
-def test_training_on_a_mesh_of_data_fsdp_and_tensor(family):
+@pytest.mark.parametrize(
+  'family, layers',
+  [('albert', {}), ('modernbert', dict(num_layers=2, global_every=2))],
+)
+def test_training_on_a_mesh_of_data_fsdp_and_tensor(family, layers):
   """The first loss is that of one device; the first step lowers it."""
   objective = MaskedLMConfig().build(toys.table())
   build = functools.partial(
     EncoderWithHeads,
-    toys.family_config(family),
+    toys.family_config(family, **layers),
     objective.heads(),
     dtype=jnp.dtype('float32'),
   )

@@ -16,7 +16,8 @@ from bert_jax.train.restore import load_pretrained, merge_pretrained
 
 CONFIGS = {
   'bert': toys.encoder_config(max_positions=128),
-  **{family: toys.family_config(family) for family in toys.FAMILIES},
+  'albert': toys.family_config('albert'),
+  'electra': toys.family_config('electra'),
   # A global and a local layer.
   'modernbert': toys.family_config('modernbert', num_layers=2, global_every=2),
 }
@@ -86,7 +87,8 @@ def assert_grown(family, params, config, *, preserved: bool) -> None:
   assert all(closest) if preserved else not any(closest)
 
 
-@pytest.mark.parametrize('family', CONFIGS)
+# RoBERTa and DistilBERT have no parameter that BERT lacks.
+@pytest.mark.parametrize('family', ['bert', 'albert', 'electra', 'modernbert'])
 def test_widening_preserves_the_function(family):
   params, config = growing.widen(
     small(family)[0], CONFIGS[family], 2, jax.random.key(0)
