@@ -6,7 +6,6 @@ step as in pretraining.
 
 import dataclasses
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +23,13 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
-from bert_jax.train.restore import split_workdir
 from bert_jax.train.scoring import Examples, Scoring
 from bert_jax.workdir import Workdir
 
@@ -65,7 +64,10 @@ def finetune(
   workdir.create()
   stop = StopSignal('finetune', saving.kept_and_goes_on(-1))
   with stop, workdir.lock():
-    experiment, tokenizer = with_model(experiment)
+    source = None
+    if experiment.init_from:
+      source = open_pretrained(experiment.init_from)
+    experiment, tokenizer = with_model(experiment, source)
     changes = workdir.settle_config(experiment, list(allow_change))
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
@@ -74,7 +76,7 @@ def finetune(
     examples = load_examples(experiment, tokenizer)
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, examples, tokenizer, stop)
+      return _train(experiment, workdir, examples, tokenizer, source, stop)
 
 
 def _train(
@@ -82,6 +84,7 @@ def _train(
   workdir: Workdir,
   examples: Examples,
   tokenizer: Tokenizer,
+  source: Pretrained | None,
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
@@ -108,7 +111,7 @@ def _train(
     checkpoints,
     stop,
     fingerprint=stream.fingerprint,
-    init_from=experiment.init_from,
+    initial=source.initial() if source else None,
   )
   scoring.warm_up(state.params)
   run = Run(
@@ -155,25 +158,23 @@ def flops_per_step(experiment: FinetuneExperiment) -> float:
 
 
 def with_model(
-  experiment: FinetuneExperiment,
+  experiment: FinetuneExperiment, source: Pretrained | None
 ) -> tuple[FinetuneExperiment, Tokenizer]:
-  """Takes sizes and tokenizer from `init_from`, if there is one.
+  """Takes sizes and tokenizer from `source`, what init_from names, if any.
 
   Returns the experiment with its final model, and the tokenizer.
   """
-  folder = pathlib.Path(os.path.expanduser(experiment.tokenizer))
-  model = experiment.model
-  if experiment.init_from:
-    source = Workdir(split_workdir(experiment.init_from)[0])
-    model = source.read_config().model
-    if not experiment.tokenizer:
-      folder = source.tokenizer
-  tokenizer = load_tokenizer(folder)
+  model = source.model if source else experiment.model
+  if source and not experiment.tokenizer:
+    tokenizer = source.tokenizer
+  else:
+    tokenizer = load_tokenizer(experiment.tokenizer)
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:
     raise InputError(
       f'model.vocab_size={model.vocab_size} is smaller than the {size} entries '
-      f'of the tokenizer {folder}; use the tokenizer of the pretraining run'
+      f'of the tokenizer {experiment.tokenizer or experiment.init_from}; use '
+      'the tokenizer of the pretraining run'
     )
   if experiment.max_length > model.max_positions:
     raise InputError(

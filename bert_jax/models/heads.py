@@ -85,6 +85,26 @@ class Pooler(nnx.Module):
     return jnp.tanh(product + self.bias[...]).astype(self.dtype)
 
 
+class NextSentenceHead(Dense):
+  """BERT's second loss: [B, D] of the pooler -> logits [B, 2].
+
+  0: the second text follows the first; 1: it does not.
+  """
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    super().__init__(
+      (config.embed_dim,),
+      (2,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+
+
 class Classifier(nnx.Module):
   """Dropout and one dense layer: [B, D] -> f32 logits [B, C]."""
 

@@ -15,7 +15,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
-from bert_jax.train.restore import fresh_state, starting_state
+from bert_jax.train.restore import Initial, fresh_state, starting_state
 from bert_jax.train.saving import kept_and_goes_on
 from bert_jax.train.state import (
   TrainState,
@@ -49,7 +49,7 @@ class Program:
     stop: StopSignal,
     *,
     fingerprint: str,
-    init_from: str = '',
+    initial: Initial | None = None,
     resume_from: str = '',
   ) -> tuple[TrainState, Position]:
     """The first state on its devices, in the order of train/restore.py."""
@@ -59,7 +59,7 @@ class Program:
         self.new_params(self.key),
         self.new_state,
         self.shardings,
-        init_from,
+        initial=initial,
         num_seeds=self.num_seeds,
       ),
       with_shardings(self.abstract, self.shardings),

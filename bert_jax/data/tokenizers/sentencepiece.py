@@ -10,12 +10,12 @@ import os
 import pathlib
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base
+from bert_jax.data.tokenizers import base, sentencepiece_json
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,6 +118,11 @@ class SentencePiece:
       file.write(self._model)
     durable_files.write_json(
       folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+    )
+
+  def tokenizer_json(self) -> dict[str, Any]:
+    return sentencepiece_json.tokenizer_json(
+      _parse(self._model), self.table, lowercase=self._lowercase
     )
 
   def _encode(self, text: str) -> np.ndarray:

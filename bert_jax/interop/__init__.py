@@ -1,0 +1,1 @@
+"""Checkpoints of others: their files, names and configs, to ours and back."""
