@@ -1,6 +1,6 @@
 """A trained model as a Python object: fill masks, predict labels.
 
-model = bert_jax.inference.load('runs/local/pretrain')  # or a HF folder
+model = bert_jax.inference.load('runs/local/pretrain')  # or of Hugging Face
 model.fill_mask('The [MASK] of an array')
 """
 
@@ -122,7 +122,10 @@ class TrainedModel:
     of the run's corpus, the first that has some; [] where there are none.
     """
     if not isinstance(self.experiment, PretrainExperiment):
-      raise InputError('samples needs the workdir of a bert-jax pretrain run')
+      raise InputError(
+        'samples and a report need the workdir of a bert-jax pretrain or '
+        'finetune run'
+      )
     data = self.experiment.data
     folders = [
       pathlib.Path(corpus.path) / 'eval' / str(data.row_length)

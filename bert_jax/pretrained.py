@@ -103,6 +103,11 @@ def _open_converted(
 
 
 def _open_workdir(path: str, workdir: Workdir, step: int | None) -> Pretrained:
+  if not workdir.config.is_file():
+    raise InputError(
+      f'{path} is not a workdir and not a Hugging Face folder (it has no '
+      'config.json); give one of these'
+    )
   experiment = workdir.read_config()
   label_names, results = [], {}
   if isinstance(experiment, ConvertedModel):

@@ -217,7 +217,7 @@ def check_tokenizer_size(
 def _foreign_tokenizer(
   folder: pathlib.Path, family: Family, config: dict[str, Any]
 ) -> list[str]:
-  """A problem where the folder says that its tokenizer is of another kind."""
+  """Problems where the folder says that its tokenizer is of another kind."""
   path = folder / 'tokenizer_config.json'
   configs = [config, read_json(path)] if path.is_file() else [config]
   for one in configs:
@@ -227,7 +227,19 @@ def _foreign_tokenizer(
         f'tokenizer_class is {shown(repr(name))}, a tokenizer of another kind '
         f'than {family.tokenizer_classes[0]}'
       ]
-  return []
+  options = configs[-1]
+  lowercase = options.get('do_lower_case')
+  allowed = {
+    'tokenize_chinese_chars': (None, True),
+    'do_basic_tokenize': (None, True),
+    'strip_accents': (None, lowercase),
+  }
+  return [
+    f'{name} is {shown(repr(options[name]))} in tokenizer_config.json, which '
+    f'our tokenizer cannot do (do_lower_case is {shown(repr(lowercase))})'
+    for name, values in allowed.items()
+    if options.get(name) not in values
+  ]
 
 
 def _family(

@@ -49,9 +49,35 @@ def compare(
   import torch
   import transformers
 
+  ids, layout = _inputs(vocab_size, max_positions, pad_id)
+  theirs, loading = _run_theirs(folder, architecture, ids, layout)
+  ours = _run_ours(build, params, ids, layout)
+  is_text = np.asarray(layout.segment_ids) > 0
+  differences = {}
+  for name in sorted(theirs.keys() & ours.keys()):
+    difference = np.abs(theirs[name] - ours[name])
+    if name in ('hidden_states', 'mlm_logits'):
+      difference = difference[..., is_text, :]
+    differences[name] = float(difference.max())
+  return {
+    'largest_difference': differences,
+    'missing_keys': sorted(loading['missing_keys']),
+    'unexpected_keys': sorted(loading['unexpected_keys']),
+    'compared_with': (
+      f'transformers {transformers.__version__}, torch {torch.__version__}'
+    ),
+  }
+
+
+def _run_theirs(
+  folder: pathlib.Path, architecture: str, ids: np.ndarray, layout: RowLayout
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """(outputs by our names, what from_pretrained says of the keys)."""
+  import torch
+  import transformers
+
   transformers.logging.set_verbosity_error()
   transformers.utils.logging.disable_progress_bar()
-  ids, layout = _inputs(vocab_size, max_positions, pad_id)
   model, loading = getattr(transformers, architecture).from_pretrained(
     folder, output_loading_info=True, dtype=torch.float32
   )
@@ -63,37 +89,20 @@ def compare(
       token_type_ids=torch.from_numpy(np.array(layout.token_type_ids)).long(),
       output_hidden_states=True,
     )
-  theirs = {
-    'hidden_states': np.stack([s.numpy() for s in result.hidden_states]),
-    'pooled': _numpy(result, 'pooler_output'),
-    'mlm_logits': _numpy(result, 'prediction_logits'),
-    'next_sentence_logits': _numpy(result, 'seq_relationship_logits'),
-    'class_logits': _numpy(result, 'logits'),
+  is_mlm = architecture.endswith('ForMaskedLM')
+  names = {
+    'pooler_output': 'pooled',
+    'prediction_logits': 'mlm_logits',
+    'seq_relationship_logits': 'next_sentence_logits',
+    'logits': 'mlm_logits' if is_mlm else 'class_logits',
   }
-  if architecture.endswith('ForMaskedLM'):
-    theirs['mlm_logits'] = theirs.pop('class_logits')
-  ours = _compute(build, params, ids, layout)
-  is_text = np.asarray(layout.segment_ids) > 0
-  differences = {}
-  for name, value in theirs.items():
-    if value is not None and name in ours:
-      difference = np.abs(value - ours[name])
-      if name in ('hidden_states', 'mlm_logits'):
-        difference = difference[..., is_text, :]
-      differences[name] = float(difference.max())
-  return {
-    'largest_difference': differences,
-    'missing_keys': sorted(loading['missing_keys']),
-    'unexpected_keys': sorted(loading['unexpected_keys']),
-    'compared_with': (
-      f'transformers {transformers.__version__}, torch {torch.__version__}'
-    ),
+  outputs = {
+    ours: result[theirs].numpy()
+    for theirs, ours in names.items()
+    if result.get(theirs) is not None
   }
-
-
-def _numpy(result: Any, name: str) -> np.ndarray | None:
-  value = getattr(result, name, None)
-  return None if value is None else value.numpy()
+  states = np.stack([state.numpy() for state in result.hidden_states])
+  return outputs | {'hidden_states': states}, loading
 
 
 def _inputs(
@@ -114,7 +123,7 @@ def _inputs(
   return np.where(is_text > 0, ids, pad_id).astype(np.int32), layout
 
 
-def _compute(
+def _run_ours(
   build: functional.Build,
   params: functional.Params,
   ids_BT: np.ndarray,

@@ -44,7 +44,7 @@ _DTYPES = {
 # What a damaged or hostile pickle can make the unpickler raise.
 _DAMAGE = (
   *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
-  *(LookupError, OverflowError, MemoryError, RecursionError, struct.error),
+  *(LookupError, OverflowError, MemoryError, RuntimeError, struct.error),
 )
 
 
@@ -191,8 +191,8 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
       return _read_old(file)
   except _Refused as refused:
     raise InputError(
-      f'{path}: {refused}, and may hold nothing but a table of tensors; '
-      'refused, nothing of it was run'
+      f'{path}: {refused}; such a file may hold nothing but tensors by name. '
+      'Refused, nothing of it was run'
     ) from None
   except (zipfile.BadZipFile, *_DAMAGE) as error:
     reason = ' '.join(str(error).split())[:100]
