@@ -203,7 +203,10 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_zip(path: pathlib.Path) -> dict[str, np.ndarray]:
+  size = path.stat().st_size
   with zipfile.ZipFile(path) as archive:
+    if any(not 0 <= info.header_offset < size for info in archive.infolist()):
+      raise zipfile.BadZipFile('a file of it lies outside')
     pickles = [n for n in archive.namelist() if n.endswith('/data.pkl')]
     if len(pickles) != 1:
       raise _Refused(f'it has {len(pickles)} files data.pkl')
