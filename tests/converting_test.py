@@ -120,7 +120,11 @@ def test_pretraining_goes_on_from_a_folder(
 ):
   folder = tmp_path / 'exported'
   convert(str(finished_run), folder, output_format='huggingface')
-  small_experiment.init_from = str(folder)
+  convert(str(folder), tmp_path / 'converted')
+  small_experiment.resume_from = str(tmp_path / 'converted')
+  with pytest.raises(InputError, match='has parameters alone'):
+    pretrain(small_experiment, tmp_path / 'run')
+  small_experiment.resume_from, small_experiment.init_from = '', str(folder)
   stop_after(monkeypatch, 1)
   pretrain(small_experiment, tmp_path / 'run')
   mine, theirs = flat_params(tmp_path / 'run'), flat_params(finished_run)

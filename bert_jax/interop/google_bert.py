@@ -169,7 +169,7 @@ def _read_weights(checkpoint: pathlib.Path) -> dict[str, np.ndarray]:
       name: reader.get_tensor(name)
       for name in reader.get_variable_to_shape_map()
     }
-  except (tf.errors.OpError, ValueError) as error:
+  except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
     reason = ' '.join(str(error).split())[:200]
     raise InputError(
       f'{checkpoint}: cannot be read ({reason}); fetch it again'

@@ -171,6 +171,16 @@ def test_torch_files_give_the_same(folder, name):
   assert_same_params(read(folder).params, read(GOLDEN).params)
 
 
+def test_a_torch_file_as_the_one_shard(folder):
+  names = load_file(folder / 'model.safetensors')
+  (folder / 'model.safetensors').unlink()
+  shutil.copy(GOLDEN / 'old.bin', folder / 'pytorch_model-1.bin')
+  index = {'weight_map': dict.fromkeys(names, 'pytorch_model-1.bin')}
+  path = folder / 'pytorch_model.bin.index.json'
+  path.write_text(json.dumps(index))
+  assert_same_params(read(folder).params, read(GOLDEN).params)
+
+
 def shard(folder) -> dict:
   weights = load_file(folder / 'model.safetensors')
   (folder / 'model.safetensors').unlink()
