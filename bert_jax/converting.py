@@ -14,7 +14,7 @@ from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.interop import family as families
-from bert_jax.interop import huggingface, parity
+from bert_jax.interop import huggingface, parity, recognise
 from bert_jax.models import functional
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.train.checkpoint import save_params
@@ -94,17 +94,24 @@ def _write_workdir(
   durable_files.write_json(workdir.config, encode(source.experiment))
   source.tokenizer.save(workdir.tokenizer)
   save_params(workdir.checkpoints, checkpoint.params)
-  compare = None
-  if checkpoint.has_class:
-    compare = pathlib.Path(os.path.expanduser(source.origin))
-  return _record(
-    source,
-    checkpoint.params,
+  facts = dict(
     architecture=checkpoint.family.architecture(checkpoint.heads),
-    compare=compare,
     left_out=checkpoint.left_out,
     notes=checkpoint.notes,
   )
+  if not checkpoint.has_class:
+    return _record(source, checkpoint.params, 'not of transformers', **facts)
+  folder = pathlib.Path(os.path.expanduser(source.origin))
+  try:
+    return _record(source, checkpoint.params, folder, **facts)
+  except parity.NotLoaded as error:
+    # An untidy folder that we can read; of our own exports it would be a bug.
+    return _record(
+      source,
+      checkpoint.params,
+      f'transformers cannot load it ({error})',
+      **facts,
+    )
 
 
 def _write_huggingface(
@@ -112,7 +119,7 @@ def _write_huggingface(
 ) -> dict[str, Any]:
   params = source.load_params()
   _check_pooling(source)
-  family = huggingface.family_of(source.model)
+  family = recognise.family_of(source.model)
   heads = [name for name in params if name != 'encoder']
   architecture = huggingface.choose_architecture(family, heads, architecture)
   huggingface_tokenizer.save(
@@ -137,8 +144,8 @@ def _write_huggingface(
   return _record(
     source,
     params,
+    folder,
     architecture=architecture,
-    compare=folder,
     left_out=left_out,
     notes=notes,
   )
@@ -160,13 +167,16 @@ def _check_pooling(source: Pretrained) -> None:
 def _record(
   source: Pretrained,
   params: functional.Params,
+  compare: pathlib.Path | str,
   *,
   architecture: str,
-  compare: pathlib.Path | None,
   left_out: Sequence[str],
   notes: Sequence[str],
 ) -> dict[str, Any]:
-  """The content of parity.json; `compare`: the folder for transformers."""
+  """The content of parity.json.
+
+  `compare` is the folder for transformers, or why there is nothing to compare.
+  """
   record = {
     'input': source.origin,
     'architecture': architecture,
@@ -177,8 +187,10 @@ def _record(
   }
   if source.num_seeds > 1:
     record['seed'] = f'{source.best_seed}, the best of {source.num_seeds}'
-  if compare is None or not parity.is_possible():
-    return record
+  if not parity.is_possible():
+    compare = 'transformers and torch are not installed'
+  if isinstance(compare, str):
+    return record | {'not_compared': compare}
   heads = [name for name in params if name != 'encoder']
   return record | parity.compare(
     compare,
@@ -203,7 +215,7 @@ def _lines(output: pathlib.Path, record: dict[str, Any]) -> list[str]:
       lines.append(f'{name}: {", ".join(names)}')
   lines += record['notes']
   if not record['compared_with']:
-    lines.append('not compared: that needs transformers and torch')
+    lines.append(f'not compared: {record["not_compared"]}')
     return lines
   differences = ', '.join(
     f'{name} {value:.2g}'

@@ -1,7 +1,6 @@
 """A Hugging Face folder: its config and weights in, and out."""
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 from bert_jax.errors import InputError, listed, quoted, shown
 from bert_jax.interop import name_table, weights_files
-from bert_jax.interop.bert import BERT
 from bert_jax.interop.family import (
   CLASSIFIER,
   Family,
@@ -18,11 +16,15 @@ from bert_jax.interop.family import (
   write_config,
   write_params,
 )
+from bert_jax.interop.recognise import (
+  CONFIG,
+  architectures_of,
+  matched,
+  recognise,
+)
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 
-FAMILIES = (BERT,)
-CONFIG = 'config.json'
 # Classes of theirs that are whatever tokenizer.json says.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
 _TEXT_CLASSIFIER = 'ForSequenceClassification'
@@ -47,12 +49,6 @@ class Checkpoint:
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
   has_class: bool = True
-
-
-def family_of(model: EncoderConfig) -> Family:
-  """The family of theirs that an encoder of ours belongs to."""
-  del model  # all that there are are BERT's
-  return BERT
 
 
 def is_folder(folder: pathlib.Path) -> bool:
@@ -87,7 +83,7 @@ def read(
     )
   weights = weights_files.read(path)
   notes: list[str] = []
-  family = _family(folder, config, weights, notes)
+  family = recognise(folder, config, weights, notes)
   problems = [*problems, *_foreign_tokenizer(folder, family, config)]
   in_config: list[str] = []
   model = read_config(family, config, in_config)
@@ -242,90 +238,6 @@ def _foreign_tokenizer(
   ]
 
 
-def _family(
-  folder: pathlib.Path,
-  config: dict[str, Any],
-  names: Iterable[str],
-  notes: list[str],
-) -> Family:
-  """The family by model_type; without one, by class or parameter names."""
-  by_type = {family.model_type: family for family in FAMILIES}
-  model_type = config.get('model_type')
-  if isinstance(model_type, str) and model_type in by_type:
-    return by_type[model_type]
-  nearest = max(FAMILIES, key=lambda family: len(_matched(family, names)))
-  if model_type is None:
-    classes = _architectures(config)
-    for family in FAMILIES:
-      if set(classes) & set(family.architectures):
-        notes.append(
-          f'config.json has no model_type; {classes[0]} is of '
-          f'{family.model_type}'
-        )
-        return family
-    if not classes and _is_whole(nearest, names):
-      notes.append(
-        'config.json has no model_type; the names are those of '
-        f'{nearest.model_type}'
-      )
-      return nearest
-  raise _unknown(folder, model_type, _architectures(config), nearest, names)
-
-
-def _architectures(config: dict[str, Any]) -> list[str]:
-  classes = config.get('architectures')
-  return list(map(str, classes)) if isinstance(classes, list) else []
-
-
-def _matched(family: Family, names: Iterable[str]) -> set[str]:
-  """The patterns of the family that these names have."""
-  found = {name_table.pattern(family.canonical(name))[0] for name in names}
-  return found & family.patterns
-
-
-def _encoder_patterns(family: Family) -> set[str]:
-  return {
-    name_table.pattern(rule.theirs)[0]
-    for rule in family.table
-    if rule.paths[0].startswith('encoder/')
-  }
-
-
-def _is_whole(family: Family, names: Iterable[str]) -> bool:
-  return _encoder_patterns(family) <= _matched(family, names)
-
-
-def _unknown(
-  folder: pathlib.Path,
-  model_type: Any,
-  classes: Sequence[str],
-  nearest: Family,
-  names: Iterable[str],
-) -> InputError:
-  """Names the nearest family and what differs from it."""
-  known = [family.model_type for family in FAMILIES]
-  what = f'model_type {shown(repr(model_type))}'
-  if model_type is None and classes:
-    what = f'architectures {listed(classes)}'
-  near = difflib.get_close_matches(str(model_type), known, 1)
-  if near:
-    nearest = next(f for f in FAMILIES if f.model_type == near[0])
-  matched = _matched(nearest, names)
-  lacking = sorted(_encoder_patterns(nearest) - matched)
-  patterns = {name_table.pattern(nearest.canonical(n))[0] for n in names}
-  foreign = sorted(patterns - nearest.patterns)
-  differences = [
-    f'{what_} {len(found)} kinds of parameter such as {shown(found[0])}'
-    for what_, found in (('it lacks', lacking), ('it has', foreign))
-    if found
-  ]
-  return InputError(
-    f'{folder / CONFIG}: {what} is not known; there are {", ".join(known)}. '
-    f'The nearest is {nearest.model_type}, of which '
-    f'{", and ".join(differences) or "all names are the same"}'
-  )
-
-
 def _labels(
   family: Family,
   config: dict[str, Any],
@@ -343,9 +255,9 @@ def _labels(
     for rule in family.table
     if rule.paths[0].startswith(f'{CLASSIFIER}/')
   ]
-  if not set(classifier) & _matched(family, names):
+  if not set(classifier) & matched(family, names):
     return []
-  classes = _architectures(config)
+  classes = architectures_of(config)
   if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
     notes.append(
       f'its classifier is left out: by architectures {listed(classes)} it is '

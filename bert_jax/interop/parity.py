@@ -10,6 +10,11 @@ import numpy as np
 from bert_jax.models import functional
 from bert_jax.models.masks import RowLayout
 
+
+class NotLoaded(Exception):
+  """transformers cannot load a folder; the message says why."""
+
+
 _ROWS, _LENGTH = 3, 24
 
 
@@ -33,7 +38,7 @@ def compare(
   max_positions: int,
   pad_id: int,
 ) -> dict[str, Any]:
-  """What both compute on fixed inputs, in f32.
+  """What both compute on fixed inputs, in f32; raises NotLoaded.
 
   Args:
     folder: of Hugging Face, with the same parameters as ours.
@@ -78,9 +83,13 @@ def _run_theirs(
 
   transformers.logging.set_verbosity_error()
   transformers.utils.logging.disable_progress_bar()
-  model, loading = getattr(transformers, architecture).from_pretrained(
-    folder, output_loading_info=True, dtype=torch.float32
-  )
+  try:
+    model, loading = getattr(transformers, architecture).from_pretrained(
+      folder, output_loading_info=True, dtype=torch.float32
+    )
+  except Exception as error:  # whatever an untidy folder makes it raise
+    reason = ' '.join(str(error).split())[:200]
+    raise NotLoaded(f'{type(error).__name__}: {reason}') from error
   model.eval()
   with torch.no_grad():
     result = model(

@@ -1,5 +1,6 @@
 """Hugging Face folders: a sound one, untidy ones, and what is refused."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax.errors import InputError
 from bert_jax.interop import family as families
-from bert_jax.interop import huggingface, name_table
+from bert_jax.interop import huggingface, name_table, recognise
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.name_table import LINEAR, LINEAR_FROM_HEADS, Rule
 from bert_jax.models import functional
@@ -455,6 +456,17 @@ def test_the_architecture_follows_from_the_heads():
   assert choose('pooler', 'mlm_head') == 'BertForMaskedLM'
   assert choose('pooler', 'classifier') == 'BertForSequenceClassification'
   assert choose('pooler') == choose() == 'BertModel'
+
+
+def test_an_encoder_that_no_family_can_say(monkeypatch):
+  """A family whose config would lose a field is not taken."""
+  model = read(GOLDEN).model
+  assert recognise.family_of(model) is BERT
+  fields = {n: f for n, f in BERT.fields.items() if n != 'max_positions'}
+  smaller = dataclasses.replace(BERT, fields=fields)
+  monkeypatch.setattr(recognise, 'FAMILIES', (smaller,))
+  with pytest.raises(InputError, match='no class for this encoder among bert'):
+    recognise.family_of(model)
 
 
 def test_several_of_ours_in_one_of_theirs():

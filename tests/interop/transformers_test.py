@@ -9,6 +9,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bert_jax import inference
 from bert_jax.converting import convert
@@ -92,6 +93,28 @@ def test_an_import_of_torch_files_computes_the_same(
   assert 'largest difference from transformers' in lines[-1]
   record = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
   assert max(record['largest_difference'].values()) < 1e-5
+
+
+def test_an_untidy_folder_that_transformers_refuses(transformers, tmp_path):
+  """num_labels against id2label and the weights, which agree."""
+  for file in ('vocab.txt', 'tokenizer_config.json'):
+    (tmp_path / file).write_bytes((GOLDEN / file).read_bytes())
+  config = json.loads((GOLDEN / 'config.json').read_text()) | {
+    'architectures': ['BertForSequenceClassification'],
+    'id2label': {'0': 'x', '1': 'y', '2': 'z'},
+    'num_labels': 2,
+  }
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  weights = load_file(GOLDEN / 'model.safetensors') | {
+    'classifier.weight': np.ones((3, 16), np.float32),
+    'classifier.bias': np.ones(3, np.float32),
+  }
+  weights = {n: x for n, x in weights.items() if not n.startswith('cls.')}
+  save_file(weights, tmp_path / 'model.safetensors', {'format': 'pt'})
+  lines = convert(str(tmp_path), tmp_path / 'ours')
+  assert any('num_labels is 2' in line for line in lines)
+  assert 'not compared: transformers cannot load it' in lines[-1]
+  assert inference.load(tmp_path / 'ours').label_names == ['x', 'y', 'z']
 
 
 def test_a_pretrained_encoder_without_a_pooler(
