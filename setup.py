@@ -29,6 +29,7 @@ setuptools.setup(
   python_requires='>=3.11,<3.14',
   install_requires=[
     'absl-py',
+    'datasketch>=2.0,<3',  # MinHash of near duplicates
     'filelock',  # bounds the size of JAX's compilation cache
     'flax>=0.12.8,<0.13',
     'jax>=0.10.2,<0.13',
@@ -40,7 +41,7 @@ setuptools.setup(
     'protobuf',  # the form of SentencePiece models
     'pyarrow',  # reads Parquet
     'safetensors',
-    'sentencepiece',
+    'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
     'tensorboardX',
     'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
@@ -51,8 +52,17 @@ setuptools.setup(
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
-    'gcs': ['gcsfs'],  # --input=gs://...
-    'test': ['hypothesis', 'pytest', 'pytest-xdist', 'ruff', 'scikit-learn'],
+    'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
+    'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
+    'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
+    'test': [
+      'hypothesis',
+      'pytest',
+      'pytest-xdist',
+      'rjieba',
+      'ruff',
+      'scikit-learn',
+    ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': ['pytest', 'torch==2.13.0', 'transformers==5.24.0'],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from bert_jax.errors import InputError
@@ -62,25 +62,29 @@ def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: pathlib.Path, what: str) -> Iterator[None]:
+def exclusive_lock(
+  path: pathlib.Path,
+  what: str,
+  wait: Callable[[str], None] | None = None,
+) -> Iterator[None]:
   """Holds `path` as a lock; InputError that names its owner where it is held.
 
   The kernel drops the lock when its owner dies, however it dies, so a file left
   behind blocks nobody, and a reused process id misleads nobody.
+
+  Args:
+    path: the file, made here and removed at the end.
+    what: is locked; begins the error's message.
+    wait: where it is given, no error: it is told who the owner is, and the lock
+      is waited for.
   """
   while True:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      owner = os.read(handle, 200).decode('utf-8', 'replace').strip()
+      _take(handle, what, wait)
+    except BaseException:
       os.close(handle)
-      if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-        raise
-      raise InputError(
-        f'{what} is in use by {owner or "another process"}; wait for it, or '
-        'choose another'
-      ) from None
+      raise
     # The owner before may have removed the file after it was opened here.
     with contextlib.suppress(FileNotFoundError):
       if os.stat(path).st_ino == os.fstat(handle).st_ino:
@@ -95,3 +99,20 @@ def exclusive_lock(path: pathlib.Path, what: str) -> Iterator[None]:
   finally:
     os.unlink(path)
     os.close(handle)
+
+
+def _take(handle: int, what: str, wait: Callable[[str], None] | None) -> None:
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return
+  except OSError as error:
+    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+      raise
+  owner = os.read(handle, 200).decode('utf-8', 'replace').strip()
+  owner = owner or 'another process'
+  if wait is None:
+    raise InputError(
+      f'{what} is in use by {owner}; wait for it, or choose another'
+    )
+  wait(owner)
+  fcntl.flock(handle, fcntl.LOCK_EX)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from bert_jax.data.mixture import MixturePhase
 from bert_jax.data.stages import Plan, Stage
+from bert_jax.data.staging import STAGING_PATH
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
@@ -34,6 +35,7 @@ MIN_ROW_LENGTH = 8
 class Corpus:
   """One of several corpora: `path` is what `bert-jax prepare --output` wrote.
 
+  path: a folder, or gs://... or s3://... where it was copied to.
   max_epochs: how often its rows may be read at most; 0: without a limit.
   """
 
@@ -51,6 +53,14 @@ class DataConfig:
   mixture: by what weights corpora are drawn, from which example number on;
     empty: in proportion to their rows.
   shards_per_group: 0 shuffles rows over all shards.
+  staging_path: a folder of this host for copies of the corpora that lie at
+    gs:// or s3://. A whole copy stays there, and later runs read it as well.
+  staging_gigabytes: how many times 10^9 bytes the copies of a run may take, all
+    its corpora and row lengths together; 0: no limit. Where they are larger,
+    two groups of `shards_per_group` shards are there of each row length of
+    each corpus, the one that is read and the next, and all that is held out.
+    Training waits for the first group of each stage, and for later ones only
+    where they do not come in time (input_wait_share).
   """
 
   path: str = execution('')
@@ -61,6 +71,8 @@ class DataConfig:
   mixture: tuple[MixturePhase, ...] = ()
   shuffle: bool = True
   shards_per_group: int = 0
+  staging_path: str = execution(STAGING_PATH)
+  staging_gigabytes: float = execution(0.0)
 
   def all_corpora(self) -> tuple[Corpus, ...]:
     return self.corpora or (Corpus(path=self.path, max_epochs=self.max_epochs),)
@@ -77,6 +89,17 @@ class DataConfig:
           'data.path is empty; give --config.data.path=DIR, the --output of '
           'bert-jax prepare'
         )
+    # nan is not at least 0 either.
+    if not 0 <= self.staging_gigabytes < float('inf'):
+      raise InputError(
+        f'data.staging_gigabytes={self.staging_gigabytes}: give 0 (no limit) '
+        'or a positive number'
+      )
+    if not self.staging_path:
+      raise InputError(
+        'data.staging_path is empty; give a folder for copies of corpora, such '
+        f'as {STAGING_PATH}'
+      )
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

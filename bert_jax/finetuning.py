@@ -39,7 +39,13 @@ class SeedStreams:
 
   def __init__(self, streams: list[LabelledStream]):
     self._streams = streams
-    self.fingerprint = streams[0].fingerprint
+
+  def read_before(self, example_number: int) -> dict[str, str]:
+    """As MixedStream.read_before: there is one set of examples."""
+    if not example_number:
+      return {}
+    fingerprint = self._streams[0].fingerprint
+    return {'training examples': f'{example_number} of {fingerprint[:16]}'}
 
   def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
     batches = [stream.batch(example_numbers) for stream in self._streams]
@@ -68,15 +74,18 @@ def finetune(
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
     experiment, tokenizer = with_model(experiment, source)
-    changes = workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
     mesh = experiment.mesh.build()
+    check_batch_size(experiment.batch_size, mesh)
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, examples, tokenizer, source, stop)
+      return _train(
+        experiment, workdir, examples, tokenizer, source, changes, stop
+      )
 
 
 def _train(
@@ -85,14 +94,12 @@ def _train(
   examples: Examples,
   tokenizer: Tokenizer,
   source: Pretrained | None,
+  changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
-  mesh = jax.sharding.get_mesh()
-  check_batch_size(experiment.batch_size, mesh)
   task = experiment.task.build(tokenizer.table, examples.label_names)
   build = model_builder(experiment.model, task, experiment.compute_dtype)
-  num_train = len(examples.train_ids)
-  steps_per_epoch = max(1, round(num_train / experiment.batch_size))
+  steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
@@ -110,9 +117,11 @@ def _train(
     workdir,
     checkpoints,
     stop,
-    fingerprint=stream.fingerprint,
+    plan=plan,
+    read_before=stream.read_before,
     initial=source.initial() if source else None,
   )
+  workdir.write_config(experiment, changes, position.next_example)
   scoring.warm_up(state.params)
   run = Run(
     label='finetune',
@@ -121,7 +130,7 @@ def _train(
     step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
-    batch_sharding=batch_sharding(mesh, batch_axis=1),
+    batch_sharding=batch_sharding(jax.sharding.get_mesh(), batch_axis=1),
     batch_axis=1,
     plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
@@ -139,6 +148,11 @@ def _train(
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:
+  """The examples once, to the nearest whole batch, at least one."""
+  return max(1, round(len(examples.train_ids) / experiment.batch_size))
 
 
 def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:

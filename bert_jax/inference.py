@@ -6,7 +6,6 @@ model.fill_mask('The [MASK] of an array')
 
 import functools
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.data.labelled import encode_examples
+from bert_jax.data.staging import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
@@ -127,9 +127,12 @@ class TrainedModel:
         'finetune run'
       )
     data = self.experiment.data
-    folders = [
-      pathlib.Path(corpus.path) / 'eval' / str(data.row_length)
+    corpora = [
+      local_folder(corpus.path, data.staging_path)
       for corpus in data.all_corpora()
+    ]
+    folders = [
+      corpus / 'eval' / str(data.row_length) for corpus in corpora if corpus
     ]
     held_out = [folder for folder in folders if folder.is_dir()]
     if not held_out:
@@ -207,8 +210,12 @@ class TrainedModel:
       pad_id=table.pad_id,
     )
     hidden_BTD = model.encoder(input_ids_BT, layout)
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
-    return jax.nn.softmax(model.mlm_head(hidden_BTD, embedding_VD), axis=-1)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    probabilities_BTV = jax.nn.softmax(
+      model.mlm_head(hidden_BTD, embedding_VE), axis=-1
+    )
+    # The model may have more entries than the tokenizer has tokens.
+    return probabilities_BTV[..., : table.vocab_size]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _predict(

@@ -24,7 +24,8 @@ def describe_examples(
   """Lines about one example, or about the first `rows` of a step's batch.
 
   A masked token is shown as {what it was>what the model saw}, '=' where it saw
-  the token itself.
+  the token itself. Of pairs, the label follows the number, and '|' stands
+  between A and B.
 
   Raises:
     InputError: no pretraining run, or a number that it does not come to.
@@ -44,13 +45,14 @@ def describe_examples(
   else:
     _check('example', example, plan.first_examples[-1])
     numbers = range(example, example + 1)
-  corpora, tokenizer = open_data(experiment)
-  stream = open_stream(experiment, corpora)
-  numbers = np.array(numbers, np.uint64)
-  batch = stream.batch(numbers)
+  with open_data(experiment, browse=True) as (corpora, tokenizer):
+    stream = open_stream(experiment, corpora)
+    numbers = np.array(numbers, np.uint64)
+    batch = stream.batch(numbers)
   objective = experiment.objective.build(tokenizer.table)
   key = jax.random.fold_in(jax.random.key(experiment.seed), MASKS)
-  seen = jax.device_get(objective.prepare(batch, key))
+  step = plan.step_of(int(numbers[0]))
+  seen = jax.device_get(objective.prepare(batch, key, step))
   located = zip(numbers.tolist(), *stream.locate(numbers), strict=True)
   for place, (number, corpus, epoch, row) in enumerate(located):
     yield (
@@ -58,12 +60,13 @@ def describe_examples(
       f'step {plan.step_of(number)}'
     )
     used = seen['masked_weights'][place] > 0
+    labels = batch['pair_labels'][place] if 'pair_labels' in batch else None
     yield from _segments(
       tokenizer,
       batch['input_ids'][place],
-      seen['input_ids'][place],
-      seen['segment_ids'][place],
+      {name: array[place] for name, array in seen.items()},
       set(seen['masked_positions'][place][used].tolist()),
+      labels,
     )
 
 
@@ -75,20 +78,24 @@ def _check(name: str, value: int, end: int) -> None:
 def _segments(
   tokenizer: Tokenizer,
   ids: np.ndarray,
-  shown_ids: np.ndarray,
-  segment_ids: np.ndarray,
+  seen: dict[str, np.ndarray],
   masked: set[int],
+  labels: np.ndarray | None,
 ) -> Iterator[str]:
   """A line for each segment of a row, and one for its padding."""
+  segment_ids = seen['segment_ids']
   for segment in range(1, int(segment_ids.max()) + 1):
     words = []
     for place in np.flatnonzero(segment_ids == segment).tolist():
       word = tokenizer.token(int(ids[place]))
       if place in masked:
-        shown = tokenizer.token(int(shown_ids[place]))
+        shown = tokenizer.token(int(seen['input_ids'][place]))
         word = f'{{{word}>{"=" if shown == word else shown}}}'
+      if seen['token_type_ids'][place] > seen['token_type_ids'][place - 1]:
+        word = f'| {word}'
       words.append(word)
-    yield f'  {segment}: {" ".join(words)}'
+    label = '' if labels is None else f' ({labels[segment - 1]})'
+    yield f'  {segment}{label}: {" ".join(words)}'
   padding = int((segment_ids == 0).sum())
   if padding:
     yield f'  {padding} of padding'

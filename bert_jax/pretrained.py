@@ -54,6 +54,23 @@ class Pretrained:
     return Initial(self.origin, ', '.join(sizes), self.load_params)
 
 
+def parameters_alone(path: str) -> Initial | None:
+  """Those of a folder that has checkpoints and no config, else None.
+
+  models/growing.py says how one comes to be. What sizes they have, their shapes
+  tell; the tokenizer is the user's care.
+  """
+  folder, step = split_workdir(path)
+  workdir = Workdir(folder)
+  if workdir.config.exists() or not workdir.checkpoints.is_dir():
+    return None
+  return Initial(
+    path,
+    'other ones',
+    lambda: load_params(workdir.checkpoints, step)[0],
+  )
+
+
 def open_pretrained(path: str) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 

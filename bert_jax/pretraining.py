@@ -1,14 +1,16 @@
 """A pretraining run, put together from its experiment: read top to bottom."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
 from bert_jax.data.corpora import OpenCorpus, open_corpora
 from bert_jax.data.device_feed import place_batch
 from bert_jax.data.mixture import CorpusStreams, MixedStream
+from bert_jax.data.staging import StagingOptions
 from bert_jax.data.stream import Stream
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
@@ -18,7 +20,11 @@ from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.pretrained import (
+  Pretrained,
+  open_pretrained,
+  parameters_alone,
+)
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -30,6 +36,7 @@ from bert_jax.train.evaluation import (
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Evaluation, Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
+from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
@@ -59,19 +66,27 @@ def pretrain(
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
-  with stop, workdir.lock():
-    corpora, tokenizer = open_data(experiment)
-    source = None
+  with (
+    stop,
+    workdir.lock(),
+    open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
+  ):
+    initial = None
     if experiment.init_from:
+      initial = parameters_alone(experiment.init_from)
+    if experiment.init_from and not initial:
       source = open_pretrained(experiment.init_from)
       experiment = for_initial(experiment, source, tokenizer)
+      initial = source.initial()
     experiment = with_vocab_size(experiment, tokenizer)
-    workdir.settle_config(experiment, list(allow_change))
+    changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, corpora, tokenizer, source, stop)
+      return _train(
+        experiment, workdir, corpora, tokenizer, initial, changes, stop
+      )
 
 
 def _train(
@@ -79,7 +94,8 @@ def _train(
   workdir: Workdir,
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
-  source: Pretrained | None,
+  initial: Initial | None,
+  changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
@@ -102,10 +118,12 @@ def _train(
     workdir,
     checkpoints,
     stop,
-    fingerprint=stream.fingerprint,
-    initial=source.initial() if source else None,
+    plan=plan,
+    read_before=stream.read_before,
+    initial=initial,
     resume_from=experiment.resume_from,
   )
+  workdir.write_config(experiment, changes, position.next_example)
   peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',
@@ -131,16 +149,32 @@ def _train(
     return train(run, writer, stop)
 
 
+@contextlib.contextmanager
 def open_data(
   experiment: PretrainExperiment,
-) -> tuple[list[OpenCorpus], Tokenizer]:
-  """The corpora with rows of every length that a stage asks for."""
+  *,
+  browse: bool = False,
+  stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
+  """The corpora with rows of every length that a stage asks for.
+
+  `browse`, `stop`: as in StagingOptions.
+  """
   data = experiment.data
-  return open_corpora(
+  options = StagingOptions(
+    path=data.staging_path,
+    max_bytes=round(data.staging_gigabytes * 1e9),
+    shards_per_group=data.shards_per_group,
+    browse=browse,
+    stop=stop,
+  )
+  with open_corpora(
     [corpus.path for corpus in data.all_corpora()],
     [stage.row_length for stage in experiment.plan().stages],
     data.row_length,
-  )
+    options,
+  ) as opened:
+    yield opened
 
 
 def open_stream(
@@ -159,6 +193,7 @@ def open_stream(
         shuffle=data.shuffle,
         shards_per_group=data.shards_per_group,
         max_epochs=config.max_epochs,
+        window=corpus.windows.get(length),
       )
       for length, rows in corpus.rows.items()
     }
@@ -195,7 +230,9 @@ def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
     throughput.flops_per_row(
       experiment.model,
       stage.row_length,
-      corruption.capacity(experiment.objective.mask_rate, stage.row_length),
+      corruption.capacity(
+        experiment.objective.max_mask_rate(), stage.row_length
+      ),
     )
     for stage in plan.stages
   ]
@@ -271,7 +308,7 @@ def make_evaluation(
   config = experiment.evaluation
   held_out = {
     corpus.name if len(corpora) > 1 else 'eval': RowsInOrder(
-      corpus.held_out.rows,
+      corpus.held_out.arrays,
       min(corpus.held_out.num_rows, config.max_rows or 2**63),
     )
     for corpus in corpora

@@ -25,6 +25,10 @@ class Stopped(KeyboardInterrupt):
     self.exit_code = 128 + number
 
 
+class WaitStopped(Exception):
+  """What was waited for will not come: a stop was asked for meanwhile."""
+
+
 def describe(number: int) -> str:
   name = signal.Signals(number).name
   return 'Ctrl-C' if name == 'SIGINT' else name

@@ -114,26 +114,32 @@ class Workdir:
     with open(self.starts, 'a') as file:
       file.write(json.dumps(line) + '\n')
 
-  def settle_config(
-    self, experiment: Any, allow_change: list[str]
+  def config_changes(
+    self, experiment: Any, allow_change: tuple[str, ...]
   ) -> list[str]:
-    """Writes the config, or holds it against the one that is here.
+    """How the config differs from the one that is here, as allowed by name.
 
-    Returns the changes allowed by name, which are printed and recorded in
-    starts.jsonl. Raises InputError on any other difference. Before the first
-    checkpoint a config binds nobody.
+    Raises InputError on any other difference. Before the first checkpoint a
+    config binds nobody.
     """
-    changes: list[str] = []
-    if self.config.exists() and self.has_checkpoint():
-      changes = check_unchanged(self.read_config(), experiment, allow_change)
-      for change in changes:
-        print(f'changed as allowed: {change}', flush=True)
-      if changes:
-        with open(self.starts, 'a') as file:
-          file.write(json.dumps({'time': time.time(), 'changes': changes}))
-          file.write('\n')
+    if not (self.config.exists() and self.has_checkpoint()):
+      return []
+    return check_unchanged(self.read_config(), experiment, allow_change)
+
+  def write_config(
+    self, experiment: Any, changes: list[str], next_example: int
+  ) -> None:
+    """Once nothing speaks against the changes any more: they are recorded."""
+    for change in changes:
+      print(
+        f'changed as allowed, from example {next_example} on: {change}',
+        flush=True,
+      )
+    if changes:
+      line = {'time': time.time(), 'example': next_example, 'changes': changes}
+      with open(self.starts, 'a') as file:
+        file.write(json.dumps(line) + '\n')
     durable_files.write_json(self.config, encode(experiment))
-    return changes
 
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
@@ -285,7 +291,7 @@ def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
   return dataclasses.field(metadata={'execution': True}, **kwargs)
 
 
-def check_unchanged(old: Any, new: Any, allowed: list[str]) -> list[str]:
+def check_unchanged(old: Any, new: Any, allowed: tuple[str, ...]) -> list[str]:
   """Raises InputError on fields that may not change; returns what did change.
 
   `allowed` are the fields named by --allow_change; a name covers all below it.

@@ -196,3 +196,18 @@ def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
   if not _finished_folder.exists():
     pretrain(small_experiment, _finished_folder)
   return _finished_folder
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch):
+  """What gs:// names: an fsspec file system in memory, empty."""
+  import fsspec
+  from fsspec.registry import _registry
+  from storage import FakeStorage
+
+  for name in ('gs', 'gcs'):
+    monkeypatch.setitem(_registry, name, FakeStorage)
+  monkeypatch.setattr(FakeStorage, 'store', {})
+  monkeypatch.setattr(FakeStorage, 'pseudo_dirs', [''])
+  monkeypatch.setattr(FakeStorage, 'opened', [])
+  return fsspec.filesystem('gs')

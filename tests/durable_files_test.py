@@ -1,5 +1,6 @@
 """Durable files: whole or not there; locks that only the living hold."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -78,3 +79,21 @@ def test_a_dead_owner_does_not_block(tmp_path):
   assert path.exists()
   with durable_files.exclusive_lock(path, 'DIR'):
     pass
+
+
+def test_a_lock_can_be_waited_for(tmp_path):
+  path = tmp_path / 'lock'
+  owner = contextlib.ExitStack()
+  owner.enter_context(durable_files.exclusive_lock(path, 'DIR'))
+  told = []
+
+  def wait(who):
+    told.append(who)
+    # The file that was opened is removed by the one that gives the lock back.
+    owner.close()
+
+  with durable_files.exclusive_lock(path, 'DIR', wait):
+    assert told == [f'process {os.getpid()} on {os.uname().nodename}']
+    with pytest.raises(InputError, match='DIR is in use'):
+      with durable_files.exclusive_lock(path, 'DIR'):
+        pytest.fail('held twice')

@@ -104,13 +104,15 @@ def test_a_corpus_that_links_out_of_itself(
   (corpus / name).symlink_to(tmp_path / 'elsewhere')
   small_experiment.data.path = str(corpus)
   with pytest.raises(InputError, match=f'{name}: a link that leads out'):
-    open_data(small_experiment)
+    with open_data(small_experiment):
+      pass
 
 
 def test_a_corpus_that_is_a_link_is_fine(corpus, small_experiment, tmp_path):
   (tmp_path / 'link').symlink_to(corpus)
   small_experiment.data.path = str(tmp_path / 'link')
-  open_data(small_experiment)
+  with open_data(small_experiment):
+    pass
 
 
 def test_links_in_a_circle(corpus, small_experiment):
@@ -119,7 +121,8 @@ def test_links_in_a_circle(corpus, small_experiment):
   path.unlink()
   path.symlink_to(path.name)
   with pytest.raises(InputError, match='manifest.json: '):
-    open_data(small_experiment)
+    with open_data(small_experiment):
+      pass
 
 
 def test_a_tokenizer_config_names_no_class_and_no_file(

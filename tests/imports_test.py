@@ -40,6 +40,7 @@ ARROWS = {
     'data.device_feed',  # the loop's end of the input pipeline
     'data.stages',  # which examples each step takes
     'data.token_rows',  # the report reads a corpus's manifest
+    'data.staging',  # which for a corpus at gs:// lies in its local copy
     'workdir',
     'stopping',
   ),
@@ -71,7 +72,11 @@ ONLY_IN = {
   'transformers': ('interop.parity',),
   'tensorflow': ('interop.google_bert',),
   'tensorflow_datasets': ('data.sources.tfds',),
-  'apache_beam': ('data.prepare_beam',),
+  'apache_beam': (
+    'data.prepare_beam',
+    'data.beam_flags',
+    'data.beam_exchange',
+  ),
   'absl.flags': ('cli', '__main__'),
   'ml_collections.config_flags': ('cli', '__main__'),
 }

@@ -10,6 +10,7 @@ from bert_jax.data.inspect_corpus import describe_corpus
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 from bert_jax.inspecting import describe_examples
+from bert_jax.objectives.mask_rate import MaskRate
 from bert_jax.objectives.mlm import MaskedLM
 from bert_jax.pretraining import pretrain
 
@@ -21,8 +22,8 @@ def test_the_batch_of_a_step_is_that_of_training(
   seen = {}
   prepare = MaskedLM.prepare
 
-  def recorded(objective, batch, key):
-    prepared = prepare(objective, batch, key)
+  def recorded(objective, batch, key, step=None):
+    prepared = prepare(objective, batch, key, step)
     if 'row_weights' not in batch:  # not evaluation
       jax.debug.callback(
         lambda numbers, ids: seen.update(
@@ -36,11 +37,17 @@ def test_the_batch_of_a_step_is_that_of_training(
   with monkeypatch.context() as patch:
     patch.setattr(MaskedLM, 'prepare', recorded)
     small_experiment.num_steps = 4
+    # So that the rate is another at each step.
+    small_experiment.objective.mask_rates = (
+      MaskRate(step=0, rate=0.5),
+      MaskRate(step=3, rate=0.1),
+    )
     pretrain(small_experiment, tmp_path / 'run')
     jax.effects_barrier()
   from bert_jax.pretraining import open_data
 
-  _, tokenizer = open_data(small_experiment)
+  with open_data(small_experiment) as (_, tokenizer):
+    pass
   lines = list(describe_examples(tmp_path / 'run', step=2, rows=99))
   assert lines[0] == 'step 2: examples 16 to 23'
   text = '\n'.join(lines)

@@ -173,7 +173,7 @@ def test_another_config_is_refused_unless_allowed(
 def test_other_data_is_refused(finished, experiment, tmp_path):
   shutil.copytree(finished, tmp_path / 'run')
   experiment.data.shuffle = False
-  with pytest.raises(InputError, match='its data has the fingerprint'):
+  with pytest.raises(InputError, match='the data is not what the run has'):
     pretrain(experiment, tmp_path / 'run', allow_change=('data',))
 
 

@@ -143,6 +143,46 @@ def test_other_weights_are_refused_unless_allowed(
   assert outcome.saved_step == 12
 
 
+def test_a_stage_of_another_row_length_may_be_appended(experiment, tmp_path):
+  stages = experiment.data.stages
+  experiment.num_steps, experiment.data.stages = 6, stages[:1]
+  assert pretrain(experiment, tmp_path / 'run').saved_step == 6
+  experiment.num_steps, experiment.data.stages = 10, stages
+  outcome = pretrain(
+    experiment, tmp_path / 'run', allow_change=('num_steps', 'data.stages')
+  )
+  assert outcome.saved_step == 10
+
+
+def test_what_has_been_read_cannot_be_changed(
+  experiment, untouched, tmp_path, monkeypatch
+):
+  """Not even where it is asked for; and a refusal leaves the run as it was."""
+  with monkeypatch.context() as patch:
+    stop_after(patch, 5)
+    pretrain(experiment, tmp_path / 'run')
+  original = experiment.data
+  mixture, stages = original.mixture, original.stages
+  other = dataclasses.replace(mixture[1], weights=(1.0, 3.0))
+  longer = dataclasses.replace(stages[0], batch_size=24)
+  for change, message in (
+    (
+      dict(mixture=(mixture[0], other, mixture[2])),
+      r'of corpus 0, row length 16, it read 50 rows of .* given now 40 rows',
+    ),
+    (
+      dict(stages=(longer, stages[1])),
+      'step 5 of the run came after 80 examples, by the batch sizes .* 120',
+    ),
+  ):
+    experiment.data = dataclasses.replace(original, **change)
+    with pytest.raises(InputError, match=message):
+      pretrain(experiment, tmp_path / 'run', allow_change=('data',))
+  experiment.data = original
+  pretrain(experiment, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', untouched)
+
+
 def test_a_cap_on_epochs_is_refused_before_the_first_step(experiment, tmp_path):
   experiment.data.corpora[1].max_epochs = 1
   experiment.num_steps = 104

@@ -147,6 +147,7 @@ def _finetuning_verbs(folder):
   [
     (['train_tokenizer', '--input=/nowhere.txt', '--output=x'], '/nowhere'),
     (['prepare', '--tokenizer=/nowhere', '--output=x'], '/nowhere'),
+    (['prepare', '--', '--runner=FlinkRunner'], 'give --engine=beam'),
     (
       ['pretrain', '--config=experiments/pretrain/bert_mini.py', '--workdir=x'],
       'data.path is empty',

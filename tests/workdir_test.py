@@ -291,11 +291,17 @@ def test_the_home_of_nobody_is_a_folder_that_is_not_there():
 def test_a_config_binds_from_the_first_checkpoint_on(tmp_path):
   workdir = Workdir(tmp_path)
   workdir.create()
-  assert workdir.settle_config(experiment(), []) == []
-  assert workdir.settle_config(experiment(num_steps=11), []) == []
+  workdir.write_config(experiment(), [], 0)
+  assert workdir.config_changes(experiment(num_steps=11), ()) == []
+  workdir.write_config(experiment(num_steps=11), [], 0)
   assert workdir.read_config().num_steps == 11
   (workdir.checkpoints / '5').mkdir(parents=True)
   with pytest.raises(InputError, match='num_steps: 11 -> 10'):
-    workdir.settle_config(experiment(), [])
-  changes = workdir.settle_config(experiment(), ['num_steps'])
+    workdir.config_changes(experiment(), ())
+  changes = workdir.config_changes(experiment(), ('num_steps',))
   assert changes == ['num_steps: 11 -> 10']
+  # What is refused later on has not changed the config.
+  assert workdir.read_config().num_steps == 11
+  workdir.write_config(experiment(), changes, 40)
+  (line,) = map(json.loads, workdir.starts.read_text().splitlines())
+  assert (line['example'], line['changes']) == (40, changes)

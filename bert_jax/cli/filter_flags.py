@@ -20,6 +20,12 @@ def define_filters() -> Callable[[Any], Any]:
   deduplicate = flags.DEFINE_boolean(
     'deduplicate', False, 'Keep the first of documents with the same text.'
   )
+  near_duplicates = flags.DEFINE_float(
+    'near_duplicates',
+    0.0,
+    'Leave out a document that shares this much of its runs of five words with '
+    'an earlier one, such as 0.8 (MinHash; 0: none).',
+  )
   keep = flags.DEFINE_string(
     'keep',
     '',
@@ -36,6 +42,7 @@ def define_filters() -> Callable[[Any], Any]:
         min_characters=min_characters.value,
         max_characters=max_characters.value,
         deduplicate=deduplicate.value,
+        near_duplicates=near_duplicates.value,
         keep=keep.value,
       ),
     )

@@ -3,18 +3,22 @@
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR
 
-Documents are packed into rows, never truncated. Run again after an
-interruption, it goes on from the finished blocks and ends with the same bytes.
+Documents are packed into rows, never truncated (but for --pairs, which counts
+what it takes away). Run again after an interruption, it goes on from the
+finished blocks and ends with the same bytes.
 
+  bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
 """
 
 from absl import flags
 
+from bert_jax.cli.engine_flags import define_engine
 from bert_jax.cli.filter_flags import define_filters
-from bert_jax.cli.flags import no_arguments, required, whole_numbers
+from bert_jax.cli.flags import required
 from bert_jax.cli.input_flags import define_input
+from bert_jax.cli.row_flags import define_rows
 from bert_jax.errors import InputError
 
 _open_source = define_input()
@@ -22,19 +26,11 @@ _filtered = define_filters()
 _TOKENIZER = flags.DEFINE_string(
   'tokenizer', None, 'A tokenizer folder or a vocab.txt; needed to prepare.'
 )
-_ROW_LENGTH = flags.DEFINE_list(
-  'row_length', ['128'], 'Tokens in a row; a folder is written for each value.'
-)
-_EVAL_FRACTION = flags.DEFINE_float(
-  'eval_fraction',
-  0.01,
-  'Share of the documents, chosen by a hash of the text, that is kept out of '
-  'training, in OUTPUT/eval.',
-)
+_row_options = define_rows()
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder to write; needed to prepare.'
 )
-_WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0 takes all cores.')
+_engine = define_engine()
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
 )
@@ -44,7 +40,7 @@ _VERIFY = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-  no_arguments(argv)
+  engine = _engine(argv)
   if _VERIFY.value is not None:
     return _verify()
   from bert_jax.data import prepare, prepare_console, preview, tokenizers
@@ -52,17 +48,13 @@ def main(argv: list[str]) -> None:
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered(_open_source())
-  options = {
-    'row_lengths': whole_numbers(_ROW_LENGTH),
-    'eval_fraction': _EVAL_FRACTION.value,
-    'num_workers': _WORKERS.value,
-  }
+  options = {**_row_options(), 'num_workers': engine['num_workers']}
   tokenizer = tokenizers.load_tokenizer(tokenizer)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))
     return
   summary = prepare.prepare(
-    source, tokenizer, output=output, **options, progress=True
+    source, tokenizer, output=output, **options | engine, progress=True
   )
   print(prepare_console.format_summary(summary, output))
 

@@ -1,36 +1,60 @@
 """Opens the prepared corpora of a run, and checks that they go together."""
 
+import contextlib
 import dataclasses
-import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from bert_jax.data.token_rows import TokenRows, refuse_link_out
+from bert_jax.data import staging
+from bert_jax.data.remote_corpus import no_such_rows
+from bert_jax.data.shards import refuse_link_out
+from bert_jax.data.stream import GroupWindow
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenCorpus:
-  """Training rows by row length; held-out rows where there are some."""
+  """Training rows by row length; held-out rows where there are some.
+
+  windows: by row length, where the rows come to the disk group by group.
+  """
 
   name: str
   rows: dict[int, TokenRows]
   held_out: TokenRows | None
+  windows: Mapping[int, GroupWindow] = dataclasses.field(default_factory=dict)
 
 
+@contextlib.contextmanager
 def open_corpora(
-  paths: Sequence[str], row_lengths: Sequence[int], eval_row_length: int
-) -> tuple[list[OpenCorpus], Tokenizer]:
+  paths: Sequence[str],
+  row_lengths: Sequence[int],
+  eval_row_length: int,
+  options: staging.StagingOptions,
+) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
   """(the corpora, the tokenizer that all of them were prepared with).
 
-  Raises InputError naming the corpus that is missing or does not fit.
+  Raises InputError naming the corpus that is missing or does not fit, and as
+  staging.on_this_machine for those in object storage.
   """
+  with staging.on_this_machine(
+    paths, row_lengths, eval_row_length, options
+  ) as corpora:
+    yield _open(paths, corpora, row_lengths, eval_row_length)
+
+
+def _open(
+  paths: Sequence[str],
+  staged: Sequence[staging.LocalCorpus],
+  row_lengths: Sequence[int],
+  eval_row_length: int,
+) -> tuple[list[OpenCorpus], Tokenizer]:
   corpora = []
   first: Tokenizer | None = None
-  for path, name in zip(paths, _names(paths), strict=True):
-    # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
-    folder = pathlib.Path(os.path.expanduser(path))
+  for name, local in zip(_names(paths), staged, strict=True):
+    folder = local.folder
     if not folder.is_dir():
       raise InputError(
         f'data.path={folder} does not exist; make it by bert-jax prepare '
@@ -50,14 +74,38 @@ def open_corpora(
       OpenCorpus(
         name,
         {
-          length: _open_rows(folder, length, tokenizer)
+          length: _open_rows(local, length, tokenizer)
           for length in dict.fromkeys(row_lengths)
         },
-        _checked(TokenRows(held_out), tokenizer) if held_out.is_dir() else None,
+        _checked(local.open_part(f'eval/{eval_row_length}'), tokenizer)
+        if held_out.is_dir()
+        else None,
+        local.windows,
       )
     )
   assert first is not None
+  _check_side_files(corpora)
   return corpora, first
+
+
+def _check_side_files(corpora: Sequence[OpenCorpus]) -> None:
+  """All batches of a run have the same arrays, those of the evaluation too."""
+  opened = [
+    rows
+    for corpus in corpora
+    for rows in (*corpus.rows.values(), corpus.held_out)
+    if rows
+  ]
+  first, *others = opened
+  for rows in others:
+    if rows.side_files.keys() != first.side_files.keys():
+      first_has, has = (
+        ', '.join(one.side_files) or 'none' for one in (first, rows)
+      )
+      raise InputError(
+        f'{rows.folder} has the side files {has}, {first.folder} has '
+        f'{first_has}; prepare both with the same --word_segmenter and --pairs'
+      )
 
 
 def _open_tokenizer(folder: pathlib.Path) -> Tokenizer:
@@ -67,19 +115,14 @@ def _open_tokenizer(folder: pathlib.Path) -> Tokenizer:
 
 
 def _open_rows(
-  folder: pathlib.Path, length: int, tokenizer: Tokenizer
+  local: staging.LocalCorpus, length: int, tokenizer: Tokenizer
 ) -> TokenRows:
-  rows = folder / str(length)
+  rows = local.folder / str(length)
   if not rows.is_dir():
-    names = [path.name for path in folder.iterdir()]
-    lengths = sorted(int(name) for name in names if name.isdecimal())
-    raise InputError(
-      f'data.row_length={length}: {folder} has rows of length '
-      f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
-      f'again with --row_length={length}'
-    )
+    names = [path.name for path in local.folder.iterdir()]
+    raise no_such_rows(length, local.folder, names)
   refuse_link_out(rows)
-  return _checked(TokenRows(rows), tokenizer)
+  return _checked(local.open_part(str(length)), tokenizer)
 
 
 def _checked(rows: TokenRows, tokenizer: Tokenizer) -> TokenRows:

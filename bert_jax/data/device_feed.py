@@ -20,8 +20,6 @@ Arrays = dict[str, np.ndarray]
 class RowStream(Protocol):
   """What a feed reads: a pure function of example numbers."""
 
-  fingerprint: str
-
   def batch(self, example_numbers: np.ndarray) -> Arrays:
     """Arrays with one entry for each number along the batch axis."""
     ...

@@ -6,11 +6,12 @@ blocks: what it keeps does not depend on the number of workers.
 
 import dataclasses
 import hashlib
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from bert_jax.data import user_functions
+from bert_jax.data.near_duplicates import NearDuplicates, check_threshold
 from bert_jax.data.sources.base import Document, ReadReport, Source
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError
 
 # A set of digests takes about this much memory for each document.
 BYTES_PER_DOCUMENT = 100
@@ -24,6 +25,8 @@ class FilterOptions:
     (0: no limit).
   deduplicate: keeps the first of documents with the same text; takes about
     BYTES_PER_DOCUMENT of memory for each one kept.
+  near_duplicates: leaves out a document that is this similar to an earlier one
+    (0: none); see near_duplicates.py, also for its memory.
   keep: 'MODULE:FUNCTION' of the user's, called with each text; False leaves
     it out.
   """
@@ -31,6 +34,7 @@ class FilterOptions:
   min_characters: int = 0
   max_characters: int = 0
   deduplicate: bool = False
+  near_duplicates: float = 0.0
   keep: str = ''
 
   def validate(self) -> None:
@@ -45,6 +49,7 @@ class FilterOptions:
         f'--max_characters={self.max_characters} is below --min_characters='
         f'{self.min_characters}: nothing would be kept'
       )
+    check_threshold(self.near_duplicates)
 
 
 def filtered(source: Source, options: FilterOptions) -> Source:
@@ -64,13 +69,19 @@ class _FilteredSource:
   def __init__(self, source: Source, options: FilterOptions):
     self._source = source
     self._options = options
-    self._keep = _function(options.keep) if options.keep else None
+    self._keep = None
+    if options.keep:
+      self._keep = user_functions.load(
+        'keep', options.keep, 'filters:is_german'
+      )
     self.name = source.name
 
   def documents(self, report: ReadReport) -> Iterator[Document]:
     seen: set[bytes] = set()
+    threshold = self._options.near_duplicates
+    near = NearDuplicates(threshold) if threshold else None
     for document in self._source.documents(report):
-      reason = self._reason(document.text, seen)
+      reason = self._reason(document.text, seen, near)
       if reason:
         report.add(reason, document.origin)
       else:
@@ -85,7 +96,9 @@ class _FilteredSource:
   def size_in_bytes(self) -> int:
     return self._source.size_in_bytes()
 
-  def _reason(self, text: str, seen: set[bytes]) -> str:
+  def _reason(
+    self, text: str, seen: set[bytes], near: NearDuplicates | None
+  ) -> str:
     """Why a document is left out, '' where it is kept."""
     options = self._options
     if len(text) < options.min_characters:
@@ -99,21 +112,6 @@ class _FilteredSource:
       if digest in seen:
         return 'exact_duplicates'
       seen.add(digest)
+    if near and not near.is_new(text):
+      return 'near_duplicates'
     return ''
-
-
-def _function(name: str) -> Callable[[str], bool]:
-  module, colon, function = name.partition(':')
-  if not (module and colon and function):
-    raise InputError(
-      f'--keep={shown(name)}: give MODULE:FUNCTION, such as filters:is_german'
-    )
-  try:
-    found = getattr(importlib.import_module(module), function, None)
-  except ModuleNotFoundError as error:
-    raise InputError(
-      f'--keep={shown(name)}: {error}; put its folder on PYTHONPATH'
-    ) from None
-  if not callable(found):
-    raise InputError(f'--keep={shown(name)}: {module} has no such function')
-  return found

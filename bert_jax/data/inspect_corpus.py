@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bert_jax.data.prepare_console import format_pairs
+from bert_jax.data.staging import refuse_remote
 from bert_jax.data.token_rows import TokenRows
-from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.data.tokenizers import TokenTable, load_tokenizer
 from bert_jax.data.verify import part_names
 from bert_jax.errors import InputError
 
@@ -21,6 +23,7 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
 
   Raises InputError where the folder is no prepared corpus.
   """
+  refuse_remote('corpus', str(folder))
   root = pathlib.Path(folder)
   names = part_names(root)
   if not names:
@@ -40,22 +43,40 @@ def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
     )
     dropped = ', '.join(f'{n:,} {why}' for why, n in facts['dropped'].items())
     yield f'  dropped: {dropped or "nothing"}'
-    yield from _histogram(corpus, tokenizer.table.sep_id)
+    yield from _side_files(corpus)
+    yield from _histogram(corpus, tokenizer.table)
 
 
-def _histogram(corpus: TokenRows, sep_id: int) -> Iterator[str]:
-  """Of the tokens in a segment, [CLS] and [SEP] left out."""
+def _side_files(corpus: TokenRows) -> Iterator[str]:
+  facts = corpus.manifest
+  for side_file in corpus.side_files.values():
+    yield (
+      f'  {side_file.name}: {side_file.dtype} [{corpus.num_rows:,}, '
+      f'{side_file.width}]'
+    )
+  if 'word_segmenter' in facts:
+    segmenter = facts['word_segmenter'].items()
+    yield f'  word segmenter: {", ".join(f"{k} {v}" for k, v in segmenter)}'
+  if 'pairs' in facts:
+    drawn = format_pairs(facts['pairs'], facts['num_tokens'])
+    yield f'  {facts["pairs"]["kind"]}: {drawn}'
+
+
+def _histogram(corpus: TokenRows, table: TokenTable) -> Iterator[str]:
+  """Of the tokens in a segment, or a part of a pair, without special ones."""
   count = min(corpus.num_rows, _SAMPLE_ROWS)
   # Evenly spaced, so that it is a sample of the whole.
   rows = corpus.rows(np.arange(count) * corpus.num_rows // max(count, 1))
   lengths = []
   for row in rows:
-    ends = np.flatnonzero(row == sep_id)
-    lengths.append(np.diff(ends, prepend=-1) - 2)
+    ends = np.flatnonzero(row == table.sep_id)
+    starts = np.append(0, ends[:-1] + 1)[: len(ends)]
+    lengths.append(ends - starts - (row[starts] == table.cls_id))
   lengths = np.concatenate([*lengths, np.empty(0, np.int64)])
   edges = [0, *2 ** np.arange(2, 30)]
   counts, _ = np.histogram(lengths, edges)
-  yield f'  segments of {count:,} rows by their tokens:'
+  what = 'parts of pairs' if corpus.max_segments else 'segments'
+  yield f'  {what} of {count:,} rows by their tokens:'
   for number in range(np.flatnonzero(counts).max(initial=-1) + 1):
     bar = '#' * round(_BAR * counts[number] / counts.max())
     where = f'{edges[number]}-{edges[number + 1] - 1}'

@@ -6,9 +6,7 @@ corpus's own stream. So neither a new stage nor new weights start an epoch anew.
 """
 
 import dataclasses
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,6 +17,8 @@ from bert_jax.errors import InputError
 
 # Weights are shares of this many parts.
 _PARTS = 2**20
+# Examples that are located at once.
+_AHEAD = 256
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -70,16 +70,33 @@ class MixedStream:
       [s.first_example for s in self._segments], np.uint64
     )
     _check_epochs(self.sources, draws)
-    # Not the stages and phases: they are the config's, and may be appended to,
-    # but for a stage of a row length that no stage had before.
-    self.fingerprint = hashlib.sha256(
-      json.dumps(
-        [
-          {str(n): s.fingerprint for n, s in sorted(source.streams.items())}
-          for source in self.sources
-        ]
-      ).encode()
-    ).hexdigest()
+    self._end = plan.first_examples[-1]
+    # What has been located ahead: from this number on, int64 [3, n].
+    self._ahead = 0, np.empty((3, 0), np.int64)
+    # Of all corpora: whose rows a batch holds must not change its shape.
+    self._max_segments = {
+      length: max(s.streams[length].corpus.max_segments for s in self.sources)
+      for length in draws
+    }
+
+  def read_before(self, example_number: int) -> dict[str, str]:
+    """{corpus and row length: how many rows of what} until an example number.
+
+    Equal ones mean that a run can go on there: what lies ahead may differ.
+    """
+    read = {}
+    ends = [s.first_example for s in self._segments[1:]] + [example_number]
+    for segment, end in zip(self._segments, ends, strict=True):
+      examples = min(example_number, end) - segment.first_example
+      if examples <= 0:
+        break
+      counts = count_draws(examples, segment.weights)
+      for corpus, source in enumerate(self.sources):
+        stream = source.streams[segment.row_length]
+        name = f'corpus {corpus}, row length {segment.row_length}'
+        count = segment.draws[corpus] + counts[corpus]
+        read[name] = f'{count} rows of {stream.fingerprint[:16]}'
+    return read
 
   def locate(
     self, example_numbers: np.ndarray
@@ -96,16 +113,45 @@ class MixedStream:
     """The rows of example numbers uint64 [n] of one stage, as one batch.
 
     Returns:
-      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2]; what
+      the corpora have in side files, see TokenRows.arrays: 'pair_labels' are
+      of the same width in all batches of a row length.
     """
     numbers = np.asarray(example_numbers).astype(np.uint64).reshape(-1)
-    ids = None
-    for _, stream, draws, places in self._dealt(numbers):
-      _, rows = stream.locate(draws)
-      if ids is None:
-        ids = np.empty((len(numbers), stream.corpus.row_length), np.int32)
-      ids[places] = stream.corpus.rows(rows)
-    return {'input_ids': ids, 'example_number': example_number_words(numbers)}
+    corpora, epochs, rows = self._located(numbers)
+    segment = np.searchsorted(self._starts, numbers[:1], side='right')[0] - 1
+    length = self._segments[segment].row_length
+    batch: dict[str, np.ndarray] = {}
+    for corpus, source in enumerate(self.sources):
+      places = np.flatnonzero(corpora == corpus)
+      if not places.size:
+        continue
+      arrays = source.streams[length].read(
+        epochs[places], rows[places], self._max_segments[length]
+      )
+      for name, array in arrays.items():
+        if name not in batch:
+          batch[name] = np.empty((len(numbers), array.shape[1]), array.dtype)
+        batch[name][places] = array
+    return {**batch, 'example_number': example_number_words(numbers)}
+
+  def _located(self, numbers: np.ndarray) -> np.ndarray:
+    """As `locate`, int64 [3, n]; numbers that follow are looked up ahead.
+
+    Most of the time to locate a few rows is numpy's for each call: that of a
+    hundred calls, whether for 32 rows or for some hundred.
+    """
+    first, last = int(numbers.min()), int(numbers.max())
+    ahead_from, ahead = self._ahead
+    if not ahead_from <= first <= last < ahead_from + ahead.shape[1]:
+      # Beyond the end of the run a corpus may be used up.
+      end = max(last + 1, min(first + _AHEAD, self._end))
+      if end - first > max(_AHEAD, len(numbers)):
+        return np.stack(self.locate(numbers))  # far apart
+      ahead_from = first
+      ahead = np.stack(self.locate(np.arange(first, end, dtype=np.uint64)))
+      self._ahead = ahead_from, ahead
+    return ahead[:, (numbers - np.uint64(ahead_from)).astype(np.int64)]
 
   def _dealt(
     self, numbers: np.ndarray

@@ -1,11 +1,10 @@
 """Packs tokenised documents into rows of one length, by best fit.
 
-A row is `[CLS] text [SEP] [CLS] text [SEP] ... [PAD]`. Nothing is truncated: a
-document longer than a row is cut into consecutive pieces. Best-fit decreasing
-wastes far less than one document a row, and needs no random choice.
+A row is `[CLS] text [SEP] [CLS] text [SEP] ... [PAD]`, or of pairs `[CLS] A
+[SEP] B [SEP]`. Nothing is truncated: a document longer than a row is cut into
+consecutive pieces. Best-fit decreasing wastes far less than one document a row,
+and needs no random choice.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,72 +27,22 @@ def check_row_length(row_length: int) -> None:
     )
 
 
-def pack(
-  documents: Sequence[np.ndarray],
-  row_length: int,
-  *,
-  cls_id: int,
-  sep_id: int,
-  pad_id: int,
-) -> np.ndarray:
-  """Rows that hold every token of `documents` once.
+def cut(totals: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray]:
+  """Cuts documents of `totals` tokens into consecutive pieces that fit a row.
 
   Args:
-    documents: integer ids [n_i] of each, without special tokens; an empty one
-      takes no place.
-    row_length: tokens in a row; 8 to 2**20.
-    cls_id: begins each segment.
-    sep_id: ends each segment.
-    pad_id: fills a row's end.
+    totals: int64 [documents]; one of 0 tokens gives no piece.
+    row_length: tokens in a row, two of them special; 8 to 2**20.
 
   Returns:
-    int32 [rows, row_length]. Rows stand in the order of the first document in
-    each, and segments of a row in the order of the documents.
+    int64 [pieces, 1] each: where a piece starts among the tokens of all
+    documents, one after the other, and its length.
 
   Raises:
     InputError: the row length is another.
   """
   check_row_length(row_length)
-  source_starts, lengths = _cut(documents, row_length - 2)
-  if not len(lengths):
-    return np.empty((0, row_length), np.int32)
-  rows = _in_reading_order(_best_fit(lengths + 2, row_length))
-
-  # Segments sorted by row; the sort is stable, so in document order within it.
-  order = np.argsort(rows, kind='stable')
-  source_starts, lengths, rows = (
-    source_starts[order],
-    lengths[order],
-    rows[order],
-  )
-  sizes = lengths + 2
-  ends = np.cumsum(sizes)
-  is_first = np.diff(rows, prepend=-1) > 0
-  row_starts = (ends - sizes)[is_first]
-  target_starts = rows * row_length + (ends - sizes) - row_starts[rows]
-
-  packed = np.full((len(row_starts), row_length), pad_id, np.int32)
-  flat = packed.reshape(-1)
-  flat[target_starts] = cls_id
-  flat[target_starts + sizes - 1] = sep_id
-  # Token i of the sorted segments: where it is read, where it is written.
-  within = np.arange(lengths.sum()) - np.repeat(
-    np.cumsum(lengths) - lengths, lengths
-  )
-  tokens = np.concatenate([np.asarray(ids, np.int32) for ids in documents])
-  flat[within + np.repeat(target_starts + 1, lengths)] = tokens[
-    within + np.repeat(source_starts, lengths)
-  ]
-  return packed
-
-
-def _cut(
-  documents: Sequence[np.ndarray], max_length: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Consecutive pieces: (start in the concatenated documents, length)."""
-  totals = np.fromiter(
-    (len(ids) for ids in documents), np.int64, count=len(documents)
-  )
+  max_length = row_length - 2
   num_pieces = -(-totals // max_length)
   document = np.repeat(np.arange(len(totals)), num_pieces)
   piece = np.arange(num_pieces.sum()) - np.repeat(
@@ -101,7 +50,83 @@ def _cut(
   )
   starts = (np.cumsum(totals) - totals)[document] + piece * max_length
   lengths = np.minimum(totals[document] - piece * max_length, max_length)
-  return starts, lengths
+  return starts[:, None], lengths[:, None]
+
+
+class Layout:
+  """Where in rows the segments lie: `[CLS] part [SEP] part [SEP]` each.
+
+  Rows stand in the order of the first segment in each, and segments of a row in
+  the order in which they were given.
+  """
+
+  def __init__(self, starts: np.ndarray, lengths: np.ndarray, row_length: int):
+    """Packs segments of one part or more into rows, by best fit.
+
+    Args:
+      starts: int64 [segments, parts]: the first token of each part.
+      lengths: int64 [segments, parts]: its tokens, 1 or more; those of a
+        segment with its special tokens are at most `row_length`.
+      row_length: tokens in a row; 8 to 2**20.
+
+    Raises:
+      InputError: the row length is another.
+    """
+    check_row_length(row_length)
+    sizes = lengths.sum(axis=1) + lengths.shape[1] + 1
+    rows = np.empty(0, np.int64)
+    if len(sizes):
+      rows = _in_reading_order(_best_fit(sizes, row_length))
+    # Segments sorted by row; the sort is stable, so in their order within it.
+    self._order = np.argsort(rows, kind='stable')
+    starts, lengths, sizes, self._rows = (
+      array[self._order] for array in (starts, lengths, sizes, rows)
+    )
+    begins = np.cumsum(sizes) - sizes
+    row_begins = begins[np.diff(self._rows, prepend=-1) > 0]
+    self._shape = (len(row_begins), row_length)
+    # Places are numbers in the flat array of all rows.
+    self._cls_places = self._rows * row_length + begins
+    self._cls_places -= row_begins[self._rows]
+    self._sep_places = self._cls_places[:, None] + np.cumsum(
+      lengths + 1, axis=1
+    )
+    self._part_places = self._sep_places - lengths
+    # Token i of the sorted parts: where it is read, where it is written.
+    lengths = lengths.reshape(-1)
+    within = np.arange(lengths.sum()) - np.repeat(
+      np.cumsum(lengths) - lengths, lengths
+    )
+    self._sources = within + np.repeat(starts.reshape(-1), lengths)
+    self._targets = within + np.repeat(self._part_places.reshape(-1), lengths)
+
+  def token_rows(
+    self, tokens: np.ndarray, *, cls_id: int, sep_id: int, pad_id: int
+  ) -> np.ndarray:
+    """int32 [rows, row_length]: the ids of `tokens` and the special ones."""
+    packed = np.full(self._shape, pad_id, np.int32)
+    flat = packed.reshape(-1)
+    flat[self._cls_places] = cls_id
+    flat[self._sep_places] = sep_id
+    flat[self._targets] = tokens[self._sources]
+    return packed
+
+  def word_starts(self, starts: np.ndarray) -> np.ndarray:
+    """bool [rows, row_length] of bool [tokens]; a part begins with a word."""
+    packed = np.zeros(self._shape, bool)
+    flat = packed.reshape(-1)
+    flat[self._targets] = starts[self._sources]
+    flat[self._part_places] = True
+    return packed
+
+  def labels(self, labels: np.ndarray) -> np.ndarray:
+    """int8 [rows, most segments of a row] of int [segments]; -1 for none."""
+    number = np.arange(len(self._rows)) - np.searchsorted(
+      self._rows, self._rows
+    )
+    packed = np.full((self._shape[0], number.max(initial=-1) + 1), -1, np.int8)
+    packed[self._rows, number] = labels[self._order]
+    return packed
 
 
 def _best_fit(sizes: np.ndarray, row_length: int) -> np.ndarray:

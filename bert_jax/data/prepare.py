@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bert_jax import durable_files, stopping
@@ -38,6 +38,8 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
+# And of corpora with side files.
+_BESIDE = ('word_segmenter', 'pairs')
 
 
 def prepare(
@@ -45,10 +47,10 @@ def prepare(
   tokenizer: Tokenizer,
   *,
   output: str | os.PathLike[str],
-  row_lengths: tuple[int, ...],
-  eval_fraction: float,
   num_workers: int,
   progress: bool,
+  beam_flags: Sequence[str] | None = None,
+  **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
 
@@ -56,11 +58,11 @@ def prepare(
     source: the documents.
     tokenizer: pickled into each worker.
     output: not there, empty, or the result of the same request, which is left.
-    row_lengths: tokens in a row; a folder is written for each.
-    eval_fraction: share of documents, chosen by a hash of the text, that goes
-      to `output/eval`; 0 for none. Where it hits no document, there is none.
     num_workers: processes; 0 takes all cores.
     progress: shows a bar on a terminal, a line now and then elsewhere.
+    beam_flags: Apache Beam's own, where it works on the blocks; else None.
+    **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
+      document, there is no `output/eval`.
 
   Returns:
     What manifests and the closing table say: documents, dropped {why: number},
@@ -72,9 +74,7 @@ def prepare(
       disk is full, or a worker was killed.
     stopping.Stopped: on Ctrl-C and SIGTERM.
   """
-  options = blocks.BlockOptions(
-    row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
-  )
+  options = blocks.BlockOptions(**row_options)
   num_workers = worker_processes.number_of_workers(num_workers)
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
@@ -86,8 +86,8 @@ def prepare(
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
       return {**summary, 'already_complete': True}
-    with worker_processes.WorkerProcesses(
-      num_workers, blocks.BlockWorker, (tokenizer, options)
+    with _workers(
+      num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
       work = _work_on_blocks(source, workers, partial, request, progress)
     summary = _write_output(partial, output, tokenizer, request, work)
@@ -102,9 +102,36 @@ def prepare(
 
 def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   path = pathlib.Path(output).absolute()
-  if not path.name:
-    raise InputError(f'--output={path}: give a folder of its own')
+  if not path.name or '://' in str(output):
+    raise InputError(
+      f'--output={output}: give a folder of its own on a disk; copy it to '
+      'object storage afterwards'
+    )
   return path
+
+
+def _workers(
+  num_workers: int,
+  beam_flags: Sequence[str] | None,
+  tokenizer: Tokenizer,
+  options: blocks.BlockOptions,
+  partial: pathlib.Path,
+  progress: bool,
+) -> Any:
+  if beam_flags is None:
+    return worker_processes.WorkerProcesses(
+      num_workers, blocks.BlockWorker, (tokenizer, options)
+    )
+  from bert_jax.data import prepare_beam
+
+  return prepare_beam.BeamWorkers(
+    blocks.BlockWorker,
+    (tokenizer, options),
+    flags=beam_flags,
+    num_workers=num_workers,
+    partial=partial,
+    progress=TextProgress(0, progress, 'prepare, reading'),
+  )
 
 
 def _request(
@@ -163,6 +190,13 @@ def _work_on_blocks(
       f'{_dropped(work) or "nothing"}, for evaluation: '
       f'{work.counts[blocks.EVAL]["documents"]} documents'
     )
+  for length in request['work']['row_lengths']:
+    if not work.counts[blocks.TRAIN][f'rows_{length}']:
+      _remove_partial(partial)
+      raise InputError(
+        f'--pairs: no document gives a pair in rows of {length}; a pair needs '
+        'two sentences, or two documents in a block: see --document'
+      )
   return work
 
 
@@ -204,12 +238,16 @@ def _write_output(
         vocab_size=tokenizer.table.vocab_size,
         tokenizer_fingerprint=tokenizer.fingerprint,
         facts=_facts(part, length, work, request),
+        beside=blocks.read_beside(
+          work.paths, part, length, work.counts[part], request['work']
+        ),
       )
       summary['parts'].append(
         {
           'folder': f'{prefix}{length}',
           'shards': len(manifest['shards']),
           **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
+          **{name: manifest[name] for name in _BESIDE if name in manifest},
         }
       )
   durable_files.write_json(
@@ -241,6 +279,7 @@ def _facts(
     'read_examples': {k: list(v) for k, v in work.report.examples.items()},
     'eval_fraction': request['work']['eval_fraction'],
     'source': request['source'],
+    **blocks.facts_beside(row_length, counts, request['work']),
   }
 
 
@@ -271,8 +310,8 @@ def _complete_summary(
       'another folder'
     ) from None
   now = {'source': request['source'], **request['work']}
-  for name in now:
-    if there.get(name) != now[name]:
+  for name in now | there:
+    if there.get(name) != now.get(name):
       old, new = (json.dumps(side.get(name))[:200] for side in (there, now))
       raise InputError(
         f'--output={output}: it was prepared from another request, {name} was '

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any
 
+from bert_jax.data.pairs import SENTENCE_ORDER
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -88,6 +90,11 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
       cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
     ]
     lines.append('  ' + '  '.join(cells))
+  for part in summary['parts']:
+    if 'pairs' in part:
+      lines.append(
+        f'{part["folder"]}: {format_pairs(part["pairs"], part["tokens"])}'
+      )
   has_eval = any(part['folder'].startswith('eval') for part in summary['parts'])
   if summary['eval_fraction'] and not has_eval:
     lines.append(
@@ -97,6 +104,21 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
       '--document=paragraph.'
     )
   return '\n'.join(lines + _format_findings(summary))
+
+
+def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:
+  """What a manifest says of its pairs, drawn from `num_tokens`, in a line."""
+  what = 'with a random B'
+  if facts['kind'] == SENTENCE_ORDER:
+    what = 'swapped'
+  drawn = num_tokens - facts['unpaired_tokens'] + facts['borrowed_tokens']
+  truncated = facts['truncated_tokens']
+  return (
+    f'{facts["num_pairs"]:,} pairs, {facts["label_1"]:,} of them {what}; '
+    f'{truncated:,} tokens truncated ({truncated / max(1, drawn):.2%}), '
+    f'{facts["unpaired_tokens"]:,} in no pair, '
+    f'{facts["borrowed_tokens"]:,} taken twice for a random B'
+  )
 
 
 def _format_findings(summary: dict[str, Any]) -> list[str]:

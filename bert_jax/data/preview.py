@@ -10,10 +10,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from bert_jax.data import blocks, worker_processes
+from bert_jax.data.prepare_console import format_pairs
 from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, quoted
@@ -27,25 +29,21 @@ def preview(
   source: Source,
   tokenizer: Tokenizer,
   *,
-  row_lengths: tuple[int, ...],
-  eval_fraction: float,
   num_workers: int,
+  **row_options: Any,
 ) -> str:
   """Lines of text on the first few thousand documents of a source.
 
   Args:
     source: the documents.
     tokenizer: encodes them.
-    row_lengths: as `prepare` takes them.
-    eval_fraction: likewise; the figures are of both parts together.
-    num_workers: likewise; divides the estimated time.
+    num_workers: as `prepare` takes it; divides the estimated time.
+    **row_options: likewise; the figures are of both parts together.
 
   Raises:
     InputError: as `prepare` raises it, where the sample shows the reason.
   """
-  options = blocks.BlockOptions(
-    row_lengths=tuple(dict.fromkeys(row_lengths)), eval_fraction=eval_fraction
-  )
+  options = blocks.BlockOptions(**row_options)
   num_workers = worker_processes.number_of_workers(num_workers)
   worker = blocks.BlockWorker(tokenizer, options)
   report = ReadReport()
@@ -55,7 +53,9 @@ def preview(
   sample, is_all = _read_sample(source, report)
   read_at = time.monotonic()
   with _single_threaded_tokenizers():
-    arrays, by_part = worker.rows([document.text for document in sample])
+    arrays, by_part = worker.rows(
+      [document.text for document in sample], 'preview'
+    )
   packed_at = time.monotonic()
   counts = sum(by_part.values(), Counter())
   if not counts['tokens']:
@@ -73,7 +73,7 @@ def preview(
     [
       *_sample_lines(sample, num_bytes, counts, is_all),
       *_whole_lines(scale, is_all, total_bytes, counts, seconds, num_workers),
-      *_row_lines(counts, options.row_lengths, scale),
+      *_row_lines(counts, options, scale),
       *_unknown_lines(arrays, tokenizer, counts),
       *_finding_lines(report, counts),
       'documents, shortened:',
@@ -151,13 +151,16 @@ def _duration(seconds: float) -> str:
 
 
 def _row_lines(
-  counts: Counter[str], row_lengths: tuple[int, ...], scale: float
+  counts: Counter[str], options: blocks.BlockOptions, scale: float
 ) -> Iterator[str]:
-  for length in row_lengths:
+  for length in options.row_lengths:
     rows = counts[f'rows_{length}']
-    padding = counts[f'padding_{length}'] / (rows * length)
+    padding = counts[f'padding_{length}'] / max(1, rows * length)
     whole = f', about {scale * rows:,.0f} in all' if scale > 1 else ''
     yield f'rows of {length}: {rows:,}{whole}; {padding:.2%} padding'
+    if options.pairs:
+      drawn = blocks.pair_facts(length, counts, options.pairs)
+      yield f'  {format_pairs(drawn, counts["tokens"])}'
 
 
 def _unknown_lines(

@@ -7,7 +7,8 @@ without replaying, and the batch does not depend on hosts, devices or threads.
 import hashlib
 import json
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,6 +86,17 @@ class Permutation:
     return high * self._num_low + low
 
 
+class GroupWindow(Protocol):
+  """Brings the shards of a corpus to the disk, group by group."""
+
+  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
+    """Returns once `shards` can be read; `ahead` are those of the next group.
+
+    All others may be gone then.
+    """
+    ...
+
+
 class Stream:
   """The endless, shuffled sequence of a prepared corpus's rows.
 
@@ -102,8 +114,12 @@ class Stream:
     shuffle: bool = True,
     shards_per_group: int = 0,
     max_epochs: int = 0,
+    window: GroupWindow | None = None,
   ):
-    """With 0 `shards_per_group` is all shards; `max_epochs` without limit."""
+    """With 0 `shards_per_group` is all shards; `max_epochs` without limit.
+
+    Without a `window` all shards are there; it changes no row.
+    """
     if shards_per_group < 0:
       raise InputError(
         f'data.shards_per_group={shards_per_group}: give 0 (all shards in one '
@@ -121,6 +137,7 @@ class Stream:
     self.seed = seed
     self.shuffle = shuffle
     self.max_epochs = max_epochs
+    self._window = window
     num_shards = len(corpus.shard_sizes)
     if shards_per_group >= num_shards:
       shards_per_group = 0
@@ -165,13 +182,32 @@ class Stream:
     """The rows of the example numbers, uint64 [n], as one batch.
 
     Returns:
-      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2].
+      'input_ids' int32 [n, row_length]; 'example_number' uint32 [n, 2]; what
+      the corpus has in side files, see TokenRows.arrays.
     """
-    _, rows = self.locate(example_numbers)
     return {
-      'input_ids': self.corpus.rows(rows),
+      **self.read(*self.locate(example_numbers)),
       'example_number': example_number_words(example_numbers),
     }
+
+  def read(
+    self, epochs: np.ndarray, rows: np.ndarray, max_segments: int = 0
+  ) -> dict[str, np.ndarray]:
+    """TokenRows.arrays of what `locate` gave: int64 [n], int64 [n]."""
+    if self._window is None:
+      return self.corpus.arrays(rows, max_segments)
+    # Numbered through all epochs: one follows the last of an epoch as well.
+    turns = self._group_turns(epochs, rows)
+    result: dict[str, np.ndarray] = {}
+    for turn in np.unique(turns).tolist():
+      chosen = np.flatnonzero(turns == turn)
+      self._window.move_to(self._group(turn), self._group(turn + 1))
+      arrays = self.corpus.arrays(rows[chosen], max_segments)
+      for name, array in arrays.items():
+        if name not in result:
+          result[name] = np.empty((len(rows), array.shape[1]), array.dtype)
+        result[name][chosen] = array
+    return result
 
   def _locate_in_groups(
     self, epochs: np.ndarray, positions: np.ndarray
@@ -193,14 +229,41 @@ class Stream:
         rows[chosen] = self._shard_starts[order[turn]] + place - starts[turn]
     return rows
 
+  def _group_turns(self, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """int64 [n]: epoch x groups of an epoch + group, of each row."""
+    per_group, num_groups = self._groups()
+    shards = np.searchsorted(self._shard_starts, rows, side='right') - 1
+    turns = epochs * num_groups
+    for epoch in np.unique(epochs):
+      order, _ = self._epoch_order(int(epoch))
+      chosen = np.flatnonzero(epochs == epoch)
+      turns[chosen] += np.argsort(order)[shards[chosen]] // per_group
+    return turns
+
+  def _group(self, turn: int) -> list[int]:
+    """The shards of a group, in order; none beyond the last epoch."""
+    per_group, num_groups = self._groups()
+    epoch, group = divmod(turn, num_groups)
+    if self.max_epochs and epoch >= self.max_epochs:
+      return []
+    order, _ = self._epoch_order(epoch)
+    return order[group * per_group : (group + 1) * per_group].tolist()
+
+  def _groups(self) -> tuple[int, int]:
+    """(shards of a group, groups of an epoch)."""
+    num_shards = len(self.corpus.shard_sizes)
+    per_group = self.shards_per_group or num_shards
+    return per_group, -(-num_shards // per_group)
+
   def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """The epoch's order of shards [s], and where each then starts [s + 1]."""
     if epoch not in self._epoch_orders:
       if len(self._epoch_orders) >= 8:
         self._epoch_orders.clear()
       sizes = np.asarray(self.corpus.shard_sizes, np.int64)
-      permutation = Permutation(len(sizes), self.seed, _SHARDS, epoch)
-      order = permutation(np.arange(len(sizes)))
+      order = np.arange(len(sizes))
+      if self.shuffle:
+        order = Permutation(len(sizes), self.seed, _SHARDS, epoch)(order)
       self._epoch_orders[epoch] = order, _starts(sizes[order])
     return self._epoch_orders[epoch]
 

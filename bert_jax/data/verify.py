@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from bert_jax.data.prepare import RECORD_NAME
 from bert_jax.data.prepare_console import TextProgress
+from bert_jax.data.staging import refuse_remote
 from bert_jax.data.token_rows import MANIFEST_NAME, TokenRows
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.errors import InputError, quoted
@@ -37,6 +38,7 @@ def verify_corpus(
     InputError: the folder is no corpus, a part of it is missing, or a shard
       has changed: the first one is named.
   """
+  refuse_remote('verify', str(folder))
   root = pathlib.Path(folder)
   if not root.is_dir():
     raise InputError(f'--verify={root}: there is no such folder')

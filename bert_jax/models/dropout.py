@@ -34,6 +34,14 @@ def fold(seeds_B: jax.Array | None, use: int) -> jax.Array | None:
   return _mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
 
 
+def fold_each(seeds_B: jax.Array | None, count: int) -> jax.Array | None:
+  """Seeds [B, count]: what `fold` gives for each use below `count`."""
+  if seeds_B is None:
+    return None
+  uses = jnp.arange(1, count + 1, dtype=jnp.uint32) * jnp.uint32(_GOLDEN)
+  return _mix(seeds_B[:, None] + uses)
+
+
 @jax.named_scope('dropout')
 def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
   """Zeroes a share `rate` of x [B, ...] and rescales the rest.

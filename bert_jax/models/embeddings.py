@@ -6,29 +6,55 @@ from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
-from bert_jax.models.layers import Embedding, LayerNorm
+from bert_jax.models.layers import Dense, Embedding, LayerNorm
 from bert_jax.models.masks import RowLayout
 
 
 class Embeddings(nnx.Module):
-  """input_ids [B, T] and their layout -> [B, T, D]."""
+  """input_ids [B, T] and their layout -> [B, T, D].
+
+  Where the tables are narrower than the layers, a projection comes last, after
+  norm and dropout, as in ALBERT and ELECTRA.
+  """
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
     common = dict(stddev=config.initializer_stddev, rngs=rngs)
-    dim = config.embed_dim
+    dim = config.table_dim
     self.token = Embedding(
-      config.vocab_size, dim, entries_axis='vocab', **common
+      config.table_size, dim, entries_axis='vocab', **common
     )
-    self.position = Embedding(
-      config.max_positions, dim, entries_axis='position', **common
+    num_positions = config.max_positions + config.position_offset
+    self.position = (
+      Embedding(num_positions, dim, entries_axis='position', **common)
+      if config.positions == 'learned'
+      else None
     )
-    self.token_type = Embedding(
-      config.num_token_types, dim, entries_axis=None, **common
+    self.position_offset = config.position_offset
+    self.token_type = (
+      Embedding(config.num_token_types, dim, entries_axis=None, **common)
+      if config.num_token_types
+      else None
     )
-    self.norm = LayerNorm(dim, epsilon=config.norm_epsilon, dtype=dtype)
+    self.num_token_types = config.num_token_types
+    self.norm = LayerNorm(
+      dim, use_bias=config.use_bias, epsilon=config.norm_epsilon, dtype=dtype
+    )
     self.dropout_rate = config.dropout
+    self.projection = (
+      Dense(
+        (dim,),
+        (config.embed_dim,),
+        in_axes=(None,),
+        out_axes=('embed',),
+        use_bias=config.use_bias,
+        dtype=dtype,
+        **common,
+      )
+      if dim != config.embed_dim
+      else None
+    )
 
   def __call__(
     self,
@@ -36,9 +62,16 @@ class Embeddings(nnx.Module):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
-    x_BTD = (
-      self.token(input_ids_BT)
-      + self.position(layout.position_ids)
-      + self.token_type(layout.token_type_ids)
-    )
-    return dropout(self.norm(x_BTD), self.dropout_rate, dropout_seeds_B)
+    x_BTE = self.token(input_ids_BT)
+    if self.position is not None:
+      position_ids_BT = layout.position_ids
+      if self.position_offset:
+        position_ids_BT = position_ids_BT + self.position_offset
+      x_BTE += self.position(position_ids_BT)
+    if self.token_type is not None:
+      token_type_ids_BT = layout.token_type_ids
+      if self.num_token_types == 1:
+        token_type_ids_BT = jnp.zeros_like(token_type_ids_BT)
+      x_BTE += self.token_type(token_type_ids_BT)
+    x_BTE = dropout(self.norm(x_BTE), self.dropout_rate, dropout_seeds_B)
+    return x_BTE if self.projection is None else self.projection(x_BTE)

@@ -1,52 +1,75 @@
-"""The BERT encoder as published: embeddings, then post-norm layers.
+"""The encoder: embeddings, then layers, in the manner that the config says.
 
-Source: Devlin et al. 2019, and modeling.py of google-research/bert.
+Sources: Devlin et al. 2019, and modeling.py of google-research/bert; for what
+the other families do otherwise, see models/config.py.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bert_jax.models.attention import SelfAttention
+from bert_jax.models.attention import SelfAttention, View, make_view
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.feed_forward import FeedForward
 from bert_jax.models.layers import LayerNorm
-from bert_jax.models.masks import RowLayout, same_segment
+from bert_jax.models.masks import RowLayout
 from bert_jax.parallel.sharding import constrain
 
 
 class EncoderLayer(nnx.Module):
-  """x = norm(x + attention(x)); x = norm(x + feed_forward(x))."""
+  """Attention, then feed-forward, each added to what it was given.
+
+  post-norm: x = norm(x + block(x)); pre-norm: x = x + block(norm(x)).
+  """
 
   def __init__(
-    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    self,
+    config: EncoderConfig,
+    *,
+    attention_norm: bool,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
   ):
     self.attention = SelfAttention(config, dtype=dtype, rngs=rngs)
-    self.attention_norm = LayerNorm(
-      config.embed_dim, epsilon=config.norm_epsilon, dtype=dtype
-    )
+    self.attention_norm = _norm(config, dtype) if attention_norm else None
     self.feed_forward = FeedForward(config, dtype=dtype, rngs=rngs)
-    self.feed_forward_norm = LayerNorm(
-      config.embed_dim, epsilon=config.norm_epsilon, dtype=dtype
-    )
+    self.feed_forward_norm = _norm(config, dtype)
+    self.norm_placement = config.norm_placement
     self.dropout_rate = config.dropout
 
   def __call__(
     self,
     x_BTD: jax.Array,
-    mask_B1TS: jax.Array,
+    view: View,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     seeds = [fold(dropout_seeds_B, use) for use in range(3)]
-    attended = self.attention(x_BTD, mask_B1TS, seeds[0])
-    attended = dropout(attended, self.dropout_rate, seeds[1])
-    x_BTD = self.attention_norm(x_BTD + attended)
-    transformed = self.feed_forward(x_BTD)
-    transformed = dropout(transformed, self.dropout_rate, seeds[2])
-    x_BTD = self.feed_forward_norm(x_BTD + transformed)
+    x_BTD = self._add(
+      x_BTD,
+      lambda x_BTD: self.attention(x_BTD, view, seeds[0]),
+      self.attention_norm,
+      seeds[1],
+    )
+    x_BTD = self._add(
+      x_BTD, self.feed_forward, self.feed_forward_norm, seeds[2]
+    )
     return constrain(x_BTD, 'batch', 'length', 'embed')
+
+  def _add(
+    self,
+    x_BTD: jax.Array,
+    block: Callable[[jax.Array], jax.Array],
+    norm: LayerNorm | None,
+    seeds_B: jax.Array | None,
+  ) -> jax.Array:
+    if self.norm_placement == 'post':
+      return norm(x_BTD + dropout(block(x_BTD), self.dropout_rate, seeds_B))
+    given_BTD = x_BTD if norm is None else norm(x_BTD)
+    return x_BTD + dropout(block(given_BTD), self.dropout_rate, seeds_B)
 
 
 class Encoder(nnx.Module):
@@ -55,11 +78,19 @@ class Encoder(nnx.Module):
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
+    self.config = config
     self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
     self.layers = nnx.List(
-      EncoderLayer(config, dtype=dtype, rngs=rngs)
-      for _ in range(config.num_layers)
+      EncoderLayer(
+        config,
+        attention_norm=number > 0 or config.first_attention_norm,
+        dtype=dtype,
+        rngs=rngs,
+      )
+      for number in range(1 if config.share_layers else config.num_layers)
     )
+    is_pre_norm = config.norm_placement == 'pre'
+    self.final_norm = _norm(config, dtype) if is_pre_norm else None
 
   def __call__(
     self,
@@ -76,10 +107,31 @@ class Encoder(nnx.Module):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> list[jax.Array]:
-    """Returns [B, T, D] after the embeddings and after each layer."""
+    """Returns [B, T, D] after the embeddings and after each layer.
+
+    Of a pre-norm encoder the last is taken after the final norm.
+    """
+    config = self.config
     x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_seeds_B, 0))
     states = [constrain(x_BTD, 'batch', 'length', 'embed')]
-    mask_B1TS = same_segment(layout.segment_ids)
-    for number, layer in enumerate(self.layers, start=1):
-      states.append(layer(states[-1], mask_B1TS, fold(dropout_seeds_B, number)))
+    views = {
+      is_global: make_view(config, layout, is_global=is_global)
+      for is_global in {config.is_global(i) for i in range(config.num_layers)}
+    }
+    for number in range(config.num_layers):
+      layer = self.layers[0 if config.share_layers else number]
+      seeds_B = fold(dropout_seeds_B, number + 1)
+      view = views[config.is_global(number)]
+      states.append(layer(states[-1], view, seeds_B))
+    if self.final_norm is not None:
+      states[-1] = self.final_norm(states[-1])
     return states
+
+
+def _norm(config: EncoderConfig, dtype: jnp.dtype) -> LayerNorm:
+  return LayerNorm(
+    config.embed_dim,
+    use_bias=config.use_bias,
+    epsilon=config.norm_epsilon,
+    dtype=dtype,
+  )

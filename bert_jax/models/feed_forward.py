@@ -1,27 +1,45 @@
-"""The position-wise feed-forward network: two projections around a GELU."""
+"""The position-wise feed-forward network: two projections, three if gated."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.layers import Dense, gelu
+from bert_jax.models.layers import ACTIVATIONS, Dense
 
 
 class FeedForward(nnx.Module):
-  """[B, T, D] -> [B, T, F] -> exact GELU -> [B, T, D]."""
+  """[B, T, D] -> [B, T, F] -> activation -> [B, T, D].
+
+  Gated, the activation is multiplied by a second projection of the input:
+  GeGLU, Shazeer 2020 (https://arxiv.org/abs/2002.05202).
+  """
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
     embed, mlp = (config.embed_dim,), (config.mlp_dim,)
-    common = dict(stddev=config.initializer_stddev, dtype=dtype, rngs=rngs)
-    self.input = Dense(
-      embed, mlp, in_axes=('embed',), out_axes=('mlp',), **common
+    common = dict(use_bias=config.use_bias, dtype=dtype, rngs=rngs)
+    into_mlp = dict(
+      in_axes=('embed',), out_axes=('mlp',), stddev=config.initializer_stddev
+    )
+    self.input = Dense(embed, mlp, **into_mlp, **common)
+    # A kernel of its own, not half of one: so both split alike over a mesh.
+    self.gate = (
+      Dense(embed, mlp, **into_mlp, **common) if config.gated else None
     )
     self.output = Dense(
-      mlp, embed, in_axes=('mlp',), out_axes=('embed',), **common
+      mlp,
+      embed,
+      in_axes=('mlp',),
+      out_axes=('embed',),
+      stddev=config.output_stddev,
+      **common,
     )
+    self.activation = ACTIVATIONS[config.activation]
 
   def __call__(self, x_BTD: jax.Array) -> jax.Array:
-    return self.output(gelu(self.input(x_BTD)))
+    activated_BTF = self.activation(self.input(x_BTD))
+    if self.gate is not None:
+      activated_BTF *= self.gate(x_BTD)
+    return self.output(activated_BTF)

@@ -9,54 +9,94 @@ from flax import nnx
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder
-from bert_jax.models.layers import Dense, LayerNorm, gelu, parameter
+from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 
 
 class MaskedLMHead(nnx.Module):
   """Hidden states at masked positions -> scores over the vocabulary.
 
-  A transform (dense, GELU, norm), then the product with the token embedding,
-  which is handed in at call time: that is how the weights are tied.
+  A transform (dense, activation, norm) to the width of the tables, then the
+  product with the token embedding, which is handed in at call time: that is how
+  the weights are tied.
   """
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
-    dim = config.embed_dim
     self.transform = Dense(
-      (dim,),
-      (dim,),
+      (config.embed_dim,),
+      (config.table_dim,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      use_bias=config.use_bias,
+      stddev=config.output_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.activation = ACTIVATIONS[config.activation]
+    self.norm = LayerNorm(
+      config.table_dim,
+      use_bias=config.use_bias,
+      epsilon=config.norm_epsilon,
+      dtype=dtype,
+    )
+    self.bias = parameter(jnp.zeros((config.table_size,)), ('vocab',))
+    self.vocab_size = config.vocab_size
+    self.dtype = dtype
+
+  @jax.named_scope('vocabulary')
+  def __call__(
+    self, hidden_BMD: jax.Array, embedding_VE: jax.Array
+  ) -> jax.Array:
+    """Returns f32 logits [B, M, V]; entries that fill V up have -1e30."""
+    x_BME = self.activation(self.transform(hidden_BMD))
+    # As two matrices (see Dense), also where the bias is added: its gradient
+    # then reads the same array as those of the product.
+    logits_RV = jnp.dot(
+      self.norm(x_BME).reshape(-1, x_BME.shape[-1]),
+      embedding_VE.astype(self.dtype).T,
+      preferred_element_type=jnp.float32,
+    )
+    logits_RV += self.bias[...]
+    if self.bias.shape[0] > self.vocab_size:
+      is_entry_V = jnp.arange(self.bias.shape[0]) < self.vocab_size
+      logits_RV = jnp.where(is_entry_V, logits_RV, -1e30)
+    return logits_RV.reshape(*x_BME.shape[:-1], -1)
+
+
+class ReplacedTokenHead(nnx.Module):
+  """Hidden states -> one score a token: above 0, it was replaced.
+
+  The head of ELECTRA's discriminator: dense, activation, and a dense layer of
+  one output. Source: Clark et al. 2020.
+  """
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    common = dict(
       in_axes=('embed',),
       out_axes=(None,),
       stddev=config.initializer_stddev,
       dtype=dtype,
       rngs=rngs,
     )
-    self.norm = LayerNorm(dim, epsilon=config.norm_epsilon, dtype=dtype)
-    self.bias = parameter(jnp.zeros((config.vocab_size,)), ('vocab',))
-    self.dtype = dtype
+    embed = (config.embed_dim,)
+    self.transform = Dense(embed, embed, use_bias=config.use_bias, **common)
+    self.activation = ACTIVATIONS[config.activation]
+    self.output = Dense(embed, (1,), use_bias=True, **common)
 
-  @jax.named_scope('vocabulary')
-  def __call__(
-    self, hidden_BMD: jax.Array, embedding_VD: jax.Array
-  ) -> jax.Array:
-    """Returns f32 logits [B, M, V]."""
-    x_BMD = gelu(self.transform(hidden_BMD))
-    # As two matrices (see Dense), also where the bias is added: its gradient
-    # then reads the same array as those of the product.
-    logits_RV = jnp.dot(
-      self.norm(x_BMD).reshape(-1, x_BMD.shape[-1]),
-      embedding_VD.astype(self.dtype).T,
-      preferred_element_type=jnp.float32,
-    )
-    logits_RV += self.bias[...]
-    return logits_RV.reshape(*x_BMD.shape[:-1], -1)
+  def __call__(self, hidden_BTD: jax.Array) -> jax.Array:
+    """Returns f32 logits [B, T]."""
+    x_BTD = self.activation(self.transform(hidden_BTD))
+    return self.output(x_BTD)[..., 0].astype(jnp.float32)
 
 
 class Pooler(nnx.Module):
   """One vector a text through a dense layer and tanh: [B, D] -> [B, D].
 
-  In BERT the vector is that of [CLS].
+  In BERT the vector is that of [CLS]. Other families have another activation,
+  and ModernBERT a norm after it.
   """
 
   def __init__(
@@ -68,12 +108,20 @@ class Pooler(nnx.Module):
       (dim,),
       in_axes=('embed',),
       out_axes=(None,),
-      stddev=config.initializer_stddev,
+      use_bias=config.use_bias,
+      stddev=config.output_stddev,
       dtype=dtype,
       rngs=rngs,
     )
     # A head's parameters are its own: `pooler/kernel`, not `pooler/dense/..`.
     self.kernel, self.bias = dense.kernel, dense.bias
+    self.activation = ACTIVATIONS[config.pooler_activation]
+    norm = dict(epsilon=config.norm_epsilon, dtype=dtype)
+    self.norm = (
+      LayerNorm(dim, use_bias=config.use_bias, **norm)
+      if config.pooler_norm
+      else None
+    )
     self.dtype = dtype
 
   def __call__(self, vector_BD: jax.Array) -> jax.Array:
@@ -82,7 +130,10 @@ class Pooler(nnx.Module):
       self.kernel[...].astype(self.dtype),
       preferred_element_type=jnp.float32,
     )
-    return jnp.tanh(product + self.bias[...]).astype(self.dtype)
+    if self.bias is not None:
+      product += self.bias[...]
+    pooled_BD = self.activation(product).astype(self.dtype)
+    return pooled_BD if self.norm is None else self.norm(pooled_BD)
 
 
 class NextSentenceHead(Dense):
@@ -99,6 +150,7 @@ class NextSentenceHead(Dense):
       (2,),
       in_axes=('embed',),
       out_axes=(None,),
+      use_bias=True,
       stddev=config.initializer_stddev,
       dtype=dtype,
       rngs=rngs,
@@ -121,6 +173,7 @@ class Classifier(nnx.Module):
       (num_classes,),
       in_axes=('embed',),
       out_axes=(None,),
+      use_bias=True,
       stddev=config.initializer_stddev,
       dtype=dtype,
       rngs=rngs,

@@ -9,8 +9,9 @@ name of each axis; parallel/sharding.py maps those names to mesh axes. Named
 scopes are what profilers show (experiments/benchmarks/step_profile.py).
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ class Dense(nnx.Module):
   """y = x · kernel + bias over one or several input and output axes.
 
   Args of the constructor: `in_shape` and `out_shape`, the contracted axes (the
-  last of x) and the new ones; `in_axes` and `out_axes`, their logical names.
+  last of x) and the new ones; `in_axes` and `out_axes`, their logical names;
+  `use_bias`, false leaves the bias out.
   """
 
   def __init__(
@@ -49,13 +51,14 @@ class Dense(nnx.Module):
     *,
     in_axes: tuple[str | None, ...],
     out_axes: tuple[str | None, ...],
+    use_bias: bool,
     stddev: float,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
     kernel = truncated_normal(rngs.params(), in_shape + out_shape, stddev)
     self.kernel = parameter(kernel, in_axes + out_axes)
-    self.bias = parameter(jnp.zeros(out_shape), out_axes)
+    self.bias = parameter(jnp.zeros(out_shape), out_axes) if use_bias else None
     self.num_in = len(in_shape)
     self.dtype = dtype
 
@@ -64,7 +67,7 @@ class Dense(nnx.Module):
     # One product of two matrices, whatever the number of axes: every backend
     # has a fast path for that, in the gradients too, and it keeps head
     # splitting out of the compiled program.
-    kernel, bias = self.kernel[...], self.bias[...]
+    kernel = self.kernel[...]
     in_size = math.prod(kernel.shape[: self.num_in])
     out_shape = x.shape[: x.ndim - self.num_in] + kernel.shape[self.num_in :]
     product = jnp.dot(
@@ -72,7 +75,10 @@ class Dense(nnx.Module):
       kernel.reshape(in_size, -1).astype(self.dtype),
       preferred_element_type=jnp.float32,
     )
-    return (product.reshape(out_shape) + bias).astype(self.dtype)
+    product = product.reshape(out_shape)
+    if self.bias is not None:
+      product += self.bias[...]
+    return product.astype(self.dtype)
 
 
 class Embedding(nnx.Module):
@@ -101,9 +107,12 @@ class Embedding(nnx.Module):
 class LayerNorm(nnx.Module):
   """Layer normalisation over the last axis, statistics in f32."""
 
-  def __init__(self, embed_dim: int, *, epsilon: float, dtype: jnp.dtype):
+  def __init__(
+    self, embed_dim: int, *, use_bias: bool, epsilon: float, dtype: jnp.dtype
+  ):
     self.scale = parameter(jnp.ones((embed_dim,)), ('embed',))
-    self.bias = parameter(jnp.zeros((embed_dim,)), ('embed',))
+    zeros = jnp.zeros((embed_dim,))
+    self.bias = parameter(zeros, ('embed',)) if use_bias else None
     self.epsilon = epsilon
     self.dtype = dtype
 
@@ -114,7 +123,9 @@ class LayerNorm(nnx.Module):
     centred = x - mean
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
     normalised = centred * jax.lax.rsqrt(variance + self.epsilon)
-    y = normalised * self.scale[...] + self.bias[...]
+    y = normalised * self.scale[...]
+    if self.bias is not None:
+      y += self.bias[...]
     return y.astype(self.dtype)
 
 
@@ -142,3 +153,13 @@ def _gelu_jvp(primals, tangents):
 
 def _normal_cdf(x: jax.Array) -> jax.Array:
   return 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+# By the names that EncoderConfig uses. The approximation 'gelu_tanh' is what
+# the second version of ALBERT was trained with.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'gelu': gelu,
+  'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'relu': jax.nn.relu,
+  'tanh': jnp.tanh,
+}

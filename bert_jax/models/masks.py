@@ -48,3 +48,13 @@ def same_segment(segment_ids_BT: jax.Array) -> jax.Array:
   empty (that would be 0/0).
   """
   return segment_ids_BT[:, None, :, None] == segment_ids_BT[:, None, None, :]
+
+
+def within_window(length: int, window: int) -> jax.Array:
+  """bool [1, 1, T, S]: a token sees `window` / 2 tokens to either side.
+
+  The last one included, as in ModernBERT: 128 is 64, itself and 64. Distances
+  between columns of a row: within a segment they are those between positions.
+  """
+  column = jnp.arange(length)
+  return (jnp.abs(column[:, None] - column) <= window // 2)[None, None]

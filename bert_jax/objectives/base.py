@@ -27,10 +27,14 @@ class Objective(Protocol):
     """The heads beside the encoder, by the name of their parameters."""
     ...
 
-  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
     """Clean rows [B, T] -> what `losses` reads, for the whole global batch.
 
     Random choices depend on `key` and each row's `example_number` alone.
+    `step` is the training step, for what follows a schedule; None in
+    evaluation.
     """
     ...
 

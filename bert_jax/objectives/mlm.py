@@ -14,6 +14,11 @@ from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Batch, SumAndWeight, row_keys
 from bert_jax.objectives.cross_entropy import cross_entropy
+from bert_jax.objectives.mask_rate import (
+  MaskRate,
+  check_mask_rates,
+  mask_rate_at,
+)
 
 SELECTIONS = ('token', 'whole_word')
 
@@ -23,10 +28,13 @@ class MaskedLMConfig:
   """`mask_rate` of a row's ordinary tokens are predicted.
 
   Of those, `mask_share` show [MASK], `random_share` a random ordinary token,
-  the rest stays. `selection`: 'token' or 'whole_word'.
+  the rest stays. `selection`: 'token' or 'whole_word'. With `mask_rates`, the
+  rate of training follows the line through these points; `mask_rate` is then
+  that of evaluation alone.
   """
 
   mask_rate: float = 0.15
+  mask_rates: tuple[MaskRate, ...] = ()
   mask_share: float = 0.8
   random_share: float = 0.1
   selection: str = 'token'
@@ -36,6 +44,7 @@ class MaskedLMConfig:
       raise InputError(
         f'objective.mask_rate is {self.mask_rate}; it must be between 0 and 1'
       )
+    check_mask_rates(self.mask_rates)
     shares = (self.mask_share, self.random_share)
     if min(shares) < 0 or sum(shares) > 1 + 1e-9:
       raise InputError(
@@ -47,6 +56,10 @@ class MaskedLMConfig:
         f'objective.selection is {quoted(self.selection)}; '
         f'choose one of {", ".join(SELECTIONS)}'
       )
+
+  def max_mask_rate(self) -> float:
+    """The highest rate of training, which decides the capacity of a row."""
+    return max((p.rate for p in self.mask_rates), default=self.mask_rate)
 
   def build(self, table: TokenTable) -> 'MaskedLM':
     return MaskedLM(self, table)
@@ -67,9 +80,13 @@ class MaskedLM:
     return {'mlm_head': MaskedLMHead}
 
   @jax.named_scope('masks')
-  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 
+    Whole words are those of `word_starts` bool [B, T] where the batch has them,
+    and else those of the tokenizer's table.
     Rows of weight 0 (`row_weights`, where evaluation fills its last batch)
     give masked positions of weight 0.
     """
@@ -79,7 +96,20 @@ class MaskedLM:
       ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
     )
     keys_B = row_keys(key, batch['example_number'])
-    masked, corrupted_BT = jax.vmap(self._corrupt_row)(keys_B, ids_BT)
+    rate, max_rate = self.config.mask_rate, self.config.mask_rate
+    if step is not None and self.config.mask_rates:
+      rate = mask_rate_at(self.config.mask_rates, step)
+      max_rate = self.config.max_mask_rate()
+    max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
+    masked, corrupted_BT = jax.vmap(
+      lambda key, ids_T, starts_T: self._corrupt_row(
+        key, ids_T, starts_T, rate, max_masked
+      )
+    )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
       weights_BM = weights_BM * batch['row_weights'][:, None]
@@ -102,8 +132,8 @@ class MaskedLM:
     hidden_BMD = jnp.take_along_axis(
       hidden_BTD, batch['masked_positions'][..., None], axis=1
     )
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
-    logits_BMV = model.mlm_head(hidden_BMD, embedding_VD)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    logits_BMV = model.mlm_head(hidden_BMD, embedding_VE)
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
@@ -113,22 +143,27 @@ class MaskedLM:
     )
 
   def _corrupt_row(
-    self, key: jax.Array, ids_T: jax.Array
+    self,
+    key: jax.Array,
+    ids_T: jax.Array,
+    word_starts_T: jax.Array,
+    rate: float | jax.Array,
+    max_masked: int,
   ) -> tuple[corruption.Masked, jax.Array]:
     config, table = self.config, self.table
     select_key, replace_key = jax.random.split(key)
     eligible_T = ~jnp.asarray(self.is_special)[ids_T]
-    max_masked = corruption.capacity(config.mask_rate, ids_T.shape[0])
     # At least one, as in Google's code; a row without text has none.
     num_eligible = jnp.sum(eligible_T)
-    budget = jnp.round(config.mask_rate * num_eligible).astype(jnp.int32)
+    budget = jnp.round(rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
     if config.selection == 'whole_word':
-      # The tables' words never cross a segment: [CLS] and [SEP] end them.
+      # Words never cross a segment: [CLS] and [SEP] end them, and whatever
+      # comes after these starts one.
       positions_M, used_M = corruption.select_words(
         select_key,
         eligible_T,
-        self._word_starts(ids_T, eligible_T),
+        word_starts_T | jnp.append(True, ~eligible_T[:-1]),
         budget,
         max_masked,
       )
@@ -150,8 +185,3 @@ class MaskedLM:
       positions_M, masked_ids_M, used_M.astype(jnp.float32)
     )
     return masked, ids_T.at[positions_M].set(shown_M)
-
-  def _word_starts(self, ids_T: jax.Array, eligible_T: jax.Array) -> jax.Array:
-    """A word starts where the table says so, and at a segment's first token."""
-    after_special_T = jnp.append(True, ~eligible_T[:-1])
-    return jnp.asarray(self.table.word_starts)[ids_T] | after_special_T

@@ -93,9 +93,11 @@ class Classification:
     )
     return {'pooler': Pooler, 'classifier': classifier}
 
-  def prepare(self, batch: Batch, key: jax.Array) -> Batch:
-    """Adds the row layout; nothing here is random."""
-    del key
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
+    """Adds the row layout; nothing here is random or follows a schedule."""
+    del key, step
     layout = row_layout(
       batch['input_ids'],
       cls_id=self.table.cls_id,

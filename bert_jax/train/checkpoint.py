@@ -74,13 +74,13 @@ class Position:
   """Where a run stands, beside its arrays.
 
   next_example: the first one not yet seen.
-  fingerprint: of the data stream.
+  read: what it has read of which data; see MixedStream.read_before.
   window: the metrics of the steps that have had no log line yet.
   evaluated: False where the evaluation due at this step was cut short.
   """
 
   next_example: int
-  fingerprint: str
+  read: dict[str, str]
   window: tuple[dict[str, Any], ...] = ()
   evaluated: bool = True
 

@@ -40,12 +40,15 @@ class RowsInOrder:
   """The rows of a corpus in order; past the end, rows of weight 0.
 
   With that the last batch is as large as the others and nothing is counted
-  twice. `read` maps row indices int64 [n] to ids int32 [n, T].
+  twice. `read` maps row indices int64 [n] to arrays by name, each [n, ...]:
+  'input_ids', and what else a batch is to have of a row.
   """
 
-  fingerprint = ''
-
-  def __init__(self, read: Callable[[np.ndarray], np.ndarray], num_rows: int):
+  def __init__(
+    self,
+    read: Callable[[np.ndarray], dict[str, np.ndarray]],
+    num_rows: int,
+  ):
     self._read = read
     self.num_rows = num_rows
 
@@ -59,7 +62,7 @@ class RowsInOrder:
     inside = rows < self.num_rows
     zeros = np.zeros_like(rows)
     return {
-      'input_ids': self._read(np.where(inside, rows, 0)),
+      **self._read(np.where(inside, rows, 0)),
       'example_number': np.stack([zeros, rows], 1).astype(np.uint32),
       'row_weights': inside.astype(np.float32),
     }

@@ -8,7 +8,7 @@ an evaluation short, its checkpoint says so, and the next start begins with it.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -16,11 +16,11 @@ import numpy as np
 from bert_jax.data.device_feed import DeviceFeed, RowStream
 from bert_jax.data.stages import Plan
 from bert_jax.errors import InputError
-from bert_jax.stopping import StopSignal
+from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.logging import Log, MetricWriter, Progress
 from bert_jax.train.saving import Saver
-from bert_jax.train.state import TrainState, keep_best
+from bert_jax.train.state import TrainState, host_step, keep_best
 from bert_jax.train.window import Window
 
 
@@ -30,6 +30,14 @@ class Evaluation:
 
   records: list[dict[str, Any]]
   scores: np.ndarray | None = None
+
+
+class TrainingStream(RowStream, Protocol):
+  """Rows, and what of them lies before an example number."""
+
+  def read_before(self, example_number: int) -> dict[str, str]:
+    """Equal for two streams that are the same until there."""
+    ...
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -47,7 +55,7 @@ class Run:
   position: Position
   step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
   evaluate: Callable[[TrainState, StopSignal], Evaluation | None]
-  stream: RowStream
+  stream: TrainingStream
   batch_sharding: jax.sharding.NamedSharding
   plan: Plan
   eval_every: int
@@ -89,11 +97,9 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   window = Window(run, first, run.position.window)
 
   def position() -> Position:
+    example = plan.examples_before(done)
     return Position(
-      plan.examples_before(done),
-      run.stream.fingerprint,
-      window.save(),
-      evaluated,
+      example, run.stream.read_before(example), window.save(), evaluated
     )
 
   try:
@@ -110,7 +116,9 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
-        state, metrics = run.step_fn(state, next(feed))
+        if (batch := _next_batch(feed)) is None:
+          break
+        state, metrics = run.step_fn(state, batch)
         done += 1
         stop.begun()
         run.profile.after(done, metrics)
@@ -136,11 +144,6 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   return Outcome(state, stop.name, run.checkpoints.last_saved)
 
 
-def host_step(state: TrainState) -> int:
-  """The step as a Python integer; waits for the device."""
-  return int(np.max(jax.device_get(state.step)))
-
-
 def _feed(run: Run, first: int) -> DeviceFeed:
   return DeviceFeed(
     run.stream,
@@ -148,6 +151,14 @@ def _feed(run: Run, first: int) -> DeviceFeed:
     run.plan.batches(first),
     batch_axis=run.batch_axis,
   )
+
+
+def _next_batch(feed: DeviceFeed) -> dict[str, jax.Array] | None:
+  """None where a stop was asked for while the rows were still being fetched."""
+  try:
+    return next(feed)
+  except WaitStopped:
+    return None
 
 
 def _evaluate(

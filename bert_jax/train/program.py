@@ -11,14 +11,21 @@ from typing import Any
 import jax
 import optax
 
+from bert_jax.data.stages import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
-from bert_jax.train.restore import Initial, fresh_state, starting_state
+from bert_jax.train.restore import (
+  Initial,
+  check_data,
+  fresh_state,
+  starting_state,
+)
 from bert_jax.train.saving import kept_and_goes_on
 from bert_jax.train.state import (
   TrainState,
+  host_step,
   init_state,
   state_shardings,
   with_shardings,
@@ -48,7 +55,8 @@ class Program:
     checkpoints: Checkpoints,
     stop: StopSignal,
     *,
-    fingerprint: str,
+    plan: Plan,
+    read_before: Callable[[int], dict[str, str]],
     initial: Initial | None = None,
     resume_from: str = '',
   ) -> tuple[TrainState, Position]:
@@ -63,10 +71,10 @@ class Program:
         num_seeds=self.num_seeds,
       ),
       with_shardings(self.abstract, self.shardings),
-      fingerprint=fingerprint,
       noted_step=workdir.noted_checkpoint(),
       resume_from=resume_from,
     )
+    check_data(host_step(state), position, plan, read_before)
     print(origin, flush=True)
     stop.kept = kept_and_goes_on(checkpoints.last_saved)
     return state, position

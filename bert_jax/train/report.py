@@ -315,7 +315,10 @@ def _packing(run: Run) -> str:
   if not run.manifests:
     return section(
       'Packing',
-      note('The prepared corpus is no longer at the path in config.json.'),
+      note(
+        'The prepared corpus is no longer at the path in config.json, or there '
+        'is no copy of it on this machine.'
+      ),
     )
   blocks = []
   rows = []

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bert_jax.data.staging import STAGING_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.workdir import Workdir, read_json
@@ -50,6 +51,7 @@ _CONFIG = {
     {
       'path': _Maybe(str),
       'corpora': _Maybe([{'path': str}]),
+      'staging_path': _Maybe(str),
       'row_length': _Maybe(int),
       'stages': _Maybe([{'row_length': int}]),
     }
@@ -296,16 +298,19 @@ def _read_manifests(config: Record) -> dict[str, Record]:
   stages = [stage['row_length'] for stage in data.get('stages') or []]
   manifests = {}
   for corpus in corpora:
-    folder = pathlib.Path(corpus['path'] or '')
-    name = f' {folder.name}' if len(corpora) > 1 else ''
+    url = corpus['path'] or ''
+    folder = local_folder(url, data.get('staging_path') or STAGING_PATH)
+    name = f' {pathlib.Path(url).name}' if len(corpora) > 1 else ''
     parts = {
       f'train{name} {length}'.removesuffix(f' {row_length}'): str(length)
       for length in dict.fromkeys([row_length, *filter(None, stages)])
     }
     parts[f'eval{name}'] = f'eval/{row_length}'
     for part, inner in parts.items():
+      if not (url and folder and row_length):
+        continue
       path = folder / inner / MANIFEST_NAME
-      if corpus['path'] and row_length and path.exists():
+      if path.exists():
         refuse_link_out(path)
         manifests[part] = read_json(path)
         _require(manifests[part], _MANIFEST, f'{path}:')

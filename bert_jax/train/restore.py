@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from bert_jax.data.stages import Plan
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.train.checkpoint import (
@@ -20,7 +21,7 @@ from bert_jax.train.checkpoint import (
   restore_step,
   saved_steps,
 )
-from bert_jax.train.state import TrainState
+from bert_jax.train.state import TrainState, host_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,6 @@ def starting_state(
   fresh: Callable[[], TrainState],
   abstract: TrainState,
   *,
-  fingerprint: str,
   noted_step: int = -1,
   resume_from: str = '',
 ) -> tuple[TrainState, Position, str]:
@@ -51,7 +51,6 @@ def starting_state(
     checkpoints: those of the workdir.
     fresh: () -> a new state on the devices; only called when nothing is there.
     abstract: shapes, dtypes and shardings of the state.
-    fingerprint: of the data stream; resuming on other data is refused.
     noted_step: of the newest checkpoint that the workdir's metrics tell of, -1
       without one; where none is left, starting anew is refused.
     resume_from: WORKDIR or WORKDIR@STEP.
@@ -74,19 +73,42 @@ def starting_state(
     )
     origin = f'continuing {resume_from} in a new workdir'
   if restored is None:
-    return fresh(), Position(0, fingerprint), 'starting at step 0'
+    return fresh(), Position(0, {}), 'starting at step 0'
   state, position = restored
-  if position.fingerprint != fingerprint:
-    raise InputError(
-      f'{origin}: its data has the fingerprint {position.fingerprint[:12]}, '
-      f'the data given now {fingerprint[:12]}; give the corpus, seed and '
-      'shuffle that the run began with, or start anew with init_from'
-    )
-  step = int(np.max(jax.device_get(state.step)))
+  step = host_step(state)
   origin = f'{origin} at step {step}, example {position.next_example}'
   if step < noted_step and not resume_from:
     origin += f' (the checkpoint of step {noted_step} is not there any more)'
   return state, position, origin
+
+
+def check_data(
+  step: int,
+  position: Position,
+  plan: Plan,
+  read_before: Callable[[int], dict[str, str]],
+) -> None:
+  """Raises InputError where a run would not go on in the data that it read.
+
+  What lies ahead of `step` may be another: stages and phases can be appended.
+  """
+  next_example = plan.examples_before(step)
+  if next_example != position.next_example:
+    raise InputError(
+      f'step {step} of the run came after {position.next_example} examples, by '
+      f'the batch sizes given now after {next_example}; leave those until '
+      f'step {step} as they were, and change later ones by data.stages'
+    )
+  now = read_before(next_example)
+  for name in sorted({*position.read, *now}):
+    old, new = (side.get(name, 'no rows') for side in (position.read, now))
+    if old != new:
+      raise InputError(
+        f'the data is not what the run has read: of {name}, it read {old} '
+        f'until example {next_example}, by the data given now {new}; give the '
+        'corpora, seed, shuffle, stages and mixture that it had until there, '
+        'or start anew with init_from'
+      )
 
 
 def fresh_state(
@@ -159,7 +181,8 @@ def merge_pretrained(
       if path.startswith('encoder/'):
         raise InputError(
           f'init_from={initial.origin} has no parameter {path}; its model has '
-          f'{initial.sizes}'
+          f'{initial.sizes}; bert_jax.models.growing makes larger ones of '
+          'smaller ones'
         )
       continue
     if found_flat[path].shape == leaf.shape:
@@ -168,7 +191,8 @@ def merge_pretrained(
       raise InputError(
         f'init_from={initial.origin}: parameter {path} has shape '
         f'{found_flat[path].shape}, this model needs {leaf.shape}; give '
-        f'model.* its sizes, {initial.sizes}'
+        f'model.* its sizes, {initial.sizes}, or grow it before: '
+        'bert_jax.models.growing'
       )
   fresh = [path for path in wanted_flat if path not in taken]
   left_out = [path for path in found_flat if path not in taken]

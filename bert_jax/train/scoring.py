@@ -17,8 +17,8 @@ from bert_jax.tasks.base import Task
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
-from bert_jax.train.loop import Evaluation, host_step
-from bert_jax.train.state import TrainState
+from bert_jax.train.loop import Evaluation
+from bert_jax.train.state import TrainState, host_step
 from bert_jax.workdir import Workdir
 
 
@@ -144,7 +144,8 @@ class Scoring:
     ids = self._examples.eval_ids
     devices = num_batch_devices(jax.sharding.get_mesh())
     batch_size = -(-self._experiment.eval_batch_size // devices) * devices
-    return RowsInOrder(lambda indices: ids[indices], len(ids)), batch_size
+    rows = RowsInOrder(lambda rows: {'input_ids': ids[rows]}, len(ids))
+    return rows, batch_size
 
   def _predict_batch(
     self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -128,6 +129,11 @@ def state_shardings(
     skipped_updates=whole,
     best=best,
   )
+
+
+def host_step(state: TrainState) -> int:
+  """The step as a Python integer; waits for the device."""
+  return int(np.max(jax.device_get(state.step)))
 
 
 def keep_best(state: TrainState, scores: jax.Array) -> TrainState:

@@ -52,7 +52,9 @@ def make_train_step(
       jax.random.fold_in(key, DROPOUT), state.step
     )
     seeds_B = row_seeds(dropout_key, batch['example_number'])
-    prepared = objective.prepare(batch, jax.random.fold_in(key, MASKS))
+    prepared = objective.prepare(
+      batch, jax.random.fold_in(key, MASKS), state.step
+    )
     (loss, sums), grads = _gradients(
       _total_loss(objective, build, objective.weights(prepared)),
       state.params,

@@ -122,7 +122,7 @@ def save_while_training(program, checkpoints, state, batch, step_seconds):
   jax.block_until_ready((state, metrics))
   before = checkpoints.last_saved
   began = time.perf_counter()
-  checkpoints.save(state, Position(0, 'data'))
+  checkpoints.save(state, Position(0, {}))
   stall = time.perf_counter() - began
   num_steps, began = 0, time.perf_counter()
   while checkpoints.last_saved == before:
@@ -161,7 +161,7 @@ def time_resumes(folder, program, state, size):
     checkpoints = Checkpoints(folder / str(step), CheckpointConfig())
     at_step = dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
     at_step = jax.device_put(at_step, program.shardings)
-    checkpoints.save(at_step, Position(step * num_rows, stream.fingerprint))
+    checkpoints.save(at_step, Position(step * num_rows, {}))
     checkpoints.close()
   seconds = {step: [] for step in RESUMED_STEPS}
   for turn in range(_TURNS.value):

@@ -122,7 +122,9 @@ def test_any_shards_from_any_step(
       num_rows=num_rows,
       shard_sizes=shard_sizes,
       fingerprint='corpus',
-      rows=lambda rows: np.repeat(rows[:, None], 3, 1).astype(np.int32),
+      arrays=lambda rows, max_segments: {
+        'input_ids': np.repeat(rows[:, None], 3, 1).astype(np.int32)
+      },
     ),
     seed=5,
     shuffle=shuffle,
@@ -164,8 +166,6 @@ def test_a_device_gets_the_rows_of_its_own_only(stream):
   asked = []
 
   class Watched:
-    fingerprint = ''
-
     def batch(self, numbers):
       asked.append(list(numbers))
       return stream.batch(numbers)

@@ -178,13 +178,33 @@ def test_any_part_of_the_stream_is_the_same_alone(corpora, data):
   np.testing.assert_array_equal(part, whole[chosen])
 
 
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_what_was_asked_before_makes_no_difference(corpora, data):
+  """Backwards, over again, far apart: what was located ahead is not stale."""
+  plan = one_stage(num_steps=200)
+  mixed = MixedStream(sources(corpora), plan)
+  number = st.integers(0, 1599)
+  for _ in range(6):
+    numbers = data.draw(
+      st.lists(number, min_size=1, max_size=5)
+      | st.builds(lambda a, n: list(range(a, min(a + n, 1600))), number, number)
+    )
+    numbers = np.array(numbers or [0], np.uint64)
+    corpus, _, row = mixed.locate(numbers)
+    ids = mixed.batch(numbers)['input_ids']
+    np.testing.assert_array_equal(ids[:, 0], corpus)
+    np.testing.assert_array_equal(ids[:, 1], row)
+
+
 def test_what_is_appended_changes_nothing_before(corpora):
   plan = Plan(STAGES)
   longer = Plan([*STAGES, Stage(num_steps=9, row_length=16, batch_size=6)])
   phases = [*PHASES, MixturePhase(first_example=70, weights=(1.0, 1.0, 9.0))]
   before = MixedStream(sources(corpora), plan, PHASES)
   after = MixedStream(sources(corpora), longer, phases)
-  assert before.fingerprint == after.fingerprint
+  end = plan.first_examples[-1]
+  assert before.read_before(end) == after.read_before(end)
   for first, size in plan.batches(0):
     numbers = np.arange(first, first + size, dtype=np.uint64)
     np.testing.assert_array_equal(
@@ -192,13 +212,31 @@ def test_what_is_appended_changes_nothing_before(corpora):
     )
 
 
-def test_fingerprints_tell_corpora_apart(corpora):
-  prints = {
-    MixedStream(sources(corpora, count, seed=seed), one_stage()).fingerprint
+def test_what_has_been_read_is_counted_by_corpus_and_row_length(corpora):
+  plan = Plan(STAGES)
+  mixed = MixedStream(sources(corpora), plan, PHASES)
+  counts = {}
+  for example in range(plan.first_examples[-1]):
+    read = mixed.read_before(example)
+    assert counts == {name: int(text.split()[0]) for name, text in read.items()}
+    ((corpus,), _, _) = mixed.locate(np.array([example]))
+    length = plan.stage(plan.step_of(example)).row_length
+    for other in range(3):
+      counts.setdefault(f'corpus {other}, row length {length}', 0)
+    counts[f'corpus {corpus}, row length {length}'] += 1
+
+
+def test_what_has_been_read_tells_corpora_apart(corpora):
+  read = {
+    str(
+      MixedStream(sources(corpora, count, seed=seed), one_stage()).read_before(
+        9
+      )
+    )
     for count in (1, 2, 3)
     for seed in (0, 1)
   }
-  assert len(prints) == 6
+  assert len(read) == 6
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax.data.packing import MAX_ROW_LENGTH, pack
+from bert_jax.data.packing import MAX_ROW_LENGTH, Layout, cut
 from bert_jax.errors import InputError
 
 PAD, CLS, SEP = 0, 2, 3
@@ -15,7 +15,13 @@ FIRST_ORDINARY = 5
 
 
 def pack_rows(documents, row_length):
-  return pack(documents, row_length, cls_id=CLS, sep_id=SEP, pad_id=PAD)
+  pieces = cut(np.array([len(ids) for ids in documents], int), row_length)
+  tokens = np.concatenate([*documents, np.empty(0, int)]).astype(np.int32)
+  return token_rows(Layout(*pieces, row_length), tokens)
+
+
+def token_rows(layout, tokens):
+  return layout.token_rows(tokens, cls_id=CLS, sep_id=SEP, pad_id=PAD)
 
 
 def unpack(rows):
@@ -122,3 +128,79 @@ def test_the_longest_rows():
 def test_rows_that_fill_the_memory_are_refused(row_length):
   with pytest.raises(InputError, match=f'row_length={row_length} is too long'):
     pack_rows([np.arange(5, 9)], row_length)
+
+
+def pair_layout(pairs, row_length):
+  """Of pairs of ranges of tokens; token i is FIRST_ORDINARY + i."""
+  starts = np.array([[a.start, b.start] for a, b in pairs])
+  lengths = np.array([[len(a), len(b)] for a, b in pairs])
+  return Layout(starts, lengths, row_length)
+
+
+@hypothesis.given(
+  st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1),
+  st.integers(43, 90),
+)
+@hypothesis.settings(max_examples=100, deadline=None)
+def test_pairs_are_packed_like_texts(sizes, row_length):
+  # Parts lie apart, and B before A as often as not.
+  places = np.random.default_rng(0).permutation(2 * len(sizes)) * 30
+  pairs = [
+    (range(a, a + n), range(b, b + m))
+    for a, b, (n, m) in zip(places[::2], places[1::2], sizes, strict=True)
+  ]
+  layout = pair_layout(pairs, row_length)
+  tokens = np.arange(60 * len(sizes)) + FIRST_ORDINARY
+  rows = token_rows(layout, tokens)
+  labels = layout.labels(np.arange(len(pairs)) % 2)
+  found = []
+  for row, row_labels in zip(rows.tolist(), labels.tolist(), strict=True):
+    text = ''.join(map(chr, row)).partition(chr(PAD))[0]
+    segments = text.split(chr(CLS))[1:]
+    assert row_labels[len(segments) :] == [-1] * (
+      labels.shape[1] - len(segments)
+    )
+    for segment, label in zip(segments, row_labels, strict=False):
+      a, b, rest = segment.split(chr(SEP))
+      assert not rest
+      found.append((label, [*map(ord, a)], [*map(ord, b)]))
+  expected = [
+    (
+      number % 2,
+      *([FIRST_ORDINARY + i for i in part] for part in pair),
+    )
+    for number, pair in enumerate(pairs)
+  ]
+  assert sorted(found) == sorted(expected)
+  used = np.sort((rows != PAD).sum(1))
+  assert len(used) == 1 or used[0] + used[1] > row_length
+
+
+def test_labels_are_in_the_order_of_the_rows():
+  sizes = [(10, 1), (1, 1), (9, 1), (2, 1)]
+  layout = pair_layout([(range(a), range(b)) for a, b in sizes], 19)
+  np.testing.assert_array_equal(
+    layout.labels(np.array([1, 0, 1, 1])), [[1, 0], [1, 1]]
+  )
+  assert layout.labels(np.array([1, 0, 1, 1])).dtype == np.int8
+
+
+def test_words_start_after_special_tokens_and_where_it_is_said():
+  starts = np.array([0, 1, 0, 0, 1, 0, 0], bool)
+  layout = pair_layout([(range(0, 3), range(3, 7))], 12)
+  assert layout.word_starts(starts).astype(int).tolist() == [
+    [0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+  ]
+  # The second piece of a document that is cut within a word.
+  layout = Layout(*cut(np.array([7]), 8), 8)
+  assert layout.word_starts(starts).astype(int).tolist() == [
+    [0, 1, 1, 0, 0, 1, 0, 0],
+    [0, 1, 0, 0, 0, 0, 0, 0],
+  ]
+
+
+def test_no_pairs():
+  layout = Layout(*np.empty((2, 0, 2), np.int64), 16)
+  assert token_rows(layout, np.empty(0, np.int32)).shape == (0, 16)
+  assert layout.labels(np.empty(0, np.int64)).shape[0] == 0
+  assert layout.word_starts(np.empty(0, bool)).shape == (0, 16)

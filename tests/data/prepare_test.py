@@ -254,6 +254,12 @@ def test_a_damaged_output_is_named(tmp_path, tokenizer):
     run(texts, tokenizer, tmp_path / 'out')
 
 
+@pytest.mark.parametrize('output', ['gs://bucket/corpus', '/'])
+def test_an_output_that_is_no_folder_of_a_disk_is_refused(tokenizer, output):
+  with pytest.raises(InputError, match='give a folder of its own on a disk'):
+    run(make_texts(), tokenizer, output)
+
+
 @pytest.mark.parametrize('name', ['out', 'out.partial'])
 def test_folders_of_others_are_left_alone(tmp_path, tokenizer, name):
   (tmp_path / name).mkdir()

@@ -19,7 +19,7 @@ def make_corpus(*shard_sizes, fingerprint='corpus'):
     num_rows=num_rows,
     shard_sizes=shard_sizes,
     fingerprint=fingerprint,
-    rows=lambda indices: ids[indices],
+    arrays=lambda indices, max_segments: {'input_ids': ids[indices]},
   )
 
 

@@ -135,7 +135,10 @@ def error_line(*arguments) -> str:
   return line
 
 
-def test_full_while_preparing(small_disk, small_corpus, tmp_path):
+@pytest.mark.parametrize(
+  'engine', ['local', pytest.param('beam', marks=pytest.mark.beam)]
+)
+def test_full_while_preparing(small_disk, small_corpus, tmp_path, engine):
   """The blocks that were finished are used once there is room."""
   text = tmp_path / 'text.txt'
   line = 'the function returns the sum of its values\n'
@@ -147,6 +150,7 @@ def test_full_while_preparing(small_disk, small_corpus, tmp_path):
     f'--tokenizer={small_corpus / "tokenizer"}',
     '--row_length=32',
     '--workers=1',
+    f'--engine={engine}',
   ]
   target = small_disk / 'corpus'
   error = error_line(*arguments, f'--output={target}')

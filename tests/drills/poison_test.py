@@ -15,8 +15,8 @@ POISON = 20  # an example number: with batches of 8, one of step 2
 def poison(monkeypatch):
   prepare = MaskedLM.prepare
 
-  def poisoned(objective, batch, key):
-    prepared = prepare(objective, batch, key)
+  def poisoned(objective, batch, key, step=None):
+    prepared = prepare(objective, batch, key, step)
     if 'row_weights' in batch:  # evaluation
       return prepared
     bad_B = batch['example_number'][:, 1] == POISON

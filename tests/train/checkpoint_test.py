@@ -31,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:coroutine')
 BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
 OPTIMIZER = AdamWConfig().build()
 BIG = 2**40 + 7
+READ = {'corpus 0, row length 8': '3 rows of 0123'}
 
 
 def new_state(key):
@@ -56,7 +57,7 @@ def saved(tmp_path_factory):
   folder = tmp_path_factory.mktemp('checkpoints')
   checkpoints = Checkpoints(folder, CheckpointConfig(keep_last=2))
   for step in (1, 5, 10):
-    checkpoints.save(at_step(step), Position(BIG + step, 'data'))
+    checkpoints.save(at_step(step), Position(BIG + step, READ))
   checkpoints.close()
   return folder
 
@@ -87,7 +88,7 @@ def test_the_newest_are_kept_and_restored_bit_for_bit(saved, one_device):
   assert saved_steps(saved) == [10, 5]
   state, position = restore(saved, one_device)
   assert_equal(state, at_step(10))
-  assert position == Position(BIG + 10, 'data')
+  assert position == Position(BIG + 10, READ)
 
 
 def test_nothing_saved_is_none(tmp_path, one_device):
@@ -174,7 +175,7 @@ def test_saving_goes_on_after_walking_back(copy, one_device):
   shutil.rmtree(copy / '10' / 'params')
   checkpoints = Checkpoints(copy, CheckpointConfig(keep_last=2))
   checkpoints.restore(abstract_on(one_device))
-  checkpoints.save(at_step(10), Position(3, 'data'))
+  checkpoints.save(at_step(10), Position(3, READ))
   checkpoints.close()
   assert saved_steps(copy) == [10, 5]
   _, position = restore(copy, one_device)

@@ -54,6 +54,20 @@ class Tokenizer(Protocol):
     """int32 [n] ids of each text; a literal '[SEP]' is ordinary text."""
     ...
 
+  def encode_with_offsets(
+    self, texts: Sequence[str]
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The ids of `encode_batch`, and the characters that each stands for.
+
+    Slower than `encode_batch`.
+
+    Returns:
+      (ids int32 [n], offsets int64 [n, 2]) of each text: a token stands for
+      the characters from its first offset up to its second, one at least.
+      Neither of the two ever falls from a token to the next.
+    """
+    ...
+
   def encode_with_mask(self, text: str) -> np.ndarray:
     """int32 [n] ids, where a literal '[MASK]' in the text becomes mask_id."""
     ...

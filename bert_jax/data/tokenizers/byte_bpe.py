@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, word_cache
+from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
 KIND = 'byte_bpe'
@@ -92,6 +92,18 @@ class ByteBpe:
     if self._cache and not any(map(_DISPUTED.search, texts)):
       return self._cache.encode_batch(texts)
     return [np.array(ids, np.int32) for ids in self._encode_words(texts)]
+
+  def encode_with_offsets(
+    self, texts: Sequence[str]
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [
+      (
+        np.array(encoding.ids, np.int32),
+        offsets.in_text(encoding.offsets, text, text, None),
+      )
+      for text, encoding in zip(texts, encodings, strict=True)
+    ]
 
   def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(

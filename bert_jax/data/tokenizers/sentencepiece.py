@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, sentencepiece_json
+from bert_jax.data.tokenizers import base, offsets, sentencepiece_json
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
-  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 KIND = 'sentencepiece'
 MODEL_NAME = 'tokenizer.model'
@@ -91,6 +92,22 @@ class SentencePiece:
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self._encode(text) for text in texts]
 
+  def encode_with_offsets(
+    self, texts: Sequence[str]
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    encoded = []
+    for text in texts:
+      ready = prepare_text(text, self._lowercase)
+      found = self._processor.encode(ready, return_type='offset_mapping')
+      lengths = _lengths(text) if self._lowercase else None
+      encoded.append(
+        (
+          np.array(found['ids'], np.int32),
+          offsets.in_text(found['offsets'], text, ready, lengths),
+        )
+      )
+    return encoded
+
   def encode_with_mask(self, text: str) -> np.ndarray:
     return base.encode_around_masks(
       text, self.table.mask_id, self._encode, self._encode_rest
@@ -137,6 +154,10 @@ class SentencePiece:
     return np.array(self._rest_processor.encode(text), np.int32)
 
 
+# Read from the left, each kind by itself, as prepare_text replaces them.
+_TWO_QUOTES = re.compile("``|''")
+
+
 def prepare_text(text: str, lowercase: bool) -> str:
   """What google-research/albert does to a text before an uncased model."""
   if not lowercase:
@@ -146,6 +167,19 @@ def prepare_text(text: str, lowercase: bool) -> str:
     text = unicodedata.normalize('NFKD', text)
     text = ''.join(c for c in text if not unicodedata.combining(c))
   return text.lower()
+
+
+def _lengths(text: str) -> list[int]:
+  """How many characters each becomes in `prepare_text` of an uncased model.
+
+  Its steps go character by character, but for the quotes: each letter is alike
+  whatever stands beside it, up to a sigma's form and the order of marks, which
+  are dropped.
+  """
+  lengths = [len(prepare_text(c, lowercase=True)) for c in text]
+  for quotes in _TWO_QUOTES.finditer(text):
+    lengths[quotes.end() - 1] = 0
+  return lengths
 
 
 def is_lowercase(model: bytes) -> bool:
@@ -158,14 +192,16 @@ def is_lowercase(model: bytes) -> bool:
   )
 
 
-def _parse(model: bytes) -> 'model_pb2.ModelProto':
+def _parse(model: bytes) -> 'ModelProto':
   from google.protobuf.message import DecodeError
-  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+  # Here: WordPiece needs no protobuf.
+  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
   try:
-    proto = model_pb2.ModelProto.FromString(model)
+    proto = ModelProto.FromString(model)
   except DecodeError:
-    proto = model_pb2.ModelProto()
+    proto = ModelProto()
   if not proto.pieces:
     raise InputError(
       'it is no SentencePiece model; give a .model that its trainer wrote.'
@@ -173,7 +209,7 @@ def _parse(model: bytes) -> 'model_pb2.ModelProto':
   return proto
 
 
-def _processor(proto: 'model_pb2.ModelProto'):
+def _processor(proto: 'ModelProto'):
   import sentencepiece
 
   processor = sentencepiece.SentencePieceProcessor()

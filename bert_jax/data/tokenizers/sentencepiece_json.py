@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from bert_jax.data.tokenizers import base
 
 if TYPE_CHECKING:
-  from sentencepiece import sentencepiece_model_pb2 as model_pb2
+  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 _SPACE = '\u2581'
 
 
 def tokenizer_json(
-  proto: 'model_pb2.ModelProto', table: base.TokenTable, *, lowercase: bool
+  proto: 'ModelProto', table: base.TokenTable, *, lowercase: bool
 ) -> dict[str, Any]:
   """The content of the file, without special tokens around a text."""
   trainer = proto.trainer_spec
@@ -55,9 +55,7 @@ def tokenizer_json(
   }
 
 
-def _normalizers(
-  spec: 'model_pb2.NormalizerSpec', lowercase: bool
-) -> list[dict[str, Any]]:
+def _normalizers(spec: Any, lowercase: bool) -> list[dict[str, Any]]:
   def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
     return {'type': 'Replace', 'pattern': pattern, 'content': content}
 
@@ -98,7 +96,7 @@ def _combining_characters() -> str:
 
 
 def _bpe(
-  proto: 'model_pb2.ModelProto',
+  proto: 'ModelProto',
   table: base.TokenTable,
   pieces: Sequence[tuple[str, float]],
 ) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, word_cache
+from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
 KIND = 'wordpiece'
@@ -98,6 +98,21 @@ class WordPiece:
       [prepare_text(text, self._lowercase) for text in texts]
     )
 
+  def encode_with_offsets(
+    self, texts: Sequence[str]
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    prepared = [prepare_text(text, self._lowercase) for text in texts]
+    encodings = self._tokenizer.encode_batch(prepared, add_special_tokens=False)
+    return [
+      (
+        np.array(encoding.ids, np.int32),
+        offsets.in_text(
+          encoding.offsets, text, ready, _lengths(text, ready, self._lowercase)
+        ),
+      )
+      for text, ready, encoding in zip(texts, prepared, encodings, strict=True)
+    ]
+
   def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(
       words, add_special_tokens=False
@@ -155,6 +170,18 @@ def prepare_text(text: str, lowercase: bool) -> str:
     text = text.lower()
   # Its list of Chinese characters lacks the first 256 of Extension E.
   return _MISSED_CHINESE.sub(r' \g<0> ', text)
+
+
+def _lengths(text: str, prepared: str, lowercase: bool) -> list[int] | None:
+  """How many characters each becomes in `prepare_text`; None: all stay one."""
+  if len(text) == len(prepared):
+    # Lower case never makes a text shorter, nor do the added spaces.
+    return None
+  lowered = lowercase and 'Σ' in text
+  return [
+    len(_MISSED_CHINESE.sub(r' \g<0> ', c.lower() if lowered else c))
+    for c in text
+  ]
 
 
 def read_vocab(path: pathlib.Path) -> list[str]:

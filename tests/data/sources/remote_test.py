@@ -3,44 +3,14 @@
 import gzip
 import lzma
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.registry import _registry
+from storage import FakeStorage
 
 from bert_jax.data.sources import base, open_inputs
 from bert_jax.errors import InputError
-
-
-class FakeStorage(MemoryFileSystem):
-  protocol = ('gs', 'gcs')
-  store = {}
-  pseudo_dirs = ['']
-  error = None
-
-  @classmethod
-  def _strip_protocol(cls, path):
-    return '/' + path.removeprefix('gs://').strip('/')
-
-  def unstrip_protocol(self, name):
-    return 'gs://' + name.strip('/')
-
-  def _open(self, *arguments, **options):
-    if FakeStorage.error:
-      raise FakeStorage.error
-    return super()._open(*arguments, **options)
-
-
-@pytest.fixture
-def storage(monkeypatch):
-  for name in ('gs', 'gcs'):
-    monkeypatch.setitem(_registry, name, FakeStorage)
-  monkeypatch.setattr(FakeStorage, 'store', {})
-  monkeypatch.setattr(FakeStorage, 'pseudo_dirs', [''])
-  return fsspec.filesystem('gs')
 
 
 def texts(spec):

@@ -1,0 +1,59 @@
+"""Apache Beam's own flags: checked before the first document is read."""
+
+import argparse
+import difflib
+import logging
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from bert_jax.errors import InputError, shown
+
+
+def check(flags: Sequence[str]) -> str:
+  """Returns --temp_location; raises InputError where Beam would only warn."""
+  # Else it says which parts of Google Cloud's are not installed.
+  logging.disable(logging.WARNING)
+  try:
+    import apache_beam as beam
+    from apache_beam.io import filesystems
+    from apache_beam.options import pipeline_options
+  except ModuleNotFoundError as error:
+    raise InputError(
+      f"--engine=beam: it needs a package ({error}): pip install 'bert_jax"
+      "[beam]', or take --engine=local"
+    ) from None
+  finally:
+    logging.disable(logging.NOTSET)
+  parser = _FlagParser(allow_abbrev=False, add_help=False)
+  for part in pipeline_options.PipelineOptions.__subclasses__():
+    part._add_argparse_args(parser)
+  known, unknown = parser.parse_known_args(flags)
+  if unknown:
+    name = unknown[0].partition('=')[0]
+    near = difflib.get_close_matches(
+      name, [f'--{known}' for known in vars(known)], 1
+    )
+    raise InputError(
+      f'flags for Beam, after --: {shown(name)} is no flag; '
+      + (f'the nearest is {near[0]}' if near else 'see its PipelineOptions')
+    )
+  try:
+    # Finds the runner, and asks it for the flags that it needs.
+    beam.Pipeline(options=pipeline_options.PipelineOptions(flags))
+    if known.temp_location:
+      filesystems.FileSystems.get_filesystem(known.temp_location)
+  except (ValueError, ImportError, AttributeError) as error:
+    why = ' '.join(str(error).split())
+    raise InputError(f'flags for Beam, after --: {why}') from None
+  return known.temp_location or ''
+
+
+class _FlagParser(argparse.ArgumentParser):
+  """Beam's flags; what is wrong with them in one line."""
+
+  def add_value_provider_argument(self, *names: str, **options: Any) -> None:
+    # Some classes of flags ask for this one of Beam's own parser.
+    self.add_argument(*names, **options)
+
+  def error(self, message: str) -> NoReturn:
+    raise InputError(f'flags for Beam, after --: {message}')

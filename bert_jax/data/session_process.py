@@ -1,0 +1,56 @@
+"""A process that leads a session of its own, so that all it starts ends too.
+
+For work that starts processes which are not ours to end one by one: Ctrl-C on
+the terminal does not reach them, and none outlives the process that asked.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bert_jax import stopping
+
+
+class SessionProcess:
+  """Runs `run(connection, *arguments)`; both are pickled.
+
+  Attributes:
+    connection: this end of the pipe; closed on the other side, `recv` raises
+      EOFError or ConnectionError: the process is gone.
+  """
+
+  def __init__(self, run: Callable[..., None], arguments: tuple[Any, ...]):
+    # Not fork: tokenizers and jax may have threads by now.
+    context = multiprocessing.get_context('spawn')
+    self.connection, theirs = context.Pipe()
+    self._process = context.Process(target=_lead, args=(theirs, run, arguments))
+    with stopping.ctrl_c_held_back():
+      self._process.start()
+    theirs.close()
+
+  def stop(self, seconds: float) -> None:
+    """Asks it to end by SIGTERM; ends what is left after so long."""
+    self._process.terminate()
+    self._process.join(seconds)
+    try:
+      os.killpg(self._process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+      self._process.kill()  # It had not become a leader yet.
+    self._process.join()
+
+
+def _lead(
+  connection: Connection, run: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+  os.setsid()
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+  run(connection, *arguments)
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os.killpg(0, signal.SIGKILL)

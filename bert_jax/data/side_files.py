@@ -1,0 +1,174 @@
+"""Arrays beside the rows of a corpus: what token ids cannot tell.
+
+`word_starts` is there where a word segmenter was used, `pair_labels` where rows
+hold pairs. Their files are cut where those of the rows are, and lie beside
+them as `NAME-00000-of-00008.npy`.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.shards import AGAIN
+from bert_jax.errors import InputError, quoted, shown
+
+WORD_STARTS, PAIR_LABELS = 'word_starts', 'pair_labels'
+# The entry of the manifest; there is none without side files.
+ENTRY = 'side_files'
+# No row of packing.MAX_ROW_LENGTH has more.
+_MAX_WIDTH = 2**20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SideFile:
+  """One array beside the rows.
+
+  Attributes:
+    name: 'word_starts' or 'pair_labels'.
+    dtype: as it is stored.
+    width: numbers for each row, as they are stored.
+  """
+
+  name: str
+  dtype: np.dtype
+  width: int
+
+  def decode(self, stored: np.ndarray, row_length: int) -> np.ndarray:
+    """What a batch holds of [n, width] as stored.
+
+    Returns:
+      'word_starts': bool [n, row_length]; 'pair_labels': int32 [n, width].
+    """
+    if self.name == WORD_STARTS:
+      return np.unpackbits(stored, axis=1, count=row_length).astype(bool)
+    return stored.astype(np.int32)
+
+  def check(self, stored: np.ndarray, path: pathlib.Path) -> None:
+    """Raises InputError where a stored value cannot be one."""
+    if self.name == PAIR_LABELS and stored.size:
+      for label in (int(stored.min()), int(stored.max())):
+        if not -1 <= label <= 1:
+          raise InputError(
+            f'{path}: a row holds the label {label}, there are 0, 1 and -1 '
+            f'(none); {AGAIN}'
+          )
+
+
+def word_starts(row_length: int) -> SideFile:
+  """A bit for each token: whether it begins a word; as `np.packbits` has them.
+
+  The bits of special tokens and of padding are 0, that of the first token after
+  a special one is 1.
+  """
+  return SideFile(
+    name=WORD_STARTS, dtype=np.dtype('u1'), width=-(-row_length // 8)
+  )
+
+
+def pair_labels(max_segments: int) -> SideFile:
+  """The label of each pair of a row, in its order; -1 after the last one."""
+  return SideFile(name=PAIR_LABELS, dtype=np.dtype('i1'), width=max_segments)
+
+
+def pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
+  """[n, w] -> [n, the larger of w and width], with -1 in the new places."""
+  missing = max(0, width - labels.shape[1])
+  return np.pad(labels, ((0, 0), (0, missing)), constant_values=-1)
+
+
+def manifest_entry(
+  side_file: SideFile, shards: list[dict[str, Any]]
+) -> dict[str, Any]:
+  """What the manifest says of one side file; its shards' rows are known."""
+  return {
+    'dtype': side_file.dtype.name,
+    'row_shape': [side_file.width],
+    'shards': [
+      {'name': shard['name'], 'sha256': shard['sha256']} for shard in shards
+    ],
+  }
+
+
+def fingerprint_content(manifest: dict[str, Any]) -> list[Any]:
+  """What the fingerprint of a corpus has of its side files; [] without any."""
+  return [
+    [
+      name,
+      entry['dtype'],
+      entry['row_shape'],
+      [shard['sha256'] for shard in entry['shards']],
+    ]
+    for name, entry in sorted(manifest.get(ENTRY, {}).items())
+  ]
+
+
+def read_entries(
+  path: pathlib.Path, manifest: dict[str, Any]
+) -> tuple[SideFile, ...]:
+  """The side files that a manifest names, in the order of their names.
+
+  Raises InputError where it does not describe them as `manifest_entry` does.
+  """
+  entries = manifest.get(ENTRY, {})
+  if not isinstance(entries, dict):
+    raise InputError(
+      f'{path}: {ENTRY} is {shown(repr(entries))}, expected a table; {AGAIN}'
+    )
+  return tuple(
+    _read_entry(path, name, entries[name], manifest) for name in sorted(entries)
+  )
+
+
+def _read_entry(
+  path: pathlib.Path,
+  name: str,
+  entry: Any,
+  manifest: dict[str, Any],
+) -> SideFile:
+  shape = entry.get('row_shape') if isinstance(entry, dict) else None
+  width = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+  if type(width) is int and 0 < width <= _MAX_WIDTH:
+    kinds = {
+      WORD_STARTS: word_starts(manifest['row_length']),
+      PAIR_LABELS: pair_labels(width),
+    }
+    side_file = kinds.get(name)
+    if side_file and (side_file.width, side_file.dtype.name) == (
+      width,
+      entry.get('dtype'),
+    ):
+      _check_shards(path, name, entry.get('shards'), manifest)
+      return side_file
+  raise InputError(
+    f'{path}: {ENTRY} has {quoted(name)} of {shown(repr(entry))}, which this '
+    f'program does not read; {AGAIN}'
+  )
+
+
+def _check_shards(
+  path: pathlib.Path,
+  name: str,
+  shards: Any,
+  manifest: dict[str, Any],
+) -> None:
+  """They are named like those of the rows, so no name leads elsewhere."""
+  expected = [
+    shard_name(name, shard['name'].removeprefix('rows-'))
+    for shard in manifest['shards']
+  ]
+  found = shards if isinstance(shards, list) else [None]
+  named = [s.get('name') if isinstance(s, dict) else None for s in found]
+  if named != expected or not all(
+    isinstance(s.get('sha256'), str) for s in found
+  ):
+    raise InputError(
+      f'{path}: the shards of {name} are not those of the rows: '
+      f'{shown(repr(shards))}; {AGAIN}'
+    )
+
+
+def shard_name(array: str, number: str) -> str:
+  """Of the shard '00000-of-00008.npy' of an array."""
+  return f'{array}-{number}'

@@ -1,0 +1,272 @@
+"""Larger models from trained ones: longer, deeper, wider, with more tokens.
+
+Each function takes parameters and their config and returns new ones; where the
+larger model can compute what the smaller one does, it does. To train on:
+
+  params, config = add_layers(small.load_params(), small.model, 24)
+  save_params(pathlib.Path('GROWN/checkpoints'), params)
+
+and start a run with that model and init_from=GROWN. (`small` is what
+open_pretrained('SMALL') of pretrained.py gives, a workdir or a Hugging Face
+folder; save_params is in train/checkpoint.py.)
+"""
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.functional import Params
+
+Grown = tuple[Params, EncoderConfig]
+
+
+def extend_positions(
+  params: Params,
+  config: EncoderConfig,
+  max_positions: int,
+  *,
+  rotary_theta: float = 0.0,
+) -> Grown:
+  """Room for longer rows.
+
+  Learned positions are stretched: row i of the new table lies between two old
+  rows, where i stood in proportion. So the function changes for every length;
+  where max_positions - 1 is a multiple of the old one, no old row is lost.
+
+  Rotary positions have no parameters. With `rotary_theta` as it was, rows of
+  the old lengths are computed as before. 0 raises theta so that the slowest
+  pair turns over the new length as far as over the old one: NTK-aware scaling,
+  https://arxiv.org/abs/2309.00071, section 3.1. ModernBERT went from 10,000 to
+  160,000 for eight times the length. `local_rotary_theta` stays: a window is no
+  longer than it was.
+
+  Raises InputError if `max_positions` is not larger than before.
+  """
+  old = config.max_positions
+  _require_more('max_positions', max_positions, old)
+  if config.positions == 'rotary':
+    exponent = config.head_dim / max(config.head_dim - 2, 1)
+    scaled = config.rotary_theta * (max_positions / old) ** exponent
+    theta = rotary_theta or scaled
+    return params, dataclasses.replace(
+      config, max_positions=max_positions, rotary_theta=theta
+    )
+  offset = config.position_offset
+
+  def stretch(table_PE: jax.Array) -> jax.Array:
+    place = jnp.linspace(0, old - 1, max_positions)
+    columns = jax.vmap(jnp.interp, in_axes=(None, None, 1), out_axes=1)
+    stretched = columns(place, jnp.arange(old), table_PE[offset:])
+    return jnp.concatenate([table_PE[:offset], stretched])
+
+  params = _changed(params, {'encoder/embeddings/position/embedding': stretch})
+  return params, dataclasses.replace(config, max_positions=max_positions)
+
+
+def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
+  """More layers: copies of all, in their order, after the last one.
+
+  Pre-norm, the copies' output projections are zero: they add nothing, so that
+  the function is exactly preserved, and learn from the first step on. Post-norm
+  no layer can be without effect, as it ends in a norm; the copies are complete,
+  as in Gong et al. 2019 (progressive stacking), and the function changes. With
+  shared layers there is nothing to copy: the one is applied more often.
+
+  Raises InputError if `num_layers` is not larger than before.
+  """
+  old = config.num_layers
+  _require_more('num_layers', num_layers, old)
+  grown = dataclasses.replace(config, num_layers=num_layers)
+  if config.share_layers:
+    return params, grown
+  layers = dict(params['encoder']['layers'])
+  for number in range(old, num_layers):
+    layer = layers[str(number % old)]
+    if config.norm_placement == 'pre':
+      layer = _without_effect(layer)
+      # A copy of a first layer that had no norm of its own.
+      norm = jax.tree.map(jnp.zeros_like, layer['feed_forward_norm'])
+      norm['scale'] = jnp.ones_like(norm['scale'])
+      layer.setdefault('attention_norm', norm)
+    layers[str(number)] = layer
+  encoder = dict(params['encoder']) | {'layers': layers}
+  return dict(params) | {'encoder': encoder}, grown
+
+
+# path -> (axis that is split, axis that is tiled). `E` stands for the width of
+# the embedding tables, which may stay as it is.
+_WIDER = (
+  (r'encoder/embeddings/\w+/embedding', None, 'E1'),
+  (r'encoder/embeddings/norm/\w+', None, 'E0'),
+  (r'encoder/embeddings/projection/kernel', None, 1),
+  (r'.*/attention/(query|key|value)/kernel', 0, 1),
+  (r'.*/attention/output/kernel', 0, 2),
+  (r'.*/feed_forward/\w+/kernel', 0, 1),
+  (r'mlm_head/transform/kernel', 0, 'E1'),
+  (r'mlm_head/transform/bias', None, 'E0'),
+  (r'mlm_head/norm/\w+', 'E0', None),
+  (r'mlm_head/bias', None, None),
+  (r'(pooler|replaced_token_head/transform)/kernel', 0, 1),
+  (r'(classifier|replaced_token_head)/output/kernel', 0, None),
+  (r'(classifier|replaced_token_head)/output/bias', None, None),
+  (r'.*/(bias|scale)', None, 0),
+)
+
+
+def widen(
+  params: Params, config: EncoderConfig, factor: int, key: jax.Array
+) -> Grown:
+  """`factor` times the width, heads and feed-forward width; heads keep theirs.
+
+  Every unit gets copies: Chen et al. 2016 (Net2Net,
+  https://arxiv.org/abs/1511.05641). A norm over repeated vectors has the
+  statistics of one, so the function is preserved, up to rounding, for every
+  family and head. What a unit gives is split among its copies in random shares,
+  drawn from `key`: so their gradients differ, and they part ways. Embeddings
+  narrower than the layers stay as they are.
+
+  Raises InputError on a factor below 2, or parameters that it does not know.
+  """
+  _require_more('factor', factor, 1)
+  is_narrow = config.table_dim != config.embed_dim
+  if is_narrow and config.table_dim == factor * config.embed_dim:
+    raise InputError(
+      f'factor={factor} makes layers as wide as the embeddings, '
+      f'{config.table_dim}, which then lack their projection; choose another'
+    )
+
+  def change(path: str, leaf: jax.Array) -> jax.Array:
+    split, tile = (_axis(axis, is_narrow) for axis in _axes_to_widen(path))
+    if split is not None:
+      # Both parameters of a norm get the same shares: those of their folder.
+      folder = path.rpartition('/')[0].encode()
+      seed = jax.random.fold_in(key, zlib.crc32(folder))
+      leaf = _split(leaf, split, factor, seed)
+    if tile is not None:
+      leaf = jnp.concatenate([leaf] * factor, axis=tile)
+    return leaf
+
+  flat = functional.flatten(params)
+  params = _changed(
+    params,
+    {path: lambda leaf, path=path: change(path, leaf) for path in flat},
+  )
+  return params, dataclasses.replace(
+    config,
+    embed_dim=factor * config.embed_dim,
+    num_heads=factor * config.num_heads,
+    mlp_dim=factor * config.mlp_dim,
+    embedding_size=config.embedding_size if is_narrow else 0,
+  )
+
+
+def extend_vocabulary(
+  params: Params,
+  config: EncoderConfig,
+  vocab_size: int,
+  *,
+  pieces: Sequence[Sequence[int]] = (),
+) -> Grown:
+  """More entries, after the old ones; scores of the old ones stay the same.
+
+  Args:
+    params: of an encoder, with or without a masked-LM head.
+    config: theirs.
+    vocab_size: entries from now on.
+    pieces: for each new entry the old ids whose mean it starts from, such as
+      those that the old tokenizer cuts it into. Those without get the mean of
+      all, which no text prefers (Hewitt 2021,
+      https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
+
+  Raises InputError if `vocab_size` is not larger than before, or `pieces` names
+  more entries than are new, or an id that is none of the old ones.
+  """
+  old = config.vocab_size
+  _require_more('vocab_size', vocab_size, old)
+  if len(pieces) > vocab_size - old:
+    raise InputError(
+      f'pieces has {len(pieces)} entries, but vocab_size={vocab_size} adds '
+      f'{vocab_size - old}; leave some out'
+    )
+  for ids in pieces:
+    if any(not 0 <= token_id < old for token_id in ids):
+      raise InputError(
+        f'pieces names {list(ids)}; its ids must be below the old '
+        f'vocab_size={old}'
+      )
+  grown = dataclasses.replace(config, vocab_size=vocab_size)
+
+  def extend(entries: jax.Array) -> jax.Array:
+    entries = entries[:old]
+    mean = jnp.mean(entries, axis=0, keepdims=True)
+    new = [
+      jnp.mean(entries[jnp.asarray(ids)], axis=0, keepdims=True)
+      if len(ids)
+      else mean
+      for ids in pieces
+    ]
+    # What fills the table up is never drawn; the mean is as good as any.
+    rest = jnp.repeat(mean, grown.table_size - old - len(new), axis=0)
+    return jnp.concatenate([entries, *new, rest])
+
+  changes = {'encoder/embeddings/token/embedding': extend}
+  if 'mlm_head' in params:
+    changes['mlm_head/bias'] = extend
+  return _changed(params, changes), grown
+
+
+def _require_more(name: str, value: int, old: int) -> None:
+  if value <= old:
+    raise InputError(f'{name} is {value}; to grow it must be above {old}')
+
+
+def _changed(params: Params, changes: dict) -> Params:
+  """The same tree, with changes[path](leaf) in the place of some leaves."""
+
+  def change(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return changes[name](jnp.asarray(leaf)) if name in changes else leaf
+
+  return jax.tree_util.tree_map_with_path(change, params)
+
+
+def _without_effect(layer: Params) -> Params:
+  """A layer whose two blocks add nothing to what they are given."""
+  layer = dict(layer)
+  for block in ('attention', 'feed_forward'):
+    output = jax.tree.map(jnp.zeros_like, layer[block]['output'])
+    layer[block] = dict(layer[block]) | {'output': output}
+  return layer
+
+
+def _axes_to_widen(path: str) -> tuple[int | str | None, int | str | None]:
+  for pattern, *axes in _WIDER:
+    if re.fullmatch(pattern, path):
+      return axes
+  raise InputError(f'parameter {path} is unknown to widen; leave it out')
+
+
+def _axis(axis: int | str | None, is_narrow: bool) -> int | None:
+  if isinstance(axis, str):
+    return None if is_narrow else int(axis[1:])
+  return axis
+
+
+def _split(
+  leaf: jax.Array, axis: int, factor: int, key: jax.Array
+) -> jax.Array:
+  """Copies along an axis, times shares that add up to 1 over the copies."""
+  shares = jax.random.uniform(
+    key, (factor, leaf.shape[axis]), minval=0.5, maxval=1.5
+  )
+  shares = (shares / jnp.sum(shares, axis=0)).reshape(-1)
+  shape = [1] * leaf.ndim
+  shape[axis] = -1
+  return jnp.concatenate([leaf] * factor, axis=axis) * shares.reshape(shape)

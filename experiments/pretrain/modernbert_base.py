@@ -1,0 +1,37 @@
+"""ModernBERT-base (22 x 768), first stage: rows of 1,024 tokens.
+
+bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=1024 --output=CORPUS
+bert-jax pretrain --config=experiments/pretrain/modernbert_base.py \\
+    --config.data.path=CORPUS --workdir=DIR
+
+As in Warner et al. 2024, appendix A: 1.72 trillion tokens in batches of 4,608
+rows, rate 8e-4 after 3 billion tokens of warm-up, 30 % of the tokens masked,
+weight decay 1e-5. Otherwise than there: AdamW, not StableAdamW; no ramp of the
+batch size; no dropout at all (there 0.1 on the output of attention); and the
+decay over the last 50 billion tokens belongs to this run. For the second stage,
+on rows of 8,192 tokens, start another run with init_from=DIR,
+model.rotary_theta=160000 and model.max_positions=8192.
+"""
+
+from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.models.config import modernbert_base
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import WarmupStableDecay
+
+
+def get_config() -> PretrainExperiment:
+  return PretrainExperiment(
+    model=modernbert_base(max_positions=1024, rotary_theta=10_000.0),
+    num_steps=364_500,
+    batch_size=4608,
+    num_microbatches=8,
+    data=DataConfig(row_length=1024),
+    objective=MaskedLMConfig(mask_rate=0.3),
+    optimizer=AdamWConfig(
+      learning_rate=8e-4,
+      schedule=WarmupStableDecay(warmup_steps=640, decay_share=0.03),
+      b2=0.98,
+      weight_decay=1e-5,
+    ),
+  )

@@ -1,0 +1,154 @@
+"""Each family computes what transformers computes.
+
+The golden files hold another implementation's weights, inputs, hidden states
+and gradients; golden/write_family_golden.py says how they were made. BERT's own
+is in bert_parity_test.py. Float32 is compared alone: both round alike in it.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.models import config as presets
+from bert_jax.models import functional, heads
+from bert_jax.models.masks import row_layout
+from bert_jax.objectives.cross_entropy import cross_entropy
+
+FOLDER = pathlib.Path(__file__).parent / 'golden'
+PRESETS = {
+  'roberta': presets.roberta_base,
+  'distilbert': presets.distilbert_base,
+  'albert': presets.albert_base,
+  'electra': presets.electra_base,
+  'modernbert': presets.modernbert_base,
+}
+TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass
+class Case:
+  """A golden file, our model of its sizes, and what that computes."""
+
+  golden: dict[str, np.ndarray]
+  build: functional.Build
+  outputs: dict[str, np.ndarray]
+  gradients: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope='module', params=PRESETS)
+def case(request) -> Case:
+  with np.load(FOLDER / f'{request.param}.npz', allow_pickle=False) as file:
+    golden = dict(file)
+  sizes = {name: int(x) for name, x in group(golden, 'sizes').items()}
+  config = PRESETS[request.param](**sizes)
+  build = functools.partial(
+    heads.EncoderWithHeads,
+    config,
+    {
+      'mlm_head': heads.MaskedLMHead,
+      'pooler': heads.Pooler,
+      'classifier': functools.partial(heads.Classifier, num_classes=3),
+      **(
+        {'replaced_token_head': heads.ReplacedTokenHead}
+        if request.param == 'electra'
+        else {}
+      ),
+    },
+    dtype=jnp.float32,
+  )
+  outputs, gradients = compute(golden, build)
+  return Case(golden, build, outputs, gradients)
+
+
+def compute(golden, build):
+  ids = {name: int(x) for name, x in group(golden, 'ids').items()}
+  layout = row_layout(
+    golden['inputs/input_ids'],
+    cls_id=ids['cls'],
+    sep_id=ids['sep'],
+    pad_id=ids['pad'],
+  )
+  inputs = group(golden, 'inputs')
+  rows_B1 = np.arange(len(inputs['input_ids']))[:, None]
+
+  def run(params):
+    model = functional.bind(build, params)
+    states = model.encoder.hidden_states(inputs['input_ids'], layout)
+    outputs = {f'hidden/{i}': state for i, state in enumerate(states)}
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    outputs['mlm_logits'] = model.mlm_head(states[-1], embedding_VE)
+    outputs['class_logits'] = model.classifier(model.pooler(states[-1][:, 0]))
+    if hasattr(model, 'replaced_token_head'):
+      outputs['replaced_logits'] = model.replaced_token_head(states[-1])
+    logits_BMV = outputs['mlm_logits'][rows_B1, inputs['masked_positions']]
+    nll_BM, _ = cross_entropy(logits_BMV, inputs['masked_ids'])
+    weights_BM = inputs['masked_weights']
+    loss = jnp.sum(nll_BM * weights_BM) / jnp.sum(weights_BM)
+    return loss, outputs | {'mlm_loss': loss}
+
+  gradients, outputs = jax.device_get(
+    jax.jit(jax.grad(run, has_aux=True))(params_of(golden))
+  )
+  return outputs, functional.flatten(gradients)
+
+
+def params_of(golden: dict[str, np.ndarray]) -> functional.Params:
+  """Their weights as our nested dict."""
+  tree = {}
+  for path, value in group(golden, 'params').items():
+    *folders, name = path.split('/')
+    node = tree
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[name] = jnp.asarray(value)
+  return tree
+
+
+def group(golden: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+  """The members of one group of the file, by their names within it."""
+  return {
+    name.removeprefix(f'{prefix}/'): array
+    for name, array in golden.items()
+    if name.startswith(f'{prefix}/')
+  }
+
+
+def test_parameters_have_the_golden_paths_and_shapes(case):
+  ours = functional.flatten(functional.abstract_params(case.build))
+  assert {path: leaf.shape for path, leaf in ours.items()} == {
+    path: array.shape for path, array in group(case.golden, 'params').items()
+  }
+
+
+def test_outputs(case):
+  """Wherever there is text: at padding, outputs mean nothing."""
+  is_text_BT = case.golden['inputs/segment_ids'] > 0
+  golden = group(case.golden, 'outputs')
+  assert golden.keys() == case.outputs.keys()
+  for name, expected in golden.items():
+    found = case.outputs[name]
+    if expected.shape[:2] == is_text_BT.shape:
+      found, expected = found[is_text_BT], expected[is_text_BT]
+    np.testing.assert_allclose(
+      found, expected, rtol=0, atol=TOLERANCE, err_msg=name
+    )
+
+
+def test_gradients(case):
+  golden = group(case.golden, 'gradients')
+  assert len(golden) >= 8
+  for path, expected in golden.items():
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(
+      case.gradients[path],
+      expected,
+      rtol=0,
+      atol=GRADIENT_TOLERANCE * largest,
+      err_msg=path,
+    )

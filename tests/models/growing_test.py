@@ -1,0 +1,243 @@
+"""A grown model computes what the smaller one did, where it can."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional, growing, heads
+from bert_jax.models.masks import row_layout
+from bert_jax.pretrained import parameters_alone
+from bert_jax.train.checkpoint import save_params
+from bert_jax.train.restore import Initial, merge_pretrained
+
+CONFIGS = {
+  'bert': toys.encoder_config(max_positions=128),
+  **{family: toys.family_config(family) for family in toys.FAMILIES},
+  # A global and a local layer.
+  'modernbert': toys.family_config('modernbert', num_layers=2, global_every=2),
+}
+HEADS = {
+  'mlm_head': heads.MaskedLMHead,
+  'pooler': heads.Pooler,
+  'classifier': functools.partial(heads.Classifier, num_classes=3),
+  'replaced_token_head': heads.ReplacedTokenHead,
+}
+IDS_BT = jnp.asarray(toys.rows(2, 56, seed=1))
+
+
+def builder(config):
+  return functools.partial(
+    heads.EncoderWithHeads, config, HEADS, dtype=jnp.dtype('float32')
+  )
+
+
+def random_params(config) -> functional.Params:
+  """No parameter is 0 or 1: none is preserved by accident."""
+  rng = np.random.default_rng(0)
+  flat = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jnp.asarray(
+      rng.normal(path[-1].key == 'scale', 0.2, leaf.shape), jnp.float32
+    ),
+    functional.abstract_params(builder(config)),
+  )
+  return flat
+
+
+def outputs(params, config, ids_BT=IDS_BT) -> list[np.ndarray]:
+  """Of all heads; the scores of the vocabulary first."""
+
+  @jax.jit
+  def run(params):
+    layout = row_layout(
+      ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
+    )
+    model = functional.bind(builder(config), params)
+    hidden_BTD = model.encoder(ids_BT, layout)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    return (
+      model.mlm_head(hidden_BTD, embedding_VE)[..., : toys.VOCAB_SIZE],
+      model.classifier(model.pooler(hidden_BTD[:, 0])),
+      model.replaced_token_head(hidden_BTD),
+    )
+
+  return jax.device_get(run(params))
+
+
+@functools.cache
+def small(family: str):
+  params = random_params(CONFIGS[family])
+  return params, outputs(params, CONFIGS[family])
+
+
+def assert_grown(family, params, config, *, preserved: bool) -> None:
+  """A valid model of its config that does, or does not, compute the same."""
+  config.validate()
+  expected = functional.abstract_params(builder(config))
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, expected)
+  before, after = small(family)[1], outputs(params, config)
+  closest = [
+    np.allclose(new, old, atol=2e-5)
+    for new, old in zip(after, before, strict=True)
+  ]
+  assert all(closest) if preserved else not any(closest)
+
+
+@pytest.mark.parametrize('family', CONFIGS)
+def test_widening_preserves_the_function(family):
+  params, config = growing.widen(
+    small(family)[0], CONFIGS[family], 2, jax.random.key(0)
+  )
+  assert (config.embed_dim, config.num_heads, config.mlp_dim) == (32, 4, 64)
+  assert config.head_dim == CONFIGS[family].head_dim
+  assert_grown(family, params, config, preserved=True)
+
+
+def test_copies_of_a_unit_have_gradients_of_their_own():
+  params, config = growing.widen(
+    small('bert')[0], CONFIGS['bert'], 2, jax.random.key(0)
+  )
+
+  def loss(params):
+    layout = row_layout(
+      IDS_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
+    )
+    model = functional.bind(builder(config), params)
+    hidden_BTD = model.encoder(IDS_BT, layout)
+    return jnp.sum(jnp.sin(model.replaced_token_head(hidden_BTD)))
+
+  layer = jax.jit(jax.grad(loss))(params)['encoder']['layers']['0']
+  for path, axis in (('attention', 1), ('feed_forward', 1)):
+    name = 'query' if path == 'attention' else 'input'
+    one, other = jnp.split(layer[path][name]['kernel'], 2, axis=axis)
+    assert np.abs(one - other).max() > 0.05 * np.abs(one).max()
+
+
+@pytest.mark.parametrize('family', ['modernbert', 'bert'])
+def test_layers_without_effect_are_added_before_a_final_norm_alone(family):
+  params, config = growing.add_layers(small(family)[0], CONFIGS[family], 4)
+  assert config.num_layers == 4
+  preserved = config.norm_placement == 'pre'
+  assert_grown(family, params, config, preserved=preserved)
+
+
+def test_added_layers_learn_from_the_first_step_on():
+  params, config = growing.add_layers(
+    small('modernbert')[0], CONFIGS['modernbert'], 3
+  )
+
+  def loss(params):
+    layout = row_layout(
+      IDS_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
+    )
+    encoder = functional.bind(builder(config), params).encoder
+    return jnp.sum(jnp.sin(encoder(IDS_BT, layout)))
+
+  layer = jax.jit(jax.grad(loss))(params)['encoder']['layers']['2']
+  for block in ('attention', 'feed_forward'):
+    assert np.all(np.any(layer[block]['output']['kernel'] != 0, axis=0))
+
+
+def test_a_shared_layer_is_applied_more_often():
+  params, config = growing.add_layers(small('albert')[0], CONFIGS['albert'], 3)
+  assert params is small('albert')[0]
+  assert_grown('albert', params, config, preserved=False)
+
+
+@pytest.mark.parametrize('family', ['modernbert', 'bert'])
+def test_new_entries_leave_the_scores_of_the_old_as_they_were(family):
+  params, config = growing.extend_vocabulary(
+    small(family)[0], CONFIGS[family], 60, pieces=[[7, 9], []]
+  )
+  assert_grown(family, params, config, preserved=True)
+  old = small(family)[0]['encoder']['embeddings']['token']['embedding'][:50]
+  new = params['encoder']['embeddings']['token']['embedding'][50:]
+  np.testing.assert_allclose(new[0], (old[7] + old[9]) / 2, rtol=1e-6)
+  np.testing.assert_allclose(new[1:], np.tile(old.mean(0), (len(new) - 1, 1)))
+  bias = small(family)[0]['mlm_head']['bias']
+  np.testing.assert_allclose(
+    params['mlm_head']['bias'][50], (bias[7] + bias[9]) / 2, rtol=1e-6
+  )
+
+
+def test_learned_positions_are_stretched_between_the_old_ones():
+  config = toys.family_config('roberta', max_positions=5)
+  params = random_params(config)
+  grown, larger = growing.extend_positions(params, config, 9)
+  assert larger.max_positions == 9
+  old = params['encoder']['embeddings']['position']['embedding']
+  new = grown['encoder']['embeddings']['position']['embedding']
+  np.testing.assert_array_equal(new[:2], old[:2])  # the offset's
+  np.testing.assert_allclose(new[2::2], old[2:], rtol=1e-5)
+  np.testing.assert_allclose(new[3], (old[2] + old[3]) / 2, rtol=1e-5)
+  assert new.shape == (11, 16)
+
+
+def test_rotary_positions_go_on_with_the_same_theta():
+  params, config = small('modernbert')[0], CONFIGS['modernbert']
+  same, longer = growing.extend_positions(
+    params, config, 256, rotary_theta=config.rotary_theta
+  )
+  assert same is params and longer.max_positions == 256
+  assert_grown('modernbert', same, longer, preserved=True)
+
+
+def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
+  config = CONFIGS['modernbert']
+  _, longer = growing.extend_positions({}, config, 512)
+  slowest = (config.head_dim - 2) / config.head_dim
+  turn = config.rotary_theta**-slowest * 128
+  assert longer.rotary_theta**-slowest * 512 == pytest.approx(turn)
+  assert longer.local_rotary_theta == config.local_rotary_theta
+
+
+@pytest.mark.parametrize(
+  'grow, message',
+  [
+    (lambda p, c: growing.add_layers(p, c, 2), 'num_layers is 2; to grow'),
+    (lambda p, c: growing.extend_positions(p, c, 128), 'max_positions is 128'),
+    (lambda p, c: growing.extend_vocabulary(p, c, 50), 'vocab_size is 50'),
+    (lambda p, c: growing.widen(p, c, 1, jax.random.key(0)), 'factor is 1'),
+    (
+      lambda p, c: growing.extend_vocabulary(p, c, 51, pieces=[[1], [2]]),
+      'pieces has 2 entries',
+    ),
+    (
+      lambda p, c: growing.extend_vocabulary(p, c, 51, pieces=[[50]]),
+      'below the old vocab_size=50',
+    ),
+    (
+      lambda p, c: growing.widen(
+        p | {'tagger': {'weights': jnp.zeros(2)}}, c, 2, jax.random.key(0)
+      ),
+      'tagger/weights is unknown',
+    ),
+  ],
+)
+def test_what_would_not_grow_is_refused(grow, message):
+  with pytest.raises(InputError, match=message):
+    grow(small('bert')[0], CONFIGS['bert'])
+
+
+def test_a_run_starts_from_what_was_saved(tmp_path):
+  """And from the smaller model it is refused, with where to grow it."""
+  params, config = growing.widen(
+    small('bert')[0], CONFIGS['bert'], 2, jax.random.key(0)
+  )
+  save_params(tmp_path / 'grown' / 'checkpoints', params)
+  wanted = functional.abstract_params(builder(config))
+  grown = parameters_alone(str(tmp_path / 'grown'))
+  taken, fresh, _ = merge_pretrained(wanted, grown.load(), grown)
+  assert not fresh and len(taken) == len(jax.tree.leaves(wanted))
+  origin = Initial('small', 'num_layers=2', lambda: small('bert')[0])
+  with pytest.raises(InputError, match='bert_jax.models.growing'):
+    merge_pretrained(wanted, small('bert')[0], origin)
+  deeper = functional.abstract_params(
+    builder(toys.encoder_config(num_layers=3, max_positions=128))
+  )
+  with pytest.raises(InputError, match='bert_jax.models.growing'):
+    merge_pretrained(deeper, small('bert')[0], origin)
