@@ -108,8 +108,8 @@ class PretrainExperiment:
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
   on CPU. profile_steps: (first, last) steps of a trace. init_from: a workdir
-  whose params to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its
-  state, for a branch of that run.
+  or a Hugging Face folder, whose params to start from. resume_from: WORKDIR or
+  WORKDIR@STEP, all of its state, for a branch of that run.
   """
 
   seed: int = 0
@@ -183,9 +183,10 @@ class PretrainExperiment:
 class FinetuneExperiment:
   """A fine-tuning run over `num_seeds` seeds at once.
 
-  init_from: a workdir of `pretrain`; empty: from scratch, with `model` and
-  `tokenizer` (a folder or vocab.txt). dropout: in both attention and hidden
-  layers. eval_every_epochs: the best epoch is one of those that are evaluated.
+  init_from: a workdir or a Hugging Face folder; empty: from scratch, with
+  `model` and `tokenizer` (a folder or vocab.txt). dropout: in both attention
+  and hidden layers. eval_every_epochs: the best epoch is one of those that are
+  evaluated.
   patience_epochs 0: no early stopping.
   """
 
@@ -234,12 +235,35 @@ class FinetuneExperiment:
     if not self.init_from and not self.tokenizer:
       raise InputError(
         'init_from and tokenizer are both empty; give --config.init_from='
-        'PRETRAIN_WORKDIR, or --config.tokenizer=DIR to start from scratch'
+        'WORKDIR (or a Hugging Face folder), or --config.tokenizer=DIR to '
+        'start from scratch'
       )
     if self.max_length < MIN_ROW_LENGTH:
       raise InputError(
         f'max_length is {self.max_length}; it must be {MIN_ROW_LENGTH} or more'
       )
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ConvertedModel:
+  """The config of a workdir whose parameters were trained elsewhere.
+
+  family: as interop/ calls it. heads: what there is beside the encoder.
+  label_names: of the classifier, in the order of its outputs. task: the columns
+  that `evaluate` and `predict` read.
+  """
+
+  model: EncoderConfig
+  family: str
+  heads: tuple[str, ...] = ()
+  label_names: tuple[str, ...] = ()
+  task: ClassificationConfig = dataclasses.field(
+    default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
+  )
+
+  @property
+  def max_length(self) -> int:
+    return self.model.max_positions
 
 
 def resolve_dtype(name: str) -> jnp.dtype:

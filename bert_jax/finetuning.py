@@ -6,7 +6,6 @@ step as in pretraining.
 
 import dataclasses
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +23,13 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
-from bert_jax.train.restore import split_workdir
 from bert_jax.train.scoring import Examples, Scoring
 from bert_jax.workdir import Workdir
 
@@ -71,7 +70,10 @@ def finetune(
   workdir.create()
   stop = StopSignal('finetune', saving.kept_and_goes_on(-1))
   with stop, workdir.lock():
-    experiment, tokenizer = with_model(experiment)
+    source = None
+    if experiment.init_from:
+      source = open_pretrained(experiment.init_from)
+    experiment, tokenizer = with_model(experiment, source)
     changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
@@ -81,7 +83,9 @@ def finetune(
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh)
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, examples, tokenizer, changes, stop)
+      return _train(
+        experiment, workdir, examples, tokenizer, source, changes, stop
+      )
 
 
 def _train(
@@ -89,13 +93,13 @@ def _train(
   workdir: Workdir,
   examples: Examples,
   tokenizer: Tokenizer,
+  source: Pretrained | None,
   changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
   build = model_builder(experiment.model, task, experiment.compute_dtype)
-  num_train = len(examples.train_ids)
-  steps_per_epoch = max(1, round(num_train / experiment.batch_size))
+  steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
@@ -115,7 +119,7 @@ def _train(
     stop,
     plan=plan,
     read_before=stream.read_before,
-    init_from=experiment.init_from,
+    initial=source.initial() if source else None,
   )
   workdir.write_config(experiment, changes, position.next_example)
   scoring.warm_up(state.params)
@@ -146,6 +150,11 @@ def _train(
   return outcome
 
 
+def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:
+  """The examples once, to the nearest whole batch, at least one."""
+  return max(1, round(len(examples.train_ids) / experiment.batch_size))
+
+
 def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
   """Epochs become steps."""
   stage = Stage(
@@ -163,25 +172,23 @@ def flops_per_step(experiment: FinetuneExperiment) -> float:
 
 
 def with_model(
-  experiment: FinetuneExperiment,
+  experiment: FinetuneExperiment, source: Pretrained | None
 ) -> tuple[FinetuneExperiment, Tokenizer]:
-  """Takes sizes and tokenizer from `init_from`, if there is one.
+  """Takes sizes and tokenizer from `source`, what init_from names, if any.
 
   Returns the experiment with its final model, and the tokenizer.
   """
-  folder = pathlib.Path(os.path.expanduser(experiment.tokenizer))
-  model = experiment.model
-  if experiment.init_from:
-    source = Workdir(split_workdir(experiment.init_from)[0])
-    model = source.read_config().model
-    if not experiment.tokenizer:
-      folder = source.tokenizer
-  tokenizer = load_tokenizer(folder)
+  model = source.model if source else experiment.model
+  if source and not experiment.tokenizer:
+    tokenizer = source.tokenizer
+  else:
+    tokenizer = load_tokenizer(experiment.tokenizer)
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:
     raise InputError(
       f'model.vocab_size={model.vocab_size} is smaller than the {size} entries '
-      f'of the tokenizer {folder}; use the tokenizer of the pretraining run'
+      f'of the tokenizer {experiment.tokenizer or experiment.init_from}; use '
+      'the tokenizer of the pretraining run'
     )
   if experiment.max_length > model.max_positions:
     raise InputError(

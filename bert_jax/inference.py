@@ -1,12 +1,11 @@
-"""A trained workdir as a Python object: fill masks, predict labels.
+"""A trained model as a Python object: fill masks, predict labels.
 
-model = bert_jax.inference.load('runs/local/pretrain')
+model = bert_jax.inference.load('runs/local/pretrain')  # or of Hugging Face
 model.fill_mask('The [MASK] of an array')
 """
 
 import functools
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,55 +16,34 @@ import numpy as np
 from bert_jax.data.labelled import encode_examples
 from bert_jax.data.staging import local_folder
 from bert_jax.data.token_rows import TokenRows
-from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
+  ConvertedModel,
   FinetuneExperiment,
   PretrainExperiment,
-  model_builder,
 )
 from bert_jax.models import functional
+from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.models.masks import row_layout
-from bert_jax.train.restore import load_pretrained
-from bert_jax.workdir import Workdir, read_json
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.pretrained import open_pretrained
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
-  """The model of WORKDIR or WORKDIR@STEP; of fine-tuning, the best run's.
+  """The model of WORKDIR, WORKDIR@STEP or a Hugging Face folder.
 
-  Raises InputError if it is not a workdir or has no sound checkpoint.
+  Of fine-tuning it is the best run's. Raises InputError if it is none of these,
+  or has no sound checkpoint.
   """
-  workdir = Workdir(str(path).rpartition('@')[0] or path)
-  if not workdir.config.is_file():
-    workdir = Workdir(path)
-  experiment, label_names = workdir.read_config(), []
-  if isinstance(experiment, FinetuneExperiment):
-    if not workdir.results.is_file():
-      raise InputError(
-        f'{workdir.path} is a fine-tuning run that is not finished; give its '
-        'bert-jax finetune command again'
-      )
-    label_names = _read_labels(workdir.results)
+  source = open_pretrained(str(path))
   return TrainedModel(
-    experiment,
-    load_tokenizer(workdir.tokenizer),
-    load_pretrained(str(path)),
-    label_names,
+    source.experiment,
+    source.tokenizer,
+    source.load_params(),
+    source.label_names,
   )
-
-
-def _read_labels(path: pathlib.Path) -> list[str]:
-  results = read_json(path)
-  labels = results.get('labels') if isinstance(results, dict) else None
-  if not isinstance(labels, list) or not all(
-    isinstance(label, str) for label in labels
-  ):
-    raise InputError(
-      f'{path}: it does not list the labels; remove it, and give the bert-jax '
-      'finetune command of this workdir again'
-    )
-  return labels
 
 
 class TrainedModel:
@@ -73,7 +51,7 @@ class TrainedModel:
 
   def __init__(
     self,
-    experiment: PretrainExperiment | FinetuneExperiment,
+    experiment: PretrainExperiment | FinetuneExperiment | ConvertedModel,
     tokenizer: Tokenizer,
     params: functional.Params,
     label_names: list[str],
@@ -81,13 +59,21 @@ class TrainedModel:
     self.experiment = experiment
     self.tokenizer = tokenizer
     self.label_names = label_names
-    self._params = jax.tree.map(jnp.asarray, params)
-    if isinstance(experiment, FinetuneExperiment):
+    if label_names:
       objective = experiment.task.build(tokenizer.table, label_names)
-    else:
+    elif isinstance(experiment, PretrainExperiment):
       objective = experiment.objective.build(tokenizer.table)
+    else:
+      objective = MaskedLMConfig().build(tokenizer.table)
     self.objective = objective
-    self._build = model_builder(experiment.model, objective, 'float32')
+    # A converted model may have other heads, or none.
+    heads = {n: head for n, head in objective.heads().items() if n in params}
+    self._params = jax.tree.map(
+      jnp.asarray, {name: params[name] for name in ('encoder', *heads)}
+    )
+    self._build = functools.partial(
+      EncoderWithHeads, experiment.model, heads, dtype=jnp.dtype('float32')
+    )
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """For each [MASK] in the text its `top_k` tokens with probabilities.
@@ -95,7 +81,11 @@ class TrainedModel:
     Returns a list with one entry a mask: [{'token': ..., 'probability': ...}].
     Raises InputError without a mask, or if the text is too long.
     """
-    self._require(PretrainExperiment, 'fill_mask', 'pretrain')
+    if 'mlm_head' not in self._params:
+      raise InputError(
+        'fill_mask needs a model with a masked-LM head, such as the workdir of '
+        'a bert-jax pretrain run'
+      )
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
     ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
@@ -131,7 +121,11 @@ class TrainedModel:
     Returns [{'text', 'answer', 'predictions'}], spread over the held-out rows
     of the run's corpus, the first that has some; [] where there are none.
     """
-    self._require(PretrainExperiment, 'samples', 'pretrain')
+    if not isinstance(self.experiment, PretrainExperiment):
+      raise InputError(
+        'samples and a report need the workdir of a bert-jax pretrain or '
+        'finetune run'
+      )
     data = self.experiment.data
     corpora = [
       local_folder(corpus.path, data.staging_path)
@@ -167,7 +161,7 @@ class TrainedModel:
 
     `texts` has a tuple of one or two texts for each example.
     """
-    self._require(FinetuneExperiment, 'predict', 'finetune')
+    self.require_labels('predict')
     ids, _ = encode_examples(
       self.tokenizer, list(texts), self.experiment.max_length
     )
@@ -199,12 +193,9 @@ class TrainedModel:
     return f'{decode(before)} {MASK} {decode(after)}', words[place]
 
   def require_labels(self, method: str) -> None:
-    """Raises InputError unless this model was fine-tuned."""
-    self._require(FinetuneExperiment, method, 'finetune')
-
-  def _require(self, kind: type, method: str, verb: str) -> None:
-    if not isinstance(self.experiment, kind):
-      raise InputError(f'{method} needs the workdir of a bert-jax {verb} run')
+    """Raises InputError unless this model is a classifier."""
+    if not self.label_names:
+      raise InputError(f'{method} needs the workdir of a bert-jax finetune run')
 
   @functools.partial(jax.jit, static_argnums=0)
   def _mask_probabilities(

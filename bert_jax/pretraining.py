@@ -20,6 +20,11 @@ from bert_jax.objectives import corruption
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.pretrained import (
+  Pretrained,
+  open_pretrained,
+  parameters_alone,
+)
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -31,9 +36,18 @@ from bert_jax.train.evaluation import (
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Evaluation, Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
+from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
+
+# Of model.*, what continued pretraining may have otherwise: sizes, because
+# arrays of another shape are refused by name, and what is of training alone.
+MAY_DIFFER = (
+  *('num_layers', 'embed_dim', 'num_heads', 'mlp_dim', 'vocab_size'),
+  *('max_positions', 'num_token_types'),
+  *('dropout', 'attention_dropout', 'initializer_stddev'),
+)
 
 
 def pretrain(
@@ -57,13 +71,22 @@ def pretrain(
     workdir.lock(),
     open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
   ):
+    initial = None
+    if experiment.init_from:
+      initial = parameters_alone(experiment.init_from)
+    if experiment.init_from and not initial:
+      source = open_pretrained(experiment.init_from)
+      experiment = for_initial(experiment, source, tokenizer)
+      initial = source.initial()
     experiment = with_vocab_size(experiment, tokenizer)
     changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
-      return _train(experiment, workdir, corpora, tokenizer, changes, stop)
+      return _train(
+        experiment, workdir, corpora, tokenizer, initial, changes, stop
+      )
 
 
 def _train(
@@ -71,6 +94,7 @@ def _train(
   workdir: Workdir,
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
+  initial: Initial | None,
   changes: list[str],
   stop: StopSignal,
 ) -> Outcome:
@@ -96,7 +120,7 @@ def _train(
     stop,
     plan=plan,
     read_before=stream.read_before,
-    init_from=experiment.init_from,
+    initial=initial,
     resume_from=experiment.resume_from,
   )
   workdir.write_config(experiment, changes, position.next_example)
@@ -223,6 +247,34 @@ def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
     return total
 
   return before
+
+
+def for_initial(
+  experiment: PretrainExperiment, source: Pretrained, tokenizer: Tokenizer
+) -> PretrainExperiment:
+  """The experiment with the rows of the embedding that init_from has.
+
+  Raises InputError if the parameters would mean something else here: sizes are
+  looked at when they are loaded, other fields of the model and the tokenizer
+  now.
+  """
+  if source.tokenizer.fingerprint != tokenizer.fingerprint:
+    raise InputError(
+      f'init_from={source.origin}: its tokenizer is not that of the corpus; '
+      'prepare the corpus with it'
+    )
+  theirs, ours = source.model, experiment.model
+  for field in dataclasses.fields(theirs):
+    mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+    if field.name not in MAY_DIFFER and mine != other:
+      raise InputError(
+        f'init_from={source.origin} has model.{field.name}={other}, this '
+        f'config {mine}; give --config.model.{field.name}={other}'
+      )
+  if ours.vocab_size:
+    return experiment
+  model = dataclasses.replace(ours, vocab_size=theirs.vocab_size)
+  return dataclasses.replace(experiment, model=model)
 
 
 def with_vocab_size(

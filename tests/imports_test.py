@@ -46,12 +46,20 @@ ARROWS = {
   ),
   'experiment': ('train', 'data', 'peft', 'interop', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
-  'inference': ('experiment',),
-  # What two verbs do with an experiment.
-  'pretraining': ('experiment',),
-  'finetuning': ('experiment', 'inference'),
+  'pretrained': ('experiment',),
+  'inference': ('pretrained',),
+  # What verbs do with an experiment or a model.
+  'pretraining': ('pretrained',),
+  'finetuning': ('pretrained', 'inference'),
   'inspecting': ('pretraining',),
-  'cli': ('pretraining', 'finetuning', 'inference', 'inspecting'),
+  'converting': ('pretrained',),
+  'cli': (
+    'pretraining',
+    'finetuning',
+    'inference',
+    'inspecting',
+    'converting',
+  ),
   '__main__': ('cli', 'stopping'),
 }
 # The only name of parallel.sharding that models may use: where arrays lie is
@@ -60,9 +68,9 @@ MODELS_MAY_USE = {'constrain'}
 
 # package -> the modules that may import it. Everything else may not.
 ONLY_IN = {
-  'torch': (),
-  'transformers': (),
-  'tensorflow': (),
+  'torch': ('interop.parity',),
+  'transformers': ('interop.parity',),
+  'tensorflow': ('interop.google_bert',),
   'tensorflow_datasets': ('data.sources.tfds',),
   'apache_beam': (
     'data.prepare_beam',

@@ -90,6 +90,14 @@ def test_all_verbs_in_order(folder):
   )
   assert len(found.stdout.splitlines()) == 6
   _finetuning_verbs(folder)
+  found = verb(
+    'convert',
+    f'--input={folder / "pretrain"}',
+    f'--output={folder / "exported"}',
+    '--output_format=huggingface',
+  )
+  assert 'BertForMaskedLM' in found.stdout
+  assert (folder / 'exported' / 'model.safetensors').is_file()
 
 
 def _finetuning_verbs(folder):
@@ -147,6 +155,7 @@ def _finetuning_verbs(folder):
     (['fill_mask', '--workdir=/nowhere', 'a [MASK]'], 'is not a workdir'),
     (['evaluate', '--workdir=/nowhere', '--input=x.tsv'], 'is not a workdir'),
     (['report', '--workdir=/nowhere'], '/nowhere'),
+    (['convert', '--input=/nowhere', '--output=x'], 'not a Hugging Face'),
     (['pretrian'], 'pretrain'),
   ],
   ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -8,7 +8,10 @@ from absl import flags as absl_flags
 from bert_jax.errors import InputError
 
 WORKDIR = absl_flags.DEFINE_string(
-  'workdir', None, 'A pretraining workdir, or WORKDIR@STEP.', required=True
+  'workdir',
+  None,
+  'A workdir, WORKDIR@STEP, or a Hugging Face folder.',
+  required=True,
 )
 TOP_K = absl_flags.DEFINE_integer('top_k', 5, 'How many tokens to show.')
 

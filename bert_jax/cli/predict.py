@@ -11,7 +11,10 @@ from absl import flags as absl_flags
 from bert_jax.cli import flags
 
 WORKDIR = absl_flags.DEFINE_string(
-  'workdir', None, 'A fine-tuning workdir.', required=True
+  'workdir',
+  None,
+  'A fine-tuning workdir, or a Hugging Face folder.',
+  required=True,
 )
 INPUT = absl_flags.DEFINE_string(
   'input', None, 'The texts: .tsv, .csv or .jsonl (.gz too).', required=True

@@ -1,1 +1,1 @@
-"""Checkpoints of other libraries: their names and layouts of parameters."""
+"""Checkpoints of others: their files, names and configs, to ours and back."""

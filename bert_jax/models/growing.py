@@ -3,11 +3,12 @@
 Each function takes parameters and their config and returns new ones; where the
 larger model can compute what the smaller one does, it does. To train on:
 
-  params, config = add_layers(load_pretrained('SMALL'), config, 24)
+  params, config = add_layers(small.load_params(), small.model, 24)
   save_params(pathlib.Path('GROWN/checkpoints'), params)
 
-and start a run with that model and init_from=GROWN. (Both are functions of
-train/: load_pretrained in restore.py, save_params in checkpoint.py.)
+and start a run with that model and init_from=GROWN. (`small` is what
+open_pretrained('SMALL') of pretrained.py gives, a workdir or a Hugging Face
+folder; save_params is in train/checkpoint.py.)
 """
 
 import dataclasses

@@ -226,11 +226,17 @@ def restore_step(
   folder: pathlib.Path, step: int, abstract: TrainState
 ) -> tuple[TrainState, Position]:
   """One named checkpoint, read only. Raises InputError if it is not sound."""
+  path = folder / str(step)
+  if path.is_dir() and not (path / 'state').is_dir():
+    raise InputError(
+      f'checkpoint {path} has parameters alone, as a converted model has; give '
+      'init_from, not resume_from'
+    )
   try:
-    return _load(folder / str(step), abstract)
+    return _load(path, abstract)
   except CheckpointError as error:
     raise InputError(
-      f'checkpoint {folder / str(step)} cannot be used: {error}; '
+      f'checkpoint {path} cannot be used: {error}; '
       f'there are {saved_steps(folder)}'
     ) from error
 

@@ -16,7 +16,12 @@ from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
-from bert_jax.train.restore import check_data, fresh_state, starting_state
+from bert_jax.train.restore import (
+  Initial,
+  check_data,
+  fresh_state,
+  starting_state,
+)
 from bert_jax.train.saving import kept_and_goes_on
 from bert_jax.train.state import (
   TrainState,
@@ -52,7 +57,7 @@ class Program:
     *,
     plan: Plan,
     read_before: Callable[[int], dict[str, str]],
-    init_from: str = '',
+    initial: Initial | None = None,
     resume_from: str = '',
   ) -> tuple[TrainState, Position]:
     """The first state on its devices, in the order of train/restore.py."""
@@ -62,7 +67,7 @@ class Program:
         self.new_params(self.key),
         self.new_state,
         self.shardings,
-        init_from,
+        initial=initial,
         num_seeds=self.num_seeds,
       ),
       with_shardings(self.abstract, self.shardings),

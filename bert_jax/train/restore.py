@@ -4,6 +4,7 @@ the workdir's own newest checkpoint, else `resume_from` (all state of another
 run), else `init_from` (its parameters), else fresh parameters.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -17,11 +18,23 @@ from bert_jax.models import functional
 from bert_jax.train.checkpoint import (
   Checkpoints,
   Position,
-  load_params,
   restore_step,
   saved_steps,
 )
 from bert_jax.train.state import TrainState, host_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+  """Parameters of another model to start from.
+
+  origin: what `init_from` says. sizes: of that model, for messages. load: () ->
+  its host arrays; only called where they are needed.
+  """
+
+  origin: str
+  sizes: str
+  load: Callable[[], functional.Params]
 
 
 def starting_state(
@@ -102,32 +115,32 @@ def fresh_state(
   params: functional.Params,
   new_state: Callable[[functional.Params], TrainState],
   shardings: TrainState,
-  init_from: str,
   *,
+  initial: Initial | None = None,
   num_seeds: int = 0,
 ) -> TrainState:
-  """A new state on its devices, with the parameters of `init_from` in it.
+  """A new state on its devices, with the `initial` parameters in it.
 
   With `num_seeds` every leaf has a leading axis of that size, and each seed
   starts from the same loaded parameters.
   """
-  if init_from:
-    params = _with_pretrained(params, init_from, num_seeds)
+  if initial:
+    params = _with_pretrained(params, initial, num_seeds)
   params = jax.device_put(params, shardings.params)
   return jax.jit(new_state, out_shardings=shardings)(params)
 
 
 def _with_pretrained(
-  params: functional.Params, init_from: str, num_seeds: int
+  params: functional.Params, initial: Initial, num_seeds: int
 ) -> functional.Params:
   wanted = params
   if num_seeds:
     wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
-  loaded = load_pretrained(init_from)
-  taken, fresh, left_out = merge_pretrained(wanted, loaded, origin=init_from)
+  loaded = initial.load()
+  taken, fresh, left_out = merge_pretrained(wanted, loaded, initial)
   print(
-    f'{len(taken)} arrays from {init_from}; new: {", ".join(fresh) or "none"}; '
-    f'left out: {", ".join(left_out) or "none"}',
+    f'{len(taken)} arrays from {initial.origin}; new: '
+    f'{", ".join(fresh) or "none"}; left out: {", ".join(left_out) or "none"}',
     flush=True,
   )
   flat = functional.flatten(loaded)
@@ -149,20 +162,8 @@ def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:
   return path, int(step) if step else None
 
 
-def load_pretrained(text: str) -> functional.Params:
-  """Host arrays of the params of WORKDIR or WORKDIR@STEP.
-
-  A fine-tuned workdir gives the params of its best run.
-  """
-  folder, step = split_workdir(text)
-  best = folder / 'best'
-  if step is None and best.is_dir():
-    return load_params(best)[0]
-  return load_params(folder / 'checkpoints', step)[0]
-
-
 def merge_pretrained(
-  wanted: functional.Params, found: functional.Params, *, origin: str
+  wanted: functional.Params, found: functional.Params, initial: Initial
 ) -> tuple[set[str], list[str], list[str]]:
   """Compares trees of parameters by path; nothing is copied.
 
@@ -179,18 +180,18 @@ def merge_pretrained(
     if path not in found_flat:
       if path.startswith('encoder/'):
         raise InputError(
-          f'init_from={origin} has no parameter {path}; its encoder is of '
-          'another size (compare model.* in both config.json); '
-          'bert_jax.models.growing makes larger ones of smaller ones'
+          f'init_from={initial.origin} has no parameter {path}; its model has '
+          f'{initial.sizes}; bert_jax.models.growing makes larger ones of '
+          'smaller ones'
         )
       continue
     if found_flat[path].shape == leaf.shape:
       taken.add(path)
     elif path.startswith('encoder/'):
       raise InputError(
-        f'init_from={origin}: parameter {path} has shape '
-        f'{found_flat[path].shape}, this model needs {leaf.shape}; use the '
-        'sizes of model.* in its config.json, or grow it before: '
+        f'init_from={initial.origin}: parameter {path} has shape '
+        f'{found_flat[path].shape}, this model needs {leaf.shape}; give '
+        f'model.* its sizes, {initial.sizes}, or grow it before: '
         'bert_jax.models.growing'
       )
   fresh = [path for path in wanted_flat if path not in taken]

@@ -60,7 +60,6 @@ def make_step(size: str, dtype: str):
     program.new_params(program.key),
     program.new_state,
     program.shardings,
-    init_from='',
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),

@@ -11,8 +11,9 @@ import toys
 from bert_jax.errors import InputError
 from bert_jax.models import functional, growing, heads
 from bert_jax.models.masks import row_layout
+from bert_jax.pretrained import parameters_alone
 from bert_jax.train.checkpoint import save_params
-from bert_jax.train.restore import load_pretrained, merge_pretrained
+from bert_jax.train.restore import Initial, merge_pretrained
 
 CONFIGS = {
   'bert': toys.encoder_config(max_positions=128),
@@ -231,13 +232,14 @@ def test_a_run_starts_from_what_was_saved(tmp_path):
   )
   save_params(tmp_path / 'grown' / 'checkpoints', params)
   wanted = functional.abstract_params(builder(config))
-  loaded = load_pretrained(str(tmp_path / 'grown'))
-  taken, fresh, _ = merge_pretrained(wanted, loaded, origin='grown')
+  grown = parameters_alone(str(tmp_path / 'grown'))
+  taken, fresh, _ = merge_pretrained(wanted, grown.load(), grown)
   assert not fresh and len(taken) == len(jax.tree.leaves(wanted))
+  origin = Initial('small', 'num_layers=2', lambda: small('bert')[0])
   with pytest.raises(InputError, match='bert_jax.models.growing'):
-    merge_pretrained(wanted, small('bert')[0], origin='small')
+    merge_pretrained(wanted, small('bert')[0], origin)
   deeper = functional.abstract_params(
     builder(toys.encoder_config(num_layers=3, max_positions=128))
   )
   with pytest.raises(InputError, match='bert_jax.models.growing'):
-    merge_pretrained(deeper, small('bert')[0], origin='small')
+    merge_pretrained(deeper, small('bert')[0], origin)

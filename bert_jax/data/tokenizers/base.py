@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -82,6 +82,10 @@ class Tokenizer(Protocol):
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the files that `load_tokenizer` reads; makes the folder."""
+    ...
+
+  def tokenizer_json(self) -> dict[str, Any]:
+    """The content of a tokenizer.json of the same ids, special tokens aside."""
     ...
 
 

@@ -140,6 +140,9 @@ class ByteBpe:
     durable_files.write_json(folder / FILE_NAME, self._spec)
     durable_files.write_json(folder / CONFIG_NAME, {'kind': KIND})
 
+  def tokenizer_json(self) -> dict[str, Any]:
+    return copy.deepcopy(self._spec)
+
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
   """Whether a tokenizer.json is of this kind."""

@@ -11,12 +11,12 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, offsets
+from bert_jax.data.tokenizers import base, offsets, sentencepiece_json
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,6 +135,11 @@ class SentencePiece:
       file.write(self._model)
     durable_files.write_json(
       folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+    )
+
+  def tokenizer_json(self) -> dict[str, Any]:
+    return sentencepiece_json.tokenizer_json(
+      _parse(self._model), self.table, lowercase=self._lowercase
     )
 
   def _encode(self, text: str) -> np.ndarray:

@@ -18,14 +18,36 @@ name: 'sentencepiece_model.proto'
 package: 'sentencepiece'
 syntax: 'proto2'
 message_type {
+  name: 'TrainerSpec'
+  field { name: 'model_type' number: 3 label: LABEL_OPTIONAL type: TYPE_ENUM
+          type_name: '.sentencepiece.TrainerSpec.ModelType'
+          default_value: 'UNIGRAM' }
+  field { name: 'byte_fallback' number: 35 label: LABEL_OPTIONAL
+          type: TYPE_BOOL default_value: 'false' }
+  enum_type {
+    name: 'ModelType'
+    value { name: 'UNIGRAM' number: 1 }
+    value { name: 'BPE' number: 2 }
+    value { name: 'WORD' number: 3 }
+    value { name: 'CHAR' number: 4 }
+  }
+}
+message_type {
   name: 'NormalizerSpec'
+  field { name: 'name' number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+  field { name: 'precompiled_charsmap' number: 2 label: LABEL_OPTIONAL
+          type: TYPE_BYTES }
   field { name: 'add_dummy_prefix' number: 3 label: LABEL_OPTIONAL
+          type: TYPE_BOOL default_value: 'true' }
+  field { name: 'remove_extra_whitespaces' number: 4 label: LABEL_OPTIONAL
           type: TYPE_BOOL default_value: 'true' }
 }
 message_type {
   name: 'ModelProto'
   field { name: 'pieces' number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
           type_name: '.sentencepiece.ModelProto.SentencePiece' }
+  field { name: 'trainer_spec' number: 2 label: LABEL_OPTIONAL
+          type: TYPE_MESSAGE type_name: '.sentencepiece.TrainerSpec' }
   field { name: 'normalizer_spec' number: 3 label: LABEL_OPTIONAL
           type: TYPE_MESSAGE type_name: '.sentencepiece.NormalizerSpec' }
   nested_type {

@@ -142,6 +142,11 @@ class WordPiece:
       folder / CONFIG_NAME, {'kind': KIND, **self._options}
     )
 
+  def tokenizer_json(self) -> dict[str, Any]:
+    spec = json.loads(self._tokenizer.to_str())
+    decoder = {'type': 'WordPiece', 'prefix': CONTINUATION, 'cleanup': True}
+    return spec | {'decoder': decoder}
+
 
 def normalizer(lowercase: bool):
   """Google's cleaning of text: control characters, Chinese, case, accents."""

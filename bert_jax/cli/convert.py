@@ -1,0 +1,49 @@
+"""Convert a Hugging Face checkpoint to a workdir, or a workdir to that.
+
+bert-jax convert --input=HF_FOLDER --output=WORKDIR
+bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
+
+Neither torch nor transformers is needed; where both are installed, hidden
+states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
+fine-tuning run it is the best seed. bert_model.ckpt of google-research/bert is
+read with TensorFlow (pip install tensorflow-cpu).
+"""
+
+from absl import flags as absl_flags
+
+from bert_jax.cli import flags
+
+INPUT = absl_flags.DEFINE_string(
+  'input',
+  None,
+  'A folder of Hugging Face or Google, or WORKDIR[@STEP].',
+  required=True,
+)
+OUTPUT = absl_flags.DEFINE_string(
+  'output',
+  None,
+  'The new folder; parity.json in it says what was found.',
+  required=True,
+)
+OUTPUT_FORMAT = absl_flags.DEFINE_string(
+  'output_format', 'workdir', 'workdir or huggingface.'
+)
+ARCHITECTURE = absl_flags.DEFINE_string(
+  'architecture',
+  '',
+  'The class of transformers to export as, such as BertForMaskedLM or '
+  'BertModel; default: the one with the most of the heads.',
+)
+
+
+def main(argv: list[str]) -> None:
+  flags.no_arguments(argv)
+  from bert_jax import converting
+
+  lines = converting.convert(
+    INPUT.value,
+    OUTPUT.value,
+    output_format=OUTPUT_FORMAT.value,
+    architecture=ARCHITECTURE.value,
+  )
+  print('\n'.join(lines))

@@ -1,0 +1,227 @@
+"""Checkpoints from and to Hugging Face: what `convert` does with a folder.
+
+Each conversion writes parity.json, and its folder whole or not at all.
+"""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from bert_jax import durable_files
+from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
+from bert_jax.errors import InputError, quoted
+from bert_jax.experiment import FinetuneExperiment
+from bert_jax.interop import family as families
+from bert_jax.interop import huggingface, parity, recognise
+from bert_jax.models import functional
+from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.train.checkpoint import save_params
+from bert_jax.workdir import Workdir, encode
+
+WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
+_PARITY = 'parity.json'
+
+
+def convert(
+  source: str,
+  output: str | os.PathLike,
+  *,
+  output_format: str = WORKDIR,
+  architecture: str = '',
+) -> list[str]:
+  """Writes what `source` holds as the folder `output`.
+
+  Args:
+    source: a Hugging Face folder, one of google-research/bert, WORKDIR or
+      WORKDIR@STEP; of fine-tuning, the best seed's model.
+    output: the folder; it must not be there yet.
+    output_format: one of FORMATS.
+    architecture: of Hugging Face, the class to write; '': by the heads.
+
+  Returns:
+    The lines of parity.json for a terminal.
+
+  Raises:
+    InputError: the source cannot be used, or the output is there already; then
+      nothing is left half-written.
+  """
+  if output_format not in FORMATS:
+    raise InputError(
+      f'--output_format={quoted(output_format)}: choose one of '
+      f'{", ".join(FORMATS)}'
+    )
+  if architecture and output_format != HUGGINGFACE:
+    raise InputError(
+      f'--architecture={architecture}: only with --output_format={HUGGINGFACE}'
+    )
+  output = pathlib.Path(os.path.expanduser(output)).absolute()
+  output.parent.mkdir(parents=True, exist_ok=True)
+  lock = output.with_name(output.name + '.lock')
+  with durable_files.exclusive_lock(lock, f'--output={output}'):
+    if output.exists():
+      raise InputError(
+        f'--output={output} is there already; remove it, or choose another'
+      )
+    partial = output.with_name(output.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+      pretrained = open_pretrained(source)
+      write = _write_workdir
+      if output_format == HUGGINGFACE:
+        write = _write_huggingface
+      record = write(pretrained, partial, architecture)
+      durable_files.write_json(partial / _PARITY, record)
+      durable_files.publish_folder(partial, output)
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
+  return _lines(output, record)
+
+
+def _write_workdir(
+  source: Pretrained, folder: pathlib.Path, architecture: str
+) -> dict[str, Any]:
+  del architecture  # of Hugging Face's folders
+  checkpoint = source.checkpoint
+  if checkpoint is None:
+    raise InputError(
+      f'--input={source.origin} is a workdir already; give --output_format='
+      f'{HUGGINGFACE} to export it'
+    )
+  workdir = Workdir(folder)
+  durable_files.write_json(workdir.config, encode(source.experiment))
+  source.tokenizer.save(workdir.tokenizer)
+  save_params(workdir.checkpoints, checkpoint.params)
+  facts = dict(
+    architecture=checkpoint.family.architecture(checkpoint.heads),
+    left_out=checkpoint.left_out,
+    notes=checkpoint.notes,
+  )
+  if not checkpoint.has_class:
+    return _record(source, checkpoint.params, 'not of transformers', **facts)
+  folder = pathlib.Path(os.path.expanduser(source.origin))
+  try:
+    return _record(source, checkpoint.params, folder, **facts)
+  except parity.NotLoaded as error:
+    # An untidy folder that we can read; of our own exports it would be a bug.
+    return _record(
+      source,
+      checkpoint.params,
+      f'transformers cannot load it ({error})',
+      **facts,
+    )
+
+
+def _write_huggingface(
+  source: Pretrained, folder: pathlib.Path, architecture: str
+) -> dict[str, Any]:
+  params = source.load_params()
+  _check_pooling(source)
+  family = recognise.family_of(source.model)
+  heads = [name for name in params if name != 'encoder']
+  architecture = huggingface.choose_architecture(family, heads, architecture)
+  huggingface_tokenizer.save(
+    source.tokenizer, folder, max_length=source.model.max_positions
+  )
+  left_out = huggingface.write(
+    folder,
+    family,
+    architecture,
+    source.model,
+    params,
+    label_names=source.label_names,
+    pad_id=source.tokenizer.table.pad_id,
+  )
+  notes = []
+  for head in set(family.architectures[architecture].optional) - set(heads):
+    notes.append(
+      f'no {head} was trained: give add_pooling_layer=False, or transformers '
+      'draws a random one'
+    )
+  params = {name: part for name, part in params.items() if name not in left_out}
+  return _record(
+    source,
+    params,
+    folder,
+    architecture=architecture,
+    left_out=left_out,
+    notes=notes,
+  )
+
+
+def _check_pooling(source: Pretrained) -> None:
+  experiment = source.experiment
+  if (
+    isinstance(experiment, FinetuneExperiment)
+    and experiment.task.pooling != 'cls'
+  ):
+    raise InputError(
+      f'--input={source.origin}: its task.pooling is '
+      f'{experiment.task.pooling}, and every class of transformers takes cls; '
+      'tune with --config.task.pooling=cls to export it'
+    )
+
+
+def _record(
+  source: Pretrained,
+  params: functional.Params,
+  compare: pathlib.Path | str,
+  *,
+  architecture: str,
+  left_out: Sequence[str],
+  notes: Sequence[str],
+) -> dict[str, Any]:
+  """The content of parity.json.
+
+  `compare` is the folder for transformers, or why there is nothing to compare.
+  """
+  record = {
+    'input': source.origin,
+    'architecture': architecture,
+    'num_parameters': functional.num_parameters(params),
+    'left_out': list(left_out),
+    'notes': list(notes),
+    'compared_with': None,
+  }
+  if source.num_seeds > 1:
+    record['seed'] = f'{source.best_seed}, the best of {source.num_seeds}'
+  if not parity.is_possible():
+    compare = 'transformers and torch are not installed'
+  if isinstance(compare, str):
+    return record | {'not_compared': compare}
+  heads = [name for name in params if name != 'encoder']
+  return record | parity.compare(
+    compare,
+    architecture,
+    families.build(source.model, heads, len(source.label_names)),
+    params,
+    vocab_size=source.tokenizer.table.vocab_size,
+    max_positions=source.model.max_positions,
+    pad_id=source.tokenizer.table.pad_id,
+  )
+
+
+def _lines(output: pathlib.Path, record: dict[str, Any]) -> list[str]:
+  lines = [
+    f'{output}: {record["architecture"]}, {record["num_parameters"]:,} '
+    'parameters'
+  ]
+  if 'seed' in record:
+    lines.append(f'seed: {record["seed"]}')
+  for name in ('left_out', 'missing_keys', 'unexpected_keys'):
+    if names := record.get(name):
+      lines.append(f'{name}: {", ".join(names)}')
+  lines += record['notes']
+  if not record['compared_with']:
+    lines.append(f'not compared: {record["not_compared"]}')
+    return lines
+  differences = ', '.join(
+    f'{name} {value:.2g}'
+    for name, value in record['largest_difference'].items()
+  )
+  lines.append(
+    f'largest difference from {record["compared_with"]}: {differences}'
+  )
+  return lines

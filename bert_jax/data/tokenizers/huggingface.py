@@ -1,0 +1,159 @@
+"""Writes a tokenizer so that transformers' AutoTokenizer gives the same ids.
+
+One thing differs on purpose: a special token that is written out in a text is
+ordinary text here, and the special token there.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from bert_jax import durable_files
+from bert_jax.data.tokenizers import base, tokenizer_json, wordpiece
+from bert_jax.errors import InputError, quoted
+
+_CONFIG_NAME = 'tokenizer_config.json'
+# What the two are held against each other on, before anything is written.
+_PROBES = (
+  "The café's 3.14 naïve TESTS -- don't fail: (a+b)*c == [d]!",
+  'unaffable  tokens\twith\nall kinds of   space ',
+  'Ein größeres Übermaß, İstanbul, Ελληνικά, Москва, שלום, العربية, हिन्दी',
+  '深度学习 日本語のテキスト 한국어 ไทย 🙂 ½ ﬁ ™ ① Å',
+  'C1=CC=C(C=C1)C(=O)O def f(x): return x**2  # https://a.org/b?c=d&e_f',
+  '``quoted\'\' "text" — …',
+  'a' * 120,
+  '',
+)
+
+
+def save(
+  tokenizer: base.Tokenizer,
+  folder: str | os.PathLike[str],
+  *,
+  max_length: int,
+) -> None:
+  """Writes tokenizer.json and tokenizer_config.json beside our own files.
+
+  `load_tokenizer` gives the same tokenizer from them.
+
+  Args:
+    tokenizer: Of any kind.
+    folder: Is there already.
+    max_length: At how many tokens users are warned.
+
+  Raises:
+    InputError: The `tokenizers` package cannot do the same; nothing is written.
+  """
+  folder = pathlib.Path(folder)
+  table = tokenizer.table
+  names = {
+    'pad_token': tokenizer.token(table.pad_id),
+    'unk_token': tokenizer.token(table.unk_id),
+    'cls_token': tokenizer.token(table.cls_id),
+    'sep_token': tokenizer.token(table.sep_id),
+    'mask_token': tokenizer.token(table.mask_id),
+  }
+  spec = _with_special_tokens(tokenizer.tokenizer_json(), table, names)
+  _check(tokenizer, spec)
+  is_bert = (
+    isinstance(tokenizer, wordpiece.WordPiece)
+    # BertTokenizer has this limit, whatever tokenizer.json says.
+    and spec['model']['max_input_chars_per_word'] == 100
+    and list(names.values()) == [f'[{name[:-6].upper()}]' for name in names]
+  )
+  config = {
+    'tokenizer_class': 'BertTokenizer'
+    if is_bert
+    else 'PreTrainedTokenizerFast',
+    'model_max_length': max_length,
+    'model_input_names': ['input_ids', 'token_type_ids', 'attention_mask'],
+    **names,
+  }
+  if isinstance(tokenizer, wordpiece.WordPiece):
+    lowercase = spec['normalizer']['lowercase']
+    config |= {
+      'do_lower_case': lowercase,
+      'strip_accents': lowercase,
+      'tokenize_chinese_chars': True,
+    }
+  tokenizer.save(folder)
+  ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
+  durable_files.write_json(folder / tokenizer_json.NAME, spec)
+  durable_files.write_json(folder / _CONFIG_NAME, config | ours)
+
+
+def _with_special_tokens(
+  spec: dict[str, Any], table: base.TokenTable, names: dict[str, str]
+) -> dict[str, Any]:
+  """Registers them, and puts them around a text and between two."""
+  others = [
+    token
+    for token in spec.get('added_tokens') or []
+    if token['id'] not in table.special_ids
+  ]
+  ids = {
+    'pad_token': table.pad_id,
+    'unk_token': table.unk_id,
+    'cls_token': table.cls_id,
+    'sep_token': table.sep_id,
+    'mask_token': table.mask_id,
+  }
+  special = [
+    {
+      'id': ids[name],
+      'content': content,
+      'single_word': False,
+      'lstrip': False,
+      'rstrip': False,
+      'normalized': False,
+      'special': True,
+    }
+    for name, content in names.items()
+  ]
+  cls, sep = names['cls_token'], names['sep_token']
+
+  def piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
+    return {kind: {'id': name, 'type_id': type_id}}
+
+  single = [
+    piece('SpecialToken', cls, 0),
+    piece('Sequence', 'A', 0),
+    piece('SpecialToken', sep, 0),
+  ]
+  return spec | {
+    'truncation': None,
+    'padding': None,
+    'added_tokens': sorted(others + special, key=lambda token: token['id']),
+    'post_processor': {
+      'type': 'TemplateProcessing',
+      'single': single,
+      'pair': [
+        *single,
+        piece('Sequence', 'B', 1),
+        piece('SpecialToken', sep, 1),
+      ],
+      'special_tokens': {
+        name: {'id': name, 'ids': [ids[key]], 'tokens': [name]}
+        for key, name in (('cls_token', cls), ('sep_token', sep))
+      },
+    },
+  }
+
+
+def _check(tokenizer: base.Tokenizer, spec: dict[str, Any]) -> None:
+  from tokenizers import Tokenizer
+
+  theirs = Tokenizer.from_str(json.dumps(spec))
+  # Each entry as a text: so that scripts of its own are among the probes.
+  step = max(1, tokenizer.table.vocab_size // 1000)
+  entries = [
+    tokenizer.decode([i]) for i in tokenizer.table.ordinary_ids[::step]
+  ]
+  texts = [*_PROBES, ' '.join(entries), *entries]
+  for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
+    if theirs.encode(text, add_special_tokens=False).ids != ids.tolist():
+      raise InputError(
+        'the tokenizer cannot be written for transformers: it would encode '
+        f'{quoted(text)} otherwise'
+      )

@@ -1,0 +1,297 @@
+"""What is to be known of a family of models, and what follows from it.
+
+A family is data alone: bert.py and google_bert.py are two. Reading collects
+all problems, so that one message names them all; a parameter is never left as
+it was initialised.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.errors import InputError, shown
+from bert_jax.interop import name_table
+from bert_jax.interop.name_table import Rule
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import (
+  Classifier,
+  EncoderWithHeads,
+  HeadBuilder,
+  MaskedLMHead,
+  NextSentenceHead,
+  Pooler,
+)
+
+_HEADS = {
+  'pooler': Pooler,
+  'mlm_head': MaskedLMHead,
+  'next_sentence_head': NextSentenceHead,
+}
+CLASSIFIER = 'classifier'
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+  """A field of their config: its name, and its value where it is not there."""
+
+  name: str
+  default: int | float
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Our heads in one class of theirs; it can do without the optional ones."""
+
+  heads: tuple[str, ...]
+  optional: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+  """One family of checkpoints.
+
+  model_type: as config.json calls it.
+  prefix: before the names of what all its models share; files may lack it.
+  table: all parameters, those of the heads too.
+  fields: field of EncoderConfig -> theirs.
+  fixed: what our encoder can only be: their field -> (value, others that mean
+    the same); a config without the field means that value.
+  architectures: classes of theirs by name; of those whose heads are there, the
+    first is taken.
+  tokenizer_classes: what `tokenizer_class` may name.
+  respelled: (regular expression, replacement) of older names.
+  buffers: names, as a regular expression, that hold no parameter.
+  tied: name of a copy -> the name that it must equal; it may be left out, or be
+    there alone.
+  """
+
+  model_type: str
+  prefix: str
+  table: tuple[Rule, ...]
+  fields: Mapping[str, Field]
+  fixed: Mapping[str, tuple[Any, ...]]
+  architectures: Mapping[str, Architecture]
+  tokenizer_classes: tuple[str, ...]
+  respelled: tuple[tuple[str, str], ...] = ()
+  buffers: str = r'(?!)'
+  tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @functools.cached_property
+  def patterns(self) -> set[str]:
+    """Their names, with {} for numbers."""
+    return {name_table.pattern(rule.theirs)[0] for rule in self.table}
+
+  def canonical(self, name: str) -> str:
+    """The table's spelling of one of their names."""
+    for expression, replacement in self.respelled:
+      name = re.sub(expression, replacement, name)
+    if name_table.pattern(self.prefix + name)[0] in self.patterns:
+      return self.prefix + name
+    return name
+
+  def knows(self, name: str) -> bool:
+    """Whether a name in the table's spelling is one of the table."""
+    return name in self.tied or name_table.pattern(name)[0] in self.patterns
+
+  def is_buffer(self, name: str) -> bool:
+    return re.fullmatch(self.buffers, name) is not None
+
+  def architecture(self, heads: Sequence[str]) -> str:
+    """The first class of theirs all of whose heads are among these."""
+    for name, architecture in self.architectures.items():
+      if set(architecture.heads) <= set(heads):
+        return name
+    raise AssertionError(f'{self.model_type} lacks a class without heads')
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What `read_params` found.
+
+  params: the nested dict of ours, f32.
+  heads: those of them that are there.
+  left_out: their names that have no place here.
+  """
+
+  params: functional.Params
+  heads: tuple[str, ...]
+  left_out: tuple[str, ...]
+
+
+def build(
+  config: EncoderConfig, heads: Sequence[str], num_classes: int = 0
+) -> functional.Build:
+  """The encoder with the heads of a converted checkpoint, in f32."""
+  builders: dict[str, HeadBuilder] = {
+    name: functools.partial(Classifier, num_classes=num_classes)
+    if name == CLASSIFIER
+    else _HEADS[name]
+    for name in heads
+  }
+  return functools.partial(
+    EncoderWithHeads, config, builders, dtype=jnp.dtype('float32')
+  )
+
+
+def read_params(
+  family: Family,
+  config: EncoderConfig,
+  weights: Mapping[str, np.ndarray],
+  problems: list[str],
+  *,
+  num_classes: int = 0,
+) -> Found:
+  """Their arrays -> our parameters; what is wrong is added to `problems`.
+
+  Args:
+    family: says what their names mean.
+    config: the encoder that their config says.
+    weights: their name -> array.
+    problems: one sentence each; with one, the result is of no use.
+    num_classes: of the classifier; 0: theirs is no classifier of texts.
+  """
+  named, left_out = _named(family, weights, problems)
+  present = {
+    path.partition('/')[0]
+    for rule in family.table
+    for path in rule.paths
+    if rule.theirs in named
+  }
+  heads = [name for name in _HEADS if name in present]
+  if CLASSIFIER in present and num_classes:
+    heads.append(CLASSIFIER)
+  abstract = functional.flatten(
+    functional.abstract_params(build(config, heads, num_classes))
+  )
+  shapes = {path: leaf.shape for path, leaf in abstract.items()}
+  flat, missing = {}, []
+  needed = name_table.entries(family.table, shapes)
+  for entry in needed:
+    if entry.name not in named:
+      missing.append(entry.name)
+      continue
+    original, array = named.pop(entry.name)
+    expected = name_table.their_shape(entry, shapes)
+    if array.shape != expected:
+      problems.append(
+        f'{original} has shape {array.shape}, by the config it must be '
+        f'{expected}'
+      )
+    elif problem := _not_a_parameter(array):
+      problems.append(f'{original} {problem}')
+    else:
+      array = array.astype(np.float32)
+      flat |= name_table.to_ours(entry, array, shapes)
+  if missing:
+    problems.append(
+      f'{len(missing)} of {len(needed)} parameters are missing, such as '
+      + ', '.join(missing[:3])
+    )
+  left_out += [original for original, _ in named.values()]
+  return Found(nested(flat), tuple(heads), tuple(sorted(left_out)))
+
+
+def write_params(
+  family: Family, params: functional.Params
+) -> dict[str, np.ndarray]:
+  """Our parameters -> their name -> array, f32."""
+  flat = {
+    path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
+  }
+  return {
+    entry.name: name_table.to_theirs(entry, flat)
+    for entry in name_table.entries(family.table, flat)
+  }
+
+
+def nested(flat: Mapping[str, Any]) -> functional.Params:
+  """The reverse of functional.flatten."""
+  tree: functional.Params = {}
+  for path, value in flat.items():
+    *folders, name = path.split('/')
+    node = tree
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[name] = value
+  return tree
+
+
+def read_config(
+  family: Family, config: Mapping[str, Any], problems: list[str]
+) -> EncoderConfig:
+  """Their config -> ours; what it cannot be is added to `problems`."""
+  values = {}
+  for ours, field in family.fields.items():
+    value = config.get(field.name, field.default)
+    # Not isinstance: bool is an int to Python.
+    if type(value) not in (int, type(field.default)) or value < 0:
+      problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
+      value = field.default
+    values[ours] = value
+  for name, allowed in family.fixed.items():
+    if name in config and config[name] not in allowed:
+      problems.append(
+        f'{name} is {shown(repr(config[name]))}, ours can only be '
+        f'{allowed[0]!r}'
+      )
+  found = EncoderConfig(**values)
+  if not problems:
+    try:
+      found.validate()
+    except InputError as error:
+      problems.append(str(error))
+  return found
+
+
+def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
+  """Our config -> the fields of theirs that say the same."""
+  return {
+    field.name: getattr(config, ours) for ours, field in family.fields.items()
+  } | {name: value for name, (value, *_) in family.fixed.items() if value}
+
+
+def _named(
+  family: Family, weights: Mapping[str, np.ndarray], problems: list[str]
+) -> tuple[dict[str, tuple[str, np.ndarray]], list[str]]:
+  """(table's spelling -> (their name, array), their names that are not known).
+
+  Copies of tied parameters are held against the original and put aside.
+  """
+  named: dict[str, tuple[str, np.ndarray]] = {}
+  unknown = []
+  for original in sorted(weights):
+    name = family.canonical(original)
+    if family.is_buffer(name):
+      continue
+    if not family.knows(name):
+      unknown.append(original)
+    elif name in named:
+      problems.append(f'{original} and {named[name][0]} are the same parameter')
+    else:
+      named[name] = original, weights[original]
+  for copy, name in family.tied.items():
+    if copy not in named:
+      continue
+    original, array = named.pop(copy)
+    if name not in named:
+      named[name] = original, array
+    elif not np.array_equal(array, named[name][1]):
+      problems.append(
+        f'{original} differs from {named[name][0]}; here they are one parameter'
+      )
+  return named, unknown
+
+
+def _not_a_parameter(array: np.ndarray) -> str:
+  """'' for floats that f32 holds without loss."""
+  if array.dtype.name not in ('float32', 'float16', 'bfloat16'):
+    return f'is of type {array.dtype.name}; save it as float32'
+  if not np.isfinite(array.astype(np.float32)).all():
+    return 'has values that are not finite'
+  return ''

@@ -1,0 +1,176 @@
+"""BERT as google-research/bert has it: bert_config.json and bert_model.ckpt.
+
+TensorFlow reads the file; only here, and only where one is read.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.errors import InputError
+from bert_jax.interop import huggingface
+from bert_jax.interop.bert import BERT
+from bert_jax.interop.family import Family, read_config, read_params
+from bert_jax.interop.name_table import (
+  KERNEL,
+  KERNEL_FROM_HEADS,
+  LINEAR,
+  SAME,
+  VECTOR,
+  Rule,
+)
+
+CONFIG = 'bert_config.json'
+_INDEX = '.index'
+_EMBEDDINGS = (
+  ('token/embedding', 'word_embeddings'),
+  ('position/embedding', 'position_embeddings'),
+  ('token_type/embedding', 'token_type_embeddings'),
+  ('norm/scale', 'LayerNorm/gamma'),
+  ('norm/bias', 'LayerNorm/beta'),
+)
+_LAYER = (
+  ('attention/query/kernel', 'attention/self/query/kernel', KERNEL),
+  ('attention/query/bias', 'attention/self/query/bias', VECTOR),
+  ('attention/key/kernel', 'attention/self/key/kernel', KERNEL),
+  ('attention/key/bias', 'attention/self/key/bias', VECTOR),
+  ('attention/value/kernel', 'attention/self/value/kernel', KERNEL),
+  ('attention/value/bias', 'attention/self/value/bias', VECTOR),
+  (
+    'attention/output/kernel',
+    'attention/output/dense/kernel',
+    KERNEL_FROM_HEADS,
+  ),
+  ('attention/output/bias', 'attention/output/dense/bias', SAME),
+  ('attention_norm/scale', 'attention/output/LayerNorm/gamma', SAME),
+  ('attention_norm/bias', 'attention/output/LayerNorm/beta', SAME),
+  ('feed_forward/input/kernel', 'intermediate/dense/kernel', KERNEL),
+  ('feed_forward/input/bias', 'intermediate/dense/bias', SAME),
+  ('feed_forward/output/kernel', 'output/dense/kernel', KERNEL),
+  ('feed_forward/output/bias', 'output/dense/bias', SAME),
+  ('feed_forward_norm/scale', 'output/LayerNorm/gamma', SAME),
+  ('feed_forward_norm/bias', 'output/LayerNorm/beta', SAME),
+)
+_HEADS = (
+  ('pooler/kernel', 'bert/pooler/dense/kernel', KERNEL),
+  ('pooler/bias', 'bert/pooler/dense/bias', SAME),
+  (
+    'mlm_head/transform/kernel',
+    'cls/predictions/transform/dense/kernel',
+    KERNEL,
+  ),
+  ('mlm_head/transform/bias', 'cls/predictions/transform/dense/bias', SAME),
+  ('mlm_head/norm/scale', 'cls/predictions/transform/LayerNorm/gamma', SAME),
+  ('mlm_head/norm/bias', 'cls/predictions/transform/LayerNorm/beta', SAME),
+  ('mlm_head/bias', 'cls/predictions/output_bias', SAME),
+  # A matrix [2, embed] in their code, not a layer of the library.
+  ('next_sentence_head/kernel', 'cls/seq_relationship/output_weights', LINEAR),
+  ('next_sentence_head/bias', 'cls/seq_relationship/output_bias', SAME),
+)
+
+GOOGLE_BERT = Family(
+  model_type='bert',
+  prefix='bert/',
+  table=(
+    *(
+      Rule(f'encoder/embeddings/{ours}', f'bert/embeddings/{theirs}', SAME)
+      for ours, theirs in _EMBEDDINGS
+    ),
+    *(
+      Rule(
+        f'encoder/layers/{{}}/{ours}', f'bert/encoder/layer_{{}}/{theirs}', how
+      )
+      for ours, theirs, how in _LAYER
+    ),
+    *(Rule(*rule) for rule in _HEADS),
+  ),
+  # bert_config.json has the fields that transformers took over from it.
+  fields=BERT.fields,
+  fixed={'hidden_act': ('gelu',)},
+  architectures=BERT.architectures,
+  tokenizer_classes=BERT.tokenizer_classes,
+  # The optimizer's, which a checkpoint of training has.
+  buffers=r'global_step|.*/adam_[mv]',
+)
+
+
+def is_folder(folder: pathlib.Path) -> bool:
+  return (folder / CONFIG).is_file() and bool(_checkpoints(folder))
+
+
+def read(
+  folder: pathlib.Path, *, tokenizer_size: int, problems: Sequence[str] = ()
+) -> huggingface.Checkpoint:
+  """As huggingface.read; needs TensorFlow."""
+  checkpoints = _checkpoints(folder)
+  if len(checkpoints) > 1:
+    names = ', '.join(path.name for path in checkpoints)
+    raise InputError(
+      f'{folder}: it has several checkpoints ({names}); keep one'
+    )
+  config = huggingface.read_json(folder / CONFIG)
+  weights = _read_weights(checkpoints[0])
+  return from_arrays(
+    folder,
+    config,
+    weights,
+    tokenizer_size=tokenizer_size,
+    problems=problems,
+  )
+
+
+def from_arrays(
+  folder: pathlib.Path,
+  config: dict,
+  weights: dict[str, np.ndarray],
+  *,
+  tokenizer_size: int,
+  problems: Sequence[str] = (),
+) -> huggingface.Checkpoint:
+  """The part of `read` that needs no TensorFlow."""
+  problems, notes = [*problems], []
+  model = read_config(GOOGLE_BERT, config, problems)
+  if problems:
+    raise huggingface.refused(folder, problems)
+  found = read_params(GOOGLE_BERT, model, weights, problems)
+  huggingface.check_tokenizer_size(tokenizer_size, model, problems, notes)
+  if problems:
+    raise huggingface.refused(folder, problems)
+  return huggingface.Checkpoint(
+    family=BERT,
+    model=model,
+    params=found.params,
+    heads=found.heads,
+    label_names=(),
+    left_out=found.left_out,
+    notes=tuple(notes),
+    has_class=False,
+  )
+
+
+def _checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Each without its ending, as TensorFlow wants it."""
+  return sorted(
+    path.with_suffix('') for path in folder.glob(f'*.ckpt*{_INDEX}')
+  )
+
+
+def _read_weights(checkpoint: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    import tensorflow as tf
+  except ImportError:
+    raise InputError(
+      f'{checkpoint}: reading it needs TensorFlow; pip install tensorflow-cpu'
+    ) from None
+  try:
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {
+      name: reader.get_tensor(name)
+      for name in reader.get_variable_to_shape_map()
+    }
+  except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
+    reason = ' '.join(str(error).split())[:200]
+    raise InputError(
+      f'{checkpoint}: cannot be read ({reason}); fetch it again'
+    ) from None

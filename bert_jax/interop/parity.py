@@ -1,0 +1,166 @@
+"""Holds a converted model against transformers, where that is installed."""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.models import functional
+from bert_jax.models.masks import RowLayout
+
+
+class NotLoaded(Exception):
+  """transformers cannot load a folder; the message says why."""
+
+
+_ROWS, _LENGTH = 3, 24
+
+
+def is_possible() -> bool:
+  """Whether transformers and torch can be imported."""
+  try:
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+  except ImportError:
+    return False
+  return True
+
+
+def compare(
+  folder: pathlib.Path,
+  architecture: str,
+  build: functional.Build,
+  params: functional.Params,
+  *,
+  vocab_size: int,
+  max_positions: int,
+  pad_id: int,
+) -> dict[str, Any]:
+  """What both compute on fixed inputs, in f32; raises NotLoaded.
+
+  Args:
+    folder: of Hugging Face, with the same parameters as ours.
+    architecture: the class of transformers to load it as.
+    build, params: our encoder with heads.
+    vocab_size, max_positions, pad_id: of the inputs: rows of random ids, the
+      last ones padded, with two token types.
+
+  Returns:
+    `largest_difference` by output, over all places with text; the keys that
+    transformers missed or did not expect; the versions.
+  """
+  import torch
+  import transformers
+
+  ids, layout = _inputs(vocab_size, max_positions, pad_id)
+  theirs, loading = _run_theirs(folder, architecture, ids, layout)
+  ours = _run_ours(build, params, ids, layout)
+  is_text = np.asarray(layout.segment_ids) > 0
+  differences = {}
+  for name in sorted(theirs.keys() & ours.keys()):
+    difference = np.abs(theirs[name] - ours[name])
+    if name in ('hidden_states', 'mlm_logits'):
+      difference = difference[..., is_text, :]
+    differences[name] = float(difference.max())
+  return {
+    'largest_difference': differences,
+    'missing_keys': sorted(loading['missing_keys']),
+    'unexpected_keys': sorted(loading['unexpected_keys']),
+    'compared_with': (
+      f'transformers {transformers.__version__}, torch {torch.__version__}'
+    ),
+  }
+
+
+def _run_theirs(
+  folder: pathlib.Path, architecture: str, ids: np.ndarray, layout: RowLayout
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """(outputs by our names, what from_pretrained says of the keys)."""
+  import torch
+  import transformers
+
+  transformers.logging.set_verbosity_error()
+  transformers.utils.logging.disable_progress_bar()
+  try:
+    model, loading = getattr(transformers, architecture).from_pretrained(
+      folder, output_loading_info=True, dtype=torch.float32
+    )
+  except Exception as error:  # whatever an untidy folder makes it raise
+    reason = ' '.join(str(error).split())[:200]
+    raise NotLoaded(f'{type(error).__name__}: {reason}') from error
+  model.eval()
+  with torch.no_grad():
+    result = model(
+      input_ids=torch.from_numpy(ids).long(),
+      attention_mask=torch.from_numpy(np.array(layout.segment_ids)).long(),
+      token_type_ids=torch.from_numpy(np.array(layout.token_type_ids)).long(),
+      output_hidden_states=True,
+    )
+  is_mlm = architecture.endswith('ForMaskedLM')
+  names = {
+    'pooler_output': 'pooled',
+    'prediction_logits': 'mlm_logits',
+    'seq_relationship_logits': 'next_sentence_logits',
+    'logits': 'mlm_logits' if is_mlm else 'class_logits',
+  }
+  outputs = {
+    ours: result[theirs].numpy()
+    for theirs, ours in names.items()
+    if result.get(theirs) is not None
+  }
+  states = np.stack([state.numpy() for state in result.hidden_states])
+  return outputs | {'hidden_states': states}, loading
+
+
+def _inputs(
+  vocab_size: int, max_positions: int, pad_id: int
+) -> tuple[np.ndarray, RowLayout]:
+  """int32 ids [B, T] and their layout: each row one text, or a pair."""
+  rng = np.random.default_rng(0)
+  length = min(_LENGTH, max_positions)
+  ids = rng.integers(0, vocab_size, (_ROWS, length)).astype(np.int32)
+  column = np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape)
+  ends = length - np.arange(_ROWS)[:, None] * (length // 4)
+  is_text = (column < ends).astype(np.int32)
+  layout = RowLayout(
+    segment_ids=is_text,
+    position_ids=column * is_text,
+    token_type_ids=(column >= ends // 2).astype(np.int32) * is_text,
+  )
+  return np.where(is_text > 0, ids, pad_id).astype(np.int32), layout
+
+
+def _run_ours(
+  build: functional.Build,
+  params: functional.Params,
+  ids_BT: np.ndarray,
+  layout: RowLayout,
+) -> dict[str, np.ndarray]:
+  """Our outputs, of the heads that there are."""
+
+  @jax.jit
+  def run(params: functional.Params) -> dict[str, jax.Array]:
+    model = functional.bind(build, params)
+    states = model.encoder.hidden_states(
+      jnp.asarray(ids_BT), RowLayout(*map(jnp.asarray, layout))
+    )
+    found = {'hidden_states': jnp.stack(states)}
+    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    if 'mlm_head' in params:
+      found['mlm_logits'] = model.mlm_head(states[-1], embedding_VD)
+    if 'pooler' in params:
+      found['pooled'] = model.pooler(states[-1][:, 0])
+      for head, name in _ON_POOLER.items():
+        if head in params:
+          found[name] = getattr(model, head)(found['pooled'])
+    return found
+
+  return jax.device_get(run(params))
+
+
+_ON_POOLER = {
+  'next_sentence_head': 'next_sentence_logits',
+  'classifier': 'class_logits',
+}

@@ -1,0 +1,88 @@
+"""The weights of a Hugging Face folder: safetensors or .bin, also sharded."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from bert_jax.errors import InputError, quoted
+from bert_jax.interop import torch_pickle
+
+SAFETENSORS = 'model.safetensors'
+TORCH = 'pytorch_model.bin'
+_INDEX = '.index.json'
+
+
+def find(folder: pathlib.Path) -> pathlib.Path | None:
+  """The file, or the index of shards, that holds the weights; None: none does.
+
+  As transformers chooses: safetensors first, and one file before shards.
+  """
+  for name in (SAFETENSORS, TORCH):
+    for path in (folder / name, folder / f'{name}{_INDEX}'):
+      if path.is_file():
+        return path
+  return None
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of what `find` found, by their names.
+
+  Raises InputError on a file that is missing, cut short, or holds anything but
+  tensors.
+  """
+  if not path.name.endswith(_INDEX):
+    return _reader(path.name)(path)
+  weights: dict[str, np.ndarray] = {}
+  shards = _shards(path)
+  for shard in dict.fromkeys(shards.values()):
+    if not shard.is_file():
+      raise InputError(f'{path}: its shard {shard.name} is missing; fetch it')
+    weights |= _reader(shard.name)(shard)
+  missing = [name for name in shards if name not in weights]
+  if missing:
+    raise InputError(
+      f'{path}: {missing[0]} is not in {shards[missing[0]].name}, nor are '
+      f'{len(missing) - 1} others where it says; fetch the folder again'
+    )
+  return weights
+
+
+def write(path: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
+  """One safetensors file, as transformers writes it."""
+  safetensors.numpy.save_file(dict(weights), path, metadata={'format': 'pt'})
+
+
+def _shards(index: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Name of an array -> the shard that it is in."""
+  try:
+    names = dict(json.loads(index.read_text('utf-8'))['weight_map'])
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
+    raise InputError(
+      f'{index}: it has no weight_map ({type(error).__name__}); fetch it again'
+    ) from None
+  for shard in names.values():
+    if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard:
+      raise InputError(
+        f'{index}: it names {quoted(str(shard))}, which is no file of the '
+        'folder; refused'
+      )
+  return {name: index.with_name(shard) for name, shard in names.items()}
+
+
+def _reader(
+  name: str,
+) -> Callable[[pathlib.Path], dict[str, np.ndarray]]:
+  return torch_pickle.read if name.endswith('.bin') else _read_safetensors
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    return safetensors.numpy.load_file(path)
+  except safetensors.SafetensorError as error:
+    raise InputError(
+      f'{path}: is cut short or damaged ({error}); fetch it again'
+    ) from None

@@ -1,0 +1,183 @@
+"""A pretrained model from a workdir, a Hugging Face folder or Google's files.
+
+Which of these a path is, is decided here and nowhere else.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.errors import InputError
+from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.interop import google_bert, huggingface
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+from bert_jax.train.checkpoint import load_params
+from bert_jax.train.restore import Initial, split_workdir
+from bert_jax.workdir import Workdir, read_json
+
+_SIZES = (
+  *('num_layers', 'embed_dim', 'num_heads', 'mlp_dim'),
+  *('vocab_size', 'max_positions', 'num_token_types'),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrained:
+  """A model, wherever it came from.
+
+  origin: the path as given. experiment: its config, ConvertedModel where it was
+  not trained here. checkpoint: what was read of others, None of a workdir.
+  load_params: () -> host arrays. best_seed, num_seeds: of fine-tuning.
+  """
+
+  origin: str
+  experiment: Any
+  tokenizer: Tokenizer
+  label_names: list[str]
+  load_params: Callable[[], functional.Params]
+  checkpoint: huggingface.Checkpoint | None = None
+  best_seed: int = 0
+  num_seeds: int = 1
+
+  @property
+  def model(self) -> EncoderConfig:
+    return self.experiment.model
+
+  def initial(self) -> Initial:
+    """As the parameters to start a run from."""
+    sizes = [f'{name}={getattr(self.model, name)}' for name in _SIZES]
+    return Initial(self.origin, ', '.join(sizes), self.load_params)
+
+
+def parameters_alone(path: str) -> Initial | None:
+  """Those of a folder that has checkpoints and no config, else None.
+
+  models/growing.py says how one comes to be. What sizes they have, their shapes
+  tell; the tokenizer is the user's care.
+  """
+  folder, step = split_workdir(path)
+  workdir = Workdir(folder)
+  if workdir.config.exists() or not workdir.checkpoints.is_dir():
+    return None
+  return Initial(
+    path,
+    'other ones',
+    lambda: load_params(workdir.checkpoints, step)[0],
+  )
+
+
+def open_pretrained(path: str) -> Pretrained:
+  """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
+
+  Of fine-tuning it is the best run's model.
+
+  Raises:
+    InputError: it is none of these, or cannot be used; one line says why.
+  """
+  folder, step = split_workdir(path)
+  if google_bert.is_folder(folder):
+    read, kind = google_bert.read, 'a checkpoint of google-research/bert'
+  elif huggingface.is_folder(folder):
+    read, kind = huggingface.read, 'a Hugging Face folder'
+  else:
+    return _open_workdir(path, Workdir(folder), step)
+  if step is not None:
+    raise InputError(f'{path}: {folder} is {kind}, which has no steps')
+  return _open_converted(path, folder, read)
+
+
+def _open_converted(
+  path: str,
+  folder: pathlib.Path,
+  read: Callable[..., huggingface.Checkpoint],
+) -> Pretrained:
+  problems, size, tokenizer = [], 0, None
+  try:
+    tokenizer = load_tokenizer(folder)
+    size = tokenizer.table.vocab_size
+  except InputError as error:
+    problems.append(str(error))
+  checkpoint = read(folder, tokenizer_size=size, problems=problems)
+  assert tokenizer is not None  # or it would have been refused
+  return Pretrained(
+    origin=path,
+    experiment=ConvertedModel(
+      model=checkpoint.model,
+      family=checkpoint.family.model_type,
+      heads=checkpoint.heads,
+      label_names=checkpoint.label_names,
+    ),
+    tokenizer=tokenizer,
+    label_names=list(checkpoint.label_names),
+    load_params=lambda: checkpoint.params,
+    checkpoint=checkpoint,
+  )
+
+
+def _open_workdir(path: str, workdir: Workdir, step: int | None) -> Pretrained:
+  if not workdir.config.is_file():
+    raise InputError(
+      f'{path} is not a workdir and not a Hugging Face folder (it has no '
+      'config.json); give one of these'
+    )
+  experiment = workdir.read_config()
+  label_names, results = [], {}
+  if isinstance(experiment, ConvertedModel):
+    label_names = list(experiment.label_names)
+  elif isinstance(experiment, FinetuneExperiment):
+    if not workdir.results.is_file():
+      raise InputError(
+        f'{workdir.path} is a fine-tuning run that is not finished; give its '
+        'bert-jax finetune command again'
+      )
+    results = _read_results(workdir.results)
+    label_names = results['labels']
+
+  def load() -> functional.Params:
+    if results and step is None:
+      return load_params(workdir.best)[0]
+    params, _ = load_params(workdir.checkpoints, step)
+    if results:
+      params = _of_best_seed(workdir, results, params)
+    return params
+
+  return Pretrained(
+    origin=path,
+    experiment=experiment,
+    tokenizer=load_tokenizer(workdir.tokenizer),
+    label_names=label_names,
+    load_params=load,
+    best_seed=results.get('best_seed', 0),
+    num_seeds=getattr(experiment, 'num_seeds', 1),
+  )
+
+
+def _of_best_seed(
+  workdir: Workdir, results: dict[str, Any], params: functional.Params
+) -> functional.Params:
+  """Checkpoints of fine-tuning have all seeds, in front of every leaf."""
+  seed, leaf = results.get('best_seed'), jax.tree.leaves(params)[0]
+  if type(seed) is not int or not 0 <= seed < len(leaf):
+    raise InputError(
+      f'{workdir.results}: it does not say which seed was best; give the '
+      'workdir without @STEP'
+    )
+  return jax.tree.map(lambda leaf: leaf[seed], params)
+
+
+def _read_results(path: pathlib.Path) -> dict[str, Any]:
+  results = read_json(path)
+  labels = results.get('labels') if isinstance(results, dict) else None
+  if not isinstance(labels, list) or not all(
+    isinstance(label, str) for label in labels
+  ):
+    raise InputError(
+      f'{path}: it does not list the labels; remove it, and give the bert-jax '
+      'finetune command of this workdir again'
+    )
+  return results

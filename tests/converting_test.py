@@ -1,0 +1,301 @@
+"""Whole conversions, and runs that start from a Hugging Face folder."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from runs import arrays, stop_after
+from safetensors.numpy import load_file
+
+from bert_jax import inference
+from bert_jax.converting import convert
+from bert_jax.errors import InputError
+from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.finetuning import finetune
+from bert_jax.interop import family as families
+from bert_jax.interop import huggingface, parity
+from bert_jax.interop.bert import BERT
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.pretrained import open_pretrained
+from bert_jax.pretraining import pretrain
+from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train.checkpoint import CheckpointConfig, save_params
+from bert_jax.train.logging import LoggingConfig
+from bert_jax.workdir import Workdir
+
+GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
+QUERY = 'bert.encoder.layer.1.attention.self.query.weight'
+ROWS = [
+  ('this array returns a random number', 'one'),
+  ('these arrays return a random number', 'many'),
+  ('the function takes every value', 'one'),
+  ('two matrices take every value', 'many'),
+]
+
+
+@pytest.fixture(autouse=True)
+def without_transformers(monkeypatch):
+  """Also where it is installed: interop/transformers_test.py compares."""
+  monkeypatch.setattr(parity, 'is_possible', lambda: False)
+
+
+def flat_params(path) -> dict[str, np.ndarray]:
+  return functional.flatten(open_pretrained(str(path)).load_params())
+
+
+def assert_equal(found, expected) -> None:
+  assert found.keys() == expected.keys()
+  for name in found:
+    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_there_and_back_is_bit_equal(tmp_path):
+  lines = convert(str(GOLDEN), tmp_path / 'ours')
+  assert 'BertForPreTraining, 6,041 parameters' in lines[0]
+  assert lines[-1] == 'not compared: transformers and torch are not installed'
+  convert(
+    str(tmp_path / 'ours'), tmp_path / 'theirs', output_format='huggingface'
+  )
+  found, expected = (
+    load_file(folder / 'model.safetensors')
+    for folder in (tmp_path / 'theirs', GOLDEN)
+  )
+  assert_equal(found, expected)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['ours', 'theirs']
+  vocab = (tmp_path / 'theirs' / 'vocab.txt').read_text()
+  assert vocab == (GOLDEN / 'vocab.txt').read_text()
+  record = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
+  assert record['left_out'] == record['notes'] == []
+  assert record['compared_with'] is None
+  assert record['num_parameters'] == sum(x.size for x in expected.values())
+
+
+def test_a_converted_workdir_is_one_everywhere(tmp_path):
+  convert(str(GOLDEN), tmp_path / 'ours')
+  experiment = Workdir(tmp_path / 'ours').read_config()
+  assert isinstance(experiment, ConvertedModel)
+  assert experiment.heads == ('pooler', 'mlm_head', 'next_sentence_head')
+  text = 'the [MASK] holds a value'
+  (found,) = inference.load(tmp_path / 'ours').fill_mask(text)
+  (expected,) = inference.load(GOLDEN).fill_mask(text)
+  assert found == expected
+  with pytest.raises(InputError, match='predict needs the workdir'):
+    inference.load(GOLDEN).predict([('a text',)])
+  with pytest.raises(InputError, match='has no steps'):
+    inference.load(f'{GOLDEN}@3')
+  with pytest.raises(InputError, match='is a workdir already'):
+    convert(str(tmp_path / 'ours'), tmp_path / 'more')
+  assert not (tmp_path / 'more.partial').exists()
+
+
+def test_every_checkpoint_of_a_run_can_be_exported(finished_run, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(finished_run, run)
+  experiment = Workdir(run).read_config()
+  # What a run stopped before its first step leaves.
+  fresh = flat_params(f'{run}@5')
+  save_params(run / 'checkpoints', families.nested(fresh))
+  for step, source in ((0, f'{run}@0'), (5, f'{run}@5'), (10, str(run))):
+    output = tmp_path / f'exported {step}'
+    lines = convert(source, output, output_format='huggingface')
+    assert 'BertForMaskedLM' in lines[0]
+    found = open_pretrained(str(output))
+    assert found.model == experiment.model
+    tokenizer = open_pretrained(str(run)).tokenizer
+    assert found.tokenizer.fingerprint == tokenizer.fingerprint
+    assert_equal(flat_params(output), flat_params(source))
+  (mine,) = inference.load(output).fill_mask('the [MASK] returns')
+  (ours,) = inference.load(run).fill_mask('the [MASK] returns')
+  assert mine == ours
+
+
+def test_pretraining_goes_on_from_a_folder(
+  finished_run, small_experiment, tmp_path, monkeypatch
+):
+  folder = tmp_path / 'exported'
+  convert(str(finished_run), folder, output_format='huggingface')
+  convert(str(folder), tmp_path / 'converted')
+  small_experiment.resume_from = str(tmp_path / 'converted')
+  with pytest.raises(InputError, match='has parameters alone'):
+    pretrain(small_experiment, tmp_path / 'run')
+  small_experiment.resume_from, small_experiment.init_from = '', str(folder)
+  stop_after(monkeypatch, 1)
+  pretrain(small_experiment, tmp_path / 'run')
+  mine, theirs = flat_params(tmp_path / 'run'), flat_params(finished_run)
+  for name in mine:
+    # Adam's first step is at most the learning rate.
+    np.testing.assert_allclose(mine[name], theirs[name], rtol=0, atol=1.1e-2)
+
+
+def test_a_folder_of_another_vocabulary_or_norm(small_experiment, tmp_path):
+  small_experiment.init_from = str(GOLDEN)
+  with pytest.raises(InputError, match='tokenizer is not that of the corpus'):
+    pretrain(small_experiment, tmp_path / 'run')
+
+
+def test_a_folder_of_another_norm(finished_run, small_experiment, tmp_path):
+  folder = tmp_path / 'exported'
+  convert(str(finished_run), folder, output_format='huggingface')
+  config = json.loads((folder / 'config.json').read_text())
+  config['layer_norm_eps'] = 0.5
+  (folder / 'config.json').write_text(json.dumps(config))
+  small_experiment.init_from = str(folder)
+  with pytest.raises(InputError, match='--config.model.norm_epsilon=0.5'):
+    pretrain(small_experiment, tmp_path / 'run')
+
+
+@pytest.fixture(scope='module')
+def encoder_folder(small_tokenizer, tmp_path_factory) -> pathlib.Path:
+  """An encoder with a pooler, as transformers writes a BertModel."""
+  folder = tmp_path_factory.mktemp('encoder')
+  model = EncoderConfig(
+    num_layers=1,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
+    vocab_size=small_tokenizer.table.vocab_size,
+    max_positions=32,
+  )
+  params = functional.init(families.build(model, ['pooler']), jax.random.key(0))
+  huggingface.write(folder, BERT, 'BertModel', model, params, pad_id=0)
+  small_tokenizer.save(folder)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def tuned(encoder_folder, tmp_path_factory) -> pathlib.Path:
+  """Two seeds of a classifier, of sizes that finetuning_test.py compiles."""
+  folder = tmp_path_factory.mktemp('tuned')
+  for name, rows in (('train', ROWS * 8), ('eval', [*ROWS, ROWS[0]])):
+    lines = ['text\tlabel', *('\t'.join(row) for row in rows)]
+    (folder / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
+  experiment = FinetuneExperiment(
+    num_seeds=2,
+    num_epochs=3,
+    batch_size=8,
+    max_length=16,
+    init_from=str(encoder_folder),
+    task=ClassificationConfig(
+      train_path=str(folder / 'train.tsv'),
+      eval_path=str(folder / 'eval.tsv'),
+    ),
+    optimizer=AdamWConfig(learning_rate=1e-2),
+    eval_batch_size=8,
+    checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
+    logging=LoggingConfig(every_steps=4, tensorboard=False, peak_tflops=1.0),
+  )
+  build = MeshConfig.build
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      MeshConfig, 'build', lambda mesh: build(mesh, jax.devices()[:1])
+    )
+    finetune(experiment, folder / 'run')
+  return folder / 'run'
+
+
+def test_tuning_starts_from_the_folder(tuned, encoder_folder):
+  found, start = flat_params(tuned), flat_params(encoder_folder)
+  assert found.keys() - start.keys() == {
+    'classifier/output/kernel',
+    'classifier/output/bias',
+  }
+  for path, leaf in start.items():
+    # At most twelve steps of Adam with a learning rate of 1e-2.
+    np.testing.assert_allclose(found[path], leaf, rtol=0, atol=0.13)
+  pooler = found['pooler/kernel']
+  assert np.corrcoef(pooler.ravel(), start['pooler/kernel'].ravel())[0, 1] > 0.3
+
+
+def test_a_tuned_model_keeps_its_head_and_labels(tuned, tmp_path):
+  best = json.loads(Workdir(tuned).results.read_text())['best_seed']
+  lines = convert(str(tuned), tmp_path / 'out', output_format='huggingface')
+  assert lines[1] == f'seed: {best}, the best of 2'
+  config = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert config['architectures'] == ['BertForSequenceClassification']
+  assert config['id2label'] == {'0': 'many', '1': 'one'}
+  assert config['label2id'] == {'many': 0, 'one': 1}
+  texts = [(text,) for text, _ in ROWS]
+  expected = inference.load(tuned).predict(texts)
+  found = inference.load(tmp_path / 'out')
+  assert found.label_names == ['many', 'one']
+  np.testing.assert_allclose(found.predict(texts), expected, atol=1e-5)
+  convert(str(tmp_path / 'out'), tmp_path / 'back')
+  again = inference.load(tmp_path / 'back')
+  assert again.label_names == ['many', 'one']
+  np.testing.assert_array_equal(again.predict(texts), found.predict(texts))
+
+
+def test_a_checkpoint_of_tuning_gives_the_best_seed(tuned, tmp_path):
+  best = json.loads(Workdir(tuned).results.read_text())['best_seed']
+  step = max(int(p.name) for p in Workdir(tuned).checkpoints.iterdir())
+  source = f'{tuned}@{step}'
+  convert(source, tmp_path / 'out', output_format='huggingface')
+  every = arrays(tuned, step)
+  for path, leaf in flat_params(tmp_path / 'out').items():
+    keys = ''.join(f"['{key}']" for key in path.split('/'))
+    np.testing.assert_array_equal(leaf, every[f'params{keys}'][best])
+
+
+def test_the_mean_over_a_text_has_no_class_in_transformers(tuned, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(tuned, run)
+  text = (run / 'config.json').read_text()
+  (run / 'config.json').write_text(text.replace('"cls"', '"mean"'))
+  with pytest.raises(InputError, match='task.pooling is mean'):
+    convert(str(run), tmp_path / 'out', output_format='huggingface')
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+  'flags, message',
+  [
+    (dict(output_format='onnx'), "output_format='onnx': choose one of workdir"),
+    (dict(architecture='BertModel'), 'only with --output_format=huggingface'),
+    (
+      dict(output_format='huggingface', architecture='BertForQ'),
+      '--architecture=BertForQ: for bert there are',
+    ),
+  ],
+)
+def test_flags_that_cannot_be(tmp_path, flags, message):
+  with pytest.raises(InputError, match=message):
+    convert(str(GOLDEN), tmp_path / 'out', **flags)
+  assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(tmp_path):
+  (tmp_path / 'out').mkdir()
+  with pytest.raises(InputError, match='out is there already'):
+    convert(str(GOLDEN), tmp_path / 'out')
+  folder = tmp_path / 'folder'
+  folder.mkdir()
+  for name in ('config.json', 'model.safetensors'):
+    shutil.copy(GOLDEN / name, folder / name)
+  with pytest.raises(InputError, match='there is none of vocab.txt'):
+    convert(str(folder), tmp_path / 'new')
+  spec = {'model': {'type': 'WordLevel', 'vocab': {}}}
+  (folder / 'tokenizer.json').write_text(json.dumps(spec))
+  with pytest.raises(InputError, match="model.type 'WordLevel'"):
+    convert(str(folder), tmp_path / 'new')
+  tokens = (GOLDEN / 'vocab.txt').read_text()
+  (folder / 'vocab.txt').write_text(tokens + 'more\n')
+  with pytest.raises(InputError, match='56 entries, .* only 55'):
+    convert(str(folder), tmp_path / 'new')
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['folder', 'out']
+
+
+def test_sizes_that_differ_are_named_with_theirs(
+  finished_run, small_experiment, tmp_path
+):
+  small_experiment.init_from = str(finished_run)
+  small_experiment.model = EncoderConfig(
+    num_layers=2, embed_dim=16, num_heads=2, mlp_dim=24, max_positions=32
+  )
+  with pytest.raises(InputError, match='feed_forward/input/.* mlp_dim=32'):
+    pretrain(small_experiment, tmp_path / 'run')

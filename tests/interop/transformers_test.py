@@ -1,0 +1,223 @@
+"""What transformers makes of our exports: marked `interop`, run by .ci/run.
+
+Needs torch and transformers; the ordinary suite does not collect it.
+"""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bert_jax import inference
+from bert_jax.converting import convert
+from bert_jax.data.sources import open_inputs
+from bert_jax.data.tokenizers import folder as training
+from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
+from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.interop import family as families
+from bert_jax.interop import huggingface
+from bert_jax.interop.bert import BERT
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+
+pytestmark = pytest.mark.interop
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'bert'
+CLASSES = {
+  'AutoModelForPreTraining': 'BertForPreTraining',
+  'AutoModelForMaskedLM': 'BertForMaskedLM',
+  'AutoModel': 'BertModel',
+}
+TEXTS = [
+  'These arrays return a random number.',
+  ' unknown: Zürich, 深度学习, हिन्दी 한국어 İstanbul  ',
+  'tokens that\nhold "``every\'\'" value, two of it!',
+  'x' * 150,
+]
+
+
+@pytest.fixture(scope='module')
+def transformers():
+  import transformers
+
+  transformers.logging.set_verbosity_error()
+  return transformers
+
+
+def assert_whole(loading) -> None:
+  for name in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
+    assert not loading[name], (name, loading[name])
+
+
+@pytest.mark.parametrize('auto', CLASSES)
+def test_an_export_loads_whole_and_computes_the_same(
+  transformers, tmp_path, auto
+):
+  convert(
+    str(GOLDEN),
+    tmp_path / 'out',
+    output_format='huggingface',
+    architecture=CLASSES[auto],
+  )
+  model, loading = getattr(transformers, auto).from_pretrained(
+    tmp_path / 'out', output_loading_info=True
+  )
+  assert type(model).__name__ == CLASSES[auto]
+  assert_whole(loading)
+  record = json.loads((tmp_path / 'out' / 'parity.json').read_text())
+  assert record['missing_keys'] == record['unexpected_keys'] == []
+  assert record['compared_with'].startswith('transformers ')
+  heads = {
+    'AutoModelForPreTraining': {'mlm_logits', 'next_sentence_logits'},
+    'AutoModelForMaskedLM': {'mlm_logits'},
+    'AutoModel': {'pooled'},
+  }
+  differences = record['largest_difference']
+  assert set(differences) == {'hidden_states', *heads[auto]}
+  assert max(differences.values()) < 1e-5, differences
+
+
+@pytest.mark.parametrize('name', ['zip.bin', 'old.bin'])
+def test_an_import_of_torch_files_computes_the_same(
+  transformers, tmp_path, name
+):
+  folder = tmp_path / 'theirs'
+  folder.mkdir()
+  for file in ('config.json', 'vocab.txt', 'tokenizer_config.json'):
+    (folder / file).write_bytes((GOLDEN / file).read_bytes())
+  (folder / 'pytorch_model.bin').write_bytes((GOLDEN / name).read_bytes())
+  lines = convert(str(folder), tmp_path / 'ours')
+  assert 'largest difference from transformers' in lines[-1]
+  record = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
+  assert max(record['largest_difference'].values()) < 1e-5
+
+
+def test_an_untidy_folder_that_transformers_refuses(transformers, tmp_path):
+  """num_labels against id2label and the weights, which agree."""
+  for file in ('vocab.txt', 'tokenizer_config.json'):
+    (tmp_path / file).write_bytes((GOLDEN / file).read_bytes())
+  config = json.loads((GOLDEN / 'config.json').read_text()) | {
+    'architectures': ['BertForSequenceClassification'],
+    'id2label': {'0': 'x', '1': 'y', '2': 'z'},
+    'num_labels': 2,
+  }
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  weights = load_file(GOLDEN / 'model.safetensors') | {
+    'classifier.weight': np.ones((3, 16), np.float32),
+    'classifier.bias': np.ones(3, np.float32),
+  }
+  weights = {n: x for n, x in weights.items() if not n.startswith('cls.')}
+  save_file(weights, tmp_path / 'model.safetensors', {'format': 'pt'})
+  lines = convert(str(tmp_path), tmp_path / 'ours')
+  assert any('num_labels is 2' in line for line in lines)
+  assert 'not compared: transformers cannot load it' in lines[-1]
+  assert inference.load(tmp_path / 'ours').label_names == ['x', 'y', 'z']
+
+
+def test_a_pretrained_encoder_without_a_pooler(
+  transformers, finished_run, tmp_path
+):
+  convert(str(finished_run), tmp_path / 'out', output_format='huggingface')
+  _, loading = transformers.AutoModelForMaskedLM.from_pretrained(
+    tmp_path / 'out', output_loading_info=True
+  )
+  assert_whole(loading)
+  lines = convert(
+    str(finished_run),
+    tmp_path / 'bare',
+    output_format='huggingface',
+    architecture='BertModel',
+  )
+  assert any('add_pooling_layer=False' in line for line in lines)
+  _, loading = transformers.AutoModel.from_pretrained(
+    tmp_path / 'bare', output_loading_info=True, add_pooling_layer=False
+  )
+  assert_whole(loading)
+
+
+def test_a_classifier_keeps_its_labels_and_probabilities(
+  transformers, small_tokenizer, tmp_path
+):
+  import torch
+
+  model = EncoderConfig(
+    num_layers=2,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
+    vocab_size=small_tokenizer.table.vocab_size,
+    max_positions=32,
+    initializer_stddev=0.2,
+  )
+  labels = ['no', 'perhaps', 'yes']
+  params = functional.init(
+    families.build(model, ['pooler', 'classifier'], len(labels)),
+    jax.random.key(0),
+  )
+  huggingface.write(
+    tmp_path,
+    BERT,
+    'BertForSequenceClassification',
+    model,
+    params,
+    label_names=labels,
+    pad_id=small_tokenizer.table.pad_id,
+  )
+  huggingface_tokenizer.save(small_tokenizer, tmp_path, max_length=32)
+  auto = transformers.AutoModelForSequenceClassification
+  theirs, loading = auto.from_pretrained(tmp_path, output_loading_info=True)
+  assert_whole(loading)
+  assert theirs.config.id2label == dict(enumerate(labels))
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  pairs = [('this array', 'returns a value'), ('two matrices', 'take it')]
+  batch = tokenizer(
+    *map(list, zip(*pairs, strict=True)), padding=True, return_tensors='pt'
+  )
+  with torch.no_grad():
+    expected = theirs.eval()(**batch).logits.softmax(-1).numpy()
+  ours = inference.load(tmp_path)
+  assert ours.label_names == labels
+  np.testing.assert_allclose(ours.predict(pairs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'kind, lowercase',
+  [
+    ('wordpiece', True),
+    ('wordpiece', False),
+    ('sentencepiece_unigram', True),
+    ('sentencepiece_unigram', False),
+    ('sentencepiece_bpe', True),
+    ('sentencepiece_bpe', False),
+    ('byte_bpe', False),
+  ],
+)
+def test_auto_tokenizer_gives_the_same_ids(
+  transformers, small_text, tmp_path, kind, lowercase
+):
+  training.train_folder(
+    open_inputs(str(small_text), document='line'),
+    kind=kind,
+    vocab_size=120 if kind == 'wordpiece' else 330,
+    lowercase=lowercase,
+    output=tmp_path / 'ours',
+  )
+  ours = load_tokenizer(tmp_path / 'ours')
+  out = tmp_path / 'theirs'
+  out.mkdir()
+  huggingface_tokenizer.save(ours, out, max_length=64)
+  (out / 'config.json').write_text('{"model_type": "bert"}')
+  theirs = transformers.AutoTokenizer.from_pretrained(out)
+  ids = [part.tolist() for part in ours.encode_batch(TEXTS)]
+  assert theirs(TEXTS, add_special_tokens=False)['input_ids'] == ids
+  table = ours.table
+  pair = theirs(TEXTS[0], TEXTS[2])
+  first = [table.cls_id, *ids[0], table.sep_id]
+  assert pair['input_ids'] == [*first, *ids[2], table.sep_id]
+  second = len(ids[2]) + 1
+  assert pair['token_type_ids'] == [0] * len(first) + [1] * second
+  assert theirs.mask_token_id == table.mask_id
+  assert theirs.pad_token_id == table.pad_id
