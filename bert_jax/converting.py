@@ -119,12 +119,16 @@ def _write_huggingface(
 ) -> dict[str, Any]:
   params = source.load_params()
   _check_pooling(source)
-  family = recognise.family_of(source.model)
   heads = [name for name in params if name != 'encoder']
+  family = recognise.family_of(source.model, heads, architecture)
   architecture = huggingface.choose_architecture(family, heads, architecture)
   huggingface_tokenizer.save(
-    source.tokenizer, folder, max_length=source.model.max_positions
+    source.tokenizer,
+    folder,
+    max_length=source.model.max_positions,
+    has_token_types=source.model.num_token_types > 1,
   )
+  table = source.tokenizer.table
   left_out = huggingface.write(
     folder,
     family,
@@ -132,10 +136,13 @@ def _write_huggingface(
     source.model,
     params,
     label_names=source.label_names,
-    pad_id=source.tokenizer.table.pad_id,
+    pad_id=table.pad_id,
+    cls_id=table.cls_id,
+    sep_id=table.sep_id,
   )
   notes = []
-  for head in set(family.architectures[architecture].optional) - set(heads):
+  chosen = family.architectures[architecture]
+  for head in sorted(({*chosen.optional} - {*heads}) | {*chosen.random}):
     notes.append(
       f'no {head} was trained: give add_pooling_layer=False, or transformers '
       'draws a random one'
@@ -159,7 +166,7 @@ def _check_pooling(source: Pretrained) -> None:
   ):
     raise InputError(
       f'--input={source.origin}: its task.pooling is '
-      f'{experiment.task.pooling}, and every class of transformers takes cls; '
+      f'{experiment.task.pooling}, and classes of transformers take cls; '
       'tune with --config.task.pooling=cls to export it'
     )
 
@@ -197,8 +204,8 @@ def _record(
     architecture,
     families.build(source.model, heads, len(source.label_names)),
     params,
+    source.model,
     vocab_size=source.tokenizer.table.vocab_size,
-    max_positions=source.model.max_positions,
     pad_id=source.tokenizer.table.pad_id,
   )
 

@@ -163,7 +163,8 @@ def encoder_folder(small_tokenizer, tmp_path_factory) -> pathlib.Path:
     max_positions=32,
   )
   params = functional.init(families.build(model, ['pooler']), jax.random.key(0))
-  huggingface.write(folder, BERT, 'BertModel', model, params, pad_id=0)
+  ids = dict(pad_id=0, cls_id=2, sep_id=3)
+  huggingface.write(folder, BERT, 'BertModel', model, params, **ids)
   small_tokenizer.save(folder)
   return folder
 

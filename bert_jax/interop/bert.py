@@ -2,76 +2,67 @@
 
 from bert_jax.interop.family import Architecture, Family, Field
 from bert_jax.interop.name_table import (
-  LINEAR,
   LINEAR_FROM_HEADS,
   SAME,
-  VECTOR,
   Rule,
+  dense,
+  norm,
 )
 
-_EMBEDDINGS = (
-  ('token/embedding', 'word_embeddings.weight'),
-  ('position/embedding', 'position_embeddings.weight'),
-  ('token_type/embedding', 'token_type_embeddings.weight'),
-  ('norm/scale', 'LayerNorm.weight'),
-  ('norm/bias', 'LayerNorm.bias'),
-)
-_LAYER = (
-  ('attention/query/kernel', 'attention.self.query.weight', LINEAR),
-  ('attention/query/bias', 'attention.self.query.bias', VECTOR),
-  ('attention/key/kernel', 'attention.self.key.weight', LINEAR),
-  ('attention/key/bias', 'attention.self.key.bias', VECTOR),
-  ('attention/value/kernel', 'attention.self.value.weight', LINEAR),
-  ('attention/value/bias', 'attention.self.value.bias', VECTOR),
-  (
-    'attention/output/kernel',
-    'attention.output.dense.weight',
-    LINEAR_FROM_HEADS,
-  ),
-  ('attention/output/bias', 'attention.output.dense.bias', SAME),
-  ('attention_norm/scale', 'attention.output.LayerNorm.weight', SAME),
-  ('attention_norm/bias', 'attention.output.LayerNorm.bias', SAME),
-  ('feed_forward/input/kernel', 'intermediate.dense.weight', LINEAR),
-  ('feed_forward/input/bias', 'intermediate.dense.bias', SAME),
-  ('feed_forward/output/kernel', 'output.dense.weight', LINEAR),
-  ('feed_forward/output/bias', 'output.dense.bias', SAME),
-  ('feed_forward_norm/scale', 'output.LayerNorm.weight', SAME),
-  ('feed_forward_norm/bias', 'output.LayerNorm.bias', SAME),
-)
+
+def embedding_rules(theirs: str, *kinds: str) -> tuple[Rule, ...]:
+  """Tables of these kinds, as their names have it, and the norm."""
+  ours = 'encoder/embeddings'
+  return (
+    *(
+      Rule(
+        f'{ours}/{"token" if kind == "word" else kind}/embedding',
+        f'{theirs}.{kind}_embeddings.weight',
+        SAME,
+      )
+      for kind in kinds
+    ),
+    *norm(f'{ours}/norm', f'{theirs}.LayerNorm'),
+  )
+
+
+def layer_rules(theirs: str) -> tuple[Rule, ...]:
+  """A layer as BERT, RoBERTa and ELECTRA name it."""
+  ours = 'encoder/layers/{}'
+  attention, output = f'{theirs}.attention.self', f'{theirs}.attention.output'
+  return (
+    *dense(f'{ours}/attention/query', f'{attention}.query'),
+    *dense(f'{ours}/attention/key', f'{attention}.key'),
+    *dense(f'{ours}/attention/value', f'{attention}.value'),
+    *dense(f'{ours}/attention/output', f'{output}.dense', LINEAR_FROM_HEADS),
+    *norm(f'{ours}/attention_norm', f'{output}.LayerNorm'),
+    *dense(f'{ours}/feed_forward/input', f'{theirs}.intermediate.dense'),
+    *dense(f'{ours}/feed_forward/output', f'{theirs}.output.dense'),
+    *norm(f'{ours}/feed_forward_norm', f'{theirs}.output.LayerNorm'),
+  )
+
+
+_PREDICTIONS = 'cls.predictions'
 _HEADS = (
-  Rule('pooler/kernel', 'bert.pooler.dense.weight', LINEAR),
-  Rule('pooler/bias', 'bert.pooler.dense.bias', SAME),
-  Rule(
-    'mlm_head/transform/kernel',
-    'cls.predictions.transform.dense.weight',
-    LINEAR,
-  ),
-  Rule('mlm_head/transform/bias', 'cls.predictions.transform.dense.bias', SAME),
-  Rule(
-    'mlm_head/norm/scale', 'cls.predictions.transform.LayerNorm.weight', SAME
-  ),
-  Rule('mlm_head/norm/bias', 'cls.predictions.transform.LayerNorm.bias', SAME),
-  Rule('mlm_head/bias', 'cls.predictions.bias', SAME),
-  Rule('next_sentence_head/kernel', 'cls.seq_relationship.weight', LINEAR),
-  Rule('next_sentence_head/bias', 'cls.seq_relationship.bias', SAME),
-  Rule('classifier/output/kernel', 'classifier.weight', LINEAR),
-  Rule('classifier/output/bias', 'classifier.bias', SAME),
+  *dense('pooler', 'bert.pooler.dense'),
+  *dense('mlm_head/transform', f'{_PREDICTIONS}.transform.dense'),
+  *norm('mlm_head/norm', f'{_PREDICTIONS}.transform.LayerNorm'),
+  Rule('mlm_head/bias', f'{_PREDICTIONS}.bias', SAME),
+  *dense('next_sentence_head', 'cls.seq_relationship'),
+  *dense('classifier/output', 'classifier'),
+)
+# TensorFlow's names of a norm, in files that were converted long ago.
+OLD_NORMS = (
+  (r'\bLayerNorm\.gamma$', 'LayerNorm.weight'),
+  (r'\bLayerNorm\.beta$', 'LayerNorm.bias'),
 )
 
 BERT = Family(
   model_type='bert',
   prefix='bert.',
   table=(
-    *(
-      Rule(f'encoder/embeddings/{ours}', f'bert.embeddings.{theirs}', SAME)
-      for ours, theirs in _EMBEDDINGS
-    ),
-    *(
-      Rule(
-        f'encoder/layers/{{}}/{ours}', f'bert.encoder.layer.{{}}.{theirs}', how
-      )
-      for ours, theirs, how in _LAYER
-    ),
+    *embedding_rules('bert.embeddings', 'word', 'position', 'token_type'),
+    *layer_rules('bert.encoder.layer.{}'),
     *_HEADS,
   ),
   fields={
@@ -103,11 +94,7 @@ BERT = Family(
     'BertModel': Architecture((), optional=('pooler',)),
   },
   tokenizer_classes=('BertTokenizer', 'BertTokenizerFast'),
-  # TensorFlow's names of a norm, in files that were converted long ago.
-  respelled=(
-    (r'\bLayerNorm\.gamma$', 'LayerNorm.weight'),
-    (r'\bLayerNorm\.beta$', 'LayerNorm.bias'),
-  ),
+  respelled=OLD_NORMS,
   buffers=r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
   tied={
     'cls.predictions.decoder.weight': 'bert.embeddings.word_embeddings.weight',

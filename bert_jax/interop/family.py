@@ -1,14 +1,15 @@
 """What is to be known of a family of models, and what follows from it.
 
-A family is data alone: bert.py and google_bert.py are two. Reading collects
-all problems, so that one message names them all; a parameter is never left as
-it was initialised.
+A family is data, one file each: bert.py is the first. Only where a config says
+something in a way of its own, there is a pair of functions beside it. Reading
+collects all problems, so that one message names them all; a parameter is never
+left as it was initialised.
 """
 
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,30 +27,42 @@ from bert_jax.models.heads import (
   MaskedLMHead,
   NextSentenceHead,
   Pooler,
+  ReplacedTokenHead,
 )
 
 _HEADS = {
   'pooler': Pooler,
   'mlm_head': MaskedLMHead,
   'next_sentence_head': NextSentenceHead,
+  'replaced_token_head': ReplacedTokenHead,
 }
 CLASSIFIER = 'classifier'
+# Fields of a config.json by name.
+Fields = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """A field of their config: its name, and its value where it is not there."""
+  """A field of their config: its name, and its value where it is not there.
+
+  words: of a field that is no number: their word -> ours.
+  """
 
   name: str
-  default: int | float
+  default: int | float | str
+  words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Our heads in one class of theirs; it can do without the optional ones."""
+  """Our heads in one class of theirs; it can do without the optional ones.
+
+  random: what else it has, of which we have nothing to give.
+  """
 
   heads: tuple[str, ...]
   optional: tuple[str, ...] = ()
+  random: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +78,15 @@ class Family:
   architectures: classes of theirs by name; of those whose heads are there, the
     first is taken.
   tokenizer_classes: what `tokenizer_class` may name.
+  cls_fields, sep_fields: what [CLS] and [SEP] are called in a config that takes
+    the published model's ids where they are not there.
+  constants: field of EncoderConfig -> what it is in all of them.
+  read_fields: (their config, problems) -> it with what `fields` and `fixed`
+    name, where it has that in another form; `write_fields` is the reverse.
+  positions_follow_padding: `position_offset` is the id of padding plus 1.
+  classifier_heads: those of ours that are one thing with their classifier.
+  marks: head -> the name without which it is not there, where the names of the
+    head alone do not tell.
   respelled: (regular expression, replacement) of older names.
   buffers: names, as a regular expression, that hold no parameter.
   tied: name of a copy -> the name that it must equal; it may be left out, or be
@@ -78,6 +100,14 @@ class Family:
   fixed: Mapping[str, tuple[Any, ...]]
   architectures: Mapping[str, Architecture]
   tokenizer_classes: tuple[str, ...]
+  constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  read_fields: Callable[[Fields, list[str]], Fields] = lambda fields, _: fields
+  write_fields: Callable[[Fields], Fields] = lambda fields: fields
+  positions_follow_padding: bool = False
+  cls_fields: tuple[str, ...] = ()
+  sep_fields: tuple[str, ...] = ()
+  classifier_heads: tuple[str, ...] = (CLASSIFIER,)
+  marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
   respelled: tuple[tuple[str, str], ...] = ()
   buffers: str = r'(?!)'
   tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -157,26 +187,19 @@ def read_params(
     num_classes: of the classifier; 0: theirs is no classifier of texts.
   """
   named, left_out = _named(family, weights, problems)
-  present = {
-    path.partition('/')[0]
-    for rule in family.table
-    for path in rule.paths
-    if rule.theirs in named
-  }
-  heads = [name for name in _HEADS if name in present]
-  if CLASSIFIER in present and num_classes:
-    heads.append(CLASSIFIER)
+  heads = _heads(family, named, is_classifier=num_classes > 0)
   abstract = functional.flatten(
     functional.abstract_params(build(config, heads, num_classes))
   )
   shapes = {path: leaf.shape for path, leaf in abstract.items()}
-  flat, missing = {}, []
+  flat, missing, used = {}, [], set()
   needed = name_table.entries(family.table, shapes)
   for entry in needed:
     if entry.name not in named:
       missing.append(entry.name)
       continue
-    original, array = named.pop(entry.name)
+    used.add(entry.name)
+    original, array = named[entry.name]
     expected = name_table.their_shape(entry, shapes)
     if array.shape != expected:
       problems.append(
@@ -193,7 +216,9 @@ def read_params(
       f'{len(missing)} of {len(needed)} parameters are missing, such as '
       + ', '.join(missing[:3])
     )
-  left_out += [original for original, _ in named.values()]
+  left_out += [
+    original for name, (original, _) in named.items() if name not in used
+  ]
   return Found(nested(flat), tuple(heads), tuple(sorted(left_out)))
 
 
@@ -223,24 +248,21 @@ def nested(flat: Mapping[str, Any]) -> functional.Params:
 
 
 def read_config(
-  family: Family, config: Mapping[str, Any], problems: list[str]
+  family: Family, config: Fields, problems: list[str]
 ) -> EncoderConfig:
   """Their config -> ours; what it cannot be is added to `problems`."""
-  values = {}
-  for ours, field in family.fields.items():
-    value = config.get(field.name, field.default)
-    # Not isinstance: bool is an int to Python.
-    if type(value) not in (int, type(field.default)) or value < 0:
-      problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
-      value = field.default
-    values[ours] = value
+  config = family.read_fields(config, problems)
+  values = {
+    ours: _read_field(field, config, problems)
+    for ours, field in family.fields.items()
+  }
   for name, allowed in family.fixed.items():
     if name in config and config[name] not in allowed:
       problems.append(
         f'{name} is {shown(repr(config[name]))}, ours can only be '
         f'{allowed[0]!r}'
       )
-  found = EncoderConfig(**values)
+  found = plain(EncoderConfig(**family.constants, **values))
   if not problems:
     try:
       found.validate()
@@ -251,9 +273,63 @@ def read_config(
 
 def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
   """Our config -> the fields of theirs that say the same."""
-  return {
-    field.name: getattr(config, ours) for ours, field in family.fields.items()
-  } | {name: value for name, (value, *_) in family.fixed.items() if value}
+  written = {}
+  for ours, field in family.fields.items():
+    # Ours has 0 where theirs has the width itself.
+    value = getattr(config, 'table_dim' if ours == 'embedding_size' else ours)
+    by_ours = {mine: theirs for theirs, mine in reversed(field.words.items())}
+    written[field.name] = by_ours.get(value, value)
+  written |= {
+    name: value for name, (value, *_) in family.fixed.items() if value
+  }
+  return dict(family.write_fields(written))
+
+
+def plain(config: EncoderConfig) -> EncoderConfig:
+  """The same encoder; what can be said in two ways is said in one."""
+  plainer = {'vocab_size': config.vocab_size}
+  if config.table_dim == config.embed_dim:
+    plainer['embedding_size'] = 0
+  if config.vocab_size == config.table_size:
+    plainer['vocab_multiple'] = 1
+  return dataclasses.replace(config, **plainer)
+
+
+def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
+  value = config.get(field.name, field.default)
+  if field.words:
+    if not isinstance(value, str) or value not in field.words:
+      problems.append(
+        f'{field.name} is {shown(repr(value))}, ours can only be '
+        f'{" or ".join(field.words)}'
+      )
+      value = field.default
+    return field.words[value]
+  # Not isinstance: bool is an int to Python.
+  if type(value) not in (int, type(field.default)) or value < 0:
+    problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
+    return field.default
+  return value
+
+
+def _heads(
+  family: Family, named: Mapping[str, Any], *, is_classifier: bool
+) -> list[str]:
+  """Our heads that are among their names."""
+  present = {
+    path.partition('/')[0]
+    for rule in family.table
+    for path in rule.paths
+    if rule.theirs in named
+  }
+  if not is_classifier:
+    present -= set(family.classifier_heads)
+  return [
+    name
+    for name in (*_HEADS, CLASSIFIER)
+    if name in present
+    and (name not in family.marks or family.marks[name] in named)
+  ]
 
 
 def _named(

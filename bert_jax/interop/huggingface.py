@@ -8,6 +8,7 @@ from typing import Any
 
 from bert_jax.errors import InputError, listed, quoted, shown
 from bert_jax.interop import name_table, weights_files
+from bert_jax.interop.export_form import export_form
 from bert_jax.interop.family import (
   CLASSIFIER,
   Family,
@@ -115,11 +116,14 @@ def write(
   *,
   label_names: Sequence[str] = (),
   pad_id: int,
+  cls_id: int,
+  sep_id: int,
 ) -> list[str]:
   """Writes config.json and model.safetensors; returns the heads left out.
 
   `architecture` is a class of the family whose heads are all in `params`.
   """
+  model, params = export_form(family, model, params, pad_id=pad_id)
   chosen = family.architectures[architecture]
   kept = {'encoder', *chosen.heads, *chosen.optional}
   weights = write_params(
@@ -134,6 +138,8 @@ def write(
     'model_type': family.model_type,
     **write_config(family, model),
     'pad_token_id': pad_id,
+    **dict.fromkeys(family.cls_fields, cls_id),
+    **dict.fromkeys(family.sep_fields, sep_id),
     'torch_dtype': 'float32',
   }
   if CLASSIFIER in chosen.heads:
@@ -269,6 +275,13 @@ def _labels(
     notes.append(
       f'its classifier is left out: problem_type {quoted(str(kind))} is not '
       'one label a text'
+    )
+    return []
+  pooling = config.get('classifier_pooling', 'cls')
+  if pooling != 'cls':
+    notes.append(
+      'its classifier is left out: classifier_pooling is '
+      f'{shown(repr(pooling))}, ours takes cls'
     )
     return []
   labels = _label_names(config, problems, notes)

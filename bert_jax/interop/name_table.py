@@ -75,6 +75,22 @@ class Rule:
     return (self.ours,) if isinstance(self.ours, str) else self.ours
 
 
+def dense(ours: str, theirs: str, kernel: Layout = LINEAR) -> tuple[Rule, ...]:
+  """A torch.nn.Linear; its bias may be [heads, head_dim] here."""
+  return (
+    Rule(f'{ours}/kernel', f'{theirs}.weight', kernel),
+    Rule(f'{ours}/bias', f'{theirs}.bias', VECTOR),
+  )
+
+
+def norm(ours: str, theirs: str) -> tuple[Rule, ...]:
+  """A torch.nn.LayerNorm."""
+  return (
+    Rule(f'{ours}/scale', f'{theirs}.weight', SAME),
+    Rule(f'{ours}/bias', f'{theirs}.bias', SAME),
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
   """A rule for one layer: nothing is open in it any more."""
@@ -95,13 +111,13 @@ def entries(table: Sequence[Rule], paths: Iterable[str]) -> list[Entry]:
   Raises KeyError on a path that it does not know: a bug of the table.
   """
   known = {path: rule for rule in table for path in rule.paths}
-  found: dict[str, Entry] = {}
+  found: dict[tuple[str, ...], Entry] = {}
   for path in paths:
     general, numbers = pattern(path)
     rule = known[general]
     name = rule.theirs.format(*numbers)
     mine = tuple(one.format(*numbers) for one in rule.paths)
-    found[name] = Entry(mine, name, rule.layout)
+    found[mine] = Entry(mine, name, rule.layout)
   return list(found.values())
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
 from bert_jax.models.masks import RowLayout
 
 
@@ -33,9 +34,9 @@ def compare(
   architecture: str,
   build: functional.Build,
   params: functional.Params,
+  model: EncoderConfig,
   *,
   vocab_size: int,
-  max_positions: int,
   pad_id: int,
 ) -> dict[str, Any]:
   """What both compute on fixed inputs, in f32; raises NotLoaded.
@@ -44,8 +45,9 @@ def compare(
     folder: of Hugging Face, with the same parameters as ours.
     architecture: the class of transformers to load it as.
     build, params: our encoder with heads.
-    vocab_size, max_positions, pad_id: of the inputs: rows of random ids, the
-      last ones padded, with two token types.
+    model: its config.
+    vocab_size, pad_id: of the inputs: rows of random ids, the last ones padded,
+      with two token types where the encoder has them.
 
   Returns:
     `largest_difference` by output, over all places with text; the keys that
@@ -54,15 +56,22 @@ def compare(
   import torch
   import transformers
 
-  ids, layout = _inputs(vocab_size, max_positions, pad_id)
-  theirs, loading = _run_theirs(folder, architecture, ids, layout)
+  ids, layout = _inputs(model, vocab_size, pad_id)
+  theirs, loading = _run_theirs(
+    folder, architecture, ids, layout, model.num_token_types > 1
+  )
   ours = _run_ours(build, params, ids, layout)
+  if 'mlm_logits' in ours:
+    # Ours goes on with entries that nothing can draw.
+    ours['mlm_logits'] = ours['mlm_logits'][..., : model.vocab_size]
   is_text = np.asarray(layout.segment_ids) > 0
   differences = {}
   for name in sorted(theirs.keys() & ours.keys()):
     difference = np.abs(theirs[name] - ours[name])
     if name in ('hidden_states', 'mlm_logits'):
       difference = difference[..., is_text, :]
+    elif name == 'replaced_logits':
+      difference = difference[is_text]
     differences[name] = float(difference.max())
   return {
     'largest_difference': differences,
@@ -75,7 +84,11 @@ def compare(
 
 
 def _run_theirs(
-  folder: pathlib.Path, architecture: str, ids: np.ndarray, layout: RowLayout
+  folder: pathlib.Path,
+  architecture: str,
+  ids: np.ndarray,
+  layout: RowLayout,
+  has_token_types: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """(outputs by our names, what from_pretrained says of the keys)."""
   import torch
@@ -91,19 +104,29 @@ def _run_theirs(
     reason = ' '.join(str(error).split())[:200]
     raise NotLoaded(f'{type(error).__name__}: {reason}') from error
   model.eval()
+  token_types = {}
+  if has_token_types:
+    types = torch.from_numpy(np.array(layout.token_type_ids)).long()
+    token_types['token_type_ids'] = types
   with torch.no_grad():
     result = model(
       input_ids=torch.from_numpy(ids).long(),
       attention_mask=torch.from_numpy(np.array(layout.segment_ids)).long(),
-      token_type_ids=torch.from_numpy(np.array(layout.token_type_ids)).long(),
+      **token_types,
       output_hidden_states=True,
     )
-  is_mlm = architecture.endswith('ForMaskedLM')
+  logits = {
+    'ForMaskedLM': 'mlm_logits',
+    'ForPreTraining': 'replaced_logits',
+    'ForSequenceClassification': 'class_logits',
+  }
   names = {
     'pooler_output': 'pooled',
     'prediction_logits': 'mlm_logits',
     'seq_relationship_logits': 'next_sentence_logits',
-    'logits': 'mlm_logits' if is_mlm else 'class_logits',
+    'logits': next(
+      (ours for end, ours in logits.items() if architecture.endswith(end)), ''
+    ),
   }
   outputs = {
     ours: result[theirs].numpy()
@@ -115,14 +138,20 @@ def _run_theirs(
 
 
 def _inputs(
-  vocab_size: int, max_positions: int, pad_id: int
+  model: EncoderConfig, vocab_size: int, pad_id: int
 ) -> tuple[np.ndarray, RowLayout]:
   """int32 ids [B, T] and their layout: each row one text, or a pair."""
   rng = np.random.default_rng(0)
-  length = min(_LENGTH, max_positions)
+  length = min(_LENGTH, model.max_positions)
   ids = rng.integers(0, vocab_size, (_ROWS, length)).astype(np.int32)
+  # RoBERTa gives no position to a token of padding, wherever it stands.
+  ids = np.where(ids == pad_id, (pad_id + 1) % vocab_size, ids)
+  # Theirs is NaN where a window holds nothing but padding.
+  step = length // 4
+  if model.global_every > 1:
+    step = min(step, model.local_window // 2 // _ROWS)
   column = np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape)
-  ends = length - np.arange(_ROWS)[:, None] * (length // 4)
+  ends = length - np.arange(_ROWS)[:, None] * step
   is_text = (column < ends).astype(np.int32)
   layout = RowLayout(
     segment_ids=is_text,
@@ -150,6 +179,8 @@ def _run_ours(
     embedding_VD = model.encoder.embeddings.token.embedding[...]
     if 'mlm_head' in params:
       found['mlm_logits'] = model.mlm_head(states[-1], embedding_VD)
+    if 'replaced_token_head' in params:
+      found['replaced_logits'] = model.replaced_token_head(states[-1])
     if 'pooler' in params:
       found['pooled'] = model.pooler(states[-1][:, 0])
       for head, name in _ON_POOLER.items():

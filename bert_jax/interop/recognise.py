@@ -1,5 +1,6 @@
 """Of which family a checkpoint is, and of which an encoder of ours."""
 
+import dataclasses
 import difflib
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -7,24 +8,53 @@ from typing import Any
 
 from bert_jax.errors import InputError, listed, shown
 from bert_jax.interop import name_table
+from bert_jax.interop.albert import ALBERT
 from bert_jax.interop.bert import BERT
-from bert_jax.interop.family import Family, read_config, write_config
+from bert_jax.interop.distilbert import DISTILBERT
+from bert_jax.interop.electra import ELECTRA
+from bert_jax.interop.family import (
+  Family,
+  plain,
+  read_config,
+  write_config,
+)
+from bert_jax.interop.modernbert import MODERNBERT
+from bert_jax.interop.roberta import ROBERTA
 from bert_jax.models.config import EncoderConfig
 
-FAMILIES = (BERT,)
+FAMILIES = (BERT, ROBERTA, MODERNBERT, ELECTRA, ALBERT, DISTILBERT)
 CONFIG = 'config.json'
 
 
-def family_of(model: EncoderConfig) -> Family:
+def family_of(
+  model: EncoderConfig, heads: Sequence[str] = (), architecture: str = ''
+) -> Family:
   """The family of theirs whose config says all of an encoder of ours.
 
-  Raises InputError if there is none.
+  Of several it is one that has the class `architecture`, then the one that has
+  a place for most of the heads, then one that says the same of a pooler that is
+  not there. Raises InputError if there is none.
   """
+  fitting = []
+  # huggingface.write leaves out the entries that fill the table up.
+  model = dataclasses.replace(plain(model), vocab_multiple=1)
   for family in FAMILIES:
     problems: list[str] = []
     again = read_config(family, write_config(family, model), problems)
-    if again == model and not problems:
-      return family
+    wanted = model
+    if 'pooler' not in heads:
+      wanted = dataclasses.replace(
+        model,
+        pooler_activation=again.pooler_activation,
+        pooler_norm=again.pooler_norm,
+      )
+    if again == wanted and not problems:
+      chosen = family.architectures[family.architecture(heads)]
+      places = len({*chosen.heads, *chosen.optional} & {*heads})
+      rank = architecture in family.architectures, places, wanted == model
+      fitting.append((rank, family))
+  if fitting:
+    return max(fitting, key=lambda ranked: ranked[0])[1]
   known = ', '.join(family.model_type for family in FAMILIES)
   raise InputError(
     f'transformers has no class for this encoder among {known}: none has all '

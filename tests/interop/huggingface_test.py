@@ -21,6 +21,7 @@ from bert_jax.models.masks import RowLayout
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'bert'
 TOKENS = 55
+IDS = dict(pad_id=0, cls_id=2, sep_id=3)
 HEADS = ('pooler', 'mlm_head', 'next_sentence_head')
 WORD = 'bert.embeddings.word_embeddings.weight'
 QUERY = 'bert.encoder.layer.1.attention.self.query.weight'
@@ -105,7 +106,12 @@ def test_it_computes_what_transformers_computes():
 def test_there_and_back_is_bit_equal(tmp_path, architecture):
   checkpoint = read(GOLDEN)
   left_out = huggingface.write(
-    tmp_path, BERT, architecture, checkpoint.model, checkpoint.params, pad_id=0
+    tmp_path,
+    BERT,
+    architecture,
+    checkpoint.model,
+    checkpoint.params,
+    **IDS,
   )
   found = load_file(tmp_path / 'model.safetensors')
   expected = load_file(GOLDEN / 'model.safetensors')

@@ -165,6 +165,8 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
     params,
     label_names=labels,
     pad_id=small_tokenizer.table.pad_id,
+    cls_id=small_tokenizer.table.cls_id,
+    sep_id=small_tokenizer.table.sep_id,
   )
   huggingface_tokenizer.save(small_tokenizer, tmp_path, max_length=32)
   auto = transformers.AutoModelForSequenceClassification

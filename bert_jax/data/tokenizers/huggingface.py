@@ -32,6 +32,7 @@ def save(
   folder: str | os.PathLike[str],
   *,
   max_length: int,
+  has_token_types: bool = True,
 ) -> None:
   """Writes tokenizer.json and tokenizer_config.json beside our own files.
 
@@ -41,6 +42,7 @@ def save(
     tokenizer: Of any kind.
     folder: Is there already.
     max_length: At how many tokens users are warned.
+    has_token_types: Whether the model tells the texts of a pair apart.
 
   Raises:
     InputError: The `tokenizers` package cannot do the same; nothing is written.
@@ -48,13 +50,12 @@ def save(
   folder = pathlib.Path(folder)
   table = tokenizer.table
   names = {
-    'pad_token': tokenizer.token(table.pad_id),
-    'unk_token': tokenizer.token(table.unk_id),
-    'cls_token': tokenizer.token(table.cls_id),
-    'sep_token': tokenizer.token(table.sep_id),
-    'mask_token': tokenizer.token(table.mask_id),
+    f'{name}_token': tokenizer.token(getattr(table, f'{name}_id'))
+    for name in ('pad', 'unk', 'cls', 'sep', 'mask')
   }
-  spec = _with_special_tokens(tokenizer.tokenizer_json(), table, names)
+  spec = _with_special_tokens(
+    tokenizer.tokenizer_json(), table, names, second_type=int(has_token_types)
+  )
   _check(tokenizer, spec)
   is_bert = (
     isinstance(tokenizer, wordpiece.WordPiece)
@@ -67,7 +68,11 @@ def save(
     if is_bert
     else 'PreTrainedTokenizerFast',
     'model_max_length': max_length,
-    'model_input_names': ['input_ids', 'token_type_ids', 'attention_mask'],
+    'model_input_names': [
+      'input_ids',
+      *(['token_type_ids'] if has_token_types else []),
+      'attention_mask',
+    ],
     **names,
   }
   if isinstance(tokenizer, wordpiece.WordPiece):
@@ -84,7 +89,11 @@ def save(
 
 
 def _with_special_tokens(
-  spec: dict[str, Any], table: base.TokenTable, names: dict[str, str]
+  spec: dict[str, Any],
+  table: base.TokenTable,
+  names: dict[str, str],
+  *,
+  second_type: int,
 ) -> dict[str, Any]:
   """Registers them, and puts them around a text and between two."""
   others = [
@@ -130,8 +139,8 @@ def _with_special_tokens(
       'single': single,
       'pair': [
         *single,
-        piece('Sequence', 'B', 1),
-        piece('SpecialToken', sep, 1),
+        piece('Sequence', 'B', second_type),
+        piece('SpecialToken', sep, second_type),
       ],
       'special_tokens': {
         name: {'id': name, 'ids': [ids[key]], 'tokens': [name]}

@@ -4,13 +4,13 @@ The files are committed, so that the test needs neither torch nor transformers.
 To write them again, in an environment of its own (Python 3.11):
 
   python3.11 -m venv torch_env
-  torch_env/bin/pip install torch==2.13.0 transformers==5.24.0 numpy
+  torch_env/bin/pip install torch==2.13.0 transformers==5.24.0 .
   PYTHONPATH=. torch_env/bin/python tests/models/golden/write_family_golden.py
 
 Random weights in eval mode, as in write_bert_golden.py, computed in float64
 (but for what transformers itself rounds to float32: ModernBERT's rotation).
 Every model of a family gets the same encoder. Which array of ours each tensor
-is, bert_jax/interop/family_names.py says.
+is, the tables in bert_jax/interop/ say.
 
 Arrays of a file (B rows, T positions, D width, M masked positions a row):
   sizes/NAME              int: fields of our config that differ from the preset
@@ -34,7 +34,10 @@ import numpy as np
 import torch
 import transformers
 
-from bert_jax.interop.family_names import FAMILIES, Layout, Name
+from bert_jax.interop import family as families
+from bert_jax.interop import name_table, recognise
+from bert_jax.models import config as presets
+from bert_jax.models import functional
 
 # Texts of each row, without special tokens: a full row, a padded pair, a padded
 # single text. ModernBERT's rows are longer than three blocks of its window, and
@@ -146,45 +149,34 @@ def hf_config(model_class: type, family: str) -> transformers.PreTrainedConfig:
   )
 
 
-def names_of(family: str, *groups: str) -> list[Name]:
-  """The table of some groups, with the numbers of the layers filled in."""
-  found = []
-  for group in groups:
-    for name in FAMILIES[family][group]:
-      layers = range(SETTINGS[family]['sizes']['num_layers'])
-      for layer in layers if '{layer}' in name.theirs else [0]:
-        found.append(
-          name._replace(
-            theirs=name.theirs.format(layer=layer),
-            ours=name.ours.format(layer=layer),
-          )
-        )
-  return found
+def table_of(
+  family: str, group: str
+) -> tuple[list[name_table.Entry], dict[str, tuple[int, ...]]]:
+  """What of theirs is what of ours in a group's model, and our shapes."""
+  (theirs,) = (f for f in recognise.FAMILIES if f.model_type == family)
+  config = getattr(presets, f'{family}_base')(**SETTINGS[family]['sizes'])
+  heads = ('pooler', 'classifier') if group == 'classification' else (group,)
+  params = functional.flatten(
+    functional.abstract_params(families.build(config, heads, NUM_CLASSES))
+  )
+  shapes = {path: leaf.shape for path, leaf in params.items()}
+  return name_table.entries(theirs.table, shapes), shapes
 
 
 def to_our_layout(
-  tensor: torch.Tensor, name: Name, num_heads: int
-) -> np.ndarray:
-  """Returns a parameter or its gradient in our layout, float32."""
+  tensor: torch.Tensor, entry: name_table.Entry, shapes: dict
+) -> dict[str, np.ndarray]:
+  """Returns a parameter or its gradient as ours, by path, float32."""
   array = tensor.detach().numpy().astype(np.float32)
-  array = np.split(array, name.parts)[name.part]
-  if name.layout is Layout.TRANSPOSED:
-    array = array.T
-  elif name.layout is Layout.HEADS_OUT:
-    array = array.T.reshape(array.shape[1], num_heads, -1)
-  elif name.layout is Layout.HEADS_BIAS:
-    array = array.reshape(num_heads, -1)
-  elif name.layout is Layout.HEADS_IN:
-    array = array.T.reshape(num_heads, -1, array.shape[0])
-  return array.copy(order='C')
+  return name_table.to_ours(entry, array, shapes)
 
 
 def set_weights(
-  model: torch.nn.Module, names: list[Name], weights: dict, rng
+  model: torch.nn.Module, names: set[str], weights: dict, rng
 ) -> None:
   """Gives every parameter its random value; the same one under equal names."""
   parameters = dict(model.named_parameters())
-  untold = parameters.keys() - {name.theirs for name in names}
+  untold = parameters.keys() - names
   if untold:
     raise ValueError(f'parameters without a counterpart: {sorted(untold)}')
   with torch.no_grad():
@@ -263,17 +255,16 @@ def compute(family: str) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(20240229)
   inputs = build_inputs(rng, family)
   params, outputs, gradients, weights = {}, {}, {}, {}
-  num_heads = settings['sizes']['num_heads']
   for group, class_name in settings['models'].items():
     model_class = getattr(transformers, class_name)
     model = model_class(hf_config(model_class, family)).double().eval()
-    names = names_of(family, 'encoder', group)
-    set_weights(model, names, weights, rng)
+    entries, shapes = table_of(family, group)
+    set_weights(model, {entry.name for entry in entries}, weights, rng)
     theirs = dict(model.named_parameters())
-    names = [name for name in names if name.theirs in theirs]
-    for name in names:
-      array = to_our_layout(theirs[name.theirs], name, num_heads)
-      np.testing.assert_array_equal(params.setdefault(name.ours, array), array)
+    for entry in entries:
+      arrays = to_our_layout(theirs[entry.name], entry, shapes)
+      for path, array in arrays.items():
+        np.testing.assert_array_equal(params.setdefault(path, array), array)
     given = arguments(family, inputs)
     result = model(**given, output_hidden_states=True)
     if group == 'classification':
@@ -286,11 +277,9 @@ def compute(family: str) -> dict[str, np.ndarray]:
       outputs['mlm_loss'].backward()
       for layer, hidden in enumerate(result.hidden_states):
         outputs[f'hidden/{layer}'] = hidden
-      gradients = {
-        name.ours: to_our_layout(theirs[name.theirs].grad, name, num_heads)
-        for name in names
-        if name.ours in GRADIENTS
-      }
+      for entry in entries:
+        found = to_our_layout(theirs[entry.name].grad, entry, shapes)
+        gradients |= {p: x for p, x in found.items() if p in GRADIENTS}
   groups = {
     'sizes': {name: np.int32(x) for name, x in settings['sizes'].items()},
     'ids': {name: np.int32(x) for name, x in settings['ids'].items()},

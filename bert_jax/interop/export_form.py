@@ -1,0 +1,40 @@
+"""An encoder of ours as a family's config can say it: the same function."""
+
+import dataclasses
+
+import numpy as np
+
+from bert_jax.interop.family import Family, nested, plain
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+
+_POSITIONS = 'encoder/embeddings/position/embedding'
+_BY_ENTRY = ('encoder/embeddings/token/embedding', 'mlm_head/bias')
+
+
+def export_form(
+  family: Family,
+  config: EncoderConfig,
+  params: functional.Params,
+  *,
+  pad_id: int,
+) -> tuple[EncoderConfig, functional.Params]:
+  """Takes away, or adds, what no output depends on.
+
+  Entries that fill the vocabulary up, which theirs would predict; and, where
+  their positions are counted from padding's id, the rows before the first.
+  """
+  flat = {
+    path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
+  }
+  for path in flat.keys() & set(_BY_ENTRY):
+    flat[path] = flat[path][: config.vocab_size]
+  changed = {'vocab_multiple': 1}
+  if family.positions_follow_padding:
+    changed['position_offset'] = pad_id + 1
+    rows = flat[_POSITIONS][config.position_offset :]
+    before = flat[_POSITIONS][: config.position_offset]
+    if config.position_offset != pad_id + 1:
+      before = np.zeros((pad_id + 1, rows.shape[1]), rows.dtype)
+    flat[_POSITIONS] = np.concatenate([before, rows])
+  return dataclasses.replace(plain(config), **changed), nested(flat)
