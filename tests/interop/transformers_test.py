@@ -3,6 +3,7 @@
 Needs torch and transformers; the ordinary suite does not collect it.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -17,11 +18,16 @@ from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder as training
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
 from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.durable_files import write_json
+from bert_jax.experiment import ConvertedModel
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
+from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.train.checkpoint import save_params
+from bert_jax.workdir import Workdir, encode
 
 pytestmark = pytest.mark.interop
 
@@ -31,6 +37,29 @@ CLASSES = {
   'AutoModelForMaskedLM': 'BertForMaskedLM',
   'AutoModel': 'BertModel',
 }
+FAMILY_GOLDEN = pathlib.Path(__file__).parents[1] / 'models' / 'golden'
+LABELS = ('no', 'perhaps', 'yes')
+# Auto class -> the end of a class's name, and the outputs that are compared.
+AUTO = {
+  'AutoModelForMaskedLM': ('ForMaskedLM', {'mlm_logits'}),
+  'AutoModel': ('Model', set()),
+  'AutoModelForSequenceClassification': (
+    'ForSequenceClassification',
+    {'class_logits'},
+  ),
+}
+FAMILY_CLASSES = [
+  (prefix.lower(), auto, f'{prefix}{end}', outputs)
+  for prefix in ('Roberta', 'ModernBert', 'Electra', 'Albert', 'DistilBert')
+  for auto, (end, outputs) in AUTO.items()
+] + [
+  (
+    'electra',
+    'AutoModelForPreTraining',
+    'ElectraForPreTraining',
+    {'replaced_logits'},
+  )
+]
 TEXTS = [
   'These arrays return a random number.',
   ' unknown: Zürich, 深度学习, हिन्दी 한국어 İstanbul  ',
@@ -223,3 +252,87 @@ def test_auto_tokenizer_gives_the_same_ids(
   assert pair['token_type_ids'] == [0] * len(first) + [1] * second
   assert theirs.mask_token_id == table.mask_id
   assert theirs.pad_token_id == table.pad_id
+
+
+@pytest.fixture(scope='module')
+def family_workdirs(tmp_path_factory):
+  """family -> a workdir with the parameters of its golden file, all heads."""
+  tokenizer = load_tokenizer(GOLDEN)
+  found = {}
+  for family in sorted({family for family, *_ in FAMILY_CLASSES}):
+    with np.load(FAMILY_GOLDEN / f'{family}.npz') as file:
+      golden = dict(file)
+    sizes = {
+      name.removeprefix('sizes/'): int(x)
+      for name, x in golden.items()
+      if name.startswith('sizes/')
+    }
+    model = getattr(presets, f'{family}_base')(**sizes)
+    if family == 'modernbert':
+      # Two entries of the table that fill it up, as vocab_multiple has them.
+      model = dataclasses.replace(model, vocab_size=59, vocab_multiple=61)
+    params = families.nested(
+      {
+        name.removeprefix('params/'): array
+        for name, array in golden.items()
+        if name.startswith('params/')
+      }
+    )
+    workdir = Workdir(tmp_path_factory.mktemp(family))
+    heads = tuple(name for name in params if name != 'encoder')
+    experiment = ConvertedModel(
+      model=model, family=family, heads=heads, label_names=LABELS
+    )
+    write_json(workdir.config, encode(experiment))
+    tokenizer.save(workdir.tokenizer)
+    save_params(workdir.checkpoints, params)
+    found[family] = workdir.path
+  return found
+
+
+@pytest.mark.parametrize(
+  'family, auto, name, outputs',
+  [pytest.param(*case, id=case[2]) for case in FAMILY_CLASSES],
+)
+def test_a_family_is_exported_whole_and_computes_the_same(
+  transformers, family_workdirs, tmp_path, family, auto, name, outputs
+):
+  out = tmp_path / 'out'
+  convert(
+    str(family_workdirs[family]),
+    out,
+    output_format='huggingface',
+    architecture=name,
+  )
+  given = {}
+  if name == 'RobertaModel':
+    given['add_pooling_layer'] = False
+  model, loading = getattr(transformers, auto).from_pretrained(
+    out, output_loading_info=True, **given
+  )
+  assert type(model).__name__ == name
+  assert_whole(loading)
+  record = json.loads((out / 'parity.json').read_text())
+  assert record['unexpected_keys'] == []
+  if name == 'RobertaModel':
+    assert all(key.startswith('pooler.') for key in record['missing_keys'])
+    assert 'add_pooling_layer=False' in record['notes'][0]
+  else:
+    assert record['missing_keys'] == record['notes'] == []
+  if name == 'AlbertModel':
+    outputs = {'pooled'}
+  differences = record['largest_difference']
+  assert set(differences) == {'hidden_states', *outputs}
+  assert max(differences.values()) < 1e-4, differences
+  assert list(transformers.AutoTokenizer.from_pretrained(out)('a value')) == (
+    ['input_ids', 'token_type_ids', 'attention_mask']
+    if family in ('electra', 'albert')
+    else ['input_ids', 'attention_mask']
+  )
+  if auto != 'AutoModelForMaskedLM':
+    return
+  lines = convert(str(out), tmp_path / 'ours')
+  assert 'largest difference from transformers' in lines[-1]
+  again = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
+  assert again['left_out'] == []
+  assert max(again['largest_difference'].values()) < 1e-4

@@ -7,6 +7,7 @@ from typing import Any
 
 from bert_jax.data.tokenizers import (
   byte_bpe,
+  byte_bpe_files,
   sentencepiece,
   tokenizer_json,
   wordpiece,
@@ -16,22 +17,26 @@ from bert_jax.errors import InputError, shown
 
 CONFIG_NAME = 'tokenizer_config.json'
 # kind -> the files it may lie in. Where the config names no kind, the first
-# file that is there decides: a tokenizer.json is the last, as it is made from
-# the others.
+# file that is there decides: a tokenizer.json comes after those it is made
+# from, but for a vocab.json, which needs another file beside it.
 FILES = {
   wordpiece.KIND: (wordpiece.VOCAB_NAME, tokenizer_json.NAME),
   sentencepiece.KIND: sentencepiece.MODEL_NAMES,
-  byte_bpe.KIND: (tokenizer_json.NAME,),
+  byte_bpe.KIND: (tokenizer_json.NAME, byte_bpe_files.VOCAB_NAME),
 }
 _ANY_KIND = (
   wordpiece.VOCAB_NAME,
   *sentencepiece.MODEL_NAMES,
   tokenizer_json.NAME,
+  byte_bpe_files.VOCAB_NAME,
 )
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-  """Loads the tokenizer of a folder, or a vocab.txt, .model or tokenizer.json.
+  """Loads the tokenizer of a folder, or one of the files it lies in.
+
+  Those are a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
+  merges.txt beside it.
 
   A vocab.txt or .model without a `tokenizer_config.json` beside it is taken as
   uncased where no entry has a capital letter (nor, in a .model, an accent).
@@ -81,6 +86,10 @@ def _load_file(path: pathlib.Path, config: dict[str, Any]) -> Tokenizer:
     if lowercase is None:
       lowercase = sentencepiece.is_lowercase(model)
     return sentencepiece.SentencePiece(model, lowercase=lowercase)
+  if path.name == byte_bpe_files.VOCAB_NAME:
+    return byte_bpe_files.load(
+      path, prefix_space=config.get('add_prefix_space', False)
+    )
   if path.suffix == '.json':
     return tokenizer_json.load(path, config.get('kind'), lowercase)
   tokens = wordpiece.read_vocab(path)
@@ -122,6 +131,13 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
         'false.'
       )
     known['lowercase'] = lowercase
+  if 'add_prefix_space' in config:
+    if not isinstance(config['add_prefix_space'], bool):
+      raise InputError(
+        f'{path}: add_prefix_space is '
+        f'{shown(repr(config["add_prefix_space"]))}; it must be true or false.'
+      )
+    known['add_prefix_space'] = config['add_prefix_space']
   if 'max_word_characters' in config:
     limit = config['max_word_characters']
     if not isinstance(limit, int) or limit < 1:

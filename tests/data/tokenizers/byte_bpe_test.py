@@ -267,3 +267,64 @@ def test_a_vocabulary_too_small_for_the_bytes_is_an_error():
   with pytest.raises(InputError, match='--vocab_size=260: .* at least 261 en'):
     train([TEXT], 260)
   assert train([TEXT], 261).table.vocab_size == 261
+
+
+def write_two_files(folder, spec) -> None:
+  """vocab.json and merges.txt, as RoBERTa was published with."""
+  model = spec['model']
+  (folder / 'vocab.json').write_text(json.dumps(model['vocab']), 'utf-8')
+  lines = ['#version: 0.2', *model['merges'], '']
+  (folder / 'merges.txt').write_text('\n'.join(lines), 'utf-8')
+
+
+@pytest.mark.parametrize('prefix_space', [False, True])
+def test_a_vocab_and_merges_are_what_a_tokenizer_json_is(
+  tmp_path, prefix_space
+):
+  from tokenizers.implementations import ByteLevelBPETokenizer
+
+  write_two_files(tmp_path, roberta())
+  options = {'add_prefix_space': prefix_space}
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(options))
+  ours = load_tokenizer(tmp_path)
+  theirs = ByteLevelBPETokenizer(
+    str(tmp_path / 'vocab.json'), str(tmp_path / 'merges.txt'), **options
+  )
+  texts = [TEXT, 'arrays of an array', ' the  arrays\n', '']
+  for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
+    assert theirs.encode(text).ids == ids.tolist()
+  expected = byte_bpe.ByteBpe(roberta()).table
+  assert ours.table.pad_id == expected.pad_id == 1
+  np.testing.assert_array_equal(ours.table.word_starts, expected.word_starts)
+  ours.save(tmp_path / 'again')
+  assert load_tokenizer(tmp_path / 'again').fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda f: (f / 'merges.txt').unlink(), 'merges.txt is missing beside it'),
+    (lambda f: (f / 'merges.txt').write_bytes(b'\xff'), 'is not UTF-8'),
+    (lambda f: (f / 'merges.txt').write_text('a b c'), "'a b c', which is no"),
+    (lambda f: (f / 'merges.txt').write_text('qq zz'), 'package cannot read'),
+    (lambda f: (f / 'vocab.json').write_text('{'), 'it is not JSON'),
+    (lambda f: (f / 'vocab.json').write_text('[1]'), 'not give each token'),
+    (
+      lambda f: (f / 'vocab.json').write_text('{"<s>": 0}'),
+      'lacks the special',
+    ),
+    (
+      lambda f: (f / 'vocab.json').write_text(
+        '{"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "<mask>": 9}'
+      ),
+      'are not 0 to 4',
+    ),
+  ],
+)
+def test_a_damaged_vocab_or_merges_is_named(tmp_path, change, message):
+  write_two_files(tmp_path, roberta())
+  change(tmp_path)
+  with pytest.raises(InputError, match=message) as caught:
+    load_tokenizer(tmp_path)
+  assert str(caught.value).startswith(f'{tmp_path / "vocab.json"}: ')
+  assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,103 @@
+"""Reads vocab.json and merges.txt, byte-level BPE as RoBERTa came with it.
+
+Both files together say what a tokenizer.json says.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from bert_jax.data.tokenizers import base, byte_bpe
+from bert_jax.errors import InputError, quoted
+
+VOCAB_NAME, MERGES_NAME = 'vocab.json', 'merges.txt'
+
+
+def load(path: pathlib.Path, *, prefix_space: bool) -> byte_bpe.ByteBpe:
+  """The tokenizer of a vocab.json and the merges.txt beside it.
+
+  Args:
+    path: The vocab.json.
+    prefix_space: Whether a text's first word is taken as one inside of a text.
+
+  Raises:
+    InputError: One of them is missing or damaged, or lacks a special token.
+  """
+  vocab = _read_vocab(path)
+  merges = _read_merges(path.with_name(MERGES_NAME))
+  special = base.find_special_tokens(
+    vocab, 'give the folder of a model that was trained with masks.'
+  )
+  level = {'type': 'ByteLevel', 'trim_offsets': True, 'use_regex': True}
+  level['add_prefix_space'] = prefix_space
+  names = {i: name for name, i in vocab.items()}
+  return byte_bpe.ByteBpe(
+    {
+      'version': '1.0',
+      'truncation': None,
+      'padding': None,
+      'added_tokens': [
+        {
+          'id': i,
+          'content': names[i],
+          'single_word': False,
+          'lstrip': False,
+          'rstrip': False,
+          'normalized': False,
+          'special': True,
+        }
+        for i in sorted(special.values())
+      ],
+      'normalizer': None,
+      'pre_tokenizer': level,
+      'post_processor': None,
+      'decoder': level,
+      'model': {
+        'type': 'BPE',
+        'dropout': None,
+        'unk_token': None,
+        'continuing_subword_prefix': None,
+        'end_of_word_suffix': None,
+        'fuse_unk': False,
+        'byte_fallback': False,
+        'ignore_merges': False,
+        'vocab': vocab,
+        'merges': merges,
+      },
+    }
+  )
+
+
+def _read_vocab(path: pathlib.Path) -> dict[str, int]:
+  try:
+    vocab: Any = json.loads(path.read_text('utf-8'))
+  except (ValueError, RecursionError) as error:
+    raise InputError(f'it is not JSON ({error}); restore it.') from None
+  if not isinstance(vocab, dict) or not all(
+    type(value) is int for value in vocab.values()
+  ):
+    raise InputError('it does not give each token an id; restore it.')
+  return vocab
+
+
+def _read_merges(path: pathlib.Path) -> list[list[str]]:
+  if not path.is_file():
+    raise InputError(
+      f'{path.name} is missing beside it; fetch it too, or tokenizer.json.'
+    )
+  try:
+    lines = path.read_text('utf-8').split('\n')
+  except ValueError as error:
+    raise InputError(
+      f'{path.name} beside it is not UTF-8 ({error}); restore it.'
+    ) from None
+  if lines[0].startswith('#version'):
+    del lines[0]
+  merges = [line.rstrip('\r').split(' ') for line in lines if line.strip()]
+  for pair in merges:
+    if len(pair) != 2:
+      raise InputError(
+        f'{path.name} beside it has {quoted(" ".join(pair))}, which is no '
+        'pair; restore it.'
+      )
+  return merges
