@@ -309,7 +309,8 @@ def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
   if type(value) not in (int, type(field.default)) or value < 0:
     problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
     return field.default
-  return value
+  # Where it is written 0, a rate is 0.0 all the same.
+  return type(field.default)(value) if type(value) is int else value
 
 
 def _heads(

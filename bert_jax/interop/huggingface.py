@@ -235,6 +235,9 @@ def _foreign_tokenizer(
     'tokenize_chinese_chars': (None, True),
     'do_basic_tokenize': (None, True),
     'strip_accents': (None, lowercase),
+    # Of ALBERT's, whose text is lowercase and without accents.
+    'keep_accents': (None, lowercase is False),
+    'remove_space': (None, True),
   }
   return [
     f'{name} is {shown(repr(options[name]))} in tokenizer_config.json, which '
