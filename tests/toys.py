@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.data.tokenizers.base import TokenTable
+from bert_jax.models import config as presets
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import EncoderWithHeads
 
@@ -65,6 +66,37 @@ def encoder_config(**overrides) -> EncoderConfig:
     initializer_stddev=0.2,
   )
   return EncoderConfig(**(sizes | overrides))
+
+
+# The families other than BERT, and what of each cannot stay as published.
+FAMILIES = {
+  'roberta': (presets.roberta_base, {}),
+  'distilbert': (presets.distilbert_base, {}),
+  'albert': (presets.albert_base, dict(embedding_size=8)),
+  'electra': (presets.electra_base, dict(embedding_size=24)),
+  'modernbert': (
+    presets.modernbert_base,
+    # One global layer after two local ones; 56 entries for 50 tokens.
+    dict(num_layers=4, local_window=8, vocab_multiple=8),
+  ),
+}
+
+
+def family_config(family: str, **overrides) -> EncoderConfig:
+  """A published preset with the sizes of `encoder_config`."""
+  preset, own = FAMILIES[family]
+  sizes = dict(
+    num_layers=2,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=32,
+    vocab_size=VOCAB_SIZE,
+    max_positions=128,
+    dropout=0.0,
+    attention_dropout=0.0,
+    initializer_stddev=0.2,
+  )
+  return preset(**(sizes | own | overrides))
 
 
 def builder(objective, **overrides):

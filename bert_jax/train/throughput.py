@@ -36,8 +36,7 @@ def flops_per_row(
   dim, length, table_dim = config.embed_dim, row_length, config.table_dim
   kernels = 3 if config.gated else 2
   layer = length * (4 * dim * dim + kernels * dim * config.mlp_dim)
-  layers = range(config.num_layers)
-  num_global = sum(config.is_global(layer) for layer in layers)
+  num_global = sum(config.is_global(i) for i in range(config.num_layers))
   # Pairs of a query and a key; at the ends of a row the window is cut.
   side = min(config.local_window // 2, length - 1)
   local_pairs = length * (2 * side + 1) - side * (side + 1)

@@ -43,7 +43,7 @@ SHORT = ((6, 7), (3, 5), (4,))
 LONG = ((30, 25), (53,))
 NUM_CLASSES = 3
 COMMON = dict(
-  num_layers=3, embed_dim=16, num_heads=2, mlp_dim=32, vocab_size=61
+  num_layers=2, embed_dim=16, num_heads=2, mlp_dim=32, vocab_size=61
 )
 ALL_IDS = dict(pad=0, cls=2, sep=3, mask=4)
 # What of ours differs from the preset, theirs beyond hf_config, and the models.
@@ -73,7 +73,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     ),
   ),
   'albert': dict(
-    sizes=COMMON | dict(max_positions=20, embedding_size=8),
+    sizes=COMMON | dict(num_layers=3, max_positions=20, embedding_size=8),
     theirs=dict(
       intermediate_size=32, max_position_embeddings=20, embedding_size=8
     ),
@@ -117,11 +117,11 @@ GRADIENTS = (
   'encoder/embeddings/norm/scale',
   'encoder/layers/0/attention/query/kernel',
   'encoder/layers/1/attention/key/kernel',
-  'encoder/layers/2/attention/output/kernel',
+  'encoder/layers/1/attention/output/kernel',
   'encoder/layers/1/attention_norm/scale',
   'encoder/layers/0/feed_forward/input/kernel',
-  'encoder/layers/2/feed_forward/gate/kernel',
-  'encoder/layers/2/feed_forward/output/kernel',
+  'encoder/layers/1/feed_forward/gate/kernel',
+  'encoder/layers/1/feed_forward/output/kernel',
   'encoder/final_norm/scale',
   'mlm_head/transform/kernel',
   'mlm_head/bias',
