@@ -96,19 +96,17 @@ class MaskedLM:
       ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
     )
     keys_B = row_keys(key, batch['example_number'])
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     rate, max_rate = self.config.mask_rate, self.config.mask_rate
     if step is not None and self.config.mask_rates:
       rate = mask_rate_at(self.config.mask_rates, step)
       max_rate = self.config.max_mask_rate()
     max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
-    # Those of a word segmenter, where the corpus was prepared with one.
-    starts_BT = batch.get('word_starts')
-    if starts_BT is None:
-      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     masked, corrupted_BT = jax.vmap(
-      lambda key, ids_T, starts_T: self._corrupt_row(
-        key, ids_T, starts_T, rate, max_masked
-      )
+      lambda *row: self._corrupt_row(*row, rate, max_masked)
     )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:

@@ -111,6 +111,32 @@ def test_whole_words_are_masked_whole(clean):
   assert used.mean() > budget.mean() - 2
 
 
+def test_word_starts_of_the_corpus_come_before_those_of_the_table(clean):
+  config = MaskedLMConfig(selection='whole_word', mask_rate=0.2)
+  ids = np.asarray(clean['input_ids'])
+  ordinary = ids >= 5
+  # Other words than the table's.
+  starts = np.random.default_rng(0).random(ids.shape) < 0.4
+  found = prepare(config, clean | {'word_starts': starts})
+  row, position, _, _ = masked_entries(found)
+  masked = np.zeros_like(ids, bool)
+  masked[row, position] = True
+  previous_special = np.pad(~ordinary, ((0, 0), (1, 0)))[:, :-1]
+  inside = ordinary & ~starts & ~previous_special
+  before = np.pad(masked, ((0, 0), (1, 0)))[:, :-1]
+  np.testing.assert_array_equal(masked[inside], before[inside])
+  assert 0.1 < masked.sum() / ordinary.sum() <= 0.21
+  # Those of the table, written out, change nothing.
+  by_table = prepare(config, clean)
+  written_out = prepare(
+    config, clean | {'word_starts': toys.table().word_starts[ids]}
+  )
+  assert by_table.keys() == written_out.keys() == found.keys()
+  for name, array in by_table.items():
+    np.testing.assert_array_equal(written_out[name], array)
+  assert np.any(by_table['masked_positions'] != found['masked_positions'])
+
+
 def test_masks_depend_on_key_and_example_number_alone(clean):
   alone = {name: array[7:8] for name, array in clean.items()}
   of_batch = prepare(MaskedLMConfig(), clean)
