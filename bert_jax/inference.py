@@ -91,10 +91,16 @@ class TrainedModel:
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """For each [MASK] in the text its `top_k` tokens with probabilities.
 
-    Returns a list with one entry a mask: [{'token': ..., 'probability': ...}].
+    Of a run on replaced tokens, the generator guesses. Returns a list with one
+    entry a mask: [{'token': ..., 'probability': ...}].
     Raises InputError without a mask, or if the text is too long.
     """
     self._require(PretrainExperiment, 'fill_mask', 'pretrain')
+    if not self.objective.predicts_tokens:
+      raise InputError(
+        'fill_mask needs a run whose objective predicts tokens; give one that '
+        'has a masked LM in its objective'
+      )
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
     ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
@@ -137,7 +143,7 @@ class TrainedModel:
       for corpus in data.all_corpora()
     ]
     held_out = [folder for folder in folders if folder.is_dir()]
-    if not held_out:
+    if not held_out or not self.objective.predicts_tokens:
       return []
     corpus = TokenRows(held_out[0])
     found = []
@@ -214,11 +220,8 @@ class TrainedModel:
       sep_id=table.sep_id,
       pad_id=table.pad_id,
     )
-    hidden_BTD = model.encoder(input_ids_BT, layout)
-    embedding_VE = model.encoder.embeddings.token.embedding[...]
-    probabilities_BTV = jax.nn.softmax(
-      model.mlm_head(hidden_BTD, embedding_VE), axis=-1
-    )
+    logits_BTV = self.objective.token_logits(model, input_ids_BT, layout)
+    probabilities_BTV = jax.nn.softmax(logits_BTV, axis=-1)
     # The model may have more entries than the tokenizer has tokens.
     return probabilities_BTV[..., : table.vocab_size]
 

@@ -136,6 +136,28 @@ class Pooler(nnx.Module):
     return pooled_BD if self.norm is None else self.norm(pooled_BD)
 
 
+class NextSentenceHead(Dense):
+  """BERT's second loss: [..., D] of the pooler -> logits [..., 2].
+
+  0: the second text follows the first; 1: it does not. ALBERT's, of 0: the two
+  stand in order, 1: they are swapped, is built alike.
+  """
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    super().__init__(
+      (config.embed_dim,),
+      (2,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      use_bias=True,
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+
+
 class Classifier(nnx.Module):
   """Dropout and one dense layer: [B, D] -> f32 logits [B, C]."""
 

@@ -1,0 +1,189 @@
+"""Sums: each loss as alone, one pass where it can be, accumulation exact."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+import toys
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.models.encoder import Encoder
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
+from bert_jax.objectives.sentence_pairs import SentencePairsConfig
+from bert_jax.objectives.weighted_sum import WeightedSumConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.train.state import init_state
+from bert_jax.train.step import make_train_step
+from bert_jax.workdir import check_unchanged, decode, encode
+
+KEY = jax.random.key(0)
+BERT = WeightedSumConfig(objectives=(MaskedLMConfig(), SentencePairsConfig()))
+ALL = WeightedSumConfig(
+  objectives=(
+    SentencePairsConfig(),
+    MaskedLMConfig(selection='span'),
+    ReplacedTokenConfig(),
+    MaskedLMConfig(mask_rate=0.3),
+  ),
+  weights=(2.0, 1.0, 0.5, 0.25),
+)
+
+
+def sums(objective, batch, *, params=None, build=None):
+  build = build or toys.builder(objective)
+  model = functional.bind(build, params or functional.init(build, KEY))
+  prepared = objective.prepare(batch, KEY)
+  encoded = objective.encode(model, prepared, None)
+  losses, metrics = objective.losses(model, encoded, None)
+  return losses | metrics, objective.weights(prepared)
+
+
+def test_masked_lm_in_a_sum_is_masked_lm_alone():
+  batch = toys.pair_batch(8, 32)
+  together = BERT.build(toys.table())
+  build = toys.builder(together)
+  params = functional.init(build, KEY)
+  found, weights = sums(together, batch, params=params, build=build)
+  alone, _ = sums(
+    MaskedLMConfig().build(toys.table()), batch, params=params, build=build
+  )
+  for name, pair in alone.items():
+    np.testing.assert_array_equal(found.pop(name), pair)
+  assert found.keys() == {'next_sentence_loss', 'next_sentence_accuracy'}
+  # Of the corrupted rows, not of the clean ones.
+  clean, _ = sums(
+    SentencePairsConfig().build(toys.table()), batch, params=params, build=build
+  )
+  assert found['next_sentence_loss'][1] == clean['next_sentence_loss'][1] == 12
+  assert found['next_sentence_loss'][0] != clean['next_sentence_loss'][0]
+  assert weights['next_sentence_loss'] == 12
+
+
+@pytest.mark.parametrize('config, passes', [(BERT, 1), (ALL, 3)])
+def test_passes_of_the_encoder(config, passes, monkeypatch):
+  objective = config.build(toys.table())
+  build = toys.builder(objective)
+  calls = []
+  run = Encoder.hidden_states
+  monkeypatch.setattr(
+    Encoder, 'hidden_states', lambda *args: calls.append(1) or run(*args)
+  )
+  params = functional.abstract_params(build)
+  jax.eval_shape(
+    lambda params: sums(
+      objective, toys.pair_batch(8, 32), params=params, build=build
+    ),
+    params,
+  )
+  assert len(calls) == passes
+
+
+def test_accumulation_equals_one_batch():
+  """Of all objectives at once: rows have unequal shares of each weight."""
+  objective = ALL.build(toys.table())
+  assert objective.coefficients == {
+    'next_sentence_loss': 2.0,
+    'mlm_loss': 1.0,
+    'mlm_loss_3': 0.5,
+    'replaced_loss_3': 25.0,
+    'mlm_loss_4': 0.25,
+  }
+  build = toys.builder(objective, num_layers=1)
+  optimizer = AdamWConfig(learning_rate=1e-2, clip_norm=0.0).build()
+  params = functional.init(build, KEY)
+  batch = toys.pair_batch(16, 32)
+  found = []
+  for num_microbatches in (1, 4):
+    step = make_train_step(
+      objective,
+      build,
+      optimizer,
+      lambda step: 1.0,
+      num_microbatches=num_microbatches,
+    )
+    state = init_state(params, optimizer, keep_best=False)
+    after, metrics = jax.jit(step)(state, batch, KEY)
+    found.append(jax.device_get((metrics, after.optimizer_state)))
+  one, four = found
+  assert one[0]['sums'].keys() >= {'replaced_recall_3', 'masked_accuracy_4'}
+  # The first moments are the gradients, scaled.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5),
+    one,
+    four,
+  )
+  losses = one[0]['sums']
+  whole = sum(
+    c * losses[name][0] / losses[name][1]
+    for name, c in objective.coefficients.items()
+  )
+  assert one[0]['loss'] == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_config_in_and_out_of_json():
+  text = json.dumps(encode(ALL))
+  back = decode(json.loads(text), where='config.json')
+  assert back == ALL
+  other = dataclasses.replace(ALL, weights=(2.0, 1.0, 0.5, 0.5))
+  with pytest.raises(InputError, match='weights: .* -> '):
+    check_unchanged(back, other, ())
+
+
+def test_flops_are_those_of_the_passes():
+  config = toys.encoder_config()
+  mlm = MaskedLMConfig().build(toys.table()).flops_per_row(config, 32)
+  assert BERT.build(toys.table()).flops_per_row(config, 32) == mlm
+  pairs = SentencePairsConfig().build(toys.table()).flops_per_row(config, 32)
+  assert 0 < pairs < mlm
+  replaced = ReplacedTokenConfig().build(toys.table())
+  # A generator with its head, and the head of the encoder: 32 x 16 x 17.
+  assert replaced.flops_per_row(config, 32) > pairs + 6 * 32 * 16 * 17
+
+
+@pytest.mark.parametrize(
+  'config, message',
+  [
+    (WeightedSumConfig(objectives=()), r'objective\.objectives is empty'),
+    (
+      dataclasses.replace(BERT, weights=(1.0,)),
+      r'objective\.weights has 1 entries for 2 objectives',
+    ),
+    (
+      dataclasses.replace(BERT, weights=(1.0, float('nan'))),
+      r'objective\.weights\[1\] is nan',
+    ),
+    (
+      WeightedSumConfig(
+        objectives=(BERT, ReplacedTokenConfig(mlm=MaskedLMConfig(mask_rate=2)))
+      ),
+      r'objective\.objectives\[1\]\.mlm\.mask_rate is 2',
+    ),
+  ],
+)
+def test_bad_config_names_the_field(config, message):
+  with pytest.raises(InputError, match=message):
+    config.validate()
+
+
+@pytest.mark.parametrize(
+  'objectives, message',
+  [
+    (
+      (SentencePairsConfig(), SentencePairsConfig(kind='sentence_order')),
+      r'need pairs of 2 kinds \(next_sentence, sentence_order\)',
+    ),
+    (
+      (ReplacedTokenConfig(), ReplacedTokenConfig(generator_width=0.5)),
+      'two of them have a generator of their own',
+    ),
+  ],
+)
+def test_objectives_that_do_not_go_together(objectives, message):
+  config = WeightedSumConfig(objectives=objectives)
+  config.validate()
+  with pytest.raises(InputError, match=message):
+    config.build(toys.table()).heads()
