@@ -8,6 +8,7 @@ import numpy as np
 
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models import config as presets
+from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import EncoderWithHeads
 
@@ -131,3 +132,16 @@ def pair_batch(num_rows: int, length: int, first: int = 0) -> dict:
     'input_ids': jnp.asarray(ids),
     'pair_labels': jnp.asarray(labels),
   }
+
+
+def params(build) -> functional.Params:
+  """Random ones, without the compilations of `functional.init`."""
+  rng = np.random.default_rng(0)
+
+  def draw(path, leaf):
+    values = rng.normal(0, 0.3, leaf.shape).astype(np.float32)
+    return values + (path[-1].key == 'scale')
+
+  return jax.tree_util.tree_map_with_path(
+    draw, functional.abstract_params(build)
+  )

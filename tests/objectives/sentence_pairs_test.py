@@ -25,7 +25,7 @@ def sums(params, batch):
 
 @pytest.fixture(scope='module')
 def params():
-  return functional.init(BUILD, jax.random.key(0))
+  return toys.params(BUILD)
 
 
 def alone(batch):
