@@ -21,6 +21,7 @@ from bert_jax.data.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
+from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
@@ -166,8 +167,8 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 
 
 def flops_per_step(experiment: FinetuneExperiment) -> float:
-  """Model FLOPs of all seeds; see train/throughput.py."""
-  of_row = throughput.flops_per_row(experiment.model, experiment.max_length, 0)
+  """Model FLOPs of all seeds; see models/flops.py."""
+  of_row = flops_per_row(experiment.model, experiment.max_length, 0)
   return experiment.num_seeds * experiment.batch_size * of_row
 
 

@@ -68,6 +68,11 @@ class TrainedModel:
     self.objective = objective
     # A converted model may have other heads, or none.
     heads = {n: head for n, head in objective.heads().items() if n in params}
+    self._predicts_tokens = (
+      not label_names
+      and objective.predicts_tokens
+      and len(heads) == len(objective.heads())
+    )
     self._params = jax.tree.map(
       jnp.asarray, {name: params[name] for name in ('encoder', *heads)}
     )
@@ -78,13 +83,14 @@ class TrainedModel:
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """For each [MASK] in the text its `top_k` tokens with probabilities.
 
-    Returns a list with one entry a mask: [{'token': ..., 'probability': ...}].
+    Of a run on replaced tokens, the generator guesses. Returns a list with one
+    entry a mask: [{'token': ..., 'probability': ...}].
     Raises InputError without a mask, or if the text is too long.
     """
-    if 'mlm_head' not in self._params:
+    if not self._predicts_tokens:
       raise InputError(
-        'fill_mask needs a model with a masked-LM head, such as the workdir of '
-        'a bert-jax pretrain run'
+        'fill_mask needs a model that predicts tokens: a run with a masked LM '
+        'in its objective, or a converted one with that head'
       )
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
@@ -135,7 +141,7 @@ class TrainedModel:
       corpus / 'eval' / str(data.row_length) for corpus in corpora if corpus
     ]
     held_out = [folder for folder in folders if folder.is_dir()]
-    if not held_out:
+    if not held_out or not self._predicts_tokens:
       return []
     corpus = TokenRows(held_out[0])
     found = []
@@ -209,11 +215,8 @@ class TrainedModel:
       sep_id=table.sep_id,
       pad_id=table.pad_id,
     )
-    hidden_BTD = model.encoder(input_ids_BT, layout)
-    embedding_VE = model.encoder.embeddings.token.embedding[...]
-    probabilities_BTV = jax.nn.softmax(
-      model.mlm_head(hidden_BTD, embedding_VE), axis=-1
-    )
+    logits_BTV = self.objective.token_logits(model, input_ids_BT, layout)
+    probabilities_BTV = jax.nn.softmax(logits_BTV, axis=-1)
     # The model may have more entries than the tokenizer has tokens.
     return probabilities_BTV[..., : table.vocab_size]
 

@@ -24,8 +24,8 @@ def describe_examples(
   """Lines about one example, or about the first `rows` of a step's batch.
 
   A masked token is shown as {what it was>what the model saw}, '=' where it saw
-  the token itself. Of pairs, the label follows the number, and '|' stands
-  between A and B.
+  the token itself; where tokens are replaced, what the generator saw. Of pairs,
+  the label follows the number, and '|' stands between A and B.
 
   Raises:
     InputError: no pretraining run, or a number that it does not come to.
@@ -59,13 +59,16 @@ def describe_examples(
       f'example {number}: row {row} of {corpora[corpus].name}, epoch {epoch}, '
       f'step {plan.step_of(number)}'
     )
-    used = seen['masked_weights'][place] > 0
+    masked = set()
+    if 'masked_weights' in seen:
+      used = seen['masked_weights'][place] > 0
+      masked.update(seen['masked_positions'][place][used].tolist())
     labels = batch['pair_labels'][place] if 'pair_labels' in batch else None
     yield from _segments(
       tokenizer,
       batch['input_ids'][place],
-      {name: array[place] for name, array in seen.items()},
-      set(seen['masked_positions'][place][used].tolist()),
+      jax.tree.map(lambda array, place=place: array[place], seen),
+      masked,
       labels,
     )
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
@@ -12,12 +13,12 @@ from bert_jax.data.device_feed import place_batch
 from bert_jax.data.mixture import CorpusStreams, MixedStream
 from bert_jax.data.staging import StagingOptions
 from bert_jax.data.stream import Stream
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 from bert_jax.experiment import PretrainExperiment, model_builder
 from bert_jax.models import functional
-from bert_jax.objectives import corruption
-from bert_jax.objectives.base import Objective
+from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import (
@@ -103,6 +104,7 @@ def _train(
   for stage in plan.stages:
     check_batch_size(stage.batch_size, mesh)
   objective = experiment.objective.build(tokenizer.table)
+  check_pairs(objective, corpora)
   build = model_builder(experiment.model, objective, experiment.compute_dtype)
   program = make_program(
     objective,
@@ -141,7 +143,7 @@ def _train(
     save_every=experiment.checkpoint.every_steps,
     max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
-    flops_before=flops_before(experiment),
+    flops_before=flops_before(experiment, objective),
     peak_flops=peak,
     profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
@@ -223,17 +225,33 @@ def announce(
   return peak
 
 
-def flops_before(experiment: PretrainExperiment) -> Callable[[int], float]:
-  """(step) -> model FLOPs of all steps until it; see train/throughput.py."""
+def check_pairs(
+  objective: PretrainingObjective, corpora: list[OpenCorpus]
+) -> None:
+  """Raises InputError on rows without the pairs that the objective is about."""
+  wanted = objective.pairs_kind
+  for corpus in corpora if wanted else ():
+    for rows in (*corpus.rows.values(), corpus.held_out):
+      if rows and (kind := _pairs_kind(rows)) != wanted:
+        raise InputError(
+          f'objective: {rows.folder} has {shown(str(kind or "no"))} pairs, it '
+          f'needs {wanted}; bert-jax prepare --pairs={wanted} makes them'
+        )
+
+
+def _pairs_kind(rows: TokenRows) -> Any:
+  facts = rows.manifest.get('pairs')
+  has_labels = rows.max_segments and isinstance(facts, dict)
+  return facts.get('kind') if has_labels else None
+
+
+def flops_before(
+  experiment: PretrainExperiment, objective: PretrainingObjective
+) -> Callable[[int], float]:
+  """(step) -> model FLOPs of all steps until it; see models/flops.py."""
   plan = experiment.plan()
   of_row = [
-    throughput.flops_per_row(
-      experiment.model,
-      stage.row_length,
-      corruption.capacity(
-        experiment.objective.max_mask_rate(), stage.row_length
-      ),
-    )
+    objective.flops_per_row(experiment.model, stage.row_length)
     for stage in plan.stages
   ]
 

@@ -77,12 +77,15 @@ def test_corpora_with_and_without_side_files(
     Corpus(path=str(small_corpus)),
     Corpus(path=str(pairs)),
   )
-  with pytest.raises(
-    InputError,
-    match=r'pairs/32 has the side files pair_labels, word_starts, .*prepared/32'
-    ' has none; prepare both with the same --word_segmenter and --pairs',
+  message = (
+    r'pairs/32 has the side files pair_labels, word_starts, .*prepared/32 has '
+    'none; prepare both with the same --word_segmenter and --pairs'
+  )
+  with (
+    pytest.raises(InputError, match=message),
+    open_data(small_experiment),
   ):
-    open_data(small_experiment)
+    pass
 
 
 def test_words_of_jieba_are_masked_whole(tmp_path):

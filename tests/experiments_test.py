@@ -74,6 +74,8 @@ def test_it_validates_and_traces(path):
       'input_ids': jax.ShapeDtypeStruct((batch_size, length), jnp.int32),
       'example_number': jax.ShapeDtypeStruct((batch_size, 2), jnp.uint32),
     }
+    if pretraining and objective.pairs_kind:
+      batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
     after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
     assert metrics['loss'].shape == ()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(

@@ -28,7 +28,8 @@ ARROWS = {
   'peft': ('models',),
   'interop': ('models',),
   'data': ('durable_files', 'stopping'),
-  'objectives': ('models', 'data.tokenizers'),
+  # Of data.pairs the names of the kinds.
+  'objectives': ('models', 'data.tokenizers', 'data.pairs'),
   # A task is an objective with labels: it shares the interface, no more.
   'tasks': ('objectives.base', 'models', 'data.tokenizers'),
   'workdir': ('data.tokenizers', 'durable_files'),

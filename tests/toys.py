@@ -8,6 +8,7 @@ import numpy as np
 
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models import config as presets
+from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import EncoderWithHeads
 
@@ -105,4 +106,42 @@ def builder(objective, **overrides):
     encoder_config(**overrides),
     objective.heads(),
     dtype=jnp.dtype('float32'),
+  )
+
+
+def pair_batch(num_rows: int, length: int, first: int = 0) -> dict:
+  """As `batch`, of pairs: two in even rows, one in odd ones; labels [B, 3].
+
+  The label of a pair is 1 where A's first token is above all of B's.
+  """
+  rng = np.random.default_rng(first)
+  found = batch(num_rows, length, first)
+  ids = np.full((num_rows, length), PAD, np.int32)
+  labels = np.full((num_rows, 3), -1, np.int32)
+  for row in range(num_rows):
+    edges = [0, length // 2, length - 1] if row % 2 == 0 else [0, length - 2]
+    for pair, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+      text = rng.integers(5, VOCAB_SIZE - 1, end - start)
+      middle = rng.integers(2, end - start - 2)
+      text[0], text[middle], text[-1] = CLS, SEP, SEP
+      labels[row, pair] = rng.integers(2)
+      if labels[row, pair]:
+        text[1] = VOCAB_SIZE - 1
+      ids[row, start:end] = text
+  return found | {
+    'input_ids': jnp.asarray(ids),
+    'pair_labels': jnp.asarray(labels),
+  }
+
+
+def params(build) -> functional.Params:
+  """Random ones, without the compilations of `functional.init`."""
+  rng = np.random.default_rng(0)
+
+  def draw(path, leaf):
+    values = rng.normal(0, 0.3, leaf.shape).astype(np.float32)
+    return values + (path[-1].key == 'scale')
+
+  return jax.tree_util.tree_map_with_path(
+    draw, functional.abstract_params(build)
   )

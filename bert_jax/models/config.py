@@ -273,10 +273,14 @@ def electra_generator(
   Equal embeddings, so that both can share one table (section 3.2 of the paper).
   The published `width_share`: 1/4 for small and large, 1/3 for base.
   """
-  embed_dim = round(discriminator.embed_dim * width_share)
+  # Any share gives a width that heads of an even size divide.
+  embed_dim = 2 * max(1, round(discriminator.embed_dim * width_share / 2))
+  num_heads = max(1, embed_dim // 64)
+  while embed_dim % (2 * num_heads):
+    num_heads -= 1
   sizes = dict(
     embed_dim=embed_dim,
-    num_heads=max(1, embed_dim // 64),
+    num_heads=num_heads,
     mlp_dim=4 * embed_dim,
     embedding_size=discriminator.table_dim,
   )

@@ -42,19 +42,7 @@ class Embeddings(nnx.Module):
       dim, use_bias=config.use_bias, epsilon=config.norm_epsilon, dtype=dtype
     )
     self.dropout_rate = config.dropout
-    self.projection = (
-      Dense(
-        (dim,),
-        (config.embed_dim,),
-        in_axes=(None,),
-        out_axes=('embed',),
-        use_bias=config.use_bias,
-        dtype=dtype,
-        **common,
-      )
-      if dim != config.embed_dim
-      else None
-    )
+    self.projection = embedding_projection(config, dtype=dtype, rngs=rngs)
 
   def __call__(
     self,
@@ -62,6 +50,16 @@ class Embeddings(nnx.Module):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
+    x_BTE = self.from_tables(input_ids_BT, layout, dropout_seeds_B)
+    return x_BTE if self.projection is None else self.projection(x_BTE)
+
+  def from_tables(
+    self,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> jax.Array:
+    """As wide as the tables: what several encoders may share."""
     x_BTE = self.token(input_ids_BT)
     if self.position is not None:
       position_ids_BT = layout.position_ids
@@ -73,5 +71,22 @@ class Embeddings(nnx.Module):
       if self.num_token_types == 1:
         token_type_ids_BT = jnp.zeros_like(token_type_ids_BT)
       x_BTE += self.token_type(token_type_ids_BT)
-    x_BTE = dropout(self.norm(x_BTE), self.dropout_rate, dropout_seeds_B)
-    return x_BTE if self.projection is None else self.projection(x_BTE)
+    return dropout(self.norm(x_BTE), self.dropout_rate, dropout_seeds_B)
+
+
+def embedding_projection(
+  config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> Dense | None:
+  """From the width of the tables to that of the layers; None if they agree."""
+  if config.table_dim == config.embed_dim:
+    return None
+  return Dense(
+    (config.table_dim,),
+    (config.embed_dim,),
+    in_axes=(None,),
+    out_axes=('embed',),
+    use_bias=config.use_bias,
+    stddev=config.initializer_stddev,
+    dtype=dtype,
+    rngs=rngs,
+  )

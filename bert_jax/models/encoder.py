@@ -72,14 +72,13 @@ class EncoderLayer(nnx.Module):
     return x_BTD + dropout(block(given_BTD), self.dropout_rate, seeds_B)
 
 
-class Encoder(nnx.Module):
-  """Token ids and their layout -> one vector a token."""
+class LayerStack(nnx.Module):
+  """The layers of an encoder, without its embeddings."""
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
     self.config = config
-    self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
     self.layers = nnx.List(
       EncoderLayer(
         config,
@@ -91,6 +90,41 @@ class Encoder(nnx.Module):
     )
     is_pre_norm = config.norm_placement == 'pre'
     self.final_norm = _norm(config, dtype) if is_pre_norm else None
+
+  def layer_states(
+    self,
+    x_BTD: jax.Array,
+    layout: RowLayout,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> list[jax.Array]:
+    """Returns [B, T, D]: embeddings as given, then the states of each layer.
+
+    Of a pre-norm encoder the last is taken after the final norm.
+    """
+    config = self.config
+    states = [constrain(x_BTD, 'batch', 'length', 'embed')]
+    views = {
+      is_global: make_view(config, layout, is_global=is_global)
+      for is_global in {config.is_global(i) for i in range(config.num_layers)}
+    }
+    for number in range(config.num_layers):
+      layer = self.layers[0 if config.share_layers else number]
+      seeds_B = fold(dropout_seeds_B, number + 1)
+      view = views[config.is_global(number)]
+      states.append(layer(states[-1], view, seeds_B))
+    if self.final_norm is not None:
+      states[-1] = self.final_norm(states[-1])
+    return states
+
+
+class Encoder(LayerStack):
+  """Token ids and their layout in, one vector a token out."""
+
+  def __init__(
+    self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+  ):
+    self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
+    super().__init__(config, dtype=dtype, rngs=rngs)
 
   def __call__(
     self,
@@ -107,25 +141,9 @@ class Encoder(nnx.Module):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> list[jax.Array]:
-    """Returns [B, T, D] after the embeddings and after each layer.
-
-    Of a pre-norm encoder the last is taken after the final norm.
-    """
-    config = self.config
+    """Returns [B, T, D] after the embeddings and after each layer."""
     x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_seeds_B, 0))
-    states = [constrain(x_BTD, 'batch', 'length', 'embed')]
-    views = {
-      is_global: make_view(config, layout, is_global=is_global)
-      for is_global in {config.is_global(i) for i in range(config.num_layers)}
-    }
-    for number in range(config.num_layers):
-      layer = self.layers[0 if config.share_layers else number]
-      seeds_B = fold(dropout_seeds_B, number + 1)
-      view = views[config.is_global(number)]
-      states.append(layer(states[-1], view, seeds_B))
-    if self.final_norm is not None:
-      states[-1] = self.final_norm(states[-1])
-    return states
+    return self.layer_states(x_BTD, layout, dropout_seeds_B)
 
 
 def _norm(config: EncoderConfig, dtype: jnp.dtype) -> LayerNorm:

@@ -137,9 +137,10 @@ class Pooler(nnx.Module):
 
 
 class NextSentenceHead(Dense):
-  """BERT's second loss: [B, D] of the pooler -> logits [B, 2].
+  """BERT's second loss: [..., D] of the pooler -> logits [..., 2].
 
-  0: the second text follows the first; 1: it does not.
+  0: the second text follows the first; 1: it does not. ALBERT's, of 0: the two
+  stand in order, 1: they are swapped, is built alike.
   """
 
   def __init__(

@@ -10,15 +10,22 @@ from typing import Any, Protocol
 import jax
 from flax import nnx
 
+from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import HeadBuilder
+from bert_jax.models.masks import RowLayout
 
-Batch = dict[str, jax.Array]
+# name -> array [B, ...], or (in a sum of objectives) such a dict of one part.
+Batch = dict[str, Any]
 # name -> (sum over examples, number of things summed), both f32 scalars.
 SumAndWeight = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class Objective(Protocol):
-  """One thing to train for; built from its config and a tokenizer's table."""
+  """One thing to train for; built from its config and a tokenizer's table.
+
+  A step calls `prepare` and `weights` for the global batch, then `encode` and
+  `losses` for each of its parts.
+  """
 
   # How much each loss counts: the step minimises sum of c * sum / weight.
   coefficients: dict[str, float]
@@ -42,14 +49,58 @@ class Objective(Protocol):
     """The weight of each loss over a prepared batch."""
     ...
 
-  def losses(
+  def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
-  ) -> tuple[SumAndWeight, SumAndWeight]:
-    """(losses, metrics) of a prepared batch or a part of it.
+  ) -> Batch:
+    """Adds `hidden_states` [B, T, D], the encoder's, to a prepared batch.
 
     Without seeds there is no dropout; see models/dropout.py.
     """
     ...
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    """(losses, metrics) of a batch that `encode` has seen."""
+    ...
+
+
+class PretrainingObjective(Objective, Protocol):
+  """An objective over the rows of a prepared corpus.
+
+  corrupts: whether it changes what the encoder reads. Of a sum, objectives that
+    do not read the hidden states of one that does.
+  pairs_kind: of data/pairs.py, what the rows must hold; '' for any rows.
+  predicts_tokens: whether there is `token_logits`.
+  """
+
+  corrupts: bool
+  pairs_kind: str
+  predicts_tokens: bool
+
+  def token_logits(
+    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+  ) -> jax.Array:
+    """f32 [B, T, V]: which token stands, or would stand, at each place."""
+    ...
+
+  def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
+    """Model FLOPs of a row in training; see models/flops.py."""
+    ...
+
+
+def with_hidden_states(
+  model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+) -> Batch:
+  """`encode` where the encoder reads `input_ids` of the batch as they are."""
+  hidden_BTD = model.encoder(
+    batch['input_ids'], layout_of(batch), dropout_seeds_B
+  )
+  return batch | {'hidden_states': hidden_BTD}
+
+
+def layout_of(batch: Batch) -> RowLayout:
+  return RowLayout(*(batch[name] for name in RowLayout._fields))
 
 
 def row_keys(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:

@@ -26,20 +26,19 @@ class MaskRate:
   rate: float
 
 
-def check_mask_rates(points: Sequence[MaskRate]) -> None:
-  """Raises InputError on points that are no schedule."""
+def check_mask_rates(points: Sequence[MaskRate], field: str) -> None:
+  """Raises InputError on points that are no schedule; `field` is their name."""
   steps = [point.step for point in points]
   if steps and (steps[0] < 0 or steps != sorted(set(steps))):
     raise InputError(
-      f'objective.mask_rates: its steps are {steps}; none may be negative, and '
+      f'{field}: its steps are {steps}; none may be negative, and '
       'each must be later than the one before it'
     )
   for number, point in enumerate(points):
     # nan is not within the bounds either.
     if not 0 < point.rate < 1:
       raise InputError(
-        f'objective.mask_rates[{number}].rate is {point.rate}; it must be '
-        'between 0 and 1'
+        f'{field}[{number}].rate is {point.rate}; it must be between 0 and 1'
       )
 
 

@@ -9,10 +9,17 @@ from flax import nnx
 
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.flops import flops_per_row
 from bert_jax.models.heads import HeadBuilder, MaskedLMHead
 from bert_jax.models.masks import RowLayout, row_layout
 from bert_jax.objectives import corruption
-from bert_jax.objectives.base import Batch, SumAndWeight, row_keys
+from bert_jax.objectives.base import (
+  Batch,
+  SumAndWeight,
+  row_keys,
+  with_hidden_states,
+)
 from bert_jax.objectives.cross_entropy import cross_entropy
 from bert_jax.objectives.mask_rate import (
   MaskRate,
@@ -20,7 +27,9 @@ from bert_jax.objectives.mask_rate import (
   mask_rate_at,
 )
 
-SELECTIONS = ('token', 'whole_word')
+SELECTIONS = ('token', 'whole_word', 'span')
+# A longer span than a row is none.
+MAX_SPAN_WORDS = 2**16
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -28,9 +37,10 @@ class MaskedLMConfig:
   """`mask_rate` of a row's ordinary tokens are predicted.
 
   Of those, `mask_share` show [MASK], `random_share` a random ordinary token,
-  the rest stays. `selection`: 'token' or 'whole_word'. With `mask_rates`, the
-  rate of training follows the line through these points; `mask_rate` is then
-  that of evaluation alone.
+  the rest stays. `selection`: 'token', 'whole_word', or 'span', of whole words:
+  after each a span ends with a chance of `span_end_probability`, at the latest
+  after `max_span_words`. With `mask_rates`, the rate of training follows the
+  line through these points; `mask_rate` is then that of evaluation alone.
   """
 
   mask_rate: float = 0.15
@@ -38,23 +48,36 @@ class MaskedLMConfig:
   mask_share: float = 0.8
   random_share: float = 0.1
   selection: str = 'token'
+  span_end_probability: float = 0.2
+  max_span_words: int = 10
 
-  def validate(self) -> None:
+  def validate(self, field: str = 'objective') -> None:
+    """Raises InputError on a config that cannot be; `field` is its name."""
     if not 0 < self.mask_rate < 1:
       raise InputError(
-        f'objective.mask_rate is {self.mask_rate}; it must be between 0 and 1'
+        f'{field}.mask_rate is {self.mask_rate}; it must be between 0 and 1'
       )
-    check_mask_rates(self.mask_rates)
+    check_mask_rates(self.mask_rates, f'{field}.mask_rates')
     shares = (self.mask_share, self.random_share)
     if min(shares) < 0 or sum(shares) > 1 + 1e-9:
       raise InputError(
-        f'objective.mask_share={shares[0]} and random_share={shares[1]}: '
+        f'{field}.mask_share={shares[0]} and random_share={shares[1]}: '
         'neither may be negative, nor their sum above 1'
       )
     if self.selection not in SELECTIONS:
       raise InputError(
-        f'objective.selection is {quoted(self.selection)}; '
+        f'{field}.selection is {quoted(self.selection)}; '
         f'choose one of {", ".join(SELECTIONS)}'
+      )
+    if not 0 < self.span_end_probability < 1:
+      raise InputError(
+        f'{field}.span_end_probability is {self.span_end_probability}; it must '
+        'be between 0 and 1'
+      )
+    if not 1 <= self.max_span_words <= MAX_SPAN_WORDS:
+      raise InputError(
+        f'{field}.max_span_words is {self.max_span_words}; it must be between '
+        f'1 and {MAX_SPAN_WORDS}'
       )
 
   def max_mask_rate(self) -> float:
@@ -68,6 +91,9 @@ class MaskedLMConfig:
 class MaskedLM:
   """See objectives/base.py for the methods."""
 
+  corrupts = True
+  pairs_kind = ''
+  predicts_tokens = True
   coefficients = {'mlm_loss': 1.0}
 
   def __init__(self, config: MaskedLMConfig, table: TokenTable):
@@ -96,19 +122,17 @@ class MaskedLM:
       ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
     )
     keys_B = row_keys(key, batch['example_number'])
+    # Those of a word segmenter, where the corpus was prepared with one.
+    starts_BT = batch.get('word_starts')
+    if starts_BT is None:
+      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     rate, max_rate = self.config.mask_rate, self.config.mask_rate
     if step is not None and self.config.mask_rates:
       rate = mask_rate_at(self.config.mask_rates, step)
       max_rate = self.config.max_mask_rate()
     max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
-    # Those of a word segmenter, where the corpus was prepared with one.
-    starts_BT = batch.get('word_starts')
-    if starts_BT is None:
-      starts_BT = jnp.asarray(table.word_starts)[ids_BT]
     masked, corrupted_BT = jax.vmap(
-      lambda key, ids_T, starts_T: self._corrupt_row(
-        key, ids_T, starts_T, rate, max_masked
-      )
+      lambda *row: self._corrupt_row(*row, rate, max_masked)
     )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:
@@ -123,17 +147,36 @@ class MaskedLM:
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
     return {'mlm_loss': jnp.sum(batch['masked_weights'])}
 
+  def encode(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> Batch:
+    return with_hidden_states(model, batch, dropout_seeds_B)
+
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    layout = RowLayout(*(batch[name] for name in RowLayout._fields))
-    hidden_BTD = model.encoder(batch['input_ids'], layout, dropout_seeds_B)
-    # Only masked positions reach the vocabulary: a seventh of the work.
-    hidden_BMD = jnp.take_along_axis(
-      hidden_BTD, batch['masked_positions'][..., None], axis=1
-    )
+    hidden_BMD = at_masked(batch, batch['hidden_states'])
     embedding_VE = model.encoder.embeddings.token.embedding[...]
-    logits_BMV = model.mlm_head(hidden_BMD, embedding_VE)
+    return self.losses_of(batch, model.mlm_head(hidden_BMD, embedding_VE))
+
+  def token_logits(
+    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+  ) -> jax.Array:
+    hidden_BTD = model.encoder(input_ids_BT, layout)
+    embedding_VE = model.encoder.embeddings.token.embedding[...]
+    return model.mlm_head(hidden_BTD, embedding_VE)
+
+  def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
+    return flops_per_row(config, row_length, self.num_predicted(row_length))
+
+  def num_predicted(self, row_length: int) -> int:
+    """Places for masked positions in a row of training."""
+    return corruption.capacity(self.config.max_mask_rate(), row_length)
+
+  def losses_of(
+    self, batch: Batch, logits_BMV: jax.Array
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    """`losses`, from the scores over the vocabulary at masked positions."""
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
@@ -152,21 +195,24 @@ class MaskedLM:
   ) -> tuple[corruption.Masked, jax.Array]:
     config, table = self.config, self.table
     select_key, replace_key = jax.random.split(key)
+    spans_M = None
     eligible_T = ~jnp.asarray(self.is_special)[ids_T]
     # At least one, as in Google's code; a row without text has none.
     num_eligible = jnp.sum(eligible_T)
     budget = jnp.round(rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
-    if config.selection == 'whole_word':
-      # Words never cross a segment: [CLS] and [SEP] end them, and whatever
-      # comes after these starts one.
-      positions_M, used_M = corruption.select_words(
-        select_key,
-        eligible_T,
-        word_starts_T | jnp.append(True, ~eligible_T[:-1]),
-        budget,
-        max_masked,
+    # Words never cross a segment: [CLS] and [SEP] end them, and whatever comes
+    # after these starts one.
+    word_starts_T = word_starts_T | jnp.append(True, ~eligible_T[:-1])
+    words = (select_key, eligible_T, word_starts_T, budget, max_masked)
+    if config.selection == 'span':
+      positions_M, used_M, spans_M = corruption.select_spans(
+        *words,
+        end_probability=config.span_end_probability,
+        max_words=config.max_span_words,
       )
+    elif config.selection == 'whole_word':
+      positions_M, used_M = corruption.select_words(*words)
     else:
       positions_M, used_M = corruption.select_tokens(
         select_key, eligible_T, budget, max_masked
@@ -179,9 +225,17 @@ class MaskedLM:
       ordinary_ids=table.ordinary_ids,
       mask_share=config.mask_share,
       random_share=config.random_share,
+      spans_M=spans_M,
     )
     shown_M = jnp.where(used_M, shown_M, masked_ids_M)
     masked = corruption.Masked(
       positions_M, masked_ids_M, used_M.astype(jnp.float32)
     )
     return masked, ids_T.at[positions_M].set(shown_M)
+
+
+def at_masked(batch: Batch, hidden_BTD: jax.Array) -> jax.Array:
+  """[B, M, D]: only masked positions reach the vocabulary, a seventh of all."""
+  return jnp.take_along_axis(
+    hidden_BTD, batch['masked_positions'][..., None], axis=1
+  )

@@ -13,8 +13,12 @@ from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
-from bert_jax.models.masks import RowLayout, row_layout
-from bert_jax.objectives.base import Batch, SumAndWeight
+from bert_jax.models.masks import row_layout
+from bert_jax.objectives.base import (
+  Batch,
+  SumAndWeight,
+  with_hidden_states,
+)
 from bert_jax.tasks import metrics
 
 POOLINGS = ('cls', 'mean')
@@ -109,6 +113,11 @@ class Classification:
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
     return {'classification_loss': jnp.sum(batch['label_weights'])}
 
+  def encode(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> Batch:
+    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
+
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
@@ -125,7 +134,8 @@ class Classification:
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
     """f32 log-probabilities [B, C]."""
-    return jax.nn.log_softmax(self._logits(model, batch, None), axis=-1)
+    encoded = self.encode(model, batch, None)
+    return jax.nn.log_softmax(self._logits(model, encoded, None), axis=-1)
 
   def score(
     self, labels: np.ndarray, predictions: np.ndarray
@@ -139,12 +149,10 @@ class Classification:
   def _logits(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> jax.Array:
-    layout = RowLayout(*(batch[name] for name in RowLayout._fields))
-    seeds_B = fold(dropout_seeds_B, 0)
-    hidden_BTD = model.encoder(batch['input_ids'], layout, seeds_B)
+    hidden_BTD = batch['hidden_states']
     vector_BD = hidden_BTD[:, 0]
     if self.pooling == 'mean':
-      is_text_BT1 = (layout.segment_ids > 0)[..., None]
+      is_text_BT1 = (batch['segment_ids'] > 0)[..., None]
       total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
       # A row that only fills the last batch may have no text at all.
       vector_BD = total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)

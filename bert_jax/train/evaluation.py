@@ -1,4 +1,4 @@
-"""Held-out masked-LM loss with fixed masks, every row counted once."""
+"""Held-out losses with fixed masks, every row counted once."""
 
 import dataclasses
 import math
@@ -102,5 +102,7 @@ def evaluate_rows(
 
 
 def with_perplexity(means: dict[str, float]) -> dict[str, float]:
-  """Adds exp(mlm_loss), the perplexity over masked tokens."""
+  """Adds exp(mlm_loss), if it is there: the perplexity over masked tokens."""
+  if 'mlm_loss' not in means:
+    return means
   return means | {'perplexity': math.exp(min(means['mlm_loss'], 700.0))}

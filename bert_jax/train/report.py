@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from bert_jax.train import report_plots
+from bert_jax.train.report_evaluation import (
+  evaluation_lines,
+  evaluation_section,
+  last_eval,
+  objective_curves,
+)
 from bert_jax.train.report_finetuning import (
   comparison_lines,
   finetuning_sections,
@@ -49,7 +55,6 @@ _SIZES = {
   (24, 1024): 'BERT large',
 }
 _DEVICE_KIND = re.compile(r'[A-Za-z_]*')
-_MAX_EVAL_ROWS = 12
 _MAX_GUESSES = 5
 
 
@@ -86,15 +91,7 @@ def summary(
 ) -> str:
   """The report's main figures as lines for a terminal; see `write_report`."""
   run, finetuned_runs = _read(workdir, finetuned)
-  lines = []
-  last = _last_eval(run)
-  if last and 'perplexity' in last:
-    lines.append(
-      f'held out at step {last["step"]:,}: loss {last["mlm_loss"]:.4f}, '
-      f'perplexity {last["perplexity"]:.4g}, masked accuracy '
-      f'{percent(last.get("masked_accuracy"))}'
-    )
-  return '\n'.join(lines + comparison_lines(finetuned_runs))
+  return '\n'.join(evaluation_lines(run) + comparison_lines(finetuned_runs))
 
 
 def _read(
@@ -111,7 +108,7 @@ def _render(run: Run, finetuned: Sequence[Run]) -> str:
   name = run.workdir.path.name
   blocks = [_header(run), _notes(run), _curves(run)]
   if run.results is None:
-    blocks += [_evaluation(run), _packing(run), _fill_mask(run)]
+    blocks += [evaluation_section(run), _packing(run), _fill_mask(run)]
   blocks += [*finetuning_sections(finetuned), _footer(run)]
   return page(f'{name}: bert_jax report', *filter(None, blocks))
 
@@ -128,7 +125,7 @@ def _header(run: Run) -> str:
   if run.starts:
     devices = run.starts[-1].get('devices') or []
     cards.append(card('Devices', *_devices(devices)))
-  best = _last_eval(run)
+  best = last_eval(run)
   if best and 'perplexity' in best:
     accuracy = percent(best.get('masked_accuracy'))
     below = f'loss {best["mlm_loss"]:.3f}, masked accuracy {accuracy}'
@@ -216,12 +213,7 @@ def _notes(run: Run) -> str:
 
 def _curves(run: Run) -> str:
   metrics = run.metrics
-  figures = [
-    _two_curves(run, 'Loss', ('loss',), ('mlm_loss', 'eval_loss')),
-    _two_curves(
-      run, 'Masked accuracy', ('masked_accuracy',), ('masked_accuracy',), True
-    ),
-  ]
+  figures = objective_curves(run)
   for title, name, options in (
     ('Learning rate', 'learning_rate', {'from_zero': True}),
     ('Throughput', 'tokens_per_second', {'from_zero': True, 'smooth': ''}),
@@ -238,33 +230,6 @@ def _curves(run: Run) -> str:
   return section('Training', f'<div class="grid">{"".join(figures)}</div>')
 
 
-def _two_curves(
-  run: Run,
-  title: str,
-  train_names: tuple[str, ...],
-  eval_names: tuple[str, ...],
-  percent_axis: bool = False,
-) -> str:
-  """Training and held-out values in one figure; '' where there are none."""
-  lines = [
-    (label, points, color)
-    for label, kind, names, color in (
-      ('training', 'train', train_names, report_plots.FIRST),
-      ('held out', 'eval', eval_names, report_plots.SECOND),
-    )
-    for points in run.metrics.series(kind, *names).values()
-  ]
-  if not lines:
-    return ''
-  svg = report_plots.curves(
-    title, lines, smooth='training', percent=percent_axis
-  )
-  show = percent if percent_axis else number
-  last = {label: points[-1][1] for label, points, _ in lines}
-  ends = ', '.join(f'{label} {show(value)}' for label, value in last.items())
-  return figure(svg, title, f'At the end: {ends}.')
-
-
 def _caption(run: Run, name: str) -> str:
   train = run.metrics.train
   values = [record[name] for record in train if record.get(name) is not None]
@@ -278,37 +243,6 @@ def _caption(run: Run, name: str) -> str:
     if shares:
       text += f', {words} {percent(statistics.median(shares))}'
   return text + '.'
-
-
-def _last_eval(run: Run) -> Record | None:
-  return run.metrics.evals[-1] if run.metrics.evals else None
-
-
-def _evaluation(run: Run) -> str:
-  evals = run.metrics.evals
-  if not evals:
-    return section('Evaluation', note('No evaluation has been done yet.'))
-  shown = evals
-  if len(evals) > _MAX_EVAL_ROWS:
-    # Evenly over the run, the last one always.
-    step = (len(evals) - 1) / (_MAX_EVAL_ROWS - 1)
-    shown = [evals[round(i * step)] for i in range(_MAX_EVAL_ROWS)]
-  rows = [
-    [
-      number(record['step']),
-      escape(record.get('corpus', '')),
-      number(record.get('mlm_loss')),
-      number(record.get('perplexity')),
-      percent(record.get('masked_accuracy')),
-    ]
-    for record in shown
-  ]
-  head = ['Step', 'Corpus', 'MLM loss', 'Perplexity', 'Masked accuracy']
-  text = (
-    '<p class="muted">Held-out rows with the same masks each time'
-    f'{f"; {len(shown)} of {len(evals)} shown" if shown != evals else ""}.</p>'
-  )
-  return section('Evaluation', text, table(head, rows))
 
 
 def _packing(run: Run) -> str:

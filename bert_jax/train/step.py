@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 from bert_jax.models import functional
 from bert_jax.models.dropout import row_seeds
@@ -87,8 +88,7 @@ def _total_loss(
   """(params, part) -> the part's share of the whole batch's loss."""
 
   def total_loss(params, part):
-    model = functional.bind(build, params)
-    losses, metrics = objective.losses(model, *part)
+    losses, metrics = _losses(objective, functional.bind(build, params), *part)
     total = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
@@ -96,6 +96,16 @@ def _total_loss(
     return total, losses | metrics
 
   return total_loss
+
+
+def _losses(
+  objective: Objective,
+  model: nnx.Module,
+  batch: Batch,
+  seeds_B: jax.Array | None,
+) -> tuple[SumAndWeight, SumAndWeight]:
+  encoded = objective.encode(model, batch, seeds_B)
+  return objective.losses(model, encoded, seeds_B)
 
 
 def _gradients(
@@ -162,7 +172,7 @@ def make_eval_step(
   def eval_step(params, batch, key):
     model = functional.bind(build, params)
     prepared = objective.prepare(batch, key)
-    losses, metrics = objective.losses(model, prepared, None)
+    losses, metrics = _losses(objective, model, prepared, None)
     return losses | metrics
 
   return eval_step

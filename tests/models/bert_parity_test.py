@@ -105,7 +105,8 @@ def loss_and_gradients(golden, build, params) -> tuple[float, dict]:
   @jax.value_and_grad
   def run(params):
     model = functional.bind(build, params)
-    losses, _ = objective.losses(model, batch, dropout_seeds_B=None)
+    encoded = objective.encode(model, batch, None)
+    losses, _ = objective.losses(model, encoded, None)
     total, weight = losses['mlm_loss']
     return total / weight
 

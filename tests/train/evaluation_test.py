@@ -59,3 +59,5 @@ def test_perplexity():
   assert with_perplexity({'mlm_loss': 2.0})['perplexity'] == pytest.approx(
     np.exp(2.0)
   )
+  without = {'next_sentence_loss': 0.7}
+  assert with_perplexity(without) == without

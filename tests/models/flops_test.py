@@ -12,8 +12,8 @@ import toys
 from bert_jax.models import functional
 from bert_jax.models.config import bert_base
 from bert_jax.models.encoder import Encoder
+from bert_jax.models.flops import flops_per_row
 from bert_jax.models.masks import RowLayout
-from bert_jax.train.throughput import flops_per_row
 
 
 def test_bert_base():

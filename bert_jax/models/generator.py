@@ -1,0 +1,52 @@
+"""ELECTRA's generator: a small masked LM over another encoder's embeddings.
+
+Source: Clark et al. 2020, section 3.2, and google-research/electra, where the
+two share the tables, their norm and its dropout; what is of the generator's own
+is the projection to its width, the layers and the head.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bert_jax.models.config import EncoderConfig, electra_generator
+from bert_jax.models.dropout import fold
+from bert_jax.models.embeddings import Embeddings, embedding_projection
+from bert_jax.models.encoder import LayerStack
+from bert_jax.models.heads import MaskedLMHead
+from bert_jax.models.masks import RowLayout
+
+
+class Generator(LayerStack):
+  """Layers of `width_share` of the width, and a masked-LM head.
+
+  Stands beside the `encoder` whose config it is given, and whose embeddings are
+  handed in at call time: that is how they are shared.
+  """
+
+  def __init__(
+    self,
+    discriminator: EncoderConfig,
+    *,
+    width_share: float,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    config = electra_generator(discriminator, width_share)
+    self.projection = embedding_projection(config, dtype=dtype, rngs=rngs)
+    super().__init__(config, dtype=dtype, rngs=rngs)
+    self.mlm_head = MaskedLMHead(config, dtype=dtype, rngs=rngs)
+
+  def __call__(
+    self,
+    embeddings: Embeddings,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the last layer's hidden states, [B, T, its own D]."""
+    seeds_B = fold(dropout_seeds_B, 0)
+    x_BTD = embeddings.from_tables(input_ids_BT, layout, seeds_B)
+    if self.projection is not None:
+      x_BTD = self.projection(x_BTD)
+    return self.layer_states(x_BTD, layout, dropout_seeds_B)[-1]

@@ -1,0 +1,176 @@
+"""Whole runs of each objective: learning, exact resume, and what shows them."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from runs import arrays, assert_same_run, records, stop_after
+
+from bert_jax import inference
+from bert_jax.cli.config_file import load_config
+from bert_jax.data.prepare import prepare
+from bert_jax.data.sources import open_inputs
+from bert_jax.errors import InputError
+from bert_jax.inspecting import describe_examples
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
+from bert_jax.objectives.sentence_pairs import SentencePairsConfig
+from bert_jax.objectives.weighted_sum import WeightedSumConfig
+from bert_jax.pretraining import open_data, pretrain
+from bert_jax.train.report import summary, write_report
+from bert_jax.workdir import Workdir
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / 'experiments' / 'pretrain'
+
+
+@pytest.fixture(scope='module')
+def pairs(small_text, small_tokenizer, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('pairs') / 'prepared'
+  prepare(
+    open_inputs(str(small_text), document='line'),
+    small_tokenizer,
+    output=folder,
+    row_lengths=(32,),
+    eval_fraction=0.1,
+    num_workers=1,
+    progress=False,
+    pairs='next_sentence',
+  )
+  return folder
+
+
+@pytest.fixture
+def replaced_tokens(small_experiment):
+  small_experiment.model.embedding_size = 8
+  small_experiment.model.num_layers = 1
+  small_experiment.objective = ReplacedTokenConfig(generator_width=0.5)
+  return small_experiment
+
+
+@pytest.fixture
+def bert(small_experiment, pairs):
+  """MLM and next sentence, on the pairs."""
+  small_experiment.model.num_layers = 1
+  small_experiment.data.path = str(pairs)
+  small_experiment.objective = WeightedSumConfig(
+    objectives=(MaskedLMConfig(), SentencePairsConfig())
+  )
+  return small_experiment
+
+
+def run_and_stop_and_go_on(experiment, folder, monkeypatch):
+  """The workdir of a whole run, equal to that of one stopped after 3 steps."""
+  pretrain(experiment, folder / 'whole')
+  with monkeypatch.context() as patch:
+    stop_after(patch, 3)
+    assert pretrain(experiment, folder / 'run').saved_step == 3
+  pretrain(experiment, folder / 'run')
+  assert_same_run(folder / 'run', folder / 'whole')
+  train = records(folder / 'whole', 'train')
+  assert train[10]['loss'] < train[2]['loss']
+  return folder / 'whole'
+
+
+def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
+  workdir = run_and_stop_and_go_on(replaced_tokens, tmp_path, monkeypatch)
+  held_out = records(workdir, 'eval')[10]
+  assert held_out['perplexity'] == pytest.approx(np.exp(held_out['mlm_loss']))
+  for name in ('masked', 'replaced'):
+    assert 0 <= held_out[f'{name}_accuracy'] <= 1
+  # Most tokens were not replaced: to say so of all is right so often.
+  assert held_out['replaced_accuracy'] > 0.8
+  saved = {name for name in arrays(workdir) if name.startswith('params')}
+  assert {name.split("'")[1] for name in saved} == {
+    'encoder',
+    'generator',
+    'replaced_token_head',
+  }
+  # The generator guesses.
+  (guesses,) = inference.load(workdir).fill_mask('The function [MASK] it.')
+  assert len(guesses) == 5
+  assert 0 < sum(guess['probability'] for guess in guesses) <= 1
+  assert 'replaced recall' in summary(workdir)
+  page = write_report(workdir).read_text()
+  assert 'Replaced precision' in page and 'Replaced loss' in page
+
+
+def test_masked_lm_and_next_sentence(bert, tmp_path, monkeypatch):
+  workdir = run_and_stop_and_go_on(bert, tmp_path, monkeypatch)
+  held_out = records(workdir, 'eval')[10]
+  for name in ('masked', 'next_sentence'):
+    assert 0 <= held_out[f'{name}_accuracy'] <= 1
+  assert 0.3 < held_out['next_sentence_loss'] < 1.5
+  train = records(workdir, 'train')[10]
+  assert train['loss'] == pytest.approx(
+    train['mlm_loss'] + train['next_sentence_loss'], abs=0.2
+  )
+  line = summary(workdir)
+  assert 'next sentence accuracy' in line and 'masked accuracy' in line
+  lines = list(describe_examples(workdir, step=1))
+  assert any('{' in line and ' | ' in line for line in lines)
+
+
+def test_next_sentence_alone(bert, tmp_path):
+  """Nothing is masked, and no token predicted."""
+  bert.objective = SentencePairsConfig()
+  workdir = Workdir(tmp_path)
+  workdir.create()
+  workdir.write_config(bert, [], 0)
+  lines = list(describe_examples(tmp_path, step=1))
+  assert any(' | ' in line for line in lines)
+  assert not any('{' in line for line in lines)
+  _, tokenizer = open_data(bert)
+  model = inference.TrainedModel(bert, tokenizer, {}, [])
+  with pytest.raises(InputError, match='fill_mask needs a model that predicts'):
+    model.fill_mask('The [MASK].')
+  assert model.samples() == []
+
+
+@pytest.mark.parametrize(
+  'kind, path, message',
+  [
+    (
+      'next_sentence',
+      'small_corpus',
+      r'prepared/32 has no pairs, it needs next_sentence; bert-jax prepare '
+      '--pairs=next_sentence makes them$',
+    ),
+    (
+      'sentence_order',
+      'pairs',
+      'prepared/32 has next_sentence pairs, it needs sentence_order;',
+    ),
+  ],
+)
+def test_a_corpus_without_the_pairs_is_refused(
+  bert, tmp_path, request, kind, path, message
+):
+  bert.data.path = str(request.getfixturevalue(path))
+  bert.objective.objectives[1].kind = kind
+  with pytest.raises(InputError, match=message):
+    pretrain(bert, tmp_path)
+  assert not (tmp_path / 'checkpoints').exists()
+
+
+def test_flags_reach_the_objectives_of_a_sum():
+  from absl import flags as absl_flags
+
+  from bert_jax.cli import flags
+
+  path = EXPERIMENTS / 'bert_base_next_sentence.py'
+  values = absl_flags.FlagValues()
+  holder = flags.define_config(flag_values=values)
+  arguments = [
+    f'--config={path}',
+    '--config.objective.objectives[0].mask_rate=0.2',
+    '--config.objective.weights=1,0.5',
+  ]
+  import sys
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sys, 'argv', ['bert-jax', *arguments])  # ml_collections reads
+    flags.parse('pretrain', arguments, values)
+  objective = holder.value.objective
+  assert objective.objectives[0].mask_rate == 0.2
+  assert objective.weights == (1.0, 0.5)
+  assert load_config(str(path)).objective.objectives[0].mask_rate == 0.15
