@@ -1,7 +1,4 @@
-"""ALBERT as Hugging Face's transformers has it: one layer, again and again.
-
-Its sentence-order head has no counterpart here.
-"""
+"""ALBERT as Hugging Face's transformers has it: one layer, again and again."""
 
 from bert_jax.errors import shown
 from bert_jax.interop.bert import BERT, embedding_rules
@@ -55,6 +52,8 @@ ALBERT = Family(
     *dense('mlm_head/transform', 'predictions.dense'),
     *norm('mlm_head/norm', 'predictions.LayerNorm'),
     Rule('mlm_head/bias', 'predictions.bias', SAME),
+    # 0: two texts stand in order; 1: they are swapped; as here.
+    *dense('sentence_order_head', 'sop_classifier.classifier'),
     *dense('classifier/output', 'classifier'),
   ),
   fields={
@@ -86,6 +85,9 @@ ALBERT = Family(
   },
   architectures={
     'AlbertForSequenceClassification': Architecture(('pooler', 'classifier')),
+    'AlbertForPreTraining': Architecture(
+      ('pooler', 'mlm_head', 'sentence_order_head')
+    ),
     'AlbertForMaskedLM': Architecture(('mlm_head',)),
     'AlbertModel': Architecture((), optional=('pooler',)),
   },

@@ -34,6 +34,7 @@ _HEADS = {
   'pooler': Pooler,
   'mlm_head': MaskedLMHead,
   'next_sentence_head': NextSentenceHead,
+  'sentence_order_head': NextSentenceHead,
   'replaced_token_head': ReplacedTokenHead,
 }
 CLASSIFIER = 'classifier'

@@ -124,6 +124,7 @@ def _run_theirs(
     'pooler_output': 'pooled',
     'prediction_logits': 'mlm_logits',
     'seq_relationship_logits': 'next_sentence_logits',
+    'sop_logits': 'sentence_order_logits',
     'logits': next(
       (ours for end, ours in logits.items() if architecture.endswith(end)), ''
     ),
@@ -193,5 +194,6 @@ def _run_ours(
 
 _ON_POOLER = {
   'next_sentence_head': 'next_sentence_logits',
+  'sentence_order_head': 'sentence_order_logits',
   'classifier': 'class_logits',
 }

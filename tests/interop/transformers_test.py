@@ -290,6 +290,30 @@ def family_workdirs(tmp_path_factory):
   return found
 
 
+def test_a_sentence_order_head_computes_the_same(transformers, tmp_path):
+  import torch
+
+  config = transformers.AlbertConfig(
+    **dict(vocab_size=55, embedding_size=8, hidden_size=16),
+    **dict(num_attention_heads=2, intermediate_size=32, num_hidden_layers=2),
+    initializer_range=0.3,
+  )
+  torch.manual_seed(0)
+  theirs = tmp_path / 'theirs'
+  transformers.AlbertForPreTraining(config).save_pretrained(theirs)
+  for file in ('vocab.txt', 'tokenizer_config.json'):
+    (theirs / file).write_bytes((GOLDEN / file).read_bytes())
+  convert(str(theirs), tmp_path / 'ours')
+  convert(str(tmp_path / 'ours'), tmp_path / 'out', output_format='huggingface')
+  for name in ('ours', 'out'):
+    record = json.loads((tmp_path / name / 'parity.json').read_text())
+    assert record['architecture'] == 'AlbertForPreTraining'
+    assert record['missing_keys'] == record['unexpected_keys'] == []
+    differences = record['largest_difference']
+    assert 'sentence_order_logits' in differences
+    assert max(differences.values()) < 1e-4, differences
+
+
 @pytest.mark.parametrize(
   'family, auto, name, outputs',
   [pytest.param(*case, id=case[2]) for case in FAMILY_CLASSES],
