@@ -15,13 +15,17 @@ from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
+from bert_jax.interop.export_form import generator_form
 from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.train.checkpoint import save_params
 from bert_jax.workdir import Workdir, encode
 
 WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
 _PARITY = 'parity.json'
+# Of a run on replaced tokens, what the generator alone is exported as.
+_GENERATOR = 'ElectraForMaskedLM'
 
 
 def convert(
@@ -38,7 +42,8 @@ def convert(
       WORKDIR@STEP; of fine-tuning, the best seed's model.
     output: the folder; it must not be there yet.
     output_format: one of FORMATS.
-    architecture: of Hugging Face, the class to write; '': by the heads.
+    architecture: of Hugging Face, the class to write; '': by the heads. Of a
+      run on replaced tokens ElectraForMaskedLM is the generator.
 
   Returns:
     The lines of parity.json for a terminal.
@@ -95,6 +100,7 @@ def _write_workdir(
   source.tokenizer.save(workdir.tokenizer)
   save_params(workdir.checkpoints, checkpoint.params)
   facts = dict(
+    model=source.model,
     architecture=checkpoint.family.architecture(checkpoint.heads),
     left_out=checkpoint.left_out,
     notes=checkpoint.notes,
@@ -117,23 +123,25 @@ def _write_workdir(
 def _write_huggingface(
   source: Pretrained, folder: pathlib.Path, architecture: str
 ) -> dict[str, Any]:
-  params = source.load_params()
+  model, params = source.model, source.load_params()
   _check_pooling(source)
+  if architecture == _GENERATOR and 'generator' in params:
+    model, params = generator_form(model, params)
   heads = [name for name in params if name != 'encoder']
-  family = recognise.family_of(source.model, heads, architecture)
+  family = recognise.family_of(model, heads, architecture)
   architecture = huggingface.choose_architecture(family, heads, architecture)
   huggingface_tokenizer.save(
     source.tokenizer,
     folder,
-    max_length=source.model.max_positions,
-    has_token_types=source.model.num_token_types > 1,
+    max_length=model.max_positions,
+    has_token_types=model.num_token_types > 1,
   )
   table = source.tokenizer.table
   left_out = huggingface.write(
     folder,
     family,
     architecture,
-    source.model,
+    model,
     params,
     label_names=source.label_names,
     pad_id=table.pad_id,
@@ -141,6 +149,8 @@ def _write_huggingface(
     sep_id=table.sep_id,
   )
   notes = []
+  if 'generator' in left_out:
+    notes.append(f'the generator alone: --architecture={_GENERATOR}')
   chosen = family.architectures[architecture]
   for head in sorted(({*chosen.optional} - {*heads}) | {*chosen.random}):
     notes.append(
@@ -152,6 +162,7 @@ def _write_huggingface(
     source,
     params,
     folder,
+    model=model,
     architecture=architecture,
     left_out=left_out,
     notes=notes,
@@ -176,6 +187,7 @@ def _record(
   params: functional.Params,
   compare: pathlib.Path | str,
   *,
+  model: EncoderConfig,
   architecture: str,
   left_out: Sequence[str],
   notes: Sequence[str],
@@ -202,9 +214,9 @@ def _record(
   return record | parity.compare(
     compare,
     architecture,
-    families.build(source.model, heads, len(source.label_names)),
+    families.build(model, heads, len(source.label_names)),
     params,
-    source.model,
+    model,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
   )

@@ -5,8 +5,9 @@ bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
 
 Neither torch nor transformers is needed; where both are installed, hidden
 states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
-fine-tuning run it is the best seed. bert_model.ckpt of google-research/bert is
-read with TensorFlow (pip install tensorflow-cpu).
+fine-tuning run it is the best seed. Families: BERT, RoBERTa, DistilBERT,
+ALBERT, ELECTRA, ModernBERT. bert_model.ckpt of google-research/bert is read
+with TensorFlow (pip install tensorflow-cpu).
 """
 
 from absl import flags as absl_flags
@@ -32,7 +33,8 @@ ARCHITECTURE = absl_flags.DEFINE_string(
   'architecture',
   '',
   'The class of transformers to export as, such as BertForMaskedLM or '
-  'BertModel; default: the one with the most of the heads.',
+  'BertModel; default: the one with the most of the heads. Of a run on '
+  'replaced tokens ElectraForMaskedLM is the generator.',
 )
 
 

@@ -1,4 +1,7 @@
-"""An encoder of ours as a family's config can say it: the same function."""
+"""An encoder of ours as a family's config can say it: the same function.
+
+And a generator, which shares an encoder's embeddings here, as one of its own.
+"""
 
 import dataclasses
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from bert_jax.interop.family import Family, nested, plain
 from bert_jax.models import functional
-from bert_jax.models.config import EncoderConfig
+from bert_jax.models.config import EncoderConfig, electra_generator
 
 _POSITIONS = 'encoder/embeddings/position/embedding'
 _BY_ENTRY = ('encoder/embeddings/token/embedding', 'mlm_head/bias')
@@ -38,3 +41,21 @@ def export_form(
       before = np.zeros((pad_id + 1, rows.shape[1]), rows.dtype)
     flat[_POSITIONS] = np.concatenate([before, rows])
   return dataclasses.replace(plain(config), **changed), nested(flat)
+
+
+def generator_form(
+  config: EncoderConfig, params: functional.Params
+) -> tuple[EncoderConfig, functional.Params]:
+  """The `generator` of these parameters as an encoder with an MLM head."""
+  generator = dict(params['generator'])
+  mlm_head = generator.pop('mlm_head')
+  width = np.shape(mlm_head['transform']['kernel'])[0]
+  embeddings = dict(params['encoder']['embeddings'])
+  # That of the encoder leads to its own width.
+  embeddings.pop('projection', None)
+  if 'projection' in generator:
+    embeddings['projection'] = generator.pop('projection')
+  return (
+    plain(electra_generator(config, width / config.embed_dim)),
+    {'encoder': generator | {'embeddings': embeddings}, 'mlm_head': mlm_head},
+  )

@@ -8,6 +8,8 @@ import functools
 import json
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -16,8 +18,12 @@ from bert_jax.converting import convert
 from bert_jax.errors import InputError
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
+from bert_jax.interop.export_form import generator_form
 from bert_jax.models import config as presets
 from bert_jax.models import functional
+from bert_jax.models.generator import Generator
+from bert_jax.models.heads import EncoderWithHeads, ReplacedTokenHead
+from bert_jax.models.masks import row_layout
 from bert_jax.pretrained import open_pretrained
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'families.json'
@@ -303,6 +309,51 @@ def test_a_folder_with_vocab_and_merges(tmp_path, monkeypatch):
   assert again.encode_batch(['the'])[0].tolist() == [vocab['the']]
   config = json.loads((tmp_path / 'out' / 'tokenizer_config.json').read_text())
   assert config['model_input_names'] == ['input_ids', 'attention_mask']
+
+
+def test_a_generator_is_exported_as_a_masked_lm():
+  """It computes the same with the encoder that it becomes."""
+  config = presets.electra_base(
+    **dict(num_layers=1, embed_dim=32, num_heads=2, mlp_dim=64),
+    **dict(embedding_size=8, vocab_size=61, max_positions=20),
+  )
+  heads = {
+    'replaced_token_head': ReplacedTokenHead,
+    'generator': functools.partial(Generator, width_share=0.5),
+  }
+  build = functools.partial(
+    EncoderWithHeads, config, heads, dtype=jnp.dtype('float32')
+  )
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32),
+    functional.abstract_params(build),
+  )
+  model, found = generator_form(config, params)
+  assert recognise.family_of(model, ['mlm_head']).model_type == 'electra'
+  ids_BT = jnp.asarray([[2, 7, 8, 4, 9, 3]])
+  layout = row_layout(ids_BT, cls_id=2, sep_id=3, pad_id=0)
+
+  @jax.jit
+  def run(params, found):
+    both = functional.bind(build, params)
+    alone = functional.bind(families.build(model, ['mlm_head']), found)
+    embeddings = both.encoder.embeddings
+    table_VE = embeddings.token.embedding[...]
+    hidden_BTG = both.generator(embeddings, ids_BT, layout)
+    alone_BTG = alone.encoder(ids_BT, layout)
+    return (
+      both.generator.mlm_head(hidden_BTG, table_VE),
+      alone.mlm_head(alone_BTG, table_VE),
+    )
+
+  expected, logits = run(params, found)
+  assert np.ptp(expected) > 1
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+  np.testing.assert_array_equal(
+    found['encoder']['embeddings']['token']['embedding'],
+    params['encoder']['embeddings']['token']['embedding'],
+  )
 
 
 def test_heads_of_no_family_are_listed_and_kept_out(tmp_path):
