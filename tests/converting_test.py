@@ -1,10 +1,12 @@
 """Whole conversions, and runs that start from a Hugging Face folder."""
 
+import functools
 import json
 import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import arrays, stop_after
@@ -12,14 +14,18 @@ from safetensors.numpy import load_file
 
 from bert_jax import inference
 from bert_jax.converting import convert
+from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
 from bert_jax.finetuning import finetune
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity
 from bert_jax.interop.bert import BERT
+from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
@@ -27,7 +33,7 @@ from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig, save_params
 from bert_jax.train.logging import LoggingConfig
-from bert_jax.workdir import Workdir
+from bert_jax.workdir import Workdir, encode
 
 GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
 QUERY = 'bert.encoder.layer.1.attention.self.query.weight'
@@ -148,6 +154,55 @@ def test_a_folder_of_another_norm(finished_run, small_experiment, tmp_path):
   small_experiment.init_from = str(folder)
   with pytest.raises(InputError, match='--config.model.norm_epsilon=0.5'):
     pretrain(small_experiment, tmp_path / 'run')
+
+
+def test_a_generator_is_exported_alone(small_tokenizer, tmp_path):
+  model = presets.electra_mini(
+    **dict(num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32),
+    **dict(embedding_size=8, max_positions=32),
+    vocab_size=small_tokenizer.table.vocab_size,
+  )
+  objective = ReplacedTokenConfig().build(small_tokenizer.table)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+    functional.abstract_params(
+      functools.partial(
+        EncoderWithHeads, model, objective.heads(), dtype=jnp.dtype('float32')
+      )
+    ),
+  )
+  run = Workdir(tmp_path / 'run')
+  run.path.mkdir()
+  experiment = ConvertedModel(
+    model=model, family='electra', heads=tuple(objective.heads())
+  )
+  write_json(run.config, encode(experiment))
+  small_tokenizer.save(run.tokenizer)
+  save_params(run.checkpoints, params)
+  whole, alone = tmp_path / 'whole', tmp_path / 'alone'
+  lines = convert(str(run.path), whole, output_format='huggingface')
+  assert 'ElectraForPreTraining' in lines[0]
+  assert lines[1] == 'left_out: generator'
+  assert '--architecture=ElectraForMaskedLM' in lines[2]
+  name = 'ElectraForMaskedLM'
+  lines = convert(
+    str(run.path), alone, output_format='huggingface', architecture=name
+  )
+  assert not any('left_out' in line for line in lines)
+  found = flat_params(alone)
+  assert open_pretrained(str(alone)).checkpoint.heads == ('mlm_head',)
+  flat = functional.flatten(params)
+  for path, array in found.items():
+    ours = path.removeprefix('encoder/')
+    if not ours.startswith('embeddings/') or 'projection' in ours:
+      ours = f'generator/{ours.removeprefix("embeddings/")}'
+    else:
+      ours = path
+    np.testing.assert_array_equal(array, flat[ours], err_msg=path)
+  heads = [path for path in flat if path.startswith('generator/')]
+  shared = [path for path in found if 'encoder/embeddings/' in path]
+  assert len(found) == len(heads) + len(shared) - 2
 
 
 @pytest.fixture(scope='module')
