@@ -58,21 +58,16 @@ def bert(small_experiment, pairs):
   return small_experiment
 
 
-def run_and_stop_and_go_on(experiment, folder, monkeypatch):
-  """The workdir of a whole run, equal to that of one stopped after 3 steps."""
-  pretrain(experiment, folder / 'whole')
+def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
+  workdir = tmp_path / 'whole'
+  pretrain(replaced_tokens, workdir)
   with monkeypatch.context() as patch:
     stop_after(patch, 3)
-    assert pretrain(experiment, folder / 'run').saved_step == 3
-  pretrain(experiment, folder / 'run')
-  assert_same_run(folder / 'run', folder / 'whole')
-  train = records(folder / 'whole', 'train')
+    assert pretrain(replaced_tokens, tmp_path / 'run').saved_step == 3
+  pretrain(replaced_tokens, tmp_path / 'run')
+  assert_same_run(tmp_path / 'run', workdir)
+  train = records(workdir, 'train')
   assert train[10]['loss'] < train[2]['loss']
-  return folder / 'whole'
-
-
-def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
-  workdir = run_and_stop_and_go_on(replaced_tokens, tmp_path, monkeypatch)
   held_out = records(workdir, 'eval')[10]
   assert held_out['perplexity'] == pytest.approx(np.exp(held_out['mlm_loss']))
   for name in ('masked', 'replaced'):
@@ -94,8 +89,9 @@ def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
   assert 'Replaced precision' in page and 'Replaced loss' in page
 
 
-def test_masked_lm_and_next_sentence(bert, tmp_path, monkeypatch):
-  workdir = run_and_stop_and_go_on(bert, tmp_path, monkeypatch)
+def test_masked_lm_and_next_sentence(bert, tmp_path):
+  workdir = tmp_path / 'run'
+  pretrain(bert, workdir)
   held_out = records(workdir, 'eval')[10]
   for name in ('masked', 'next_sentence'):
     assert 0 <= held_out[f'{name}_accuracy'] <= 1
@@ -119,8 +115,8 @@ def test_next_sentence_alone(bert, tmp_path):
   lines = list(describe_examples(tmp_path, step=1))
   assert any(' | ' in line for line in lines)
   assert not any('{' in line for line in lines)
-  _, tokenizer = open_data(bert)
-  model = inference.TrainedModel(bert, tokenizer, {}, [])
+  with open_data(bert) as (_, tokenizer):
+    model = inference.TrainedModel(bert, tokenizer, {'encoder': {}}, [])
   with pytest.raises(InputError, match='fill_mask needs a model that predicts'):
     model.fill_mask('The [MASK].')
   assert model.samples() == []
