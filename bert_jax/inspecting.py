@@ -14,8 +14,19 @@ from bert_jax.train.step import MASKS
 from bert_jax.workdir import Workdir
 
 
+def read_experiment(workdir_path: str | os.PathLike) -> PretrainExperiment:
+  """That of a pretraining run; InputError where it is none."""
+  experiment = Workdir(workdir_path).read_config()
+  if not isinstance(experiment, PretrainExperiment):
+    raise InputError(
+      f'--workdir={workdir_path} is no pretraining run; the examples of a '
+      'fine-tuning are the lines of its files'
+    )
+  return experiment
+
+
 def describe_examples(
-  workdir_path: str | os.PathLike,
+  experiment: PretrainExperiment,
   *,
   step: int | None = None,
   example: int | None = None,
@@ -28,14 +39,14 @@ def describe_examples(
   the label follows the number, and '|' stands between A and B.
 
   Raises:
-    InputError: no pretraining run, or a number that it does not come to.
+    InputError: the config cannot be, or a number that it does not come to.
   """
-  experiment = Workdir(workdir_path).read_config()
   if not isinstance(experiment, PretrainExperiment):
     raise InputError(
-      f'--workdir={workdir_path} is no pretraining run; the examples of a '
-      'fine-tuning are the lines of its files'
+      f'--config: {type(experiment).__name__} has no rows to inspect; give a '
+      'file of experiments/pretrain'
     )
+  experiment.validate()
   plan = experiment.plan()
   if step is not None:
     _check('step', step, plan.num_steps)

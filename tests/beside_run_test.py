@@ -15,7 +15,7 @@ from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.experiment import Corpus
-from bert_jax.inspecting import describe_examples
+from bert_jax.inspecting import describe_examples, read_experiment
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.pretraining import open_data, pretrain
 
@@ -54,7 +54,7 @@ def test_a_run_on_pairs(small_experiment, pairs, tmp_path):
   pretrain(small_experiment, tmp_path / 'run')
   assert records(tmp_path / 'run', 'train').keys() == {2}
   assert np.isfinite(records(tmp_path / 'run', 'eval')[2]['mlm_loss'])
-  lines = list(describe_examples(tmp_path / 'run', step=1))
+  lines = list(describe_examples(read_experiment(tmp_path / 'run'), step=1))
   corpus = TokenRows(pairs / '32')
   shown = 0
   for line in lines:

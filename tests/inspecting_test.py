@@ -9,7 +9,7 @@ import pytest
 from bert_jax.data.inspect_corpus import describe_corpus
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
-from bert_jax.inspecting import describe_examples
+from bert_jax.inspecting import describe_examples, read_experiment
 from bert_jax.objectives.mask_rate import MaskRate
 from bert_jax.objectives.mlm import MaskedLM
 from bert_jax.pretraining import pretrain
@@ -48,7 +48,7 @@ def test_the_batch_of_a_step_is_that_of_training(
 
   with open_data(small_experiment) as (_, tokenizer):
     pass
-  lines = list(describe_examples(tmp_path / 'run', step=2, rows=99))
+  lines = list(describe_examples(small_experiment, step=2, rows=99))
   assert lines[0] == 'step 2: examples 16 to 23'
   text = '\n'.join(lines)
   for number in range(16, 24):
@@ -66,7 +66,9 @@ def test_the_batch_of_a_step_is_that_of_training(
 
 
 def test_one_example_and_its_place(finished_run, small_corpus):
-  first, *segments = describe_examples(finished_run, example=77)
+  first, *segments = describe_examples(
+    read_experiment(finished_run), example=77
+  )
   match = re.fullmatch(
     r'example 77: row (\d+) of prepared, epoch 0, step 9', first
   )
@@ -85,7 +87,7 @@ def test_one_example_and_its_place(finished_run, small_corpus):
 )
 def test_numbers_outside(finished_run, number, message):
   with pytest.raises(InputError, match=message):
-    list(describe_examples(finished_run, **number))
+    list(describe_examples(read_experiment(finished_run), **number))
 
 
 def test_a_corpus_in_figures(small_corpus, tmp_path):

@@ -18,7 +18,6 @@ from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.pretraining import open_data, pretrain
 from bert_jax.train.report import summary, write_report
-from bert_jax.workdir import Workdir
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / 'experiments' / 'pretrain'
 
@@ -102,17 +101,14 @@ def test_masked_lm_and_next_sentence(bert, tmp_path):
   )
   line = summary(workdir)
   assert 'next sentence accuracy' in line and 'masked accuracy' in line
-  lines = list(describe_examples(workdir, step=1))
+  lines = list(describe_examples(bert, step=1))
   assert any('{' in line and ' | ' in line for line in lines)
 
 
-def test_next_sentence_alone(bert, tmp_path):
+def test_next_sentence_alone(bert):
   """Nothing is masked, and no token predicted."""
   bert.objective = SentencePairsConfig()
-  workdir = Workdir(tmp_path)
-  workdir.create()
-  workdir.write_config(bert, [], 0)
-  lines = list(describe_examples(tmp_path, step=1))
+  lines = list(describe_examples(bert, step=1))
   assert any(' | ' in line for line in lines)
   assert not any('{' in line for line in lines)
   with open_data(bert) as (_, tokenizer):

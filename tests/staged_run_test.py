@@ -16,7 +16,7 @@ from bert_jax import inference, stopping
 from bert_jax.data import token_rows
 from bert_jax.data.prepare import prepare
 from bert_jax.data.sources import open_inputs
-from bert_jax.inspecting import describe_examples
+from bert_jax.inspecting import describe_examples, read_experiment
 from bert_jax.pretraining import pretrain
 from bert_jax.train import loop
 from bert_jax.train.report import write_report
@@ -89,7 +89,7 @@ def test_a_run_from_object_storage(
   assert len(list((tmp_path / 'staged').glob('*.groups/32/*.npy'))) <= 4
   # Shown from no copy: the few shards are fetched that these rows lie in.
   shown, expected = (
-    list(describe_examples(tmp_path / name, example=3))
+    list(describe_examples(read_experiment(tmp_path / name), example=3))
     for name in ('run', 'expected')
   )
   assert shown == expected

@@ -77,14 +77,17 @@ def test_all_verbs_in_order(folder):
     folder / 'corpus',
   )
   assert 'padding' in found.stdout
-  pretrain = [
-    'pretrain',
+  config = [
     f'--config={folder / "pretrain_config.py"}',
     f'--config.data.path={folder / "corpus"}',
-    f'--workdir={folder / "pretrain"}',
   ]
+  workdir = f'--workdir={folder / "pretrain"}'
+  planned = verb('inspect', *config, '--step=1').stdout
+  assert planned.startswith('step 1: examples ') and '{' in planned
+  pretrain = ['pretrain', *config, workdir]
   assert 'pretrain is complete' in verb(*pretrain).stdout
   assert 'pretrain is complete' in verb(*pretrain).stdout
+  assert verb('inspect', workdir, '--step=1').stdout == planned
   found = verb(
     'fill_mask', '--workdir', folder / 'pretrain', 'The [MASK] holds a number'
   )
@@ -155,6 +158,7 @@ def _finetuning_verbs(folder):
     (['fill_mask', '--workdir=/nowhere', 'a [MASK]'], 'is not a workdir'),
     (['evaluate', '--workdir=/nowhere', '--input=x.tsv'], 'is not a workdir'),
     (['report', '--workdir=/nowhere'], '/nowhere'),
+    (['inspect', '--step=0'], 'give one of --workdir=RUN, --config=FILE'),
     (['convert', '--input=/nowhere', '--output=x'], 'not a Hugging Face'),
     (['pretrian'], 'pretrain'),
   ],

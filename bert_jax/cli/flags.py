@@ -33,7 +33,7 @@ def define_config(
 
   Args:
     default: the experiment file taken without `--config`; None: it is an error
-      to leave `--config` out.
+      to leave `--config` out; '': it may be left out, and the value is None.
     flag_values: where to define the flag.
 
   Returns:
@@ -117,8 +117,9 @@ def parse(
     fields = config_file.config_fields(config)
   _refuse_unknown_flags(verb, argv, flag_values, list(fields))
   if has_config:
-    if config is None:
+    if config is None and flag_values['config'].default_as_str is None:
       raise InputError(config_file.missing_config(verb))
+  if config is not None:
     argv = [verb, f'--config={path}', *_checked(argv[1:], flag_values, fields)]
   try:
     return flag_values(argv)[1:]

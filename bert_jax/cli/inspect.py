@@ -2,16 +2,19 @@
 
   bert-jax inspect --workdir=RUN --step=1200
   bert-jax inspect --workdir=RUN --example=307200
+  bert-jax inspect --config=FILE --config.data.path=DIR --step=0
   bert-jax inspect --corpus=DIR
 
-What is shown is what training saw: from a log's "non-finite" step to its text.
+What is shown is what training saw, or would see by a config: from a log's
+"non-finite" step to its text.
 """
 
 from absl import flags
 
-from bert_jax.cli.flags import no_arguments
+from bert_jax.cli.flags import define_config, no_arguments
 from bert_jax.errors import InputError
 
+_CONFIG = define_config(default='')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'A pretraining run.')
 _STEP = flags.DEFINE_integer('step', None, 'Shows the batch of this step.')
 _EXAMPLE = flags.DEFINE_integer('example', None, 'Shows this example number.')
@@ -21,8 +24,9 @@ _CORPUS = flags.DEFINE_string('corpus', '', 'A prepared corpus, in figures.')
 
 def main(argv: list[str]) -> None:
   no_arguments(argv)
-  if bool(_CORPUS.value) == bool(_WORKDIR.value):
-    raise InputError('give --workdir=RUN, or --corpus=DIR')
+  given = [flag.value for flag in (_CONFIG, _WORKDIR, _CORPUS) if flag.value]
+  if len(given) != 1:
+    raise InputError('give one of --workdir=RUN, --config=FILE, --corpus=DIR')
   if _CORPUS.value:
     from bert_jax.data.inspect_corpus import describe_corpus
 
@@ -30,10 +34,11 @@ def main(argv: list[str]) -> None:
       print(line)
     return
   if (_STEP.value is None) == (_EXAMPLE.value is None):
-    raise InputError('give --step=K or --example=G beside --workdir')
+    raise InputError('give one of --step=K and --example=G beside it')
   from bert_jax import inspecting
 
+  experiment = _CONFIG.value or inspecting.read_experiment(_WORKDIR.value)
   for line in inspecting.describe_examples(
-    _WORKDIR.value, step=_STEP.value, example=_EXAMPLE.value, rows=_ROWS.value
+    experiment, step=_STEP.value, example=_EXAMPLE.value, rows=_ROWS.value
   ):
     print(line)
