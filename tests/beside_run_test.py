@@ -5,10 +5,8 @@ import re
 import jax
 import numpy as np
 import pytest
-from runs import records
+from runs import prepared_lines, records
 
-from bert_jax.data.prepare import prepare
-from bert_jax.data.sources import open_inputs
 from bert_jax.data.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
@@ -22,23 +20,9 @@ from bert_jax.pretraining import open_data, pretrain
 CHINESE = '南京市长江大桥很长。我爱北京天安门，天气真好！'
 
 
-def prepared(spec, tokenizer, output, **options):
-  prepare(
-    open_inputs(str(spec), document='line'),
-    tokenizer,
-    output=output,
-    row_lengths=(32,),
-    eval_fraction=0.1,
-    num_workers=1,
-    progress=False,
-    **options,
-  )
-  return output
-
-
 @pytest.fixture
 def pairs(small_text, small_tokenizer, tmp_path):
-  return prepared(
+  return prepared_lines(
     small_text,
     small_tokenizer,
     tmp_path / 'pairs',
@@ -95,7 +79,7 @@ def test_words_of_jieba_are_masked_whole(tmp_path):
     [*SPECIAL_TOKENS, *sorted(set(CHINESE))], lowercase=True
   )
   assert tokenizer.table.word_starts.all()
-  folder = prepared(
+  folder = prepared_lines(
     tmp_path / 'a.txt', tokenizer, tmp_path / 'out', word_segmenter='jieba'
   )
   batch = Stream(TokenRows(folder / '32'), seed=0).batch(np.arange(48))

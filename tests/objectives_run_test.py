@@ -4,12 +4,16 @@ import pathlib
 
 import numpy as np
 import pytest
-from runs import arrays, assert_same_run, records, stop_after
+from runs import (
+  arrays,
+  assert_same_run,
+  prepared_lines,
+  records,
+  stop_after,
+)
 
 from bert_jax import inference
 from bert_jax.cli.config_file import load_config
-from bert_jax.data.prepare import prepare
-from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 from bert_jax.inspecting import describe_examples
 from bert_jax.objectives.mlm import MaskedLMConfig
@@ -25,17 +29,9 @@ EXPERIMENTS = pathlib.Path(__file__).parents[1] / 'experiments' / 'pretrain'
 @pytest.fixture(scope='module')
 def pairs(small_text, small_tokenizer, tmp_path_factory):
   folder = tmp_path_factory.mktemp('pairs') / 'prepared'
-  prepare(
-    open_inputs(str(small_text), document='line'),
-    small_tokenizer,
-    output=folder,
-    row_lengths=(32,),
-    eval_fraction=0.1,
-    num_workers=1,
-    progress=False,
-    pairs='next_sentence',
+  return prepared_lines(
+    small_text, small_tokenizer, folder, pairs='next_sentence'
   )
-  return folder
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import signal
 import jax
 import numpy as np
 
+from bert_jax.data.prepare import prepare
+from bert_jax.data.sources import open_inputs
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
@@ -18,6 +20,19 @@ TIMINGS = (
   'input_wait_share',
   'mfu',
 )
+
+
+def prepared_lines(path, tokenizer, output, **options):
+  """Prepares a text whose lines are documents as the folder `output`."""
+  prepare(
+    open_inputs(str(path), document='line'),
+    tokenizer,
+    output=output,
+    **{'row_lengths': (32,), 'eval_fraction': 0.1, **options},
+    num_workers=1,
+    progress=False,
+  )
+  return output
 
 
 def after_steps(monkeypatch, actions) -> None:

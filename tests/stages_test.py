@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 
 import pytest
-from runs import assert_same_run, records, stop_after
+from runs import assert_same_run, prepared_lines, records, stop_after
 
 from bert_jax import inference
 from bert_jax.data.mixture import MixturePhase
@@ -25,14 +25,11 @@ def two_corpora(small_text, small_tokenizer, tmp_path_factory):
   lines = small_text.read_text().splitlines(keepends=True)
   for name, half in (('first', lines[::2]), ('second', lines[1::2])):
     (folder / f'{name}.txt').write_text(''.join(half))
-    prepare(
-      open_inputs(str(folder / f'{name}.txt'), document='line'),
+    prepared_lines(
+      folder / f'{name}.txt',
       small_tokenizer,
-      output=folder / name,
+      folder / name,
       row_lengths=(16, 32),
-      eval_fraction=0.1,
-      num_workers=1,
-      progress=False,
     )
   return folder
 

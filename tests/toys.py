@@ -53,20 +53,21 @@ def batch(num_rows: int, length: int, first: int = 0) -> dict[str, jax.Array]:
   }
 
 
+SIZES = dict(
+  num_layers=2,
+  embed_dim=16,
+  num_heads=2,
+  mlp_dim=32,
+  vocab_size=VOCAB_SIZE,
+  dropout=0.0,
+  attention_dropout=0.0,
+  # Larger than published: small models with 0.02 hardly differ from zero.
+  initializer_stddev=0.2,
+)
+
+
 def encoder_config(**overrides) -> EncoderConfig:
-  sizes = dict(
-    num_layers=2,
-    embed_dim=16,
-    num_heads=2,
-    mlp_dim=32,
-    vocab_size=VOCAB_SIZE,
-    max_positions=32,
-    dropout=0.0,
-    attention_dropout=0.0,
-    # Larger than published: small models with 0.02 hardly differ from zero.
-    initializer_stddev=0.2,
-  )
-  return EncoderConfig(**(sizes | overrides))
+  return EncoderConfig(**(SIZES | {'max_positions': 32} | overrides))
 
 
 # The families other than BERT, and what of each cannot stay as published.
@@ -86,18 +87,7 @@ FAMILIES = {
 def family_config(family: str, **overrides) -> EncoderConfig:
   """A published preset with the sizes of `encoder_config`."""
   preset, own = FAMILIES[family]
-  sizes = dict(
-    num_layers=2,
-    embed_dim=16,
-    num_heads=2,
-    mlp_dim=32,
-    vocab_size=VOCAB_SIZE,
-    max_positions=128,
-    dropout=0.0,
-    attention_dropout=0.0,
-    initializer_stddev=0.2,
-  )
-  return preset(**(sizes | own | overrides))
+  return preset(**(SIZES | {'max_positions': 128} | own | overrides))
 
 
 def builder(objective, **overrides):
