@@ -131,7 +131,7 @@ def _check_inference(experiment, workdir, found):
   labels = [found['labels'].index(label) for _, label in EVAL]
   accuracy = np.mean(np.argmax(probabilities, axis=1) == labels)
   assert accuracy == found['runs'][found['best_seed']]['accuracy']
-  with pytest.raises(InputError, match='bert-jax pretrain'):
+  with pytest.raises(InputError, match='fill_mask needs a model that predicts'):
     model.fill_mask('a [MASK]')
 
 

@@ -20,7 +20,7 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding, parameter_shardings
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.program import make_program
-from bert_jax.train.restore import merge_pretrained
+from bert_jax.train.restore import Initial, merge_pretrained
 from bert_jax.train.step import MASKS, make_eval_step
 
 # Together longer than three blocks of ModernBERT's window: 48.
@@ -214,6 +214,7 @@ def test_a_checkpoint_holds_all_parameters_of_a_family(family, tmp_path):
   save_params(tmp_path / 'params', params)
   loaded, _ = load_params(tmp_path / 'params')
   jax.tree.map(np.testing.assert_array_equal, params, loaded)
-  taken, fresh, left_out = merge_pretrained(params, loaded, origin='params')
+  origin = Initial('params', '', lambda: loaded)
+  taken, fresh, left_out = merge_pretrained(params, loaded, origin)
   assert len(taken) == len(jax.tree.leaves(params))
   assert not fresh and not left_out

@@ -46,18 +46,25 @@ class ParquetFiles:
     }
 
   def size_in_bytes(self) -> int:
-    """Of the column before compression.
+    """Of the column before compression, as large a share as at the beginning.
 
     Where the writer left repeats out, the text is larger.
     """
-    total = 0
+    total = 0.0
     for path in self._paths:
       with _open(path) as file:
         column = _column(file, path, self._text_field)
-        for group in range(file.num_row_groups):
-          chunk = file.metadata.row_group(group).column(column)
-          total += chunk.total_uncompressed_size
-    return total
+        metadata = file.metadata
+        groups = [metadata.row_group(g) for g in range(file.num_row_groups)]
+        if not groups:
+          continue
+        # Of damaged metadata `column` ends the process, but reading does not.
+        name = file.schema.column(column).path
+        next(file.iter_batches(1, row_groups=[0], columns=[name]), None)
+        size = groups[0].column(column).total_uncompressed_size
+        share = size / max(1, groups[0].total_byte_size)
+        total += share * sum(group.total_byte_size for group in groups)
+    return round(total)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in self._paths:
@@ -81,7 +88,8 @@ def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
     name = file.schema.column(column).path
     for group in range(file.num_row_groups):
       metadata = file.metadata.row_group(group)
-      size = metadata.column(column).total_uncompressed_size
+      # Of all columns: that of one cannot be asked for safely, see above.
+      size = metadata.total_byte_size
       bytes_per_row = max(1, size // max(1, metadata.num_rows))
       batches = file.iter_batches(
         batch_size=max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // bytes_per_row)),
