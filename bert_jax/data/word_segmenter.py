@@ -35,8 +35,7 @@ class WordSegmenter:
         import rjieba
       except ModuleNotFoundError:
         raise InputError(
-          f'--{FLAG}={name} needs the package rjieba; install '
-          "'bert_jax[chinese]'"
+          f'--{FLAG}={name} needs a package: pip install rjieba'
         ) from None
       self._words = rjieba.cut
     else:
