@@ -26,7 +26,7 @@ from bert_jax.experiment import (
 )
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
-from bert_jax.models.masks import row_layout
+from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.pretrained import open_pretrained
 
@@ -209,12 +209,7 @@ class TrainedModel:
   ) -> jax.Array:
     model = functional.bind(self._build, params)
     table = self.tokenizer.table
-    layout = row_layout(
-      input_ids_BT,
-      cls_id=table.cls_id,
-      sep_id=table.sep_id,
-      pad_id=table.pad_id,
-    )
+    layout = derive_layout(input_ids_BT, table)
     logits_BTV = self.objective.token_logits(model, input_ids_BT, layout)
     probabilities_BTV = jax.nn.softmax(logits_BTV, axis=-1)
     # The model may have more entries than the tokenizer has tokens.

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import jax
 from flax import nnx
 
+from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import HeadBuilder
-from bert_jax.models.masks import RowLayout
+from bert_jax.models.masks import RowLayout, row_layout
 
 # name -> array [B, ...], or (in a sum of objectives) such a dict of one part.
 Batch = dict[str, Any]
@@ -97,6 +98,13 @@ def with_hidden_states(
     batch['input_ids'], layout_of(batch), dropout_seeds_B
   )
   return batch | {'hidden_states': hidden_BTD}
+
+
+def derive_layout(ids_BT: jax.Array, table: TokenTable) -> RowLayout:
+  """The layout of clean rows, int [B, T], by a tokenizer's special ids."""
+  return row_layout(
+    ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
+  )
 
 
 def layout_of(batch: Batch) -> RowLayout:

@@ -12,11 +12,12 @@ from bert_jax.errors import InputError, quoted
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.flops import flops_per_row
 from bert_jax.models.heads import HeadBuilder, MaskedLMHead
-from bert_jax.models.masks import RowLayout, row_layout
+from bert_jax.models.masks import RowLayout
 from bert_jax.objectives import corruption
 from bert_jax.objectives.base import (
   Batch,
   SumAndWeight,
+  derive_layout,
   row_keys,
   with_hidden_states,
 )
@@ -118,9 +119,7 @@ class MaskedLM:
     """
     ids_BT = batch['input_ids']
     table = self.table
-    layout = row_layout(
-      ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
-    )
+    layout = derive_layout(ids_BT, table)
     keys_B = row_keys(key, batch['example_number'])
     # Those of a word segmenter, where the corpus was prepared with one.
     starts_BT = batch.get('word_starts')

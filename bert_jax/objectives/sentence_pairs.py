@@ -17,10 +17,10 @@ from bert_jax.errors import InputError, quoted
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.flops import flops_per_row
 from bert_jax.models.heads import HeadBuilder, NextSentenceHead, Pooler
-from bert_jax.models.masks import row_layout
 from bert_jax.objectives.base import (
   Batch,
   SumAndWeight,
+  derive_layout,
   with_hidden_states,
 )
 
@@ -74,9 +74,7 @@ class SentencePairs:
     del key, step
     ids_BT, labels_BS = batch['input_ids'], batch['pair_labels']
     table = self.table
-    layout = row_layout(
-      ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
-    )
+    layout = derive_layout(ids_BT, table)
     positions_BS = jax.vmap(
       lambda is_cls_T: jnp.nonzero(
         is_cls_T, size=labels_BS.shape[1], fill_value=0

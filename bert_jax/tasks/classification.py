@@ -13,10 +13,10 @@ from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
-from bert_jax.models.masks import row_layout
 from bert_jax.objectives.base import (
   Batch,
   SumAndWeight,
+  derive_layout,
   with_hidden_states,
 )
 from bert_jax.tasks import metrics
@@ -102,13 +102,7 @@ class Classification:
   ) -> Batch:
     """Adds the row layout; nothing here is random or follows a schedule."""
     del key, step
-    layout = row_layout(
-      batch['input_ids'],
-      cls_id=self.table.cls_id,
-      sep_id=self.table.sep_id,
-      pad_id=self.table.pad_id,
-    )
-    return batch | layout._asdict()
+    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
 
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
     return {'classification_loss': jnp.sum(batch['label_weights'])}
