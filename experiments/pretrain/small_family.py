@@ -1,0 +1,86 @@
+"""One encoder of each family at the same small size: 4 layers, width 128.
+
+bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
+bert-jax pretrain --config=experiments/pretrain/small_family.py:electra \\
+    --config.data.path=CORPUS --workdir=DIR
+
+After the colon: bert, roberta, albert (whose corpus has --pairs=sentence_order),
+electra or modernbert. Batch, optimizer and the share of masked tokens are the
+same for all, but for the learning rate, so that what differs is the encoder and
+its objective. experiments/benchmarks/families.py compares them, and has their
+figures.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from bert_jax.errors import InputError, quoted
+from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.models import config as models
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
+from bert_jax.objectives.sentence_pairs import SentencePairsConfig
+from bert_jax.objectives.weighted_sum import WeightedSumConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import Linear
+from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.logging import LoggingConfig
+
+
+def _albert_objective() -> WeightedSumConfig:
+  return WeightedSumConfig(
+    objectives=(
+      MaskedLMConfig(
+        selection='span', span_end_probability=0.45, max_span_words=3
+      ),
+      SentencePairsConfig(kind='sentence_order'),
+    )
+  )
+
+
+def _electra_objective() -> ReplacedTokenConfig:
+  # A quarter of 128 would be a head of 32.
+  return ReplacedTokenConfig(generator_width=0.5)
+
+
+# family -> (its preset, its objective, its learning rate)
+FAMILIES: dict[str, tuple[Callable, Callable[[], Any], float]] = {
+  'bert': (models.bert_tiny, MaskedLMConfig, 2e-3),
+  'roberta': (models.roberta_base, MaskedLMConfig, 2e-3),
+  'albert': (models.albert_base, _albert_objective, 2e-3),
+  'electra': (models.electra_mini, _electra_objective, 1e-3),
+  'modernbert': (models.modernbert_mini, MaskedLMConfig, 2e-3),
+}
+
+
+def get_config(family: str = 'bert') -> PretrainExperiment:
+  if family not in FAMILIES:
+    raise InputError(
+      f'--config=small_family.py:{quoted(family)}: choose one of '
+      f'{", ".join(FAMILIES)}'
+    )
+  preset, objective, learning_rate = FAMILIES[family]
+  sizes = dict(num_layers=4, embed_dim=128, num_heads=2, mlp_dim=512)
+  if family == 'modernbert':
+    # Gated: three matrices of two thirds the size.
+    sizes['mlp_dim'] = 336
+  if family == 'albert':
+    sizes['embedding_size'] = 64
+  return PretrainExperiment(
+    model=preset(
+      **sizes, max_positions=128, dropout=0.0, attention_dropout=0.0
+    ),
+    num_steps=3000,
+    batch_size=32,
+    objective=objective(),
+    data=DataConfig(row_length=128),
+    optimizer=AdamWConfig(
+      learning_rate=learning_rate,
+      schedule=Linear(warmup_share=0.1),
+      b2=0.98,
+    ),
+    evaluation=EvaluationConfig(every_steps=500, max_rows=512),
+    checkpoint=CheckpointConfig(every_steps=500, keep_last=2),
+    logging=LoggingConfig(every_steps=50),
+  )
