@@ -21,7 +21,6 @@ def rows_of_text(size: str) -> np.ndarray:
 
 def make_step(size: str, dtype: str):
   """(train/program.py's Program, its first state, one batch) on one device."""
-  import jax
   import jax.numpy as jnp
 
   from bert_jax.data.stream import example_number_words
@@ -30,9 +29,6 @@ def make_step(size: str, dtype: str):
   from bert_jax.models.config import EncoderConfig
   from bert_jax.objectives.mlm import MaskedLMConfig
   from bert_jax.optim.adamw import AdamWConfig
-  from bert_jax.parallel.mesh import MeshConfig
-  from bert_jax.train.program import make_program
-  from bert_jax.train.restore import fresh_state
 
   layers, width, num_rows, _, _ = SIZES[size]
   special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
@@ -46,23 +42,48 @@ def make_step(size: str, dtype: str):
     mlp_dim=4 * width,
     vocab_size=VOCAB_SIZE,
   )
-  optimizer = AdamWConfig()
-  jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
-  program = make_program(
-    objective,
-    model_builder(model, objective, dtype),
-    optimizer.build(),
-    optimizer.build_schedule(1000),
-    jax.random.key(0),
-    num_microbatches=1,
-  )
-  state = fresh_state(
-    program.new_params(program.key),
-    program.new_state,
-    program.shardings,
+  program, state = _first_state(
+    objective, model_builder(model, objective, dtype), AdamWConfig()
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),
     'example_number': jnp.asarray(example_number_words(np.arange(num_rows))),
   }
   return program, state, batch
+
+
+def experiment_step(experiment):
+  """As make_step, of a PretrainExperiment and the first rows of its corpus."""
+  from bert_jax.experiment import model_builder
+  from bert_jax.pretraining import open_data, open_stream, with_vocab_size
+
+  with open_data(experiment) as (corpora, tokenizer):
+    experiment = with_vocab_size(experiment, tokenizer)
+    numbers = np.arange(experiment.batch_size, dtype=np.uint64)
+    batch = open_stream(experiment, corpora).batch(numbers)
+    objective = experiment.objective.build(tokenizer.table)
+    build = model_builder(experiment.model, objective, '')
+  program, state = _first_state(objective, build, experiment.optimizer)
+  return program, state, batch
+
+
+def _first_state(objective, build, optimizer):
+  import jax
+
+  from bert_jax.parallel.mesh import MeshConfig
+  from bert_jax.train.program import make_program
+  from bert_jax.train.restore import fresh_state
+
+  jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
+  program = make_program(
+    objective,
+    build,
+    optimizer.build(),
+    optimizer.build_schedule(1000),
+    jax.random.key(0),
+    num_microbatches=1,
+  )
+  state = fresh_state(
+    program.new_params(program.key), program.new_state, program.shardings
+  )
+  return program, state

@@ -4,7 +4,7 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/small_family.py:electra \\
     --config.data.path=CORPUS --workdir=DIR
 
-After the colon: bert, roberta, albert (whose corpus has --pairs=sentence_order),
+After the colon: bert, roberta, albert (its corpus has --pairs=sentence_order),
 electra or modernbert. Batch, optimizer and the share of masked tokens are the
 same for all, but for the learning rate, so that what differs is the encoder and
 its objective. experiments/benchmarks/families.py compares them, and has their
@@ -71,8 +71,8 @@ def get_config(family: str = 'bert') -> PretrainExperiment:
     model=preset(
       **sizes, max_positions=128, dropout=0.0, attention_dropout=0.0
     ),
-    num_steps=3000,
-    batch_size=32,
+    num_steps=4000,
+    batch_size=16,
     objective=objective(),
     data=DataConfig(row_length=128),
     optimizer=AdamWConfig(

@@ -1,0 +1,262 @@
+"""BERT, ELECTRA and ModernBERT of one small size, on one corpus.
+
+.venv/bin/python experiments/benchmarks/families.py --text=TEXT.jsonl \\
+    --train=train.tsv --eval=eval.tsv --workdir=DIR
+
+Trains experiments/pretrain/small_family.py on TEXT, on as many tokens each and
+for as long each, tunes what comes of it to classify `text` as `label`, and
+prints two tables. RoBERTa and ALBERT are pretrained on half the tokens, and all
+held-out losses are set beside those of token frequencies (unigram.py). As long:
+in so many steps as take the seconds of BERT's, by the tokens/s of short turns
+that were measured beforehand; so other work on the machine takes no steps away
+from anyone. What is complete is kept, and the same command goes on.
+
+Stated before the runs: the masked-LM loss (of ELECTRA its generator's) is to be
+lower than that of unigrams by 0.5 nats, and the loss of ELECTRA's discriminator
+by 5 %. A family that falls short is marked.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import measuring
+from absl import app, flags
+
+EXPERIMENT = 'experiments/pretrain/small_family.py'
+BATCH_SIZE, ROW_LENGTH = 16, 128
+COMPARED = ('bert', 'electra', 'modernbert')
+NATS, SHARE = 0.5, 0.05
+RATES = ('5e-4', '1e-3')
+STEPS_OF_TURN = 20
+
+_TEXT = flags.DEFINE_string('text', None, 'JSON lines to pretrain on.')
+_TRAIN = flags.DEFINE_string('train', None, 'Labelled examples, TSV.')
+_EVAL = flags.DEFINE_string('eval', None, 'Labelled examples to evaluate on.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'A folder.')
+_STEPS = flags.DEFINE_integer('steps', 4000, 'Of BERT.')
+_SEEDS = flags.DEFINE_integer('seeds', 5, 'Of fine-tuning.')
+_TURNS = flags.DEFINE_integer('turns', 9, 'Of measuring the speeds.')
+_WORKER = flags.DEFINE_string('worker', '', 'For the processes started here.')
+
+
+def main(unused_argv: Sequence[str]) -> None:
+  folder = pathlib.Path(_WORKDIR.value)
+  if _WORKER.value:
+    work(_WORKER.value, folder)
+    return
+  prepare(folder)
+  speeds = measure_speeds(folder)
+  steps = {
+    family: round(_STEPS.value * speeds[family] / speeds['bert'])
+    for family in COMPARED
+  }
+  runs = {('bert', 'tokens'): _STEPS.value, ('bert', 'time'): _STEPS.value}
+  for family in COMPARED[1:]:
+    runs[family, 'tokens'] = _STEPS.value
+    runs[family, 'time'] = steps[family]
+  for family in ('roberta', 'albert'):
+    runs[family, 'half'] = _STEPS.value // 2
+  losses = {run: pretrain(folder, run[0], runs[run]) for run in runs}
+  print(measuring.machine())
+  print_losses(folder, runs, losses)
+  for budget in ('tokens', 'time'):
+    print_comparison(folder, budget, runs, losses, speeds)
+
+
+def verb(*words: str) -> None:
+  """A verb of bert-jax; it prints for itself, and ends all if it fails."""
+  print('==', *words, flush=True)
+  process = measuring.start([sys.executable, '-m', 'bert_jax', *words])
+  if process.wait():
+    raise SystemExit(f'{words[0]} ended with status {process.returncode}')
+
+
+def corpus_of(folder: pathlib.Path, family: str) -> pathlib.Path:
+  kinds = {'roberta': 'corpus_bytes', 'albert': 'corpus_pairs'}
+  return folder / kinds.get(family, 'corpus')
+
+
+def prepare(folder: pathlib.Path) -> None:
+  text = (f'--input={_TEXT.value}', '--text_field=text')
+  for kind, name in (('wordpiece', 'words'), ('byte_bpe', 'bytes')):
+    output = f'--output={folder / name}'
+    verb(
+      'train_tokenizer', *text, f'--kind={kind}', '--vocab_size=8192', output
+    )
+  for family, tokenizer, *more in (
+    ('bert', 'words'),
+    ('roberta', 'bytes'),
+    ('albert', 'words', '--pairs=sentence_order'),
+  ):
+    verb(
+      'prepare',
+      *text,
+      f'--tokenizer={folder / tokenizer}',
+      f'--row_length={ROW_LENGTH}',
+      '--eval_fraction=0.02',
+      f'--output={corpus_of(folder, family)}',
+      *more,
+    )
+
+
+def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
+  """family -> tokens/s, medians over turns; kept in a file."""
+  file = folder / 'speeds.json'
+  if not file.exists():
+    workers = {
+      family: measuring.Worker(
+        [sys.executable, __file__, f'--worker={family}', f'--workdir={folder}']
+      )
+      for family in COMPARED
+    }
+    for worker in workers.values():
+      worker.ask('steps')  # compiles
+    seen: dict[str, list[float]] = {family: [] for family in workers}
+    for turn in range(_TURNS.value):
+      for family in list(workers)[:: -1 if turn % 2 else 1]:
+        seen[family].append(workers[family].ask('steps')['tokens_per_second'])
+    for worker in workers.values():
+      worker.end()
+    file.write_text(json.dumps(seen))
+  seen = json.loads(file.read_text())
+  for family, values in seen.items():
+    print(f'{family}: {measuring.spread(values)} tokens/s')
+  return {family: statistics.median(values) for family, values in seen.items()}
+
+
+def work(family: str, folder: pathlib.Path) -> None:
+  import jax
+  from our_step import experiment_step
+
+  from bert_jax.cli.config_file import load_config
+
+  experiment = load_config(f'{EXPERIMENT}:{family}')
+  experiment.data.path = str(corpus_of(folder, family))
+  program, state, batch = experiment_step(experiment)
+
+  def steps() -> dict[str, float]:
+    nonlocal state
+    began = time.perf_counter()
+    for _ in range(STEPS_OF_TURN):
+      state, metrics = program.step_fn(state, batch)
+    jax.block_until_ready((state, metrics))
+    seconds = time.perf_counter() - began
+    tokens = STEPS_OF_TURN * BATCH_SIZE * ROW_LENGTH
+    return {'tokens_per_second': tokens / seconds}
+
+  measuring.answer({'steps': steps})
+
+
+def pretrain(
+  folder: pathlib.Path, family: str, num_steps: int
+) -> dict[str, float]:
+  """The last held-out figures."""
+  workdir = folder / f'{family}-{num_steps}'
+  verb(
+    'pretrain',
+    f'--config={EXPERIMENT}:{family}',
+    f'--config.num_steps={num_steps}',
+    f'--config.data.path={corpus_of(folder, family)}',
+    f'--workdir={workdir}',
+  )
+  records = [
+    json.loads(line)
+    for part in sorted((workdir / 'metrics').glob('part-*.jsonl'))
+    for line in part.read_text().splitlines()
+  ]
+  return [r for r in records if r['kind'] == 'eval'][-1]
+
+
+def print_losses(folder, runs, losses) -> None:
+  rows = [['', 'million tokens', 'held-out loss', 'unigrams', 'lower by']]
+  for (family, budget), num_steps in runs.items():
+    if (family, budget) == ('bert', 'time'):
+      continue  # the same run
+    corpus = corpus_of(folder, family)
+    command = [sys.executable, pathlib.Path(__file__).with_name('unigram.py')]
+    command += [f'--workdir={folder / f"{family}-{num_steps}"}']
+    command += [f'--corpus={corpus}']
+    output = subprocess.run(
+      command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    unigram = json.loads(output)
+    tokens = f'{num_steps * BATCH_SIZE * ROW_LENGTH / 1e6:.1f}'
+    figures = losses[family, budget]
+    lower = unigram['mlm_loss'] - figures['mlm_loss']
+    mark = '' if lower >= NATS else ' (short)'
+    rows.append(
+      [f'{family}, masked tokens', tokens, f'{figures["mlm_loss"]:.3f}']
+      + [f'{unigram["mlm_loss"]:.3f}', f'{lower:.3f}{mark}']
+    )
+    if 'replaced_loss' in unigram:
+      share = 1 - figures['replaced_loss'] / unigram['replaced_loss']
+      mark = '' if share >= SHARE else ' (short)'
+      rows.append(
+        [f'{family}, replaced', tokens, f'{figures["replaced_loss"]:.4f}']
+        + [f'{unigram["replaced_loss"]:.4f}', f'{share:.1%}{mark}']
+      )
+  print(measuring.table(rows))
+
+
+def print_comparison(folder, budget, runs, losses, speeds) -> None:
+  """Fine-tunes what is to be compared, and from scratch, and prints it."""
+  rows = [
+    ['', 'million tokens', 'minutes', 'masked-LM loss', 'accuracy', 'best rate']
+  ]
+  for family in COMPARED:
+    num_steps = runs[family, budget]
+    tokens = num_steps * BATCH_SIZE * ROW_LENGTH
+    is_encoder = family != 'electra'
+    loss = losses[family, budget]['mlm_loss']
+    rows.append(
+      [family, f'{tokens / 1e6:.1f}', f'{tokens / speeds[family] / 60:.1f}']
+      + [f'{loss:.3f}' if is_encoder else '-']
+      + finetune(folder, f'{family}-{num_steps}', [])
+    )
+  from_scratch = [
+    f'--config.tokenizer={folder / "words"}',
+    '--config.model.embed_dim=128',
+    '--config.model.num_heads=2',
+    '--config.model.mlp_dim=512',
+  ]
+  rows.append(
+    ['bert, from scratch', '0', '0', '-'] + finetune(folder, '', from_scratch)
+  )
+  print(f'equal {budget}')
+  print(measuring.table(rows))
+
+
+def finetune(
+  folder: pathlib.Path, pretrained: str, flags_of_start: list[str]
+) -> list[str]:
+  """[accuracy over the seeds, at the better of RATES], and that rate."""
+  if pretrained:
+    flags_of_start = [f'--config.init_from={folder / pretrained}']
+  found = {}
+  for rate in RATES:
+    workdir = folder / f'tuned-{pretrained or "scratch"}-{rate}'
+    verb(
+      'finetune',
+      '--config=experiments/finetune/classification.py',
+      f'--config.num_seeds={_SEEDS.value}',
+      '--config.num_epochs=4',
+      f'--config.optimizer.learning_rate={rate}',
+      f'--config.task.train_path={_TRAIN.value}',
+      f'--config.task.eval_path={_EVAL.value}',
+      f'--workdir={workdir}',
+      *flags_of_start,
+    )
+    results = json.loads((workdir / 'results.json').read_text())
+    found[rate] = [run['accuracy'] for run in results['runs']]
+  best = max(found, key=lambda rate: statistics.mean(found[rate]))
+  mean, deviation = statistics.mean(found[best]), statistics.stdev(found[best])
+  return [f'{mean:.3f} ± {deviation:.3f}', best]
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,141 @@
+"""What the frequencies of tokens alone reach, where a run is evaluated.
+
+.venv/bin/python experiments/benchmarks/unigram.py --workdir=RUN --corpus=DIR
+
+Losses of two models that see no context, in nats, on the held-out rows of the
+run, at the places that its evaluation masks (and, of ELECTRA, for samples of
+its generator):
+
+mlm_loss       each token is as likely as it is frequent in the training rows
+               (plus one).
+replaced_loss  a token is a replacement as often as it was one in 4,096 training
+               rows, wherever it stood; tokens that are rare there as all are.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+
+from bert_jax.data.token_rows import TokenRows
+from bert_jax.experiment import model_builder
+from bert_jax.models import functional
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.pretrained import open_pretrained
+from bert_jax.pretraining import open_data
+from bert_jax.train.evaluation import RowsInOrder
+
+_TRAINING_ROWS = 4096
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'A run.', required=True)
+_CORPUS = flags.DEFINE_string('corpus', None, 'Its corpus.', required=True)
+
+
+def main(unused_argv: Sequence[str]) -> None:
+  logging.set_verbosity(logging.WARNING)
+  print(json.dumps(unigram_losses(_WORKDIR.value, _CORPUS.value)))
+
+
+def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
+  source = open_pretrained(workdir)
+  experiment = dataclasses.replace(
+    source.experiment,
+    data=dataclasses.replace(source.experiment.data, path=corpus_path),
+  )
+  evaluation = experiment.evaluation
+  with (
+    open_data(experiment) as ([corpus], tokenizer),
+    jax.set_mesh(MeshConfig().build(jax.devices()[:1])),
+  ):
+    objective = experiment.objective.build(tokenizer.table)
+    prepare = jax.jit(
+      functools.partial(objective.prepare, key=jax.random.key(evaluation.seed))
+    )
+    [rows] = corpus.rows.values()
+
+    def prepared(rows: TokenRows, max_rows: int) -> Iterator[dict[str, Any]]:
+      read = RowsInOrder(rows.arrays, min(rows.num_rows, max_rows))
+      for numbers in read.batches(evaluation.batch_size):
+        yield prepare(read.batch(numbers))
+
+    held_out = list(prepared(corpus.held_out, evaluation.max_rows or 2**63))
+    log_probs_V = _log_frequencies(rows, tokenizer.table)
+    losses = {'mlm_loss': _mlm_loss(held_out, log_probs_V)}
+    if 'generator' in objective.heads():
+      shown = _shown_tokens(
+        objective,
+        model_builder(experiment.model, objective, 'float32'),
+        jax.device_put(source.load_params()),
+      )
+      losses |= _replaced_losses(
+        [shown(batch) for batch in prepared(rows, _TRAINING_ROWS)],
+        [shown(batch) for batch in held_out],
+        tokenizer.table.vocab_size,
+      )
+  return losses
+
+
+def _log_frequencies(rows: TokenRows, table: Any) -> np.ndarray:
+  """f64 [V], of ordinary tokens; -inf for special ones."""
+  counts_V = np.ones(table.vocab_size)
+  for first in range(0, rows.num_rows, 4096):
+    numbers = np.arange(first, min(first + 4096, rows.num_rows))
+    counts_V += np.bincount(
+      rows.rows(numbers).ravel(), minlength=table.vocab_size
+    )
+  counts_V[list(table.special_ids)] = 0
+  with np.errstate(divide='ignore'):
+    return np.log(counts_V / counts_V.sum())
+
+
+def _mlm_loss(
+  batches: Sequence[dict[str, Any]], log_probs_V: np.ndarray
+) -> float:
+  ids = [np.asarray(b['masked_ids'])[b['masked_weights'] > 0] for b in batches]
+  return float(-np.mean(log_probs_V[np.concatenate(ids)]))
+
+
+def _shown_tokens(
+  objective: Any, build: functional.Build, params: functional.Params
+) -> Callable[[dict[str, Any]], np.ndarray]:
+  """(prepared batch) -> int [2, n]: tokens that are asked about, and if new."""
+
+  @jax.jit
+  def encode(batch):
+    encoded = objective.encode(functional.bind(build, params), batch, None)
+    return encoded['input_ids'], encoded['is_replaced']
+
+  def shown(batch: dict[str, Any]) -> np.ndarray:
+    is_asked_BT = np.asarray(batch['token_weights']) > 0
+    return np.stack([np.asarray(x)[is_asked_BT] for x in encode(batch)])
+
+  return shown
+
+
+def _replaced_losses(
+  training: Sequence[np.ndarray],
+  held_out: Sequence[np.ndarray],
+  vocab_size: int,
+) -> dict[str, float]:
+  ids, is_new = np.concatenate(training, axis=1)
+  share = is_new.mean()
+  times_V = np.bincount(ids, minlength=vocab_size)
+  new_V = np.bincount(ids, weights=is_new, minlength=vocab_size)
+  # As if each token had been there ten times more, at the rate of all.
+  rate_V = (new_V + 10 * share) / (times_V + 10)
+  ids, is_new = np.concatenate(held_out, axis=1)
+  rates = np.where(is_new > 0, rate_V[ids], 1 - rate_V[ids])
+  shares = np.where(is_new > 0, share, 1 - share)
+  return {
+    'replaced_loss': float(-np.mean(np.log(rates))),
+    'replaced_loss_without_tokens': float(-np.mean(np.log(shares))),
+  }
+
+
+if __name__ == '__main__':
+  app.run(main)
