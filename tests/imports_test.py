@@ -115,7 +115,7 @@ def test_launchers_call_a_verb_and_import_nothing():
 
 
 def test_experiments_name_configs_alone():
-  """An experiment file imports `experiment`, config classes and presets.
+  """An experiment file imports `experiment`, `errors`, configs and presets.
 
   Benchmarks measure what they name, so they may import all of it.
   """
@@ -126,6 +126,8 @@ def test_experiments_name_configs_alone():
     for target, line in _imports(tree):
       owner, _, name = target.rpartition('.')
       if target.split('.')[0] != 'bert_jax' or owner.endswith('.config'):
+        continue
+      if owner == 'bert_jax.errors':
         continue
       if owner != 'bert_jax.experiment' and name not in _dataclasses(owner):
         path = module.replace('.', '/')

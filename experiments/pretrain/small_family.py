@@ -16,7 +16,13 @@ from typing import Any
 
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import DataConfig, PretrainExperiment
-from bert_jax.models import config as models
+from bert_jax.models.config import (
+  albert_base,
+  bert_tiny,
+  electra_mini,
+  modernbert_mini,
+  roberta_base,
+)
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
@@ -46,11 +52,11 @@ def _electra_objective() -> ReplacedTokenConfig:
 
 # family -> (its preset, its objective, its learning rate)
 FAMILIES: dict[str, tuple[Callable, Callable[[], Any], float]] = {
-  'bert': (models.bert_tiny, MaskedLMConfig, 2e-3),
-  'roberta': (models.roberta_base, MaskedLMConfig, 2e-3),
-  'albert': (models.albert_base, _albert_objective, 2e-3),
-  'electra': (models.electra_mini, _electra_objective, 1e-3),
-  'modernbert': (models.modernbert_mini, MaskedLMConfig, 2e-3),
+  'bert': (bert_tiny, MaskedLMConfig, 2e-3),
+  'roberta': (roberta_base, MaskedLMConfig, 2e-3),
+  'albert': (albert_base, _albert_objective, 2e-3),
+  'electra': (electra_mini, _electra_objective, 1e-3),
+  'modernbert': (modernbert_mini, MaskedLMConfig, 2e-3),
 }
 
 
