@@ -105,7 +105,10 @@ def prepare(folder: pathlib.Path) -> None:
 
 
 def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
-  """family -> tokens/s, medians over turns; kept in a file."""
+  """family -> tokens/s; seen once, kept in a file.
+
+  The median of BERT's, and of each other's ratio to it within a turn.
+  """
   file = folder / 'speeds.json'
   if not file.exists():
     workers = {
@@ -124,9 +127,16 @@ def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
       worker.end()
     file.write_text(json.dumps(seen))
   seen = json.loads(file.read_text())
+  speed = statistics.median(seen['bert'])
+  speeds = {}
   for family, values in seen.items():
-    print(f'{family}: {measuring.spread(values)} tokens/s')
-  return {family: statistics.median(values) for family, values in seen.items()}
+    ratios = [a / b for a, b in zip(values, seen['bert'], strict=True)]
+    speeds[family] = speed * statistics.median(ratios)
+    print(
+      f'{family}: {measuring.spread(values)} tokens/s, by BERT '
+      f'{measuring.spread(ratios, 2)}'
+    )
+  return speeds
 
 
 def work(family: str, folder: pathlib.Path) -> None:
