@@ -1,15 +1,15 @@
 """BERT, ELECTRA and ModernBERT of one small size, on one corpus.
 
-.venv/bin/python experiments/benchmarks/families.py --text=TEXT.jsonl \\
-    --train=train.tsv --eval=eval.tsv --workdir=DIR
+.venv/bin/python experiments/benchmarks/families.py --workdir=DIR
 
-Trains experiments/pretrain/small_family.py on TEXT, on as many tokens each and
-for as long each, tunes what comes of it to classify `text` as `label`, and
-prints two tables. RoBERTa and ALBERT are pretrained on half the tokens, and all
-held-out losses are set beside those of token frequencies (unigram.py). As long:
-in so many steps as take the seconds of BERT's, by the tokens/s of short turns
-that were measured beforehand; so other work on the machine takes no steps away
-from anyone. What is complete is kept, and the same command goes on.
+Trains experiments/pretrain/small_family.py on the docstrings of the installed
+packages, on as many tokens each and for as long each, tunes what comes of it by
+experiments/finetune/which_package.py, and prints two tables. RoBERTa and ALBERT
+are pretrained as well, and all held-out losses are set beside those of token
+frequencies (unigram.py). As long: in so many steps as take the seconds of
+BERT's, by the speeds of short turns that are measured first; so other work on
+the machine takes no steps away from anyone. What is complete is kept, and the
+same command goes on.
 
 Stated before the runs: the masked-LM loss (of ELECTRA its generator's) is to be
 lower than that of unigrams by 0.5 nats, and the loss of ELECTRA's discriminator
@@ -17,6 +17,7 @@ by 5 %. A family that falls short is marked.
 """
 
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -27,18 +28,17 @@ from collections.abc import Sequence
 import measuring
 from absl import app, flags
 
+TEXT = '--input=installed_docs:'
 EXPERIMENT = 'experiments/pretrain/small_family.py'
-BATCH_SIZE, ROW_LENGTH = 16, 128
+BATCH_SIZE, ROW_LENGTH = 32, 64
 COMPARED = ('bert', 'electra', 'modernbert')
 NATS, SHARE = 0.5, 0.05
 RATES = ('5e-4', '1e-3')
 STEPS_OF_TURN = 20
+ENVIRONMENT = os.environ | measuring.ENVIRONMENT
 
-_TEXT = flags.DEFINE_string('text', None, 'JSON lines to pretrain on.')
-_TRAIN = flags.DEFINE_string('train', None, 'Labelled examples, TSV.')
-_EVAL = flags.DEFINE_string('eval', None, 'Labelled examples to evaluate on.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'A folder.')
-_STEPS = flags.DEFINE_integer('steps', 4000, 'Of BERT.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'A folder.', required=True)
+_STEPS = flags.DEFINE_integer('steps', 2500, 'Of BERT.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Of fine-tuning.')
 _TURNS = flags.DEFINE_integer('turns', 9, 'Of measuring the speeds.')
 _WORKER = flags.DEFINE_string('worker', '', 'For the processes started here.')
@@ -60,7 +60,7 @@ def main(unused_argv: Sequence[str]) -> None:
     runs[family, 'tokens'] = _STEPS.value
     runs[family, 'time'] = steps[family]
   for family in ('roberta', 'albert'):
-    runs[family, 'half'] = _STEPS.value // 2
+    runs[family, 'tokens'] = _STEPS.value
   losses = {run: pretrain(folder, run[0], runs[run]) for run in runs}
   print(measuring.machine())
   print_losses(folder, runs, losses)
@@ -71,9 +71,9 @@ def main(unused_argv: Sequence[str]) -> None:
 def verb(*words: str) -> None:
   """A verb of bert-jax; it prints for itself, and ends all if it fails."""
   print('==', *words, flush=True)
-  process = measuring.start([sys.executable, '-m', 'bert_jax', *words])
-  if process.wait():
-    raise SystemExit(f'{words[0]} ended with status {process.returncode}')
+  command = [sys.executable, '-m', 'bert_jax', *words]
+  if status := subprocess.run(command, env=ENVIRONMENT).returncode:
+    raise SystemExit(f'{words[0]} ended with status {status}')
 
 
 def corpus_of(folder: pathlib.Path, family: str) -> pathlib.Path:
@@ -82,12 +82,9 @@ def corpus_of(folder: pathlib.Path, family: str) -> pathlib.Path:
 
 
 def prepare(folder: pathlib.Path) -> None:
-  text = (f'--input={_TEXT.value}', '--text_field=text')
   for kind, name in (('wordpiece', 'words'), ('byte_bpe', 'bytes')):
     output = f'--output={folder / name}'
-    verb(
-      'train_tokenizer', *text, f'--kind={kind}', '--vocab_size=8192', output
-    )
+    verb('train_tokenizer', TEXT, f'--kind={kind}', '--vocab_size=4096', output)
   for family, tokenizer, *more in (
     ('bert', 'words'),
     ('roberta', 'bytes'),
@@ -95,10 +92,10 @@ def prepare(folder: pathlib.Path) -> None:
   ):
     verb(
       'prepare',
-      *text,
+      TEXT,
       f'--tokenizer={folder / tokenizer}',
       f'--row_length={ROW_LENGTH}',
-      '--eval_fraction=0.02',
+      '--eval_fraction=0.01',
       f'--output={corpus_of(folder, family)}',
       *more,
     )
@@ -230,9 +227,7 @@ def print_comparison(folder, budget, runs, losses, speeds) -> None:
     )
   from_scratch = [
     f'--config.tokenizer={folder / "words"}',
-    '--config.model.embed_dim=128',
-    '--config.model.num_heads=2',
-    '--config.model.mlp_dim=512',
+    '--config.model.num_layers=4',
   ]
   rows.append(
     ['bert, from scratch', '0', '0', '-'] + finetune(folder, '', from_scratch)
@@ -252,12 +247,9 @@ def finetune(
     workdir = folder / f'tuned-{pretrained or "scratch"}-{rate}'
     verb(
       'finetune',
-      '--config=experiments/finetune/classification.py',
+      '--config=experiments/finetune/which_package.py',
       f'--config.num_seeds={_SEEDS.value}',
-      '--config.num_epochs=4',
       f'--config.optimizer.learning_rate={rate}',
-      f'--config.task.train_path={_TRAIN.value}',
-      f'--config.task.eval_path={_EVAL.value}',
       f'--workdir={workdir}',
       *flags_of_start,
     )

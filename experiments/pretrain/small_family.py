@@ -1,6 +1,6 @@
 """One encoder of each family at the same small size: 4 layers, width 128.
 
-bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
+bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=64 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/small_family.py:electra \\
     --config.data.path=CORPUS --workdir=DIR
 
@@ -77,10 +77,10 @@ def get_config(family: str = 'bert') -> PretrainExperiment:
     model=preset(
       **sizes, max_positions=128, dropout=0.0, attention_dropout=0.0
     ),
-    num_steps=4000,
-    batch_size=16,
+    num_steps=2500,
+    batch_size=32,
     objective=objective(),
-    data=DataConfig(row_length=128),
+    data=DataConfig(row_length=64),
     optimizer=AdamWConfig(
       learning_rate=learning_rate,
       schedule=Linear(warmup_share=0.1),
