@@ -169,12 +169,10 @@ def _vocabulary_step(
       pieces=pieces,
     )
 
-  num_alone = sum(not len(ids) for ids in pieces)
-  kept = (
-    f'{size - old_size:,} new entries from the mean of their old pieces '
-    f'({num_alone:,} without any, from the mean of all); scores of the old '
-    'entries are the same, up to rounding'
-  )
+  kept = f'{size - old_size:,} new entries from the mean of their old pieces'
+  if num_alone := sum(not len(ids) for ids in pieces):
+    kept += f' ({num_alone:,} without any, from the mean of all)'
+  kept += '; scores of the old entries are the same, up to rounding'
   if unused := never_drawn(tokenizer, old_size):
     kept += (
       f'; {len(unused):,} of the new are of no use, as the tokenizer cuts '
@@ -216,16 +214,15 @@ def _how_to_go_on(
   model: EncoderConfig,
   tokenizer: Tokenizer,
 ) -> list[str]:
-  flags = [
+  if small.label_names:
+    return [f'to tune on: bert-jax finetune --config.init_from={output}']
+  flags = [f'--config.init_from={output}'] + [
     f'--config.model.{name}={value}'
     for name, _, value in differences(small.model, model)
     # An experiment takes it from its corpus.
     if name != 'vocab_size'
   ]
-  lines = [
-    f'to train on: bert-jax pretrain --config.init_from={output} '
-    + ' '.join(flags)
-  ]
+  lines = [f'to train on: bert-jax pretrain {" ".join(flags)}']
   if tokenizer is not small.tokenizer:
     lines.append(f'on a corpus prepared with --tokenizer={output}/tokenizer')
   return lines

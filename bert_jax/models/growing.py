@@ -235,15 +235,19 @@ def _check_generator(
 ) -> None:
   """Raises InputError unless the grown encoder's generator is a widened one."""
   old, new = electra_generator(config, width), electra_generator(grown, width)
-  has_projection = [one.table_dim != one.embed_dim for one in (old, new)]
-  if new.num_heads != factor * old.num_heads or len(set(has_projection)) > 1:
-    raise InputError(
-      f'width_factor={factor}: the generator beside this encoder, '
-      f'{old.embed_dim} wide with {old.num_heads} heads, would be '
-      f'{new.embed_dim} wide with {new.num_heads} and compute something else; '
-      'let the encoder grow alone, from what bert-jax convert '
-      '--output_format=huggingface writes'
-    )
+  if new.num_heads != factor * old.num_heads:
+    why = f'would have {new.num_heads} heads, not {factor * old.num_heads}'
+  elif new.table_dim == new.embed_dim != factor * old.table_dim:
+    why = 'would be as wide as the embeddings and lack their projection'
+  elif old.table_dim == old.embed_dim and new.table_dim != new.embed_dim:
+    why = 'is as wide as the embeddings and would need a projection'
+  else:
+    return
+  raise InputError(
+    f'width_factor={factor}: the generator of width {old.embed_dim} beside '
+    f'this encoder {why}; choose another, or let the encoder grow alone, from '
+    'what bert-jax convert --output_format=huggingface writes'
+  )
 
 
 def _require_more(name: str, value: int, old: int) -> None:

@@ -284,25 +284,27 @@ def test_a_generator_grows_with_its_encoder(embedding_size):
 
 
 @pytest.mark.parametrize(
-  'overrides, factor, found',
+  'embed_dim, embedding_size, share, found',
   [
-    # 32 wide it has one head, and 64 wide too.
-    (dict(embed_dim=32), 2, '32 wide with 1 heads, would be 64 wide with 1'),
-    # As wide as the tables it has no projection, and wider it needs one.
-    (dict(embed_dim=128, embedding_size=64), 2, '64 wide with 1'),
+    # 64 wide it has one head too.
+    (32, 0, 1.0, 'generator of width 32 .* would have 1 heads, not 2'),
+    (256, 128, 0.25, 'width 64 .* would be as wide as the embeddings and lack'),
+    (128, 64, 0.5, 'width 64 .* is as wide as the embeddings and would need'),
   ],
 )
 def test_a_generator_that_cannot_be_widened_alike_is_named(
-  overrides, factor, found
+  embed_dim, embedding_size, share, found
 ):
-  config = toys.encoder_config(**overrides)
-  share = 64 / 128 if config.embedding_size else 1.0
+  config = toys.encoder_config(
+    num_layers=1, embed_dim=embed_dim, embedding_size=embedding_size
+  )
+  objective = ReplacedTokenConfig(generator_width=share).build(toys.table())
   build = functools.partial(
     heads.EncoderWithHeads,
     config,
-    ReplacedTokenConfig(generator_width=share).build(toys.table()).heads(),
+    objective.heads(),
     dtype=jnp.dtype('float32'),
   )
   params = functional.abstract_params(build)
   with pytest.raises(InputError, match=found):
-    growing.widen(params, config, factor, jax.random.key(0))
+    growing.widen(params, config, 2, jax.random.key(0))

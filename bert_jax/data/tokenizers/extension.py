@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.errors import InputError, listed, quoted, shown
 
 _SPECIAL_IDS = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id')
 
@@ -93,12 +93,15 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _check_each_once(new: Tokenizer, first: int, name: str) -> None:
-  ids: dict[str, int] = {}
-  for token_id in range(new.table.vocab_size):
+  entries = {new.token(i) for i in range(first)}
+  repeated = []
+  for token_id in range(first, new.table.vocab_size):
     entry = new.token(token_id)
-    if entry in ids and token_id >= first:
-      raise InputError(
-        f'{name}: its entry {token_id} is {quoted(entry)}, as entry '
-        f'{ids[entry]} is already; leave it out'
-      )
-    ids.setdefault(entry, token_id)
+    if entry in entries:
+      repeated.append(entry)
+    entries.add(entry)
+  if repeated:
+    raise InputError(
+      f'{name}: {len(repeated):,} of its new entries are there already, '
+      f'{listed(repeated)}; leave them out'
+    )

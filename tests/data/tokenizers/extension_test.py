@@ -132,8 +132,8 @@ def test_the_space_mark_counts_as_the_space():
       'its max_word_characters is 9, of the model 200; begin',
     ),
     (
-      lambda: word_pieces('more', 'the'),
-      "its entry 16 is 'the', as entry 5 is already; leave it out",
+      lambda: word_pieces('more', 'the', 'more'),
+      "2 of its new entries are there already, 'the', 'more'; leave them out",
     ),
     (
       lambda: byte_pieces('more'),
