@@ -5,14 +5,12 @@ Each conversion writes parity.json, and its folder whole or not at all.
 
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
 from bert_jax.errors import InputError, quoted
-from bert_jax.experiment import FinetuneExperiment
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
 from bert_jax.interop.export_form import generator_form
@@ -61,27 +59,13 @@ def convert(
     raise InputError(
       f'--architecture={architecture}: only with --output_format={HUGGINGFACE}'
     )
-  output = pathlib.Path(os.path.expanduser(output)).absolute()
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
-    if output.exists():
-      raise InputError(
-        f'--output={output} is there already; remove it, or choose another'
-      )
-    partial = output.with_name(output.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-      pretrained = open_pretrained(source)
-      write = _write_workdir
-      if output_format == HUGGINGFACE:
-        write = _write_huggingface
-      record = write(pretrained, partial, architecture)
-      durable_files.write_json(partial / _PARITY, record)
-      durable_files.publish_folder(partial, output)
-    finally:
-      shutil.rmtree(partial, ignore_errors=True)
+  with durable_files.new_folder(output) as folder:
+    pretrained = open_pretrained(source)
+    write = _write_workdir
+    if output_format == HUGGINGFACE:
+      write = _write_huggingface
+    record = write(pretrained, folder, architecture)
+    durable_files.write_json(folder / _PARITY, record)
   return _lines(output, record)
 
 
@@ -170,15 +154,11 @@ def _write_huggingface(
 
 
 def _check_pooling(source: Pretrained) -> None:
-  experiment = source.experiment
-  if (
-    isinstance(experiment, FinetuneExperiment)
-    and experiment.task.pooling != 'cls'
-  ):
+  if source.label_names and source.experiment.task.pooling != 'cls':
     raise InputError(
       f'--input={source.origin}: its task.pooling is '
-      f'{experiment.task.pooling}, and classes of transformers take cls; '
-      'tune with --config.task.pooling=cls to export it'
+      f'{source.experiment.task.pooling}, and classes of transformers take '
+      'cls; tune with --config.task.pooling=cls to export it'
     )
 
 
@@ -222,7 +202,7 @@ def _record(
   )
 
 
-def _lines(output: pathlib.Path, record: dict[str, Any]) -> list[str]:
+def _lines(output: str | os.PathLike, record: dict[str, Any]) -> list[str]:
   lines = [
     f'{output}: {record["architecture"]}, {record["num_parameters"]:,} '
     'parameters'

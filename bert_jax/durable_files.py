@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -59,6 +60,30 @@ def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
     sync_folder(pathlib.Path(folder))
   os.rename(source, target)
   sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """A folder to fill, which gets the name `output` once all is on the disk.
+
+  Raises InputError where a verb's --output is there, or is being written.
+  """
+  path = pathlib.Path(os.path.expanduser(output)).absolute()
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = path.with_name(path.name + '.lock')
+  with exclusive_lock(lock, f'--output={path}'):
+    if path.exists():
+      raise InputError(
+        f'--output={path} is there already; remove it, or choose another'
+      )
+    partial = path.with_name(path.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+      yield partial
+      publish_folder(partial, path)
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -246,15 +246,15 @@ class FinetuneExperiment:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ConvertedModel:
-  """The config of a workdir whose parameters were trained elsewhere.
+  """The config of a workdir whose parameters no run made: converted, or grown.
 
-  family: as interop/ calls it. heads: what there is beside the encoder.
-  label_names: of the classifier, in the order of its outputs. task: the columns
-  that `evaluate` and `predict` read.
+  family: as interop/ calls it, '' of a grown run. heads: what there is beside
+  the encoder. label_names: of the classifier, in the order of its outputs.
+  task: the columns that `evaluate` and `predict` read.
   """
 
   model: EncoderConfig
-  family: str
+  family: str = ''
   heads: tuple[str, ...] = ()
   label_names: tuple[str, ...] = ()
   task: ClassificationConfig = dataclasses.field(

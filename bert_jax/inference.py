@@ -25,9 +25,11 @@ from bert_jax.experiment import (
   PretrainExperiment,
 )
 from bert_jax.models import functional
+from bert_jax.models.generator import generator_width
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
 
 
@@ -63,6 +65,10 @@ class TrainedModel:
       objective = experiment.task.build(tokenizer.table, label_names)
     elif isinstance(experiment, PretrainExperiment):
       objective = experiment.objective.build(tokenizer.table)
+    elif 'generator' in params and 'mlm_head' not in params:
+      width = generator_width(experiment.model, params)
+      config = ReplacedTokenConfig(generator_width=width)
+      objective = config.build(tokenizer.table)
     else:
       objective = MaskedLMConfig().build(tokenizer.table)
     self.objective = objective

@@ -20,11 +20,6 @@ from bert_jax.train.checkpoint import load_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.workdir import Workdir, read_json
 
-_SIZES = (
-  *('num_layers', 'embed_dim', 'num_heads', 'mlp_dim'),
-  *('vocab_size', 'max_positions', 'num_token_types'),
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
@@ -50,25 +45,7 @@ class Pretrained:
 
   def initial(self) -> Initial:
     """As the parameters to start a run from."""
-    sizes = [f'{name}={getattr(self.model, name)}' for name in _SIZES]
-    return Initial(self.origin, ', '.join(sizes), self.load_params)
-
-
-def parameters_alone(path: str) -> Initial | None:
-  """Those of a folder that has checkpoints and no config, else None.
-
-  models/growing.py says how one comes to be. What sizes they have, their shapes
-  tell; the tokenizer is the user's care.
-  """
-  folder, step = split_workdir(path)
-  workdir = Workdir(folder)
-  if workdir.config.exists() or not workdir.checkpoints.is_dir():
-    return None
-  return Initial(
-    path,
-    'other ones',
-    lambda: load_params(workdir.checkpoints, step)[0],
-  )
+    return Initial(self.origin, self.load_params)
 
 
 def open_pretrained(path: str) -> Pretrained:

@@ -21,11 +21,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.pretrained import (
-  Pretrained,
-  open_pretrained,
-  parameters_alone,
-)
+from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -40,15 +36,11 @@ from bert_jax.train.program import make_program
 from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
-from bert_jax.workdir import Workdir
+from bert_jax.workdir import Workdir, differences
 
-# Of model.*, what continued pretraining may have otherwise: sizes, because
-# arrays of another shape are refused by name, and what is of training alone.
-MAY_DIFFER = (
-  *('num_layers', 'embed_dim', 'num_heads', 'mlp_dim', 'vocab_size'),
-  *('max_positions', 'num_token_types'),
-  *('dropout', 'attention_dropout', 'initializer_stddev'),
-)
+# Of model.*, what continued pretraining may have otherwise: it is of training
+# alone.
+MAY_DIFFER = ('dropout', 'attention_dropout', 'initializer_stddev')
 
 
 def pretrain(
@@ -74,8 +66,6 @@ def pretrain(
   ):
     initial = None
     if experiment.init_from:
-      initial = parameters_alone(experiment.init_from)
-    if experiment.init_from and not initial:
       source = open_pretrained(experiment.init_from)
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
@@ -272,9 +262,8 @@ def for_initial(
 ) -> PretrainExperiment:
   """The experiment with the rows of the embedding that init_from has.
 
-  Raises InputError if the parameters would mean something else here: sizes are
-  looked at when they are loaded, other fields of the model and the tokenizer
-  now.
+  Raises InputError if the parameters would mean something else here: it names
+  all the flags that make the models one.
   """
   if source.tokenizer.fingerprint != tokenizer.fingerprint:
     raise InputError(
@@ -282,17 +271,19 @@ def for_initial(
       'prepare the corpus with it'
     )
   theirs, ours = source.model, experiment.model
-  for field in dataclasses.fields(theirs):
-    mine, other = getattr(ours, field.name), getattr(theirs, field.name)
-    if field.name not in MAY_DIFFER and mine != other:
-      raise InputError(
-        f'init_from={source.origin} has model.{field.name}={other}, this '
-        f'config {mine}; give --config.model.{field.name}={other}'
-      )
-  if ours.vocab_size:
-    return experiment
-  model = dataclasses.replace(ours, vocab_size=theirs.vocab_size)
-  return dataclasses.replace(experiment, model=model)
+  if not ours.vocab_size:
+    ours = dataclasses.replace(ours, vocab_size=theirs.vocab_size)
+  flags = [
+    f'--config.model.{name}={theirs_says}'
+    for name, _, theirs_says in differences(ours, theirs)
+    if name not in MAY_DIFFER
+  ]
+  if flags:
+    raise InputError(
+      f'init_from={source.origin} has another model than this config; give '
+      f'{" ".join(flags)} (bert-jax grow makes a larger model of a trained one)'
+    )
+  return dataclasses.replace(experiment, model=ours)
 
 
 def with_vocab_size(

@@ -344,14 +344,3 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path):
   with pytest.raises(InputError, match='56 entries, .* only 55'):
     convert(str(folder), tmp_path / 'new')
   assert sorted(path.name for path in tmp_path.iterdir()) == ['folder', 'out']
-
-
-def test_sizes_that_differ_are_named_with_theirs(
-  finished_run, small_experiment, tmp_path
-):
-  small_experiment.init_from = str(finished_run)
-  small_experiment.model = EncoderConfig(
-    num_layers=2, embed_dim=16, num_heads=2, mlp_dim=24, max_positions=32
-  )
-  with pytest.raises(InputError, match='feed_forward/input/.* mlp_dim=32'):
-    pretrain(small_experiment, tmp_path / 'run')

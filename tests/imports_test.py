@@ -54,12 +54,14 @@ ARROWS = {
   'finetuning': ('pretrained', 'inference'),
   'inspecting': ('pretraining',),
   'converting': ('pretrained',),
+  'growing': ('pretrained',),
   'cli': (
     'pretraining',
     'finetuning',
     'inference',
     'inspecting',
     'converting',
+    'growing',
   ),
   '__main__': ('cli', 'stopping'),
 }

@@ -149,12 +149,30 @@ def test_init_from_takes_parameters_alone(finished, experiment, tmp_path):
       np.testing.assert_allclose(mine[name], theirs[name], atol=1e-6)
 
 
-def test_another_shape_in_init_from_names_the_parameter(
+def test_another_model_in_init_from_names_all_flags(
   finished, experiment, tmp_path
 ):
   experiment.init_from = str(finished)
+  experiment.model = dataclasses.replace(
+    experiment.model, mlp_dim=64, num_layers=1, activation='gelu_tanh'
+  )
+  flags = (
+    '--config.model.num_layers=2 --config.model.mlp_dim=32 '
+    '--config.model.activation=gelu '
+  )
+  with pytest.raises(InputError, match=f'give {flags}'):
+    pretrain(experiment, tmp_path / 'run')
+
+
+def test_a_checkpoint_that_is_not_of_its_config_is_named(
+  finished, experiment, tmp_path
+):
+  shutil.copytree(finished, tmp_path / 'other')
+  path = tmp_path / 'other' / 'config.json'
+  path.write_text(path.read_text().replace('"mlp_dim": 32', '"mlp_dim": 64'))
+  experiment.init_from = str(tmp_path / 'other')
   experiment.model = dataclasses.replace(experiment.model, mlp_dim=64)
-  with pytest.raises(InputError, match='feed_forward/input/bias has shape'):
+  with pytest.raises(InputError, match='input/bias has shape .* restore it'):
     pretrain(experiment, tmp_path / 'run')
 
 

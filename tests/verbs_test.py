@@ -92,6 +92,13 @@ def test_all_verbs_in_order(folder):
     'fill_mask', '--workdir', folder / 'pretrain', 'The [MASK] holds a number'
   )
   assert len(found.stdout.splitlines()) == 6
+  found = verb(
+    'grow',
+    f'--input={folder / "pretrain"}',
+    f'--output={folder / "grown"}',
+    '--num_layers=2',
+  )
+  assert 'num_layers 1 -> 2' in found.stdout
   _finetuning_verbs(folder)
   found = verb(
     'convert',
@@ -160,6 +167,7 @@ def _finetuning_verbs(folder):
     (['report', '--workdir=/nowhere'], '/nowhere'),
     (['inspect', '--step=0'], 'give one of --workdir=RUN, --config=FILE'),
     (['convert', '--input=/nowhere', '--output=x'], 'not a Hugging Face'),
+    (['grow', '--input=/nowhere', '--output=x'], 'nothing is to grow'),
     (['pretrian'], 'pretrain'),
   ],
   ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -10,6 +10,7 @@ import numpy as np
 from bert_jax.interop.family import Family, nested, plain
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
+from bert_jax.models.generator import generator_width
 
 _POSITIONS = 'encoder/embeddings/position/embedding'
 _BY_ENTRY = ('encoder/embeddings/token/embedding', 'mlm_head/bias')
@@ -49,13 +50,12 @@ def generator_form(
   """The `generator` of these parameters as an encoder with an MLM head."""
   generator = dict(params['generator'])
   mlm_head = generator.pop('mlm_head')
-  width = np.shape(mlm_head['transform']['kernel'])[0]
   embeddings = dict(params['encoder']['embeddings'])
   # That of the encoder leads to its own width.
   embeddings.pop('projection', None)
   if 'projection' in generator:
     embeddings['projection'] = generator.pop('projection')
   return (
-    plain(electra_generator(config, width / config.embed_dim)),
+    plain(electra_generator(config, generator_width(config, params))),
     {'encoder': generator | {'embeddings': embeddings}, 'mlm_head': mlm_head},
   )

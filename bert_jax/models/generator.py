@@ -13,6 +13,7 @@ from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.dropout import fold
 from bert_jax.models.embeddings import Embeddings, embedding_projection
 from bert_jax.models.encoder import LayerStack
+from bert_jax.models.functional import Params
 from bert_jax.models.heads import MaskedLMHead
 from bert_jax.models.masks import RowLayout
 
@@ -50,3 +51,9 @@ class Generator(LayerStack):
     if self.projection is not None:
       x_BTD = self.projection(x_BTD)
     return self.layer_states(x_BTD, layout, dropout_seeds_B)[-1]
+
+
+def generator_width(config: EncoderConfig, params: Params) -> float:
+  """The share of the encoder's width that the generator of `params` has."""
+  kernel_DE = params['generator']['mlm_head']['transform']['kernel']
+  return kernel_DE.shape[0] / config.embed_dim

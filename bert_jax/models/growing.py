@@ -1,14 +1,10 @@
 """Larger models from trained ones: longer, deeper, wider, with more tokens.
 
 Each function takes parameters and their config and returns new ones; where the
-larger model can compute what the smaller one does, it does. To train on:
-
-  params, config = add_layers(small.load_params(), small.model, 24)
-  save_params(pathlib.Path('GROWN/checkpoints'), params)
-
-and start a run with that model and init_from=GROWN. (`small` is what
-open_pretrained('SMALL') of pretrained.py gives, a workdir or a Hugging Face
-folder; save_params is in train/checkpoint.py.)
+larger model can compute what the smaller one does, it does. All heads of this
+project come along, and so does a generator of replaced tokens, which has the
+encoder's embeddings and depth. `bert-jax grow` does it with a checkpoint and
+its tokenizer: bert_jax/growing.py.
 """
 
 import dataclasses
@@ -18,11 +14,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
-from bert_jax.models.config import EncoderConfig
+from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.functional import Params
+from bert_jax.models.generator import generator_width
 
 Grown = tuple[Params, EncoderConfig]
 
@@ -86,18 +84,20 @@ def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
   grown = dataclasses.replace(config, num_layers=num_layers)
   if config.share_layers:
     return params, grown
-  layers = dict(params['encoder']['layers'])
-  for number in range(old, num_layers):
-    layer = layers[str(number % old)]
-    if config.norm_placement == 'pre':
-      layer = _without_effect(layer)
-      # A copy of a first layer that had no norm of its own.
-      norm = jax.tree.map(jnp.zeros_like, layer['feed_forward_norm'])
-      norm['scale'] = jnp.ones_like(norm['scale'])
-      layer.setdefault('attention_norm', norm)
-    layers[str(number)] = layer
-  encoder = dict(params['encoder']) | {'layers': layers}
-  return dict(params) | {'encoder': encoder}, grown
+  params = dict(params)
+  for stack in params.keys() & {'encoder', 'generator'}:
+    layers = dict(params[stack]['layers'])
+    for number in range(old, num_layers):
+      layer = layers[str(number % old)]
+      if config.norm_placement == 'pre':
+        layer = _without_effect(layer)
+        # A copy of a first layer that had no norm of its own.
+        norm = jax.tree.map(jnp.zeros_like, layer['feed_forward_norm'])
+        norm['scale'] = jnp.ones_like(norm['scale'])
+        layer.setdefault('attention_norm', norm)
+      layers[str(number)] = layer
+    params[stack] = dict(params[stack]) | {'layers': layers}
+  return params, grown
 
 
 # path -> (axis that is split, axis that is tiled). `E` stands for the width of
@@ -106,16 +106,19 @@ _WIDER = (
   (r'encoder/embeddings/\w+/embedding', None, 'E1'),
   (r'encoder/embeddings/norm/\w+', None, 'E0'),
   (r'encoder/embeddings/projection/kernel', None, 1),
+  (r'generator/projection/kernel', 'E0', 1),
   (r'.*/attention/(query|key|value)/kernel', 0, 1),
   (r'.*/attention/output/kernel', 0, 2),
   (r'.*/feed_forward/\w+/kernel', 0, 1),
-  (r'mlm_head/transform/kernel', 0, 'E1'),
-  (r'mlm_head/transform/bias', None, 'E0'),
-  (r'mlm_head/norm/\w+', 'E0', None),
-  (r'mlm_head/bias', None, None),
+  (r'(generator/)?mlm_head/transform/kernel', 0, 'E1'),
+  (r'(generator/)?mlm_head/transform/bias', None, 'E0'),
+  (r'(generator/)?mlm_head/norm/\w+', 'E0', None),
+  (r'(generator/)?mlm_head/bias', None, None),
   (r'(pooler|replaced_token_head/transform)/kernel', 0, 1),
   (r'(classifier|replaced_token_head)/output/kernel', 0, None),
   (r'(classifier|replaced_token_head)/output/bias', None, None),
+  (r'(next_sentence|sentence_order)_head/kernel', 0, None),
+  (r'(next_sentence|sentence_order)_head/bias', None, None),
   (r'.*/(bias|scale)', None, 0),
 )
 
@@ -132,15 +135,25 @@ def widen(
   drawn from `key`: so their gradients differ, and they part ways. Embeddings
   narrower than the layers stay as they are.
 
-  Raises InputError on a factor below 2, or parameters that it does not know.
+  Raises InputError on a factor below 2, parameters that it does not know, or a
+  generator that cannot be widened alike.
   """
-  _require_more('factor', factor, 1)
+  _require_more('width_factor', factor, 1)
   is_narrow = config.table_dim != config.embed_dim
   if is_narrow and config.table_dim == factor * config.embed_dim:
     raise InputError(
-      f'factor={factor} makes layers as wide as the embeddings, '
+      f'width_factor={factor} makes layers as wide as the embeddings, '
       f'{config.table_dim}, which then lack their projection; choose another'
     )
+  grown = dataclasses.replace(
+    config,
+    embed_dim=factor * config.embed_dim,
+    num_heads=factor * config.num_heads,
+    mlp_dim=factor * config.mlp_dim,
+    embedding_size=config.embedding_size if is_narrow else 0,
+  )
+  if 'generator' in params:
+    _check_generator(config, grown, generator_width(config, params), factor)
 
   def change(path: str, leaf: jax.Array) -> jax.Array:
     split, tile = (_axis(axis, is_narrow) for axis in _axes_to_widen(path))
@@ -158,13 +171,7 @@ def widen(
     params,
     {path: lambda leaf, path=path: change(path, leaf) for path in flat},
   )
-  return params, dataclasses.replace(
-    config,
-    embed_dim=factor * config.embed_dim,
-    num_heads=factor * config.num_heads,
-    mlp_dim=factor * config.mlp_dim,
-    embedding_size=config.embedding_size if is_narrow else 0,
-  )
+  return params, grown
 
 
 def extend_vocabulary(
@@ -203,23 +210,44 @@ def extend_vocabulary(
       )
   grown = dataclasses.replace(config, vocab_size=vocab_size)
 
-  def extend(entries: jax.Array) -> jax.Array:
-    entries = entries[:old]
-    mean = jnp.mean(entries, axis=0, keepdims=True)
-    new = [
-      jnp.mean(entries[jnp.asarray(ids)], axis=0, keepdims=True)
-      if len(ids)
-      else mean
-      for ids in pieces
-    ]
+  def extend(entries: jax.Array) -> np.ndarray:
+    # One at a time, which jax would take long over.
+    entries = np.asarray(entries)[:old]
+    mean = np.mean(entries, axis=0, dtype=np.float64)
     # What fills the table up is never drawn; the mean is as good as any.
-    rest = jnp.repeat(mean, grown.table_size - old - len(new), axis=0)
-    return jnp.concatenate([entries, *new, rest])
+    new = np.empty((grown.table_size - old, *mean.shape), entries.dtype)
+    new[:] = mean
+    for row, ids in enumerate(pieces):
+      if len(ids):
+        new[row] = np.mean(entries[np.asarray(ids)], axis=0)
+    return np.concatenate([entries, new])
 
-  changes = {'encoder/embeddings/token/embedding': extend}
-  if 'mlm_head' in params:
-    changes['mlm_head/bias'] = extend
+  changes = {
+    'encoder/embeddings/token/embedding': extend,
+    'mlm_head/bias': extend,
+    'generator/mlm_head/bias': extend,
+  }
   return _changed(params, changes), grown
+
+
+def _check_generator(
+  config: EncoderConfig, grown: EncoderConfig, width: float, factor: int
+) -> None:
+  """Raises InputError unless the grown encoder's generator is a widened one."""
+  old, new = electra_generator(config, width), electra_generator(grown, width)
+  if new.num_heads != factor * old.num_heads:
+    why = f'would have {new.num_heads} heads, not {factor * old.num_heads}'
+  elif new.table_dim == new.embed_dim != factor * old.table_dim:
+    why = 'would be as wide as the embeddings and lack their projection'
+  elif old.table_dim == old.embed_dim and new.table_dim != new.embed_dim:
+    why = 'is as wide as the embeddings and would need a projection'
+  else:
+    return
+  raise InputError(
+    f'width_factor={factor}: the generator of width {old.embed_dim} beside '
+    f'this encoder {why}; choose another, or let the encoder grow alone, from '
+    'what bert-jax convert --output_format=huggingface writes'
+  )
 
 
 def _require_more(name: str, value: int, old: int) -> None:

@@ -28,12 +28,11 @@ from bert_jax.train.state import TrainState, host_step
 class Initial:
   """Parameters of another model to start from.
 
-  origin: what `init_from` says. sizes: of that model, for messages. load: () ->
-  its host arrays; only called where they are needed.
+  origin: what `init_from` says. load: () -> its host arrays; only called where
+  they are needed.
   """
 
   origin: str
-  sizes: str
   load: Callable[[], functional.Params]
 
 
@@ -180,9 +179,8 @@ def merge_pretrained(
     if path not in found_flat:
       if path.startswith('encoder/'):
         raise InputError(
-          f'init_from={initial.origin} has no parameter {path}; its model has '
-          f'{initial.sizes}; bert_jax.models.growing makes larger ones of '
-          'smaller ones'
+          f'init_from={initial.origin} has no parameter {path}; its checkpoint '
+          'is not of its config, restore it'
         )
       continue
     if found_flat[path].shape == leaf.shape:
@@ -190,9 +188,8 @@ def merge_pretrained(
     elif path.startswith('encoder/'):
       raise InputError(
         f'init_from={initial.origin}: parameter {path} has shape '
-        f'{found_flat[path].shape}, this model needs {leaf.shape}; give '
-        f'model.* its sizes, {initial.sizes}, or grow it before: '
-        'bert_jax.models.growing'
+        f'{found_flat[path].shape}, by its config it must be {leaf.shape}; '
+        'its checkpoint is not of its config, restore it'
       )
   fresh = [path for path in wanted_flat if path not in taken]
   left_out = [path for path in found_flat if path not in taken]

@@ -9,8 +9,13 @@ rows, rate 8e-4 after 3 billion tokens of warm-up, 30 % of the tokens masked,
 weight decay 1e-5. Otherwise than there: AdamW, not StableAdamW; no ramp of the
 batch size; no dropout at all (there 0.1 on the output of attention); and the
 decay over the last 50 billion tokens belongs to this run. For the second stage,
-on rows of 8,192 tokens, start another run with init_from=DIR,
-model.rotary_theta=160000 and model.max_positions=8192.
+on rows of 8,192 tokens, let the model grow, and start another run from that:
+
+bert-jax grow --input=DIR --output=LONG --max_positions=8192 \\
+    --rotary_theta=160000
+bert-jax pretrain --config=experiments/pretrain/modernbert_base.py \\
+    --config.init_from=LONG --config.model.max_positions=8192 \\
+    --config.model.rotary_theta=160000 ...
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

@@ -214,7 +214,7 @@ def test_a_checkpoint_holds_all_parameters_of_a_family(family, tmp_path):
   save_params(tmp_path / 'params', params)
   loaded, _ = load_params(tmp_path / 'params')
   jax.tree.map(np.testing.assert_array_equal, params, loaded)
-  origin = Initial('params', '', lambda: loaded)
+  origin = Initial('params', lambda: loaded)
   taken, fresh, left_out = merge_pretrained(params, loaded, origin)
   assert len(taken) == len(jax.tree.leaves(params))
   assert not fresh and not left_out

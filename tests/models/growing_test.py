@@ -11,9 +11,7 @@ import toys
 from bert_jax.errors import InputError
 from bert_jax.models import functional, growing, heads
 from bert_jax.models.masks import row_layout
-from bert_jax.pretrained import parameters_alone
-from bert_jax.train.checkpoint import save_params
-from bert_jax.train.restore import Initial, merge_pretrained
+from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 
 CONFIGS = {
   'bert': toys.encoder_config(max_positions=128),
@@ -27,6 +25,7 @@ HEADS = {
   'pooler': heads.Pooler,
   'classifier': functools.partial(heads.Classifier, num_classes=3),
   'replaced_token_head': heads.ReplacedTokenHead,
+  'next_sentence_head': heads.NextSentenceHead,
 }
 IDS_BT = jnp.asarray(toys.rows(2, 56, seed=1))
 
@@ -60,9 +59,11 @@ def outputs(params, config, ids_BT=IDS_BT) -> list[np.ndarray]:
     model = functional.bind(builder(config), params)
     hidden_BTD = model.encoder(ids_BT, layout)
     embedding_VE = model.encoder.embeddings.token.embedding[...]
+    pooled_BD = model.pooler(hidden_BTD[:, 0])
     return (
       model.mlm_head(hidden_BTD, embedding_VE)[..., : toys.VOCAB_SIZE],
-      model.classifier(model.pooler(hidden_BTD[:, 0])),
+      model.classifier(pooled_BD),
+      model.next_sentence_head(pooled_BD),
       model.replaced_token_head(hidden_BTD),
     )
 
@@ -159,7 +160,8 @@ def test_new_entries_leave_the_scores_of_the_old_as_they_were(family):
   old = small(family)[0]['encoder']['embeddings']['token']['embedding'][:50]
   new = params['encoder']['embeddings']['token']['embedding'][50:]
   np.testing.assert_allclose(new[0], (old[7] + old[9]) / 2, rtol=1e-6)
-  np.testing.assert_allclose(new[1:], np.tile(old.mean(0), (len(new) - 1, 1)))
+  mean = np.mean(np.asarray(old), axis=0, dtype=np.float64).astype(np.float32)
+  np.testing.assert_array_equal(new[1:], np.tile(mean, (len(new) - 1, 1)))
   bias = small(family)[0]['mlm_head']['bias']
   np.testing.assert_allclose(
     params['mlm_head']['bias'][50], (bias[7] + bias[9]) / 2, rtol=1e-6
@@ -203,7 +205,10 @@ def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
     (lambda p, c: growing.add_layers(p, c, 2), 'num_layers is 2; to grow'),
     (lambda p, c: growing.extend_positions(p, c, 128), 'max_positions is 128'),
     (lambda p, c: growing.extend_vocabulary(p, c, 50), 'vocab_size is 50'),
-    (lambda p, c: growing.widen(p, c, 1, jax.random.key(0)), 'factor is 1'),
+    (
+      lambda p, c: growing.widen(p, c, 1, jax.random.key(0)),
+      'width_factor is 1',
+    ),
     (
       lambda p, c: growing.extend_vocabulary(p, c, 51, pieces=[[1], [2]]),
       'pieces has 2 entries',
@@ -225,21 +230,81 @@ def test_what_would_not_grow_is_refused(grow, message):
     grow(small('bert')[0], CONFIGS['bert'])
 
 
-def test_a_run_starts_from_what_was_saved(tmp_path):
-  """And from the smaller model it is refused, with where to grow it."""
-  params, config = growing.widen(
-    small('bert')[0], CONFIGS['bert'], 2, jax.random.key(0)
+OBJECTIVE = ReplacedTokenConfig(generator_width=1.0).build(toys.table())
+
+
+def with_generator(**overrides):
+  """(config, its parameters) of a generator whose heads can double in number.
+
+  One of norms before the blocks, so that layers can be added without effect.
+  """
+  config = toys.encoder_config(
+    num_layers=1, embed_dim=64, norm_placement='pre', **overrides
   )
-  save_params(tmp_path / 'grown' / 'checkpoints', params)
-  wanted = functional.abstract_params(builder(config))
-  grown = parameters_alone(str(tmp_path / 'grown'))
-  taken, fresh, _ = merge_pretrained(wanted, grown.load(), grown)
-  assert not fresh and len(taken) == len(jax.tree.leaves(wanted))
-  origin = Initial('small', 'num_layers=2', lambda: small('bert')[0])
-  with pytest.raises(InputError, match='bert_jax.models.growing'):
-    merge_pretrained(wanted, small('bert')[0], origin)
-  deeper = functional.abstract_params(
-    builder(toys.encoder_config(num_layers=3, max_positions=128))
+  return config, toys.params(generator_builder(config))
+
+
+def generator_builder(config):
+  return functools.partial(
+    heads.EncoderWithHeads,
+    config,
+    OBJECTIVE.heads(),
+    dtype=jnp.dtype('float32'),
   )
-  with pytest.raises(InputError, match='bert_jax.models.growing'):
-    merge_pretrained(deeper, small('bert')[0], origin)
+
+
+def scores_of_generator(params, config) -> np.ndarray:
+  ids_BT = IDS_BT[:, :32]
+  layout = row_layout(ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD)
+  build = generator_builder(config)
+  shapes = jax.tree.map(jnp.shape, functional.abstract_params(build))
+  assert jax.tree.map(jnp.shape, params) == shapes
+
+  @jax.jit
+  def run(params):
+    model = functional.bind(build, params)
+    scores_BTV = OBJECTIVE.token_logits(model, ids_BT, layout)
+    return scores_BTV[..., : toys.VOCAB_SIZE]
+
+  return jax.device_get(run(params))
+
+
+# Tables as wide as the layers, and narrower ones with a projection each.
+@pytest.mark.parametrize('embedding_size', [0, 16])
+def test_a_generator_grows_with_its_encoder(embedding_size):
+  config, params = with_generator(embedding_size=embedding_size)
+  before = scores_of_generator(params, config)
+  params, config = growing.extend_vocabulary(params, config, 60)
+  params, config = growing.add_layers(params, config, 2)
+  params, config = growing.widen(params, config, 2, jax.random.key(0))
+  assert len(params['generator']['layers']) == 2
+  after = scores_of_generator(params, config)
+  assert np.std(before) > 0.1
+  np.testing.assert_allclose(after, before, atol=2e-5 * np.abs(before).max())
+
+
+@pytest.mark.parametrize(
+  'embed_dim, embedding_size, share, found',
+  [
+    # 64 wide it has one head too.
+    (32, 0, 1.0, 'generator of width 32 .* would have 1 heads, not 2'),
+    (256, 128, 0.25, 'width 64 .* would be as wide as the embeddings and lack'),
+    (128, 64, 0.5, 'width 64 .* is as wide as the embeddings and would need'),
+  ],
+)
+def test_a_generator_that_cannot_be_widened_alike_is_named(
+  embed_dim, embedding_size, share, found
+):
+  config = toys.encoder_config(
+    num_layers=1, embed_dim=embed_dim, embedding_size=embedding_size
+  )
+  objective = ReplacedTokenConfig(generator_width=share).build(toys.table())
+  build = functools.partial(
+    heads.EncoderWithHeads,
+    config,
+    objective.heads(),
+    dtype=jnp.dtype('float32'),
+  )
+  params = functional.abstract_params(build)
+  with pytest.raises(InputError, match=found):
+    growing.widen(params, config, 2, jax.random.key(0))

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -78,6 +78,14 @@ class Tokenizer(Protocol):
 
   def token(self, token_id: int) -> str:
     """The vocabulary's entry."""
+    ...
+
+  def pieces_of(self, other: Self, token_id: int) -> np.ndarray:
+    """int32 [n] ids into which this one cuts an entry of `other`.
+
+    As the entry stands in a text: one that goes on with a word, or has the
+    space before a word in it, is cut as such. Empty where it is no text.
+    """
     ...
 
   def save(self, folder: str | os.PathLike[str]) -> None:

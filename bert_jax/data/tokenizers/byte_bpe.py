@@ -134,6 +134,15 @@ class ByteBpe:
   def token(self, token_id: int) -> str:
     return self._tokens[token_id]
 
+  def pieces_of(self, other: 'ByteBpe', token_id: int) -> np.ndarray:
+    """Without a space before it but its own; part of a letter is no text."""
+    try:
+      text = other._bytes[token_id].decode()
+    except UnicodeDecodeError:
+      text = ''
+    encoding = self._rest_tokenizer.encode(text, add_special_tokens=False)
+    return np.array(encoding.ids, np.int32)
+
   def save(self, folder: str | os.PathLike[str]) -> None:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

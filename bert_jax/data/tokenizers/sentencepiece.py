@@ -4,6 +4,7 @@ The work is done by the `sentencepiece` package. All special tokens become
 control symbols of the model in memory, which no text is ever matched with.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -127,6 +128,20 @@ class SentencePiece:
 
   def token(self, token_id: int) -> str:
     return self._tokens[token_id]
+
+  def pieces_of(self, other: 'SentencePiece', token_id: int) -> np.ndarray:
+    """A piece is as the model's rules leave a text: it is cut as it stands."""
+    text = other.token(token_id).replace(SPACE, ' ')
+    return np.array(self._bare_processor.encode(text), np.int32)
+
+  @functools.cached_property
+  def _bare_processor(self):
+    """Does nothing to a text before it cuts it."""
+    proto = _parse(self._model)
+    proto.normalizer_spec.Clear()
+    proto.normalizer_spec.add_dummy_prefix = False
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    return _processor(proto)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     folder = pathlib.Path(folder)

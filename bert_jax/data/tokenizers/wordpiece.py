@@ -4,6 +4,7 @@ The work is done by the `tokenizers` package. No special token is registered
 with it, so that text can never turn into one.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -132,6 +133,41 @@ class WordPiece:
 
   def token(self, token_id: int) -> str:
     return self._tokens[token_id]
+
+  def pieces_of(self, other: 'WordPiece', token_id: int) -> np.ndarray:
+    """Of '##ing' all pieces begin with ##."""
+    text = other.token(token_id)
+    if not text.startswith(CONTINUATION):
+      return self.encode_batch([text])[0]
+    encoding = self._inside_words.encode(
+      text.removeprefix(CONTINUATION), add_special_tokens=False
+    )
+    return np.array(encoding.ids, np.int32)
+
+  @functools.cached_property
+  def _inside_words(self):
+    """Cuts a text as if a word had begun before it."""
+    from tokenizers import Tokenizer, models
+
+    spec = json.loads(self._tokenizer.to_str())
+    continuations = {
+      token: i
+      for i, token in enumerate(self._tokens)
+      if token.startswith(CONTINUATION)
+    }
+    tokenizer = Tokenizer(
+      models.WordPiece(
+        {base.UNK: self.table.unk_id}
+        | continuations
+        | {token[len(CONTINUATION) :]: i for token, i in continuations.items()},
+        unk_token=base.UNK,
+        max_input_chars_per_word=spec['model']['max_input_chars_per_word'],
+        continuing_subword_prefix=CONTINUATION,
+      )
+    )
+    tokenizer.normalizer = self._tokenizer.normalizer
+    tokenizer.pre_tokenizer = self._tokenizer.pre_tokenizer
+    return tokenizer
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     folder = pathlib.Path(folder)

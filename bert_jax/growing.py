@@ -1,0 +1,228 @@
+"""A larger model from a checkpoint, with its tokenizer: what `grow` does.
+
+models/growing.py has the functions; here they are put in order, and what comes
+out is a workdir that every verb takes. Vocabulary, positions, layers, width: in
+this order, so that what is copied is small; each keeps what the others did.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+
+import jax
+
+from bert_jax import durable_files
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
+from bert_jax.errors import InputError, listed
+from bert_jax.experiment import ConvertedModel
+from bert_jax.models import functional, growing
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.growing import Grown
+from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.train.checkpoint import save_params
+from bert_jax.workdir import Workdir, differences, encode
+
+_RECORD = 'growth.json'
+SAME = 'computes the same, exactly'
+ROUNDED = 'computes the same, up to rounding'
+OTHER = 'computes something else until it is trained on'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Growth:
+  """What is to grow; None, '' and 0.0 leave it as it is.
+
+  num_layers, max_positions: from now on. width_factor: of width, heads and
+  feed-forward width. rotary_theta: with max_positions, for rotary positions;
+  0.0: as extend_positions says. tokenizer: the folder of one that has all old
+  entries and more, in which the vocabulary grows.
+  """
+
+  num_layers: int | None = None
+  width_factor: int | None = None
+  max_positions: int | None = None
+  rotary_theta: float = 0.0
+  tokenizer: str = ''
+
+  def validate(self) -> None:
+    sizes = (self.num_layers, self.width_factor, self.max_positions)
+    if not self.tokenizer and sizes == (None, None, None):
+      raise InputError(
+        'nothing is to grow; give --num_layers, --width_factor, '
+        '--max_positions or --tokenizer'
+      )
+    if self.rotary_theta and self.max_positions is None:
+      raise InputError(
+        f'--rotary_theta={self.rotary_theta}: only with --max_positions'
+      )
+    # nan is not above 0 either.
+    if self.rotary_theta and not 0 < self.rotary_theta < float('inf'):
+      raise InputError(
+        f'--rotary_theta={self.rotary_theta}: give a number above 0'
+      )
+
+
+def grow(
+  source: str, output: str | os.PathLike, growth: Growth, *, seed: int = 0
+) -> list[str]:
+  """Writes a larger model of `source` as the workdir `output`.
+
+  Args:
+    source: what open_pretrained opens; of fine-tuning, the best seed's model.
+    output: the folder; it must not be there yet.
+    growth: what grows.
+    seed: of the shares that the copies of a unit get when the width grows.
+
+  Returns:
+    What grew and what of the function was kept, line by line.
+
+  Raises:
+    InputError: the source cannot be used, or cannot grow so, or the output is
+      there already; then nothing is left half-written.
+  """
+  growth.validate()
+  with durable_files.new_folder(output) as folder:
+    small = open_pretrained(source)
+    tokenizer = small.tokenizer
+    if growth.tokenizer:
+      tokenizer = load_tokenizer(growth.tokenizer)
+    steps = _steps(small, growth, tokenizer, seed)
+    params, model = small.load_params(), small.model
+    sizes = [functional.num_parameters(params)]
+    lines = []
+    for function, kept in steps:
+      before = model
+      params, model = function(params, model)
+      changes = ', '.join(
+        f'{name} {old} -> {new}'
+        for name, old, new in differences(before, model)
+      )
+      lines.append(f'{changes or "the same sizes"}: {kept}')
+    model.validate()
+    sizes.append(functional.num_parameters(params))
+    workdir = Workdir(folder)
+    experiment = _experiment(small, params, model)
+    durable_files.write_json(workdir.config, encode(experiment))
+    tokenizer.save(workdir.tokenizer)
+    save_params(workdir.checkpoints, jax.device_get(params))
+    record = {'input': source, 'seed': seed, 'num_parameters': sizes}
+    durable_files.write_json(folder / _RECORD, record | {'steps': lines})
+  return [
+    f'{output}: {sizes[0]:,} -> {sizes[1]:,} parameters',
+    *_notes(small),
+    *lines,
+    *_how_to_go_on(output, small, model, tokenizer),
+  ]
+
+
+def _steps(
+  small: Pretrained, growth: Growth, tokenizer: Tokenizer, seed: int
+) -> list[tuple[Callable[[functional.Params, EncoderConfig], Grown], str]]:
+  """(what lets parameters and config grow, what it keeps), in their order."""
+  config = small.model
+  steps = []
+  if growth.tokenizer:
+    steps.append(_vocabulary_step(small, growth, tokenizer))
+  if growth.max_positions is not None:
+    theta = growth.rotary_theta
+    if theta and config.positions != 'rotary':
+      raise InputError(
+        f'--rotary_theta={theta}: the positions of {small.origin} are '
+        f'{config.positions}, which have none; leave it out'
+      )
+    extend = functools.partial(
+      growing.extend_positions,
+      max_positions=growth.max_positions,
+      rotary_theta=theta,
+    )
+    is_limit_alone = bool(theta) and theta == config.rotary_theta
+    steps.append((extend, SAME if is_limit_alone else OTHER))
+  if growth.num_layers is not None:
+    add = functools.partial(growing.add_layers, num_layers=growth.num_layers)
+    adds_nothing = config.norm_placement == 'pre' and not config.share_layers
+    steps.append((add, SAME if adds_nothing else OTHER))
+  if growth.width_factor is not None:
+    widen = functools.partial(
+      growing.widen, factor=growth.width_factor, key=jax.random.key(seed)
+    )
+    steps.append((widen, ROUNDED))
+  return steps
+
+
+def _vocabulary_step(
+  small: Pretrained, growth: Growth, tokenizer: Tokenizer
+) -> tuple[Callable[[functional.Params, EncoderConfig], Grown], str]:
+  old_size, size = small.tokenizer.table.vocab_size, tokenizer.table.vocab_size
+  pieces = pieces_of_new(
+    small.tokenizer, tokenizer, f'--tokenizer={growth.tokenizer}'
+  )
+
+  def extend(params: functional.Params, config: EncoderConfig) -> Grown:
+    # The table may have rows for which the old tokenizer had no entry: the new
+    # ones come in their place.
+    return growing.extend_vocabulary(
+      params,
+      dataclasses.replace(config, vocab_size=old_size),
+      max(size, config.vocab_size),
+      pieces=pieces,
+    )
+
+  kept = f'{size - old_size:,} new entries from the mean of their old pieces'
+  if num_alone := sum(not len(ids) for ids in pieces):
+    kept += f' ({num_alone:,} without any, from the mean of all)'
+  kept += '; scores of the old entries are the same, up to rounding'
+  if unused := never_drawn(tokenizer, old_size):
+    kept += (
+      f'; {len(unused):,} of the new are of no use, as the tokenizer cuts '
+      f'their own text otherwise, such as {listed(unused[:3])}'
+    )
+  return extend, kept
+
+
+def _experiment(
+  small: Pretrained, params: functional.Params, model: EncoderConfig
+) -> ConvertedModel:
+  config = ConvertedModel(
+    model=model,
+    family=getattr(small.experiment, 'family', ''),
+    heads=tuple(sorted(params.keys() - {'encoder'})),
+    label_names=tuple(small.label_names),
+  )
+  if small.label_names:
+    config.task = dataclasses.replace(
+      small.experiment.task, train_path='', eval_path=''
+    )
+  return config
+
+
+def _notes(small: Pretrained) -> list[str]:
+  lines = []
+  if small.num_seeds > 1:
+    lines.append(f'seed: {small.best_seed}, the best of {small.num_seeds}')
+  if small.checkpoint:
+    if small.checkpoint.left_out:
+      lines.append(f'left_out: {", ".join(small.checkpoint.left_out)}')
+    lines += small.checkpoint.notes
+  return lines
+
+
+def _how_to_go_on(
+  output: str | os.PathLike,
+  small: Pretrained,
+  model: EncoderConfig,
+  tokenizer: Tokenizer,
+) -> list[str]:
+  if small.label_names:
+    return [f'to tune on: bert-jax finetune --config.init_from={output}']
+  flags = [f'--config.init_from={output}'] + [
+    f'--config.model.{name}={value}'
+    for name, _, value in differences(small.model, model)
+    # An experiment takes it from its corpus.
+    if name != 'vocab_size'
+  ]
+  lines = [f'to train on: bert-jax pretrain {" ".join(flags)}']
+  if tokenizer is not small.tokenizer:
+    lines.append(f'on a corpus prepared with --tokenizer={output}/tokenizer')
+  return lines
