@@ -174,16 +174,31 @@ class TrainedModel:
     `texts` has a tuple of one or two texts for each example.
     """
     self.require_labels('predict')
-    ids, _ = encode_examples(
-      self.tokenizer, list(texts), self.experiment.max_length
-    )
     found = []
-    for first in range(0, len(ids), batch_size):
-      part = ids[first : first + batch_size]
+    for first in range(0, len(texts), batch_size):
+      ids, _ = encode_examples(
+        self.tokenizer,
+        list(texts[first : first + batch_size]),
+        self.experiment.max_length,
+      )
+      part = self._as_long_as_needed(ids)
       filled = np.resize(part, (batch_size, part.shape[1]))
       log_probabilities = self._predict(self._params, filled)
       found.append(np.exp(np.asarray(log_probabilities))[: len(part)])
     return np.concatenate(found)
+
+  def _as_long_as_needed(self, ids_BT: np.ndarray) -> np.ndarray:
+    """Rows without columns of padding; their lengths are few, as programs are.
+
+    A tuned model has the rows of its tuning, and with them its very figures.
+    """
+    if not isinstance(self.experiment, ConvertedModel):
+      return ids_BT
+    (places,) = np.nonzero((ids_BT != self.tokenizer.table.pad_id).any(axis=0))
+    length = 32
+    while length <= places[-1]:
+      length *= 2
+    return ids_BT[:, :length]
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
     """(a row's first text with [MASK] in it, the word that stood there)."""
