@@ -16,6 +16,7 @@ from bert_jax.interop import huggingface, parity, recognise
 from bert_jax.interop.export_form import generator_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import CLS
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.train.checkpoint import save_params
 from bert_jax.workdir import Workdir, encode
@@ -108,12 +109,12 @@ def _write_huggingface(
   source: Pretrained, folder: pathlib.Path, architecture: str
 ) -> dict[str, Any]:
   model, params = source.model, source.load_params()
-  _check_pooling(source)
   if architecture == _GENERATOR and 'generator' in params:
     model, params = generator_form(model, params)
   heads = [name for name in params if name != 'encoder']
   family = recognise.family_of(model, heads, architecture)
   architecture = huggingface.choose_architecture(family, heads, architecture)
+  _check_pooling(source, family, architecture)
   huggingface_tokenizer.save(
     source.tokenizer,
     folder,
@@ -128,6 +129,7 @@ def _write_huggingface(
     model,
     params,
     label_names=source.label_names,
+    pooling=source.pooling,
     pad_id=table.pad_id,
     cls_id=table.cls_id,
     sep_id=table.sep_id,
@@ -153,12 +155,16 @@ def _write_huggingface(
   )
 
 
-def _check_pooling(source: Pretrained) -> None:
-  if source.label_names and source.experiment.task.pooling != 'cls':
+def _check_pooling(
+  source: Pretrained, family: families.Family, architecture: str
+) -> None:
+  chosen = family.architectures[architecture]
+  has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
+  if source.pooling != CLS and has_pooler and not family.pooling_field:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is '
-      f'{source.experiment.task.pooling}, and classes of transformers take '
-      'cls; tune with --config.task.pooling=cls to export it'
+      f'--input={source.origin}: its task.pooling is {source.pooling}, and '
+      f'{architecture} of transformers takes {CLS}; tune with '
+      f'--config.task.pooling={CLS} to export it'
     )
 
 
@@ -199,6 +205,7 @@ def _record(
     model,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
+    pooling=source.pooling,
   )
 
 

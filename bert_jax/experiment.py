@@ -250,7 +250,8 @@ class ConvertedModel:
 
   family: as interop/ calls it, '' of a grown run. heads: what there is beside
   the encoder. label_names: of the classifier, in the order of its outputs.
-  task: the columns that `evaluate` and `predict` read.
+  task: the columns that `evaluate` and `predict` read, and what it sees of a
+  text (`pooling`).
   """
 
   model: EncoderConfig

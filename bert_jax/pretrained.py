@@ -16,6 +16,8 @@ from bert_jax.experiment import ConvertedModel, FinetuneExperiment
 from bert_jax.interop import google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import CLS
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.workdir import Workdir, read_json
@@ -42,6 +44,12 @@ class Pretrained:
   @property
   def model(self) -> EncoderConfig:
     return self.experiment.model
+
+  @property
+  def pooling(self) -> str:
+    """What its classifier sees; CLS where it never had one."""
+    task = getattr(self.experiment, 'task', None)
+    return task.pooling if task else CLS
 
   def initial(self) -> Initial:
     """As the parameters to start a run from."""
@@ -88,6 +96,9 @@ def _open_converted(
       family=checkpoint.family.model_type,
       heads=checkpoint.heads,
       label_names=checkpoint.label_names,
+      task=ClassificationConfig(
+        train_path='', eval_path='', pooling=checkpoint.pooling
+      ),
     ),
     tokenizer=tokenizer,
     label_names=list(checkpoint.label_names),

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from bert_jax import inference
 from bert_jax.converting import convert
+from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
@@ -24,7 +25,7 @@ from bert_jax.interop.bert import BERT
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import POOLINGS, EncoderWithHeads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -298,14 +299,54 @@ def test_a_checkpoint_of_tuning_gives_the_best_seed(tuned, tmp_path):
     np.testing.assert_array_equal(leaf, every[f'params{keys}'][best])
 
 
-def test_the_mean_over_a_text_has_no_class_in_transformers(tuned, tmp_path):
+def test_the_mean_over_a_text_has_a_class_in_modernbert_alone(tuned, tmp_path):
   run = tmp_path / 'run'
   shutil.copytree(tuned, run)
   text = (run / 'config.json').read_text()
   (run / 'config.json').write_text(text.replace('"cls"', '"mean"'))
-  with pytest.raises(InputError, match='task.pooling is mean'):
+  with pytest.raises(
+    InputError, match='is mean, and BertForSequenceClassification of'
+  ):
     convert(str(run), tmp_path / 'out', output_format='huggingface')
   assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('pooling', POOLINGS)
+def test_a_modernbert_keeps_its_pooling(tmp_path, pooling):
+  """And texts are not filled up to the many positions that it has."""
+  model = presets.modernbert_base(
+    **dict(num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32),
+    **dict(vocab_size=55, max_positions=2**16, local_window=8),
+  )
+  labels = ('many', 'one')
+  experiment = ConvertedModel(
+    **dict(model=model, family='modernbert', label_names=labels),
+    heads=('pooler', 'classifier'),
+    task=ClassificationConfig(pooling=pooling),
+  )
+  run = Workdir(tmp_path / 'run')
+  run.path.mkdir()
+  write_json(run.config, encode(experiment))
+  load_tokenizer(GOLDEN).save(run.tokenizer)
+  build = families.build(model, experiment.heads, len(labels))
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+    functional.abstract_params(build),
+  )
+  save_params(run.checkpoints, params)
+  out = tmp_path / 'out'
+  convert(str(run.path), out, output_format='huggingface')
+  config = json.loads((out / 'config.json').read_text())
+  assert config['architectures'] == ['ModernBertForSequenceClassification']
+  assert config['classifier_pooling'] == pooling
+  convert(str(out), tmp_path / 'back')
+  assert Workdir(tmp_path / 'back').read_config().task.pooling == pooling
+  texts = [(text,) for text, _ in ROWS]
+  expected = inference.load(run.path).predict(texts)
+  for folder in (out, tmp_path / 'back'):
+    found = inference.load(folder).predict(texts)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

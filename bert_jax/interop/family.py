@@ -86,6 +86,8 @@ class Family:
     name, where it has that in another form; `write_fields` is the reverse.
   positions_follow_padding: `position_offset` is the id of padding plus 1.
   classifier_heads: those of ours that are one thing with their classifier.
+  pooling_field: names what the classifier sees, in words of models/heads.py;
+    '': it is always [CLS].
   marks: head -> the name without which it is not there, where the names of the
     head alone do not tell.
   respelled: (regular expression, replacement) of older names.
@@ -108,6 +110,7 @@ class Family:
   cls_fields: tuple[str, ...] = ()
   sep_fields: tuple[str, ...] = ()
   classifier_heads: tuple[str, ...] = (CLASSIFIER,)
+  pooling_field: str = ''
   marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
   respelled: tuple[tuple[str, str], ...] = ()
   buffers: str = r'(?!)'

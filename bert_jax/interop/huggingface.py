@@ -25,6 +25,7 @@ from bert_jax.interop.recognise import (
 )
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import CLS, POOLINGS
 
 # Classes of theirs that are whatever tokenizer.json says.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
@@ -37,8 +38,9 @@ class Checkpoint:
   """What stands in a checkpoint of others, in our terms.
 
   heads: the parts of `params` beside the encoder. label_names: those of the
-  classifier, in the order of its outputs; [] without one. left_out: their names
-  that have no place here. notes: a sentence for each thing that was untidy.
+  classifier, in the order of its outputs; [] without one. pooling: what the
+  classifier sees, of models/heads.py. left_out: their names that have no place
+  here. notes: a sentence for each thing that was untidy.
   has_class: whether transformers can load it.
   """
 
@@ -47,6 +49,7 @@ class Checkpoint:
   params: functional.Params
   heads: tuple[str, ...]
   label_names: tuple[str, ...]
+  pooling: str = CLS
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
   has_class: bool = True
@@ -102,6 +105,7 @@ def read(
     params=found.params,
     heads=found.heads,
     label_names=tuple(labels),
+    pooling=_pooling(family, config) if labels else CLS,
     left_out=found.left_out,
     notes=tuple(notes),
   )
@@ -115,13 +119,15 @@ def write(
   params: functional.Params,
   *,
   label_names: Sequence[str] = (),
+  pooling: str = CLS,
   pad_id: int,
   cls_id: int,
   sep_id: int,
 ) -> list[str]:
   """Writes config.json and model.safetensors; returns the heads left out.
 
-  `architecture` is a class of the family whose heads are all in `params`.
+  `architecture` is a class of the family whose heads are all in `params`, and
+  `pooling` one that the family's classifier can have.
   """
   model, params = export_form(family, model, params, pad_id=pad_id)
   chosen = family.architectures[architecture]
@@ -146,6 +152,8 @@ def write(
     config['id2label'] = {str(i): name for i, name in enumerate(label_names)}
     config['label2id'] = {name: i for i, name in enumerate(label_names)}
     config['problem_type'] = 'single_label_classification'
+    if family.pooling_field:
+      config[family.pooling_field] = pooling
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
   (folder / CONFIG).write_text(text, 'utf-8')
   weights_files.write(folder / weights_files.SAFETENSORS, weights)
@@ -280,11 +288,11 @@ def _labels(
       'one label a text'
     )
     return []
-  pooling = config.get('classifier_pooling', 'cls')
-  if pooling != 'cls':
+  pooling = _pooling(family, config)
+  if pooling not in POOLINGS:
     notes.append(
-      'its classifier is left out: classifier_pooling is '
-      f'{shown(repr(pooling))}, ours takes cls'
+      f'its classifier is left out: {family.pooling_field} is '
+      f'{shown(repr(pooling))}, ours can only be {" or ".join(POOLINGS)}'
     )
     return []
   labels = _label_names(config, problems, notes)
@@ -294,6 +302,10 @@ def _labels(
     )
     return []
   return labels
+
+
+def _pooling(family: Family, config: dict[str, Any]) -> Any:
+  return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
 
 
 def _label_names(

@@ -193,5 +193,6 @@ MODERNBERT = Family(
   cls_fields=('bos_token_id', 'cls_token_id'),
   sep_fields=('eos_token_id', 'sep_token_id'),
   classifier_heads=('pooler', 'classifier'),
+  pooling_field='classifier_pooling',
   tied={'decoder.weight': 'model.embeddings.tok_embeddings.weight'},
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import text_vector
 from bert_jax.models.masks import RowLayout
 
 
@@ -38,6 +39,7 @@ def compare(
   *,
   vocab_size: int,
   pad_id: int,
+  pooling: str,
 ) -> dict[str, Any]:
   """What both compute on fixed inputs, in f32; raises NotLoaded.
 
@@ -48,6 +50,7 @@ def compare(
     model: its config.
     vocab_size, pad_id: of the inputs: rows of random ids, the last ones padded,
       with two token types where the encoder has them.
+    pooling: of the classifier, as in models/heads.py.
 
   Returns:
     `largest_difference` by output, over all places with text; the keys that
@@ -60,7 +63,7 @@ def compare(
   theirs, loading = _run_theirs(
     folder, architecture, ids, layout, model.num_token_types > 1
   )
-  ours = _run_ours(build, params, ids, layout)
+  ours = _run_ours(build, params, ids, layout, pooling)
   if 'mlm_logits' in ours:
     # Ours goes on with entries that nothing can draw.
     ours['mlm_logits'] = ours['mlm_logits'][..., : model.vocab_size]
@@ -167,6 +170,7 @@ def _run_ours(
   params: functional.Params,
   ids_BT: np.ndarray,
   layout: RowLayout,
+  pooling: str,
 ) -> dict[str, np.ndarray]:
   """Our outputs, of the heads that there are."""
 
@@ -183,7 +187,8 @@ def _run_ours(
     if 'replaced_token_head' in params:
       found['replaced_logits'] = model.replaced_token_head(states[-1])
     if 'pooler' in params:
-      found['pooled'] = model.pooler(states[-1][:, 0])
+      vector_BD = text_vector(states[-1], layout.segment_ids, pooling)
+      found['pooled'] = model.pooler(vector_BD)
       for head, name in _ON_POOLER.items():
         if head in params:
           found[name] = getattr(model, head)(found['pooled'])

@@ -11,6 +11,9 @@ from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 
+# The vector of [CLS], or the mean over the text.
+CLS, MEAN = POOLINGS = ('cls', 'mean')
+
 
 class MaskedLMHead(nnx.Module):
   """Hidden states at masked positions -> scores over the vocabulary.
@@ -90,6 +93,18 @@ class ReplacedTokenHead(nnx.Module):
     """Returns f32 logits [B, T]."""
     x_BTD = self.activation(self.transform(hidden_BTD))
     return self.output(x_BTD)[..., 0].astype(jnp.float32)
+
+
+def text_vector(
+  hidden_BTD: jax.Array, segment_ids_BT: jax.Array, pooling: str
+) -> jax.Array:
+  """[B, D], what a pooler sees of rows of one text: as one of POOLINGS says."""
+  if pooling == CLS:
+    return hidden_BTD[:, 0]
+  is_text_BT1 = (segment_ids_BT > 0)[..., None]
+  total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
+  # A row that only fills the last batch may have no text at all.
+  return total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)
 
 
 class Pooler(nnx.Module):

@@ -12,7 +12,14 @@ from flax import nnx
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models.dropout import fold
-from bert_jax.models.heads import Classifier, HeadBuilder, Pooler
+from bert_jax.models.heads import (
+  CLS,
+  POOLINGS,
+  Classifier,
+  HeadBuilder,
+  Pooler,
+  text_vector,
+)
 from bert_jax.objectives.base import (
   Batch,
   SumAndWeight,
@@ -21,7 +28,6 @@ from bert_jax.objectives.base import (
 )
 from bert_jax.tasks import metrics
 
-POOLINGS = ('cls', 'mean')
 METRICS = ('accuracy', 'macro_f1', 'matthews')
 
 
@@ -42,7 +48,7 @@ class ClassificationConfig:
   eval_path: str = 'installed_docs:eval'
   text_columns: tuple[str, ...] = ('text',)
   label_column: str = 'label'
-  pooling: str = 'cls'
+  pooling: str = CLS
   metric: str = 'accuracy'
   max_train_examples: int = 0
 
@@ -143,11 +149,7 @@ class Classification:
   def _logits(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> jax.Array:
-    hidden_BTD = batch['hidden_states']
-    vector_BD = hidden_BTD[:, 0]
-    if self.pooling == 'mean':
-      is_text_BT1 = (batch['segment_ids'] > 0)[..., None]
-      total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
-      # A row that only fills the last batch may have no text at all.
-      vector_BD = total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)
+    vector_BD = text_vector(
+      batch['hidden_states'], batch['segment_ids'], self.pooling
+    )
     return model.classifier(model.pooler(vector_BD), fold(dropout_seeds_B, 1))

@@ -6,6 +6,7 @@ Needs torch and transformers; the ordinary suite does not collect it.
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from bert_jax.interop.bert import BERT
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import POOLINGS
 from bert_jax.train.checkpoint import save_params
 from bert_jax.workdir import Workdir, encode
 
@@ -312,6 +314,37 @@ def test_a_sentence_order_head_computes_the_same(transformers, tmp_path):
     differences = record['largest_difference']
     assert 'sentence_order_logits' in differences
     assert max(differences.values()) < 1e-4, differences
+
+
+@pytest.mark.parametrize('pooling', POOLINGS)
+def test_a_modernbert_classifier_sees_what_theirs_sees(
+  transformers, family_workdirs, tmp_path, pooling
+):
+  run = Workdir(
+    shutil.copytree(family_workdirs['modernbert'], tmp_path / 'run')
+  )
+  experiment = run.read_config()
+  experiment.task.pooling = pooling
+  write_json(run.config, encode(experiment))
+  name = 'ModernBertForSequenceClassification'
+  out = tmp_path / 'out'
+  convert(str(run.path), out, output_format='huggingface', architecture=name)
+  convert(str(out), tmp_path / 'back')
+  for folder in (out, tmp_path / 'back'):
+    record = json.loads((folder / 'parity.json').read_text())
+    assert record['missing_keys'] == record['unexpected_keys'] == []
+    differences = record['largest_difference']
+    assert set(differences) == {'hidden_states', 'class_logits'}
+    assert max(differences.values()) < 1e-4, differences
+  theirs = transformers.AutoModelForSequenceClassification.from_pretrained(out)
+  assert theirs.config.classifier_pooling == pooling
+  tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+  texts = ['these arrays return a random number', 'a value']
+  batch = tokenizer(texts, padding=True, return_tensors='pt')
+  logits = theirs.eval()(**batch).logits
+  expected = logits.softmax(-1).detach().numpy()
+  found = inference.load(tmp_path / 'back').predict([(text,) for text in texts])
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
