@@ -81,13 +81,15 @@ def _open_converted(
   folder: pathlib.Path,
   read: Callable[..., huggingface.Checkpoint],
 ) -> Pretrained:
-  problems, size, tokenizer = [], 0, None
+  problems, size, pad_id, tokenizer = [], 0, None, None
   try:
     tokenizer = load_tokenizer(folder)
-    size = tokenizer.table.vocab_size
+    size, pad_id = tokenizer.table.vocab_size, tokenizer.table.pad_id
   except InputError as error:
     problems.append(str(error))
-  checkpoint = read(folder, tokenizer_size=size, problems=problems)
+  checkpoint = read(
+    folder, tokenizer_size=size, pad_id=pad_id, problems=problems
+  )
   assert tokenizer is not None  # or it would have been refused
   return Pretrained(
     origin=path,

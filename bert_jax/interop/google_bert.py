@@ -100,9 +100,14 @@ def is_folder(folder: pathlib.Path) -> bool:
 
 
 def read(
-  folder: pathlib.Path, *, tokenizer_size: int, problems: Sequence[str] = ()
+  folder: pathlib.Path,
+  *,
+  tokenizer_size: int,
+  pad_id: int | None = None,
+  problems: Sequence[str] = (),
 ) -> huggingface.Checkpoint:
   """As huggingface.read; needs TensorFlow."""
+  del pad_id  # no position depends on it
   checkpoints = _checkpoints(folder)
   if len(checkpoints) > 1:
     names = ', '.join(path.name for path in checkpoints)

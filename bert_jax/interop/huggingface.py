@@ -65,13 +65,18 @@ def is_folder(folder: pathlib.Path) -> bool:
 
 
 def read(
-  folder: pathlib.Path, *, tokenizer_size: int, problems: Sequence[str] = ()
+  folder: pathlib.Path,
+  *,
+  tokenizer_size: int,
+  pad_id: int | None = None,
+  problems: Sequence[str] = (),
 ) -> Checkpoint:
   """Reads config and weights.
 
   Args:
     folder: as transformers writes it.
     tokenizer_size: entries of its tokenizer; 0: not known.
+    pad_id: of padding in its tokenizer; None: not known.
     problems: what is known to be wrong already.
 
   Raises:
@@ -97,6 +102,8 @@ def read(
   labels = _labels(family, config, weights, problems, notes)
   found = read_params(family, model, weights, problems, num_classes=len(labels))
   check_tokenizer_size(tokenizer_size, model, problems, notes)
+  if family.positions_follow_padding and pad_id is not None:
+    _check_padding(pad_id, model, problems)
   if problems:
     raise refused(folder, problems)
   return Checkpoint(
@@ -221,6 +228,18 @@ def check_tokenizer_size(
     notes.append(
       f'the tokenizer has {size} entries, the embedding {model.vocab_size}: '
       'the last ones are never used'
+    )
+
+
+def _check_padding(
+  pad_id: int, model: EncoderConfig, problems: list[str]
+) -> None:
+  """Of a family whose positions are counted from the id of padding."""
+  theirs = model.position_offset - 1
+  if pad_id != theirs:
+    problems.append(
+      f'pad_token_id is {theirs}, and positions are counted from it; the '
+      f'tokenizer has {pad_id} for padding: they are of different models'
     )
 
 

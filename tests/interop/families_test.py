@@ -201,6 +201,36 @@ def test_what_does_not_fit(tmp_path, name, changes, message):
   assert len(str(caught.value).splitlines()) == 1
 
 
+def test_padding_that_is_not_that_of_the_tokenizer(tmp_path):
+  """RoBERTa counts its positions from there; to others it does not matter."""
+  sizes = dict(tokenizer_size=61, pad_id=3)
+  huggingface.read(save(tmp_path, 'ElectraForMaskedLM'), **sizes)
+  save(tmp_path, 'RobertaForMaskedLM')
+  with pytest.raises(
+    InputError, match='pad_token_id is 1, .* the tokenizer has 3 for padding'
+  ):
+    huggingface.read(tmp_path, **sizes)
+  huggingface.read(tmp_path, **sizes | {'pad_id': 1})
+  save(tmp_path, 'RobertaForMaskedLM', pad_token_id=3)
+  assert huggingface.read(tmp_path, **sizes).model.position_offset == 4
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_a_pooler_that_has_no_place_is_listed(tmp_path, name):
+  """RoBERTa's of pretraining; ELECTRA's and ModernBERT's of nobody."""
+  prefix = recognise.recognise(tmp_path, CLASSES[name]['config'], [], []).prefix
+  prefix = '' if name.endswith('Model') else prefix
+  shapes = {'weight': (16, 16), 'bias': (16,)}
+  pooler = {
+    f'{prefix}pooler.dense.{part}': np.ones(shape, np.float32)
+    for part, shape in shapes.items()
+  }
+  found = read(save(tmp_path, name, weights_of(name) | pooler))
+  assert {*found.left_out} == {*pooler}
+  assert found.notes == ()
+  assert found.family.architecture(found.heads) == name
+
+
 @pytest.mark.parametrize('option', ['keep_accents', 'do_lower_case'])
 def test_an_albert_tokenizer_that_ours_is_not(tmp_path, option):
   options = {'do_lower_case': True, 'keep_accents': False, 'remove_space': True}
