@@ -111,8 +111,9 @@ def encode_examples(
 ) -> tuple[np.ndarray, int]:
   """Encodes each example as a row `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
-  What is too long is cut: tokens are dropped from the end of the longer text,
-  as Google's BERT does it.
+  RoBERTa's tokenizer puts two [SEP] between the texts, as that model was
+  trained (TokenTable.pair_separators). What is too long is cut: tokens are
+  dropped from the end of the longer text, as Google's BERT does it.
 
   Args:
     tokenizer: Encodes the texts.
@@ -138,14 +139,16 @@ def encode_examples(
     for row, group in zip(rows[first:], batch, strict=False):
       parts = [next(encoded) for _ in group]
       lengths = [len(part) for part in parts]
-      kept = _kept_lengths(lengths, max_length - 1 - len(parts))
+      separators = [table.pair_separators] * (len(parts) - 1) + [1]
+      kept = _kept_lengths(lengths, max_length - 1 - sum(separators))
       num_cut += kept != lengths
       row[0] = table.cls_id
       place = 1
-      for part, length in zip(parts, kept, strict=True):
+      for part, length, count in zip(parts, kept, separators, strict=True):
         row[place : place + length] = part[:length]
-        row[place + length] = table.sep_id
-        place += length + 1
+        place += length
+        row[place : place + count] = table.sep_id
+        place += count
   return rows, num_cut
 
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax import inference
 from bert_jax.converting import convert
+from bert_jax.data.labelled import encode_examples
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder as training
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
@@ -314,6 +315,45 @@ def test_a_sentence_order_head_computes_the_same(transformers, tmp_path):
     differences = record['largest_difference']
     assert 'sentence_order_logits' in differences
     assert max(differences.values()) < 1e-4, differences
+
+
+def test_roberta_sees_pairs_as_it_was_trained(transformers, tmp_path):
+  """Two separators: in its own files, in a workdir, and in what is exported."""
+  import torch
+
+  letters = [*'abcdefghijklmnopqrstuvwxyz', '\u0120', 'th', 'the']
+  tokens = ['<s>', '<pad>', '</s>', '<unk>', *letters, '<mask>']
+  config = transformers.RobertaConfig(
+    **dict(vocab_size=len(tokens), hidden_size=16, num_hidden_layers=1),
+    **dict(num_attention_heads=2, intermediate_size=32, type_vocab_size=1),
+    **dict(max_position_embeddings=66, num_labels=3, initializer_range=0.5),
+  )
+  torch.manual_seed(0)
+  theirs = transformers.RobertaForSequenceClassification(config).eval()
+  folder, ours, out = (tmp_path / name for name in ('theirs', 'ours', 'out'))
+  theirs.save_pretrained(folder)
+  vocab = {token: i for i, token in enumerate(tokens)}
+  (folder / 'vocab.json').write_text(json.dumps(vocab))
+  (folder / 'merges.txt').write_text('#version: 0.2\nt h\nth e\n')
+  convert(str(folder), ours)
+  convert(str(ours), out, output_format='huggingface')
+  pairs = [('the arrays', 'they sum'), ('one', 'a matrix of them')]
+  tokenizer = transformers.RobertaTokenizer.from_pretrained(folder)
+  batch = tokenizer(
+    *map(list, zip(*pairs, strict=True)), padding=True, return_tensors='pt'
+  )
+  with torch.no_grad():
+    expected = theirs(**batch).logits.softmax(-1).numpy()
+  again = transformers.AutoTokenizer.from_pretrained(out)
+  for place in (folder, ours, out):
+    model = inference.load(place)
+    np.testing.assert_allclose(model.predict(pairs), expected, atol=1e-5)
+    rows, _ = encode_examples(model.tokenizer, pairs, 32)
+    for row, pair in zip(rows.tolist(), pairs, strict=True):
+      ids = tokenizer(*pair)['input_ids']
+      assert ids.count(2) == 3
+      assert again(*pair)['input_ids'] == ids
+      assert row == ids + [1] * (32 - len(ids))
 
 
 @pytest.mark.parametrize('pooling', POOLINGS)

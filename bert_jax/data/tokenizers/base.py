@@ -31,6 +31,9 @@ class TokenTable:
     special_ids: int32 [5], sorted.
     ordinary_ids: int32 [vocab_size - 5], sorted: all other entries.
     word_starts: bool [vocab_size]: tokens that begin a word; special tokens do.
+    pair_separators: How many sep_id stand between the two texts of a labelled
+      example: 1 as in BERT, or 2 as RoBERTa was trained. Rows of a corpus have
+      one in any case: their pairs are BERT's and ALBERT's.
   """
 
   vocab_size: int
@@ -42,6 +45,7 @@ class TokenTable:
   special_ids: np.ndarray
   ordinary_ids: np.ndarray
   word_starts: np.ndarray
+  pair_separators: int = 1
 
 
 class Tokenizer(Protocol):
@@ -98,13 +102,17 @@ class Tokenizer(Protocol):
 
 
 def token_table(
-  token_ids: Mapping[str, int], word_starts: np.ndarray
+  token_ids: Mapping[str, int],
+  word_starts: np.ndarray,
+  *,
+  pair_separators: int = 1,
 ) -> TokenTable:
   """The table of a vocabulary that has all SPECIAL_TOKENS.
 
   Args:
     token_ids: Token -> id.
     word_starts: bool [vocab_size].
+    pair_separators: As in TokenTable.
   """
   special_ids = np.array(
     sorted(token_ids[token] for token in SPECIAL_TOKENS), np.int32
@@ -120,6 +128,7 @@ def token_table(
     special_ids=special_ids,
     ordinary_ids=np.setdiff1d(all_ids, special_ids),
     word_starts=word_starts,
+    pair_separators=pair_separators,
   )
 
 

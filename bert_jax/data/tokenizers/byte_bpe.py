@@ -72,6 +72,7 @@ class ByteBpe:
         ],
         bool,
       ),
+      pair_separators=_pair_separators(spec.get('post_processor'), special),
     )
     reduced = _without_special_tokens(spec, special_ids)
     described = [KIND, reduced, special, self._tokens]
@@ -229,6 +230,23 @@ def _without_special_tokens(
     'decoder': None,
     'model': model,
   }
+
+
+def _pair_separators(
+  post_processor: dict[str, Any] | None, special: dict[str, int]
+) -> int:
+  """As the file's own rule puts them between two texts, here empty ones."""
+  if post_processor is None:
+    return 1
+  rule = {
+    'version': '1.0',
+    'added_tokens': [],
+    'post_processor': post_processor,
+    'model': {'type': 'BPE', 'vocab': {}, 'merges': []},
+  }
+  cls_id, sep_id = special[base.CLS], special[base.SEP]
+  ids = _build(rule).encode('', '').ids
+  return 2 if ids == [cls_id, sep_id, sep_id, sep_id] else 1
 
 
 def _words_stand_alone(spec: dict[str, Any]) -> bool:

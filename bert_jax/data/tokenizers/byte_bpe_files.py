@@ -50,7 +50,7 @@ def load(path: pathlib.Path, *, prefix_space: bool) -> byte_bpe.ByteBpe:
       ],
       'normalizer': None,
       'pre_tokenizer': level,
-      'post_processor': None,
+      'post_processor': _around_texts(names, special, prefix_space),
       'decoder': level,
       'model': {
         'type': 'BPE',
@@ -66,6 +66,22 @@ def load(path: pathlib.Path, *, prefix_space: bool) -> byte_bpe.ByteBpe:
       },
     }
   )
+
+
+def _around_texts(
+  names: dict[int, str], special: dict[str, int], prefix_space: bool
+) -> dict[str, Any] | None:
+  """Of fairseq, where the name <s> is of: two separators between texts."""
+  cls_id, sep_id = special[base.CLS], special[base.SEP]
+  if names[cls_id] != '<s>':
+    return None
+  return {
+    'type': 'RobertaProcessing',
+    'sep': [names[sep_id], sep_id],
+    'cls': [names[cls_id], cls_id],
+    'trim_offsets': True,
+    'add_prefix_space': prefix_space,
+  }
 
 
 def _read_vocab(path: pathlib.Path) -> dict[str, int]:

@@ -121,14 +121,10 @@ def _with_special_tokens(
     for name, content in names.items()
   ]
   cls, sep = names['cls_token'], names['sep_token']
-
-  def piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
-    return {kind: {'id': name, 'type_id': type_id}}
-
   single = [
-    piece('SpecialToken', cls, 0),
-    piece('Sequence', 'A', 0),
-    piece('SpecialToken', sep, 0),
+    _piece('SpecialToken', cls, 0),
+    _piece('Sequence', 'A', 0),
+    _piece('SpecialToken', sep, 0),
   ]
   return spec | {
     'truncation': None,
@@ -139,8 +135,10 @@ def _with_special_tokens(
       'single': single,
       'pair': [
         *single,
-        piece('Sequence', 'B', second_type),
-        piece('SpecialToken', sep, second_type),
+        *[_piece('SpecialToken', sep, second_type)]
+        * (table.pair_separators - 1),
+        _piece('Sequence', 'B', second_type),
+        _piece('SpecialToken', sep, second_type),
       ],
       'special_tokens': {
         name: {'id': name, 'ids': [ids[key]], 'tokens': [name]}
@@ -148,6 +146,10 @@ def _with_special_tokens(
       },
     },
   }
+
+
+def _piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
+  return {kind: {'id': name, 'type_id': type_id}}
 
 
 def _check(tokenizer: base.Tokenizer, spec: dict[str, Any]) -> None:

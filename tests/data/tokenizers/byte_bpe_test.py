@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
+from bert_jax.data import labelled
 from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import (
   byte_bpe,
   byte_bpe_training,
+  huggingface,
   load_tokenizer,
 )
 from bert_jax.errors import InputError
@@ -277,6 +280,49 @@ def write_two_files(folder, spec) -> None:
   (folder / 'merges.txt').write_text('\n'.join(lines), 'utf-8')
 
 
+RULES = {
+  'roberta': {
+    'type': 'RobertaProcessing',
+    **{'sep': ['</s>', 2], 'cls': ['<s>', 0]},
+    **{'trim_offsets': True, 'add_prefix_space': False},
+  },
+  'bert': {
+    'type': 'BertProcessing',
+    **{'sep': ['</s>', 2], 'cls': ['<s>', 0]},
+  },
+}
+
+
+@pytest.mark.parametrize(
+  'rule, count',
+  [
+    (None, 1),
+    (RULES['bert'], 1),
+    (RULES['roberta'], 2),
+    ({'type': 'Sequence', 'processors': [RULES['roberta']]}, 2),
+  ],
+)
+def test_separators_between_texts_are_those_of_the_file(tmp_path, rule, count):
+  tokenizer = byte_bpe.ByteBpe(roberta() | {'post_processor': rule})
+  tokenizer.save(tmp_path / 'one')
+  huggingface.save(tokenizer, tmp_path / 'one', max_length=64)
+  pair = [('The arrays', 'of an array')]
+  for one in (tokenizer, load_tokenizer(tmp_path / 'one')):
+    assert one.table.pair_separators == count
+    row = labelled.encode_examples(one, pair, 32)[0][0]
+    first, second = (encode(one, text).tolist() for text in pair[0])
+    ids = [0, *first, *[2] * count, *second, 2]
+    assert row.tolist() == ids + [1] * (32 - len(ids))
+    theirs = Tokenizer.from_file(str(tmp_path / 'one' / 'tokenizer.json'))
+    assert theirs.encode(*pair[0]).ids == ids
+  assert tokenizer.fingerprint == byte_bpe.ByteBpe(roberta()).fingerprint
+
+
+def test_a_rule_of_separators_that_cannot_be():
+  with pytest.raises(InputError, match='the tokenizers package cannot read'):
+    byte_bpe.ByteBpe(roberta() | {'post_processor': {'type': 'Roberta'}})
+
+
 @pytest.mark.parametrize('prefix_space', [False, True])
 def test_a_vocab_and_merges_are_what_a_tokenizer_json_is(
   tmp_path, prefix_space
@@ -287,6 +333,7 @@ def test_a_vocab_and_merges_are_what_a_tokenizer_json_is(
   options = {'add_prefix_space': prefix_space}
   (tmp_path / 'tokenizer_config.json').write_text(json.dumps(options))
   ours = load_tokenizer(tmp_path)
+  assert ours.table.pair_separators == 2
   theirs = ByteLevelBPETokenizer(
     str(tmp_path / 'vocab.json'), str(tmp_path / 'merges.txt'), **options
   )
