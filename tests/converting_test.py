@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import arrays, stop_after
+from runs import arrays, assert_same_arrays, stop_after
 from safetensors.numpy import load_file
 
 from bert_jax import inference
@@ -32,7 +32,11 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint import CheckpointConfig, save_params
+from bert_jax.train.checkpoint import (
+  CheckpointConfig,
+  restore_step,
+  save_params,
+)
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir, encode
 
@@ -120,6 +124,30 @@ def test_every_checkpoint_of_a_run_can_be_exported(finished_run, tmp_path):
   (mine,) = inference.load(output).fill_mask('the [MASK] returns')
   (ours,) = inference.load(run).fill_mask('the [MASK] returns')
   assert mine == ours
+
+
+def test_what_a_run_began_with_is_kept_and_exported(
+  finished_run, small_experiment, tmp_path
+):
+  run = tmp_path / 'run'
+  small_experiment.checkpoint = CheckpointConfig(
+    every_steps=2, keep_last=1, keep_every=4
+  )
+  pretrain(small_experiment, run)
+  steps = sorted(int(path.name) for path in (run / 'checkpoints').iterdir())
+  assert steps == [0, 4, 8, 10]
+  assert_same_arrays(run, finished_run)
+  convert(f'{run}@0', tmp_path / 'out', output_format='huggingface')
+  for path, leaf in flat_params(tmp_path / 'out').items():
+    if path.endswith(('bias', 'scale')):
+      assert np.unique(leaf) == float(path.endswith('scale')), path
+    else:
+      assert 0 < np.std(leaf) < 0.03, path
+  message = 'no checkpoint of step 7; there are 0, 4, 8, 10$'
+  with pytest.raises(InputError, match=message):
+    convert(f'{run}@7', tmp_path / 'none', output_format='huggingface')
+  with pytest.raises(InputError, match=message):
+    restore_step(run / 'checkpoints', 7, None)
 
 
 def test_pretraining_goes_on_from_a_folder(

@@ -53,7 +53,8 @@ sys.unraisablehook = _without_echoes(sys.unraisablehook)
 class CheckpointConfig:
   """Saves every `every_steps`; keeps the `keep_last` newest.
 
-  With `keep_every` above 0 all whose step it divides are kept as well.
+  With `keep_every` above 0 all whose step it divides are kept as well, that of
+  step 0 among them: what the run began with.
   """
 
   every_steps: int = 1000
@@ -106,6 +107,11 @@ class Checkpoints:
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
     self.last_saved = -1
+
+  @property
+  def keeps_the_start(self) -> bool:
+    """Whether step 0 is one of those to keep."""
+    return self._config.keep_every > 0
 
   def save(self, state: TrainState, position: Position) -> None:
     """Starts writing; returns when the arrays are copied to the host.
@@ -227,7 +233,9 @@ def restore_step(
 ) -> tuple[TrainState, Position]:
   """One named checkpoint, read only. Raises InputError if it is not sound."""
   path = folder / str(step)
-  if path.is_dir() and not (path / 'state').is_dir():
+  if not path.is_dir():
+    raise _no_step(folder, step)
+  if not (path / 'state').is_dir():
     raise InputError(
       f'checkpoint {path} has parameters alone, as a converted model has; give '
       'init_from, not resume_from'
@@ -236,8 +244,7 @@ def restore_step(
     return _load(path, abstract)
   except CheckpointError as error:
     raise InputError(
-      f'checkpoint {path} cannot be used: {error}; '
-      f'there are {saved_steps(folder)}'
+      f'checkpoint {path} cannot be used: {error}; there are {_listed(folder)}'
     ) from error
 
 
@@ -259,15 +266,36 @@ def load_params(
 
   Without `step`, the newest checkpoint that can be trusted; nothing is moved.
   """
-  steps = saved_steps(folder) if step is None else [step]
+  steps = saved_steps(folder)
+  if not steps:
+    raise InputError(
+      f'{folder}: no checkpoint has been saved in it yet; let the run go on, '
+      'or give a workdir that has one'
+    )
+  if step is not None:
+    if step not in steps:
+      raise _no_step(folder, step)
+    steps = [step]
   problems = []
   for candidate in steps:
     try:
       return _load_params(folder / str(candidate)), candidate
     except CheckpointError as error:
       problems.append(f'{candidate}: {error}')
-  detail = '; '.join(problems) or 'it has none'
-  raise InputError(f'{folder}: no checkpoint to load params from ({detail})')
+  raise InputError(
+    f'{folder}: no checkpoint to load params from ({"; ".join(problems)})'
+  )
+
+
+def _no_step(folder: pathlib.Path, step: int) -> InputError:
+  return InputError(
+    f'{folder}: there is no checkpoint of step {step}; there are '
+    f'{_listed(folder)}'
+  )
+
+
+def _listed(folder: pathlib.Path) -> str:
+  return ', '.join(map(str, sorted(saved_steps(folder)))) or 'none at all'
 
 
 def _load(

@@ -85,8 +85,7 @@ class Outcome:
 def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """Runs from the state's step to the end, or to the next stop signal.
 
-  Raises InputError when too many steps in a row were not finite, or the last
-  state could not be saved.
+  Raises InputError on too many non-finite steps, or where the last save fails.
   """
   state, evaluated = run.state, run.position.evaluated
   first = done = host_step(state)
@@ -106,6 +105,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
     with _feed(run, first) as feed:
       if not evaluated:
         state, evaluated = _evaluate(run, state, done, log, stop)
+      saver.before_first_step(state, done, position)
       while done < plan.num_steps and not stop.requested:
         if done % run.eval_every == 0 and early_stopped(state, run):
           log.say(f'step {done}: no better for {run.patience_steps} steps')

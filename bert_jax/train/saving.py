@@ -17,7 +17,7 @@ from bert_jax.train.state import TrainState
 
 @dataclasses.dataclass
 class Saver:
-  """Saves every `every_steps`, and at the end.
+  """Saves every `every_steps`, at the end, and where it is asked for step 0.
 
   Each checkpoint on the disk gives a record of kind 'checkpoint': where the
   folder is found empty later, that tells that there was something.
@@ -32,6 +32,14 @@ class Saver:
     self._noted = self.checkpoints.last_saved
     self._retry_at: int | None = None
     self._patience = 0
+
+  def before_first_step(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> None:
+    """Saves step 0 where it is one of those to keep and not there yet."""
+    is_new = done == 0 and self.checkpoints.last_saved < 0
+    if is_new and self.checkpoints.keeps_the_start:
+      self._attempt(0, lambda: self.checkpoints.save(state, position()))
 
   def after_step(
     self, state: TrainState, done: int, position: Callable[[], Position]

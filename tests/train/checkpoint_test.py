@@ -189,7 +189,9 @@ def test_params_alone(saved, tmp_path):
   save_params(tmp_path / 'best', at_step(5).params)
   save_params(tmp_path / 'best', at_step(1).params)
   assert_equal(load_params(tmp_path / 'best')[0], at_step(1).params)
-  with pytest.raises(InputError, match='it has none'):
+  with pytest.raises(
+    InputError, match='no checkpoint has been saved in it yet'
+  ):
     load_params(tmp_path / 'nothing')
 
 
