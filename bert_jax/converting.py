@@ -33,6 +33,7 @@ def convert(
   *,
   output_format: str = WORKDIR,
   architecture: str = '',
+  seed: int | None = None,
 ) -> list[str]:
   """Writes what `source` holds as the folder `output`.
 
@@ -43,6 +44,7 @@ def convert(
     output_format: one of FORMATS.
     architecture: of Hugging Face, the class to write; '': by the heads. Of a
       run on replaced tokens ElectraForMaskedLM is the generator.
+    seed: of fine-tuning, as WORKDIR@STEP, another than the best.
 
   Returns:
     The lines of parity.json for a terminal.
@@ -61,7 +63,7 @@ def convert(
       f'--architecture={architecture}: only with --output_format={HUGGINGFACE}'
     )
   with durable_files.new_folder(output) as folder:
-    pretrained = open_pretrained(source)
+    pretrained = open_pretrained(source, seed)
     write = _write_workdir
     if output_format == HUGGINGFACE:
       write = _write_huggingface
@@ -191,7 +193,11 @@ def _record(
     'compared_with': None,
   }
   if source.num_seeds > 1:
-    record['seed'] = f'{source.best_seed}, the best of {source.num_seeds}'
+    record['seed'] = (
+      f'{source.seed}, the best of {source.num_seeds}'
+      if source.seed == source.best_seed
+      else f'{source.seed} of {source.num_seeds}, not the best'
+    )
   if not parity.is_possible():
     compare = 'transformers and torch are not installed'
   if isinstance(compare, str):

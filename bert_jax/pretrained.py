@@ -29,7 +29,8 @@ class Pretrained:
 
   origin: the path as given. experiment: its config, ConvertedModel where it was
   not trained here. checkpoint: what was read of others, None of a workdir.
-  load_params: () -> host arrays. best_seed, num_seeds: of fine-tuning.
+  load_params: () -> host arrays. seed, best_seed, num_seeds: of fine-tuning,
+  whose model it is, and whose was best.
   """
 
   origin: str
@@ -38,6 +39,7 @@ class Pretrained:
   label_names: list[str]
   load_params: Callable[[], functional.Params]
   checkpoint: huggingface.Checkpoint | None = None
+  seed: int = 0
   best_seed: int = 0
   num_seeds: int = 1
 
@@ -56,10 +58,10 @@ class Pretrained:
     return Initial(self.origin, self.load_params)
 
 
-def open_pretrained(path: str) -> Pretrained:
+def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 
-  Of fine-tuning it is the best run's model.
+  Of fine-tuning it is the best run's model, or of WORKDIR@STEP that of `seed`.
 
   Raises:
     InputError: it is none of these, or cannot be used; one line says why.
@@ -70,7 +72,9 @@ def open_pretrained(path: str) -> Pretrained:
   elif huggingface.is_folder(folder):
     read, kind = huggingface.read, 'a Hugging Face folder'
   else:
-    return _open_workdir(path, Workdir(folder), step)
+    return _open_workdir(path, Workdir(folder), step, seed)
+  if seed is not None:
+    raise InputError(f'--seed={seed}: {folder} is {kind}, which has no seeds')
   if step is not None:
     raise InputError(f'{path}: {folder} is {kind}, which has no steps')
   return _open_converted(path, folder, read)
@@ -109,7 +113,9 @@ def _open_converted(
   )
 
 
-def _open_workdir(path: str, workdir: Workdir, step: int | None) -> Pretrained:
+def _open_workdir(
+  path: str, workdir: Workdir, step: int | None, seed: int | None
+) -> Pretrained:
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '
@@ -127,13 +133,18 @@ def _open_workdir(path: str, workdir: Workdir, step: int | None) -> Pretrained:
       )
     results = _read_results(workdir.results)
     label_names = results['labels']
+  num_seeds = getattr(experiment, 'num_seeds', 1)
+  best_seed = results.get('best_seed', 0)
+  if seed is not None:
+    _check_seed(path, step, seed, num_seeds if results else 0)
 
   def load() -> functional.Params:
     if results and step is None:
       return load_params(workdir.best)[0]
     params, _ = load_params(workdir.checkpoints, step)
     if results:
-      params = _of_best_seed(workdir, results, params)
+      chosen = results.get('best_seed') if seed is None else seed
+      params = _of_seed(workdir, chosen, params)
     return params
 
   return Pretrained(
@@ -142,16 +153,32 @@ def _open_workdir(path: str, workdir: Workdir, step: int | None) -> Pretrained:
     tokenizer=load_tokenizer(workdir.tokenizer),
     label_names=label_names,
     load_params=load,
-    best_seed=results.get('best_seed', 0),
-    num_seeds=getattr(experiment, 'num_seeds', 1),
+    seed=best_seed if seed is None else seed,
+    best_seed=best_seed,
+    num_seeds=num_seeds,
   )
 
 
-def _of_best_seed(
-  workdir: Workdir, results: dict[str, Any], params: functional.Params
+def _check_seed(path: str, step: int | None, seed: int, num_seeds: int) -> None:
+  """`num_seeds` 0: the workdir is not one of fine-tuning."""
+  if not num_seeds:
+    raise InputError(f'--seed={seed}: {path} is no fine-tuning run')
+  if not 0 <= seed < num_seeds:
+    raise InputError(
+      f'--seed={seed}: the seeds of {path} are 0 to {num_seeds - 1}'
+    )
+  if step is None:
+    raise InputError(
+      f'--seed={seed}: give {path}@STEP, of one of its checkpoints; without it '
+      'there is the best seed alone'
+    )
+
+
+def _of_seed(
+  workdir: Workdir, seed: Any, params: functional.Params
 ) -> functional.Params:
   """Checkpoints of fine-tuning have all seeds, in front of every leaf."""
-  seed, leaf = results.get('best_seed'), jax.tree.leaves(params)[0]
+  leaf = jax.tree.leaves(params)[0]
   if type(seed) is not int or not 0 <= seed < len(leaf):
     raise InputError(
       f'{workdir.results}: it does not say which seed was best; give the '

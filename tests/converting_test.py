@@ -325,6 +325,25 @@ def test_a_checkpoint_of_tuning_gives_the_best_seed(tuned, tmp_path):
   for path, leaf in flat_params(tmp_path / 'out').items():
     keys = ''.join(f"['{key}']" for key in path.split('/'))
     np.testing.assert_array_equal(leaf, every[f'params{keys}'][best])
+  other = 1 - best
+  lines = convert(
+    source, tmp_path / 'other', output_format='huggingface', seed=other
+  )
+  assert lines[1] == f'seed: {other} of 2, not the best'
+  for path, leaf in flat_params(tmp_path / 'other').items():
+    keys = ''.join(f"['{key}']" for key in path.split('/'))
+    np.testing.assert_array_equal(leaf, every[f'params{keys}'][other])
+
+
+def test_seeds_that_are_not_there(tuned, finished_run, tmp_path):
+  for source, seed, message in (
+    (tuned, 0, 'give .*@STEP, of one of its checkpoints'),
+    (tuned, 2, 'the seeds of .* are 0 to 1'),
+    (finished_run, 0, 'is no fine-tuning run'),
+    (GOLDEN, 0, 'is a Hugging Face folder, which has no seeds'),
+  ):
+    with pytest.raises(InputError, match=f'--seed={seed}: .*{message}'):
+      convert(str(source), tmp_path / 'out', seed=seed)
 
 
 def test_the_mean_over_a_text_has_a_class_in_modernbert_alone(tuned, tmp_path):

@@ -5,9 +5,9 @@ bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
 
 Neither torch nor transformers is needed; where both are installed, hidden
 states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
-fine-tuning run it is the best seed. Families: BERT, RoBERTa, DistilBERT,
-ALBERT, ELECTRA, ModernBERT. bert_model.ckpt of google-research/bert is read
-with TensorFlow (pip install tensorflow-cpu).
+fine-tuning run it is the best seed, or another by --seed. Families: BERT,
+RoBERTa, DistilBERT, ALBERT, ELECTRA, ModernBERT. bert_model.ckpt of
+google-research/bert is read with TensorFlow (pip install tensorflow-cpu).
 """
 
 from absl import flags as absl_flags
@@ -36,6 +36,12 @@ ARCHITECTURE = absl_flags.DEFINE_string(
   'BertModel; default: the one with the most of the heads. Of a run on '
   'replaced tokens ElectraForMaskedLM is the generator.',
 )
+SEED = absl_flags.DEFINE_integer(
+  'seed',
+  None,
+  'Of a fine-tuning run, as WORKDIR@STEP: another seed than the best. '
+  'results.json says at which step each was best.',
+)
 
 
 def main(argv: list[str]) -> None:
@@ -47,5 +53,6 @@ def main(argv: list[str]) -> None:
     OUTPUT.value,
     output_format=OUTPUT_FORMAT.value,
     architecture=ARCHITECTURE.value,
+    seed=SEED.value,
   )
   print('\n'.join(lines))
