@@ -116,6 +116,12 @@ def _open_converted(
 def _open_workdir(
   path: str, workdir: Workdir, step: int | None, seed: int | None
 ) -> Pretrained:
+  if not workdir.path.is_dir():
+    raise InputError(
+      f'{path} is not a workdir and not a Hugging Face folder (it is not '
+      'there); fetch a model of the Hub first (hf download NAME '
+      '--local-dir=FOLDER)'
+    )
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '

@@ -335,6 +335,12 @@ def test_a_checkpoint_of_tuning_gives_the_best_seed(tuned, tmp_path):
     np.testing.assert_array_equal(leaf, every[f'params{keys}'][other])
 
 
+def test_a_name_of_the_hub_is_no_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(InputError, match='it is not there.*hf download'):
+    convert('bert-base-uncased', tmp_path / 'out')
+
+
 def test_seeds_that_are_not_there(tuned, finished_run, tmp_path):
   for source, seed, message in (
     (tuned, 0, 'give .*@STEP, of one of its checkpoints'),

@@ -38,6 +38,8 @@ _HEADS = {
   'replaced_token_head': ReplacedTokenHead,
 }
 CLASSIFIER = 'classifier'
+# So many shapes are named in a message; a wrong width is wrong everywhere.
+_SHOWN = 4
 # Fields of a config.json by name.
 Fields = Mapping[str, Any]
 
@@ -196,7 +198,7 @@ def read_params(
     functional.abstract_params(build(config, heads, num_classes))
   )
   shapes = {path: leaf.shape for path, leaf in abstract.items()}
-  flat, missing, used = {}, [], set()
+  flat, missing, used, misshapen = {}, [], set(), []
   needed = name_table.entries(family.table, shapes)
   for entry in needed:
     if entry.name not in named:
@@ -206,7 +208,7 @@ def read_params(
     original, array = named[entry.name]
     expected = name_table.their_shape(entry, shapes)
     if array.shape != expected:
-      problems.append(
+      misshapen.append(
         f'{original} has shape {array.shape}, by the config it must be '
         f'{expected}'
       )
@@ -215,6 +217,9 @@ def read_params(
     else:
       array = array.astype(np.float32)
       flat |= name_table.to_ours(entry, array, shapes)
+  problems += misshapen[:_SHOWN]
+  if len(misshapen) > _SHOWN:
+    problems.append(f'nor do {len(misshapen) - _SHOWN} other shapes fit')
   if missing:
     problems.append(
       f'{len(missing)} of {len(needed)} parameters are missing, such as '

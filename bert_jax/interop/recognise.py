@@ -132,7 +132,8 @@ def _unknown(
   if model_type is None and classes:
     what = f'architectures {listed(classes)}'
   near = difflib.get_close_matches(str(model_type), known, 1)
-  if near:
+  # What the parameters are called says more than what their config is called.
+  if near and not _is_whole(nearest, names):
     nearest = next(f for f in FAMILIES if f.model_type == near[0])
   lacking = sorted(_encoder_patterns(nearest) - matched(nearest, names))
   patterns = {name_table.pattern(nearest.canonical(n))[0] for n in names}

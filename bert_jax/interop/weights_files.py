@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import safetensors
@@ -14,6 +14,8 @@ from bert_jax.interop import torch_pickle
 SAFETENSORS = 'model.safetensors'
 TORCH = 'pytorch_model.bin'
 _INDEX = '.index.json'
+# What git leaves in the place of a large file that was not fetched.
+_POINTER = b'version https://git-lfs'
 
 
 def find(folder: pathlib.Path) -> pathlib.Path | None:
@@ -35,13 +37,13 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
   tensors.
   """
   if not path.name.endswith(_INDEX):
-    return _reader(path.name)(path)
+    return _read_file(path)
   weights: dict[str, np.ndarray] = {}
   shards = _shards(path)
   for shard in dict.fromkeys(shards.values()):
     if not shard.is_file():
       raise InputError(f'{path}: its shard {shard.name} is missing; fetch it')
-    weights |= _reader(shard.name)(shard)
+    weights |= _read_file(shard)
   missing = [name for name in shards if name not in weights]
   if missing:
     raise InputError(
@@ -73,10 +75,16 @@ def _shards(index: pathlib.Path) -> dict[str, pathlib.Path]:
   return {name: index.with_name(shard) for name, shard in names.items()}
 
 
-def _reader(
-  name: str,
-) -> Callable[[pathlib.Path], dict[str, np.ndarray]]:
-  return torch_pickle.read if name.endswith('.bin') else _read_safetensors
+def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+  with open(path, 'rb') as file:
+    if file.read(len(_POINTER)) == _POINTER:
+      raise InputError(
+        f'{path}: is a pointer of Git LFS, not the weights; run git lfs pull '
+        'in its folder'
+      )
+  if path.name.endswith('.bin'):
+    return torch_pickle.read(path)
+  return _read_safetensors(path)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -387,6 +387,22 @@ def test_all_problems_are_in_one_line(folder):
     assert part in message
 
 
+def test_a_wrong_width_is_not_told_of_every_parameter(folder):
+  change_config(folder, hidden_size=32)
+  with pytest.raises(InputError, match='nor do 38 other shapes fit') as caught:
+    read(folder)
+  assert str(caught.value).count('has shape') == 4
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'pytorch_model.bin'])
+def test_weights_that_git_did_not_fetch(folder, name):
+  (folder / 'model.safetensors').unlink()
+  pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n'
+  (folder / name).write_text(pointer)
+  with pytest.raises(InputError, match='a pointer of Git LFS, .* git lfs pull'):
+    read(folder)
+
+
 def test_files_that_are_missing_or_damaged(folder):
   path = folder / 'model.safetensors'
   whole = path.read_bytes()
@@ -408,6 +424,10 @@ def test_files_that_are_missing_or_damaged(folder):
 
 
 def test_an_unknown_architecture_names_the_nearest(folder):
+  change_config(folder, model_type='robert')
+  # Whatever it is called.
+  with pytest.raises(InputError, match='nearest is bert, .* all names are'):
+    read(folder)
   change_config(folder, model_type='bort')
   change_weights(
     folder,
