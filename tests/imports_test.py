@@ -30,8 +30,13 @@ ARROWS = {
   'data': ('durable_files', 'stopping'),
   # Of data.pairs the names of the kinds.
   'objectives': ('models', 'data.tokenizers', 'data.pairs'),
-  # A task is an objective with labels: it shares the interface, no more.
-  'tasks': ('objectives.base', 'models', 'data.tokenizers'),
+  # A task is an objective with labels: it shares the interface and that loss.
+  'tasks': (
+    'objectives.base',
+    'objectives.cross_entropy',
+    'models',
+    'data.tokenizers',
+  ),
   'workdir': ('data.tokenizers', 'durable_files'),
   'train': (
     'objectives',

@@ -1,4 +1,4 @@
-"""Cross-entropy over a vocabulary, with one array of its size kept.
+"""Cross-entropy: of a vocabulary, with one array of its size kept; of classes.
 
 Differentiated as it is written, a softmax over the vocabulary keeps the logits
 and their exponentials, and takes an argmax that does not vectorise. These
@@ -48,3 +48,22 @@ def _backward(kept, cotangents):
 
 
 cross_entropy.defvjp(_forward, _backward)
+
+
+def class_cross_entropy(
+  logits: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The same of a few classes, for which nothing has to be saved.
+
+  Of classes that score alike the first one is the guess.
+
+  Args:
+    logits: f32 [..., C].
+    labels: int [...], the right ones.
+
+  Returns:
+    f32 [...] and bool [...], whether the guess is right.
+  """
+  log_probs = jax.nn.log_softmax(logits, axis=-1)
+  nll = -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+  return nll, jnp.argmax(logits, axis=-1) == labels

@@ -23,6 +23,7 @@ from bert_jax.objectives.base import (
   derive_layout,
   with_hidden_states,
 )
+from bert_jax.objectives.cross_entropy import class_cross_entropy
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -109,11 +110,7 @@ class SentencePairs:
     head = getattr(model, f'{self.pairs_kind}_head')
     logits_BSC = head(model.pooler(cls_BSD)).astype(jnp.float32)
     labels_BS, weights_BS = batch['pair_labels'], batch['pair_weights']
-    log_probs_BSC = jax.nn.log_softmax(logits_BSC, axis=-1)
-    nll_BS = -jnp.take_along_axis(log_probs_BSC, labels_BS[..., None], -1)[
-      ..., 0
-    ]
-    hits_BS = jnp.argmax(logits_BSC, axis=-1) == labels_BS
+    nll_BS, hits_BS = class_cross_entropy(logits_BSC, labels_BS)
     weight = jnp.sum(weights_BS)
     return (
       {f'{self.pairs_kind}_loss': (jnp.sum(nll_BS * weights_BS), weight)},

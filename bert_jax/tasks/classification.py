@@ -26,6 +26,7 @@ from bert_jax.objectives.base import (
   derive_layout,
   with_hidden_states,
 )
+from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import metrics
 
 METRICS = ('accuracy', 'macro_f1', 'matthews')
@@ -123,9 +124,7 @@ class Classification:
   ) -> tuple[SumAndWeight, SumAndWeight]:
     logits_BC = self._logits(model, batch, dropout_seeds_B)
     labels_B, weights_B = batch['labels'], batch['label_weights']
-    log_probs_BC = jax.nn.log_softmax(logits_BC, axis=-1)
-    nll_B = -jnp.take_along_axis(log_probs_BC, labels_B[:, None], axis=-1)[:, 0]
-    hits_B = jnp.argmax(logits_BC, axis=-1) == labels_B
+    nll_B, hits_B = class_cross_entropy(logits_BC, labels_B)
     weight = jnp.sum(weights_B)
     return (
       {'classification_loss': (jnp.sum(nll_B * weights_B), weight)},

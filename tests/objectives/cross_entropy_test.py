@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.objectives.cross_entropy import cross_entropy
+from bert_jax.objectives.cross_entropy import (
+  class_cross_entropy,
+  cross_entropy,
+)
 
 
 def plain(logits, ids):
@@ -31,6 +34,15 @@ def test_the_gradient_too():
   np.testing.assert_allclose(
     jax.jit(found)(logits), expected(logits), rtol=1e-5, atol=1e-6
   )
+
+
+def test_of_classes_that_score_alike_the_first_is_the_guess():
+  logits = np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]], np.float32)
+  labels = np.array([0, 2])
+  loss, is_right = class_cross_entropy(logits, labels)
+  log_sum = np.log(np.exp(logits).sum(axis=-1))
+  np.testing.assert_allclose(loss, log_sum - [1.0, 2.0], rtol=1e-6)
+  assert is_right.tolist() == [True, False]
 
 
 def test_an_infinite_logit_stays_visible():
