@@ -341,6 +341,16 @@ def test_a_name_of_the_hub_is_no_folder(tmp_path, monkeypatch):
     convert('bert-base-uncased', tmp_path / 'out')
 
 
+def test_results_that_do_not_name_the_best_seed(tuned, tmp_path):
+  run = Workdir(shutil.copytree(tuned, tmp_path / 'run'))
+  results = json.loads(run.results.read_text())
+  del results['best_seed']
+  write_json(run.results, results)
+  step = max(int(p.name) for p in run.checkpoints.iterdir())
+  with pytest.raises(InputError, match='not say which seed was best'):
+    flat_params(f'{run.path}@{step}')
+
+
 def test_seeds_that_are_not_there(tuned, finished_run, tmp_path):
   for source, seed, message in (
     (tuned, 0, 'give .*@STEP, of one of its checkpoints'),
