@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.data.mixture import MixturePhase
-from bert_jax.data.stages import Plan, Stage
-from bert_jax.data.staging import STAGING_PATH
+from bert_jax.data.reading.mixture import MixturePhase
+from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.staging import STAGING_PATH
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini

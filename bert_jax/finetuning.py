@@ -16,8 +16,8 @@ from bert_jax.data.labelled import (
   encode_examples,
   read_examples,
 )
-from bert_jax.data.stages import Plan, Stage
-from bert_jax.data.stream import Permutation
+from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder

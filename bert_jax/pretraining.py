@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
-from bert_jax.data.corpora import OpenCorpus, open_corpora
-from bert_jax.data.device_feed import place_batch
-from bert_jax.data.mixture import CorpusStreams, MixedStream
-from bert_jax.data.staging import StagingOptions
-from bert_jax.data.stream import Stream
+from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
+from bert_jax.data.reading.device_feed import place_batch
+from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
+from bert_jax.data.reading.staging import StagingOptions
+from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown

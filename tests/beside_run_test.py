@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from runs import prepared_lines, records
 
-from bert_jax.data.stream import Stream
+from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.wordpiece import WordPiece

@@ -95,7 +95,7 @@ def small_corpus(
   documents in `eval/32/`. All tests of a process share it: do not write to it;
   a test that damages a corpus copies it first.
   """
-  from bert_jax.data.prepare import prepare
+  from bert_jax.data.preparing.prepare import prepare
   from bert_jax.data.sources import open_inputs
 
   folder = tmp_path_factory.mktemp('small_corpus') / 'prepared'

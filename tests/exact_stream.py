@@ -12,10 +12,14 @@ import numpy as np
 import toys
 
 from bert_jax.data import token_rows
-from bert_jax.data.device_feed import DeviceFeed
-from bert_jax.data.mixture import CorpusStreams, MixedStream, MixturePhase
-from bert_jax.data.stages import Plan, Stage
-from bert_jax.data.stream import Stream
+from bert_jax.data.reading.device_feed import DeviceFeed
+from bert_jax.data.reading.mixture import (
+  CorpusStreams,
+  MixedStream,
+  MixturePhase,
+)
+from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.stream import Stream
 
 SEED = 5
 PLAN = Plan(

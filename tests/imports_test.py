@@ -28,8 +28,8 @@ ARROWS = {
   'peft': ('models',),
   'interop': ('models',),
   'data': ('durable_files', 'stopping'),
-  # Of data.pairs the names of the kinds.
-  'objectives': ('models', 'data.tokenizers', 'data.pairs'),
+  # Of the side files the kinds of pairs.
+  'objectives': ('models', 'data.tokenizers', 'data.side_files'),
   # A task is an objective with labels: it shares the interface and that loss.
   'tasks': (
     'objectives.base',
@@ -43,10 +43,10 @@ ARROWS = {
     'tasks',
     'optim',
     'parallel',
-    'data.device_feed',  # the loop's end of the input pipeline
-    'data.stages',  # which examples each step takes
+    'data.reading.device_feed',  # the loop's end of the input pipeline
+    'data.reading.stages',  # which examples each step takes
     'data.token_rows',  # the report reads a corpus's manifest
-    'data.staging',  # which for a corpus at gs:// lies in its local copy
+    'data.reading.staging',  # which for gs:// lies in a local copy
     'workdir',
     'stopping',
   ),
@@ -81,15 +81,15 @@ ONLY_IN = {
   'tensorflow': ('interop.google_bert',),
   'tensorflow_datasets': ('data.sources.tfds',),
   'apache_beam': (
-    'data.prepare_beam',
-    'data.beam_flags',
-    'data.beam_exchange',
+    'data.preparing.prepare_beam',
+    'data.preparing.beam_flags',
+    'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
   'ml_collections.config_flags': ('cli', '__main__'),
 }
 # Parts that only numpy may serve -> the modules excepted.
-WITHOUT_JAX = {'data': ('data.device_feed',)}
+WITHOUT_JAX = {'data': ('data.reading.device_feed',)}
 JAX_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
 
 
@@ -107,6 +107,16 @@ def test_heavy_and_optional_packages_stay_in_their_files():
     offence
     for module, tree in _modules(PACKAGE)
     for offence in _package_offences(module, tree)
+  ]
+  assert not offenders, '\n'.join(offenders)
+
+
+def test_a_run_reads_rows_without_what_prepares_them():
+  offenders = [
+    f'data.reading.{module}:{line} imports {target}'
+    for module, tree in _modules(PACKAGE / 'data' / 'reading')
+    for target, line in _imports(tree)
+    if _within(target, ('bert_jax.data.preparing',))
   ]
   assert not offenders, '\n'.join(offenders)
 
@@ -169,12 +179,12 @@ def test_functions_are_short():
   ('module', 'source'),
   [
     ('models.encoder', 'from bert_jax.train import step'),
-    ('models.encoder', 'import bert_jax.data.stream'),
+    ('models.encoder', 'import bert_jax.data.reading.stream'),
     ('models.encoder', 'from bert_jax.parallel import mesh'),
     ('models.encoder', 'from bert_jax.parallel.sharding import RULES'),
-    ('data.stream', 'def f():\n  from bert_jax.models.config import A'),
+    ('data.reading.stream', 'def f():\n  from bert_jax.models.config import A'),
     ('optim.build', 'from bert_jax.models.layers import Dense'),
-    ('objectives.mlm', 'from bert_jax.data.stream import Stream'),
+    ('objectives.mlm', 'from bert_jax.data.reading.stream import Stream'),
     ('train.loop', 'from bert_jax.experiment import PretrainExperiment'),
     ('train.loop', 'from bert_jax import experiment'),
     ('tasks.base', 'from bert_jax.objectives.mlm import MaskedLM'),
@@ -205,10 +215,10 @@ def test_a_right_layer_passes(module, source):
 @pytest.mark.parametrize(
   ('module', 'source'),
   [
-    ('data.packing', 'import jax.numpy as jnp'),
+    ('data.preparing.packing', 'import jax.numpy as jnp'),
     ('data.device', 'import jax'),
     ('data.sources.tfds', 'import tensorflow as tf'),
-    ('data.packing', 'import tensorflow_datasets as tfds'),
+    ('data.preparing.packing', 'import tensorflow_datasets as tfds'),
     ('interop.huggingface', 'def f():\n  from transformers import BertModel'),
     ('train.loop', 'from absl import flags'),
     ('train.loop', 'import absl.flags'),
@@ -221,7 +231,7 @@ def test_a_wrong_package_is_noticed(module, source):
 @pytest.mark.parametrize(
   ('module', 'source'),
   [
-    ('data.device_feed', 'import jax'),
+    ('data.reading.device_feed', 'import jax'),
     ('data.sources.tfds', 'import tensorflow_datasets as tfds'),
     ('cli.pretrain', 'from absl import app, flags'),
     ('train.loop', 'from absl import logging'),

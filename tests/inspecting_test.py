@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.data.inspect_corpus import describe_corpus
+from bert_jax.data.preparing.inspect_corpus import describe_corpus
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 from bert_jax.inspecting import describe_examples, read_experiment

@@ -106,7 +106,7 @@ def test_prepare(folder):
   commands.append([*commands[0], f'--row_length={10**30}'])
   names[names.index('x' * 5000)] = 'name too long'
   names += ['empty.txt', 'name too long', f'row_length={10**30}']
-  assert_one_line_each(run(commands, 'bert_jax.data.prepare'), names)
+  assert_one_line_each(run(commands, 'bert_jax.data.preparing.prepare'), names)
   assert not output.exists()
 
 

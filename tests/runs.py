@@ -7,7 +7,7 @@ import signal
 import jax
 import numpy as np
 
-from bert_jax.data.prepare import prepare
+from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir

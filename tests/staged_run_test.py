@@ -14,7 +14,7 @@ from runs import assert_same_run
 
 from bert_jax import inference, stopping
 from bert_jax.data import token_rows
-from bert_jax.data.prepare import prepare
+from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
 from bert_jax.inspecting import describe_examples, read_experiment
 from bert_jax.pretraining import pretrain

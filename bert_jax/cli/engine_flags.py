@@ -31,7 +31,7 @@ def define_engine() -> Callable[[Sequence[str]], dict[str, Any]]:
   def chosen(arguments: Sequence[str]) -> dict[str, Any]:
     beam_flags = None
     if engine.value == 'beam':
-      from bert_jax.data import beam_flags as checks
+      from bert_jax.data.preparing import beam_flags as checks
 
       beam_flags = tuple(arguments)
       checks.check(beam_flags)

@@ -34,7 +34,7 @@ def define_filters() -> Callable[[Any], Any]:
   )
 
   def filtered(source: Any) -> Any:
-    from bert_jax.data import filters
+    from bert_jax.data.preparing import filters
 
     return filters.filtered(
       source,

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
   if len(given) != 1:
     raise InputError('give one of --workdir=RUN, --config=FILE, --corpus=DIR')
   if _CORPUS.value:
-    from bert_jax.data.inspect_corpus import describe_corpus
+    from bert_jax.data.preparing.inspect_corpus import describe_corpus
 
     for line in describe_corpus(_CORPUS.value):
       print(line)

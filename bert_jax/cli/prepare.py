@@ -43,7 +43,9 @@ def main(argv: list[str]) -> None:
   engine = _engine(argv)
   if _VERIFY.value is not None:
     return _verify()
-  from bert_jax.data import prepare, prepare_console, preview, tokenizers
+  from bert_jax.data import tokenizers
+  from bert_jax.data.preparing import prepare, preview
+  from bert_jax.data.preparing.summary import format_summary
 
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
@@ -56,11 +58,11 @@ def main(argv: list[str]) -> None:
   summary = prepare.prepare(
     source, tokenizer, output=output, **options | engine, progress=True
   )
-  print(prepare_console.format_summary(summary, output))
+  print(format_summary(summary, output))
 
 
 def _verify() -> None:
-  from bert_jax.data.verify import verify_corpus
+  from bert_jax.data.preparing.verify import verify_corpus
 
   if _DRY_RUN.value:
     raise InputError('--verify and --dry_run: give one of the two')

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bert_jax.data.reading.stream import Permutation, example_number_words
 from bert_jax.data.sources import base, files, installed_docs
-from bert_jax.data.stream import Permutation, example_number_words
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, listed, quoted
 

@@ -15,6 +15,8 @@ from bert_jax.data.shards import AGAIN
 from bert_jax.errors import InputError, quoted, shown
 
 WORD_STARTS, PAIR_LABELS = 'word_starts', 'pair_labels'
+# What the labels say: preparing/pairs.py.
+PAIR_KINDS = NEXT_SENTENCE, SENTENCE_ORDER = 'next_sentence', 'sentence_order'
 # The entry of the manifest; there is none without side files.
 ENTRY = 'side_files'
 # No row of packing.MAX_ROW_LENGTH has more.

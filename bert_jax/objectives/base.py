@@ -71,7 +71,7 @@ class PretrainingObjective(Objective, Protocol):
 
   corrupts: whether it changes what the encoder reads. Of a sum, objectives that
     do not read the hidden states of one that does.
-  pairs_kind: of data/pairs.py, what the rows must hold; '' for any rows.
+  pairs_kind: of PAIR_KINDS, what the rows must hold; '' for any rows.
   predicts_tokens: whether there is `token_logits`.
   """
 

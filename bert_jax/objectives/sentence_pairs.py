@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bert_jax.data.pairs import KINDS, NEXT_SENTENCE
+from bert_jax.data.side_files import NEXT_SENTENCE, PAIR_KINDS
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models.config import EncoderConfig
@@ -37,9 +37,10 @@ class SentencePairsConfig:
 
   def validate(self, field: str = 'objective') -> None:
     """Raises InputError on a config that cannot be; `field` is its name."""
-    if self.kind not in KINDS:
+    if self.kind not in PAIR_KINDS:
       raise InputError(
-        f'{field}.kind is {quoted(self.kind)}; choose one of {", ".join(KINDS)}'
+        f'{field}.kind is {quoted(self.kind)}; choose one of '
+        f'{", ".join(PAIR_KINDS)}'
       )
 
   def build(self, table: TokenTable) -> 'SentencePairs':

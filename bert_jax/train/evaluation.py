@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax.data.device_feed import place_batch
+from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.errors import InputError
 from bert_jax.objectives.base import SumAndWeight
 from bert_jax.stopping import StopSignal

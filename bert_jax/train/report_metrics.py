@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.staging import STAGING_PATH, local_folder
+from bert_jax.data.reading.staging import STAGING_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.workdir import Workdir, read_json

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from bert_jax.data.stages import Plan
+from bert_jax.data.reading.stages import Plan
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.train.checkpoint import (

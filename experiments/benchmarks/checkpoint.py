@@ -139,7 +139,7 @@ def time_resumes(folder, program, state, size):
   import jax
   import jax.numpy as jnp
 
-  from bert_jax.data.stream import Stream
+  from bert_jax.data.reading.stream import Stream
   from bert_jax.data.token_rows import TokenRows, write_token_rows
   from bert_jax.train.checkpoint import CheckpointConfig, Checkpoints, Position
   from bert_jax.train.state import with_shardings
@@ -182,7 +182,7 @@ def time_resumes(folder, program, state, size):
 def resume(folder, abstract, stream, num_rows) -> None:
   import jax
 
-  from bert_jax.data.device_feed import DeviceFeed
+  from bert_jax.data.reading.device_feed import DeviceFeed
   from bert_jax.parallel.sharding import batch_sharding
   from bert_jax.train.checkpoint import CheckpointConfig, Checkpoints
 

@@ -190,10 +190,10 @@ def batch_rates(folder: pathlib.Path, num_corpora: int) -> list[float]:
   """Million tokens/s of each batch size; a mixture has one corpus twice."""
   import jax
 
-  from bert_jax.data.device_feed import DeviceFeed
-  from bert_jax.data.mixture import CorpusStreams, MixedStream
-  from bert_jax.data.stages import Plan, Stage
-  from bert_jax.data.stream import Stream
+  from bert_jax.data.reading.device_feed import DeviceFeed
+  from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
+  from bert_jax.data.reading.stages import Plan, Stage
+  from bert_jax.data.reading.stream import Stream
   from bert_jax.data.token_rows import TokenRows
   from bert_jax.parallel.mesh import MeshConfig
   from bert_jax.parallel.sharding import batch_sharding

@@ -23,7 +23,7 @@ def make_step(size: str, dtype: str):
   """(train/program.py's Program, its first state, one batch) on one device."""
   import jax.numpy as jnp
 
-  from bert_jax.data.stream import example_number_words
+  from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
   from bert_jax.experiment import model_builder
   from bert_jax.models.config import EncoderConfig

@@ -13,7 +13,7 @@ import re
 import sysconfig
 from typing import NamedTuple
 
-from bert_jax.data import worker_processes
+from bert_jax.data.preparing import worker_processes
 from bert_jax.data.sources import docstrings
 
 STANDARD_LIBRARY = 'stdlib'

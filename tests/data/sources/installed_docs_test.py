@@ -82,7 +82,7 @@ def test_reading_is_in_order_whatever_the_number_of_processes(monkeypatch):
 def test_reading_imports_nothing():
   code = f"""
 import sys
-from bert_jax.data import worker_processes
+from bert_jax.data.preparing import worker_processes
 from bert_jax.data.sources import installed_packages
 worker_processes.number_of_cores = lambda: 1
 assert installed_packages.read_packages({SMALL!r}).entries

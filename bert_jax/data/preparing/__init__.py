@@ -1,0 +1,1 @@
+"""Text to token rows on disk: what `bert-jax prepare` does."""

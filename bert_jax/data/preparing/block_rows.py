@@ -1,0 +1,97 @@
+"""The rows of a block's documents, and what lies beside them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.data import side_files, token_rows
+from bert_jax.data.preparing import packing, pairs
+from bert_jax.data.preparing.encoding import EncodedText
+from bert_jax.data.tokenizers.base import TokenTable
+
+ROWS = 'rows'  # the array beside which the side files lie
+
+
+class RowMaker:
+  """Packs documents into rows of texts, or of pairs.
+
+  Args:
+    table: of the tokenizer.
+    word_starts: whether the documents tell them.
+    pairs_kind: of PAIR_KINDS; '' for rows of texts.
+  """
+
+  def __init__(self, table: TokenTable, *, word_starts: bool, pairs_kind: str):
+    self._table = table
+    self._word_starts = word_starts
+    self._pairs_kind = pairs_kind
+
+  def __call__(
+    self, documents: Sequence[EncodedText], row_length: int, seed: bytes
+  ) -> tuple[dict[str, np.ndarray], Counter[str]]:
+    """(arrays of one row length, as they are stored, what there is to count).
+
+    Arrays: ROWS, and of the side files those that there are. Counts: rows,
+    segments, padding; of pairs also those of pairs.COUNTED, and rows_of_K: how
+    many rows have K pairs.
+
+    Args:
+      documents: of one part of a block, with a token each.
+      row_length: tokens in a row.
+      seed: 32 bytes for the drawing of pairs.
+    """
+    table = self._table
+    tokens = _concatenated([text.ids for text in documents], np.int32)
+    if self._pairs_kind:
+      drawn = self._draw(documents, row_length, seed)
+      layout = packing.Layout(drawn.starts, drawn.lengths, row_length)
+    else:
+      totals = np.array([len(text.ids) for text in documents], np.int64)
+      layout = packing.Layout(*packing.cut(totals, row_length), row_length)
+    rows = layout.token_rows(
+      tokens, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
+    )
+    arrays = {ROWS: rows.astype(token_rows.row_dtype(table.vocab_size))}
+    counts = Counter(
+      rows=len(rows),
+      segments=int((rows == table.cls_id).sum()),
+      padding=int((rows == table.pad_id).sum()),
+    )
+    if self._word_starts:
+      starts = _concatenated([text.word_starts for text in documents], bool)
+      arrays[side_files.WORD_STARTS] = np.packbits(
+        layout.word_starts(starts), axis=1
+      )
+    if self._pairs_kind:
+      labels = layout.labels(drawn.labels)
+      arrays[side_files.PAIR_LABELS] = labels
+      counts.update(drawn.counts)
+      # So that it can be added up over blocks, as all counts are.
+      numbers, often = np.unique((labels >= 0).sum(axis=1), return_counts=True)
+      for number, rows_of_it in zip(numbers, often, strict=True):
+        counts[f'rows_of_{number}'] = int(rows_of_it)
+    return arrays, counts
+
+  def _draw(
+    self, documents: Sequence[EncodedText], row_length: int, seed: bytes
+  ) -> pairs.Pairs:
+    max_tokens = row_length - 3
+    sentences = [
+      pairs.sentence_ends(text.line_starts, text.sentence_starts, max_tokens)
+      for text in documents
+    ]
+    return pairs.draw(sentences, max_tokens, self._pairs_kind, seed)
+
+
+def most_pairs(counts: Counter[str], row_length: int) -> int:
+  """Of a row of this length, by the counts of all blocks; 1 or more."""
+  names = (
+    re.fullmatch(rf'rows_of_(\d+)_{row_length}', name) for name in counts
+  )
+  return max([1, *(int(match[1]) for match in names if match)])
+
+
+def _concatenated(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
+  return np.concatenate([*arrays, np.empty(0, dtype)], dtype=dtype)

@@ -1,0 +1,1 @@
+"""Token rows to batches: which rows, in which order, from where."""

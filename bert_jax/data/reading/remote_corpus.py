@@ -1,0 +1,122 @@
+"""A prepared corpus in object storage: what it has beside its shards.
+
+All of that is small, and is read at every start: so that a corpus that was
+replaced is noticed.
+"""
+
+import hashlib
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+from bert_jax import durable_files
+from bert_jax.data.reading.staged_shards import (
+  StagedPart,
+  full_disk_explained,
+  shard_files,
+)
+from bert_jax.data.sources import remote
+from bert_jax.data.token_rows import MANIFEST_NAME, parse_manifest
+from bert_jax.errors import InputError
+
+# No name of these leads out of the corpus.
+_MANIFEST = re.compile(rf'((?:eval/)?\d+)/{re.escape(MANIFEST_NAME)}')
+_SMALL_FILE = re.compile(r'prepare\.json|tokenizer/[\w-][\w.-]*')
+
+
+class RemoteCorpus:
+  """What a URL has, and which parts of it are needed here.
+
+  Attributes:
+    url: without a slash at its end.
+    folder_name: the corpus's own, from the URL's end and all manifests.
+  """
+
+  def __init__(
+    self, url: str, row_lengths: Sequence[int], eval_row_length: int
+  ):
+    """Reads all but the shards.
+
+    Raises:
+      InputError: there is no corpus, or no rows of such a length, or the
+        storage cannot be read.
+    """
+    self.url = url.rstrip('/')
+    small, manifests = self._read_small_files()
+    if not manifests:
+      raise InputError(
+        f'{url}: not a prepared corpus (there is no {MANIFEST_NAME} of any '
+        'part); copy the folder there that `prepare --output=DIR` wrote'
+      )
+    for length in row_lengths:
+      if str(length) not in manifests:
+        raise no_such_rows(length, self.url, manifests)
+    needed = {*map(str, row_lengths), f'eval/{eval_row_length}'}
+    self._files = {
+      name: shard_files(manifest)
+      for name, manifest in manifests.items()
+      if name in needed
+    }
+    of_others = {f'{n}/{MANIFEST_NAME}' for n in manifests if n not in needed}
+    self._small = {n: small[n] for n in small if n not in of_others}
+    digest = hashlib.sha256()
+    for name in sorted(manifests):
+      content = hashlib.sha256(small[f'{name}/{MANIFEST_NAME}'])
+      digest.update(f'{name} {content.hexdigest()}\n'.encode())
+    name = re.sub(r'[^\w.-]', '_', self.url.rpartition('/')[2])
+    self.folder_name = f'{name}-{digest.hexdigest()[:16]}'
+
+  def parts(self, folder: pathlib.Path) -> dict[str, StagedPart]:
+    """The needed parts, as they lie in a folder here."""
+    return {
+      name: StagedPart(f'{self.url}/{name}', folder / name, files)
+      for name, files in self._files.items()
+    }
+
+  def num_bytes(self, shards_per_group: int = 0) -> int:
+    """Of the needed parts: of training rows at most two groups (0: all)."""
+    total = 0
+    for name, files in self._files.items():
+      sizes = [sum(file.num_bytes for file in shard) for shard in files]
+      sizes.sort(reverse=True)
+      if shards_per_group and name.isdecimal():
+        sizes = sizes[: 2 * shards_per_group]
+      total += sum(sizes)
+    return total
+
+  def write_small_files(self, folder: pathlib.Path) -> None:
+    """All but the shards; what a killed copy has left is removed."""
+    with full_disk_explained(self.url, folder):
+      for name, content in self._small.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_bytes() != content:
+          with durable_files.new_file(path) as file:
+            file.write(content)
+      for path in folder.rglob('.*.tmp'):
+        path.unlink()
+
+  def _read_small_files(self) -> tuple[dict[str, bytes], dict[str, dict]]:
+    """(all but the shards by name, the manifests by part)."""
+    small, manifests = {}, {}
+    for file in remote.find_files(self.url):
+      name = str(file).removeprefix(f'{self.url}/')
+      is_manifest = _MANIFEST.fullmatch(name)
+      if is_manifest or _SMALL_FILE.fullmatch(name):
+        with remote.explained(file):
+          small[name] = file.read_bytes()
+      if is_manifest:
+        manifests[is_manifest[1]] = parse_manifest(small[name], file)
+    return small, manifests
+
+
+def no_such_rows(
+  length: int, folder: str | pathlib.Path, names: Iterable[str]
+) -> InputError:
+  """What to say of a corpus, with folders of these names, without a length."""
+  lengths = sorted(int(name) for name in names if name.isdecimal())
+  return InputError(
+    f'data.row_length={length}: {folder} has rows of length '
+    f'{", ".join(map(str, lengths)) or "none"}; use one of them, or prepare '
+    f'again with --row_length={length}'
+  )

@@ -1,0 +1,82 @@
+"""A process and what it started end together, whoever is killed first."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# The child starts a process of its own, as a library would.
+SCRIPT = """
+import os, subprocess, sys, time
+from bert_jax.data.preparing.session_process import SessionProcess
+
+def run(connection, word):
+  child = subprocess.Popen([sys.executable, '-c', 'input()'],
+                           stdin=subprocess.PIPE)
+  connection.send((word, os.getpid(), child.pid))
+  connection.recv()
+
+if __name__ == '__main__':
+  process = SessionProcess(run, ('ready',))
+  print(*process.connection.recv(), flush=True)
+  if input() == 'stop':
+    process.stop(10)
+    print('stopped', flush=True)
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+  (tmp_path / 'script.py').write_text(SCRIPT)
+  process = subprocess.Popen(
+    [sys.executable, str(tmp_path / 'script.py')],
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  word, *process_ids = process.stdout.readline().split()
+  assert word == 'ready'
+  yield process, [int(process_id) for process_id in process_ids]
+  process.kill()
+  process.communicate()
+
+
+def assert_ended(process_ids):
+  deadline = time.monotonic() + 20
+  while any(is_running(process_id) for process_id in process_ids):
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def is_running(process_id):
+  try:
+    stat = pathlib.Path(f'/proc/{process_id}/stat').read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rpartition(')')[2].split()[0] != 'Z'
+
+
+def test_stopped(started):
+  process, process_ids = started
+  assert all(map(is_running, process_ids))
+  process.stdin.write('stop\n')
+  process.stdin.flush()
+  assert process.stdout.readline() == 'stopped\n'
+  assert_ended(process_ids)
+
+
+def test_the_process_that_asked_is_killed(started):
+  process, process_ids = started
+  process.send_signal(signal.SIGKILL)
+  assert_ended(process_ids)
+
+
+def test_ctrl_c_does_not_reach_it(started):
+  process, process_ids = started
+  sessions = {os.getsid(process_id) for process_id in process_ids}
+  assert sessions == {process_ids[0]}
