@@ -4,7 +4,6 @@ Run by `.ci/run --extra=beam`, in an environment that has Beam.
 """
 
 import os
-import pathlib
 import random
 import shutil
 import signal
@@ -14,6 +13,7 @@ import time
 
 import pytest
 from acting_tokenizer import ActingTokenizer
+from process_ends import assert_ended
 
 from bert_jax.data.preparing import beam_exchange, blocks
 from bert_jax.data.preparing.filters import FilterOptions, filtered
@@ -95,21 +95,6 @@ def assert_as_local(tmp_path, text, tokenizer, **options):
 
 def workers_of(pids):
   return [int(path.name) for path in pids.iterdir()]
-
-
-def assert_ended(process_ids):
-  deadline = time.monotonic() + 20
-  while running := [pid for pid in process_ids if is_running(pid)]:
-    assert time.monotonic() < deadline, running
-    time.sleep(0.05)
-
-
-def is_running(process_id):
-  try:
-    stat = pathlib.Path(f'/proc/{process_id}/stat').read_text()
-  except (FileNotFoundError, ProcessLookupError):
-    return False
-  return stat.rpartition(')')[2].split()[0] != 'Z'
 
 
 def test_the_bytes_of_the_local_engine(tmp_path, text, tokenizer, pids):

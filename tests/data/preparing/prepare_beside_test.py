@@ -8,16 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+from small_texts import ListSource
 
 from bert_jax.data import token_rows
-from bert_jax.data.preparing import blocks
 from bert_jax.data.preparing.inspect_corpus import describe_corpus
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.preparing.preview import preview
 from bert_jax.data.preparing.summary import format_summary
 from bert_jax.data.preparing.verify import verify_corpus
 from bert_jax.data.side_files import NEXT_SENTENCE, PAIR_KINDS, SENTENCE_ORDER
-from bert_jax.data.sources.base import Document
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.wordpiece import WordPiece
@@ -28,28 +27,7 @@ NUM_DOCUMENTS = 60
 CHINESE = '南京市长江大桥很长。我爱北京天安门，天气真好！'
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-  monkeypatch.setattr(blocks, 'BLOCK_CHARACTERS', 2000)
-
-
-class ListSource:
-  """Documents from memory."""
-
-  name = 'list'
-
-  def __init__(self, texts):
-    self.texts = texts
-
-  def documents(self, report):
-    for number, text in enumerate(self.texts):
-      yield Document(text, f'list:{number}')
-
-  def describe(self):
-    return {'kind': 'list', 'documents': len(self.texts)}
-
-  def size_in_bytes(self):
-    return sum(map(len, self.texts))
+pytestmark = pytest.mark.usefixtures('small_blocks')
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
-import random
 import shutil
 import signal
 import subprocess
@@ -12,98 +11,17 @@ import sys
 import time
 
 import pytest
+from small_texts import ListSource, contents, make_texts, run
 
 from bert_jax import durable_files, stopping
 from bert_jax.data import token_rows
 from bert_jax.data.preparing import blocks
-from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
-from bert_jax.data.sources.base import Document, ReadReport
+from bert_jax.data.sources.base import ReadReport
 from bert_jax.data.token_rows import TokenRows
-from bert_jax.data.tokenizers import load_tokenizer
-from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.errors import InputError
 
-WORDS = [f'w{i}' for i in range(50)]
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-  monkeypatch.setattr(blocks, 'BLOCK_CHARACTERS', 2000)
-
-
-@pytest.fixture
-def vocab(tmp_path):
-  path = tmp_path / 'vocab.txt'
-  entries = [
-    *SPECIAL_TOKENS,
-    *WORDS,
-    '[',
-    ']',
-    'sep',
-    'pad',
-    'mask',
-    '##s',
-    '.',
-  ]
-  path.write_text('\n'.join(entries) + '\n')
-  return path
-
-
-@pytest.fixture
-def tokenizer(vocab):
-  return load_tokenizer(vocab)
-
-
-def make_texts(count=200, seed=0):
-  rng = random.Random(seed)
-  return [
-    ' '.join(rng.choices(WORDS, k=rng.randint(1, 40))) + f' . w{i % 50}'
-    for i in range(count)
-  ]
-
-
-class ListSource:
-  """Documents from memory; `at` {number: what is called before that one}."""
-
-  name = 'list'
-
-  def __init__(self, texts, at=None):
-    self.texts = texts
-    self.at = at or {}
-
-  def documents(self, report):
-    for number, text in enumerate(self.texts):
-      if number in self.at:
-        self.at[number]()
-      yield Document(text, f'list:{number}')
-
-  def describe(self):
-    return {'kind': 'list', 'documents': len(self.texts)}
-
-  def size_in_bytes(self):
-    return sum(map(len, self.texts))
-
-
-def run(source, tokenizer, output, **options):
-  options = {
-    'row_lengths': (32,),
-    'eval_fraction': 0.1,
-    'num_workers': 1,
-    'progress': False,
-    **options,
-  }
-  if isinstance(source, list):
-    source = ListSource(source)
-  return prepare(source, tokenizer, output=output, **options)
-
-
-def contents(folder):
-  return {
-    str(path.relative_to(folder)): path.read_bytes()
-    for path in folder.rglob('*')
-    if path.is_file()
-  }
+pytestmark = pytest.mark.usefixtures('small_blocks')
 
 
 SCRIPT = """

@@ -1,13 +1,12 @@
 """A process and what it started end together, whoever is killed first."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from process_ends import assert_ended, is_running
 
 # The child starts a process of its own, as a library would.
 SCRIPT = """
@@ -44,21 +43,6 @@ def started(tmp_path):
   yield process, [int(process_id) for process_id in process_ids]
   process.kill()
   process.communicate()
-
-
-def assert_ended(process_ids):
-  deadline = time.monotonic() + 20
-  while any(is_running(process_id) for process_id in process_ids):
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
-
-
-def is_running(process_id):
-  try:
-    stat = pathlib.Path(f'/proc/{process_id}/stat').read_text()
-  except (FileNotFoundError, ProcessLookupError):
-    return False
-  return stat.rpartition(')')[2].split()[0] != 'Z'
 
 
 def test_stopped(started):

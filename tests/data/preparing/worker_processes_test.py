@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from process_ends import assert_ended
 
 from bert_jax.data.preparing.worker_processes import (
   WorkerDied,
@@ -88,24 +88,9 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
       workers.add(int(line))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20
-    while any(is_running(worker) for worker in workers):
-      assert time.monotonic() < deadline
-      time.sleep(0.05)
+    assert_ended(workers)
   finally:
     process.kill()
-
-
-def is_running(process_id):
-  try:
-    os.kill(process_id, 0)
-  except ProcessLookupError:
-    return False
-  try:
-    with open(f'/proc/{process_id}/stat') as file:
-      return file.read().rpartition(')')[2].split()[0] != 'Z'
-  except FileNotFoundError:
-    return False
 
 
 def test_number_of_cores():

@@ -1,0 +1,65 @@
+"""Texts of fifty words, and preparing them in a moment."""
+
+import random
+
+from bert_jax.data.preparing.prepare import prepare
+from bert_jax.data.sources.base import Document
+
+WORDS = [f'w{i}' for i in range(50)]
+
+
+def make_texts(count=200, seed=0):
+  rng = random.Random(seed)
+  return [
+    ' '.join(rng.choices(WORDS, k=rng.randint(1, 40))) + f' . w{i % 50}'
+    for i in range(count)
+  ]
+
+
+class ListSource:
+  """Documents from memory; "bad" stands for a line that cannot be read.
+
+  `at`: {number: what is called before that one}.
+  """
+
+  name = 'list'
+
+  def __init__(self, texts, at=None):
+    self.texts = texts
+    self.at = at or {}
+
+  def documents(self, report):
+    for number, text in enumerate(self.texts):
+      if number in self.at:
+        self.at[number]()
+      if text == 'bad':
+        report.add('unparsable_lines', f'list:{number}')
+        continue
+      yield Document(text, f'list:{number}')
+
+  def describe(self):
+    return {'kind': 'list', 'documents': len(self.texts)}
+
+  def size_in_bytes(self):
+    return sum(map(len, self.texts))
+
+
+def run(source, tokenizer, output, **options):
+  options = {
+    'row_lengths': (32,),
+    'eval_fraction': 0.1,
+    'num_workers': 1,
+    'progress': False,
+    **options,
+  }
+  if isinstance(source, list):
+    source = ListSource(source)
+  return prepare(source, tokenizer, output=output, **options)
+
+
+def contents(folder):
+  return {
+    str(path.relative_to(folder)): path.read_bytes()
+    for path in folder.rglob('*')
+    if path.is_file()
+  }
