@@ -217,7 +217,12 @@ class TrainedModel:
     place = min(places, key=lambda place: abs(place - len(ids) // 2))
     before, after = ids[:place], ids[place + 1 :]
     decode = self.tokenizer.decode
-    return f'{decode(before)} {MASK} {decode(after)}', words[place]
+    text = f'{decode(before)} {MASK} {decode(after)}'
+    # A text that was cut within a word may have more tokens than its ids.
+    num_tokens = len(self.tokenizer.encode_with_mask(text)) + 2
+    if num_tokens > self.experiment.model.max_positions:
+      return None
+    return text, words[place]
 
   def require_labels(self, method: str) -> None:
     """Raises InputError unless this model is a classifier."""

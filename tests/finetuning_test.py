@@ -222,13 +222,15 @@ def test_two_text_columns_from_jsonl(experiment, tmp_path):
 
 
 def test_pretrained_parameters_are_where_the_run_starts(
-  experiment, pretrained, tmp_path
+  experiment, pretrained, tmp_path, capsys
 ):
   from bert_jax.train.checkpoint import load_params
 
   experiment.optimizer.learning_rate = 1e-12
   experiment.num_epochs = 1
   finetune(experiment, tmp_path / 'run')
+  line = 'new: classifier (2), pooler (2); left out: mlm_head (5)\n'
+  assert line in capsys.readouterr().out
   before, _ = load_params(Workdir(pretrained).checkpoints)
   after, _ = load_params(Workdir(tmp_path / 'run').best)
   np.testing.assert_allclose(

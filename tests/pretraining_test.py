@@ -138,11 +138,14 @@ def test_resume_from_is_a_branch_with_all_state(finished, experiment, tmp_path):
   assert_same_arrays(tmp_path / 'branch', finished)
 
 
-def test_init_from_takes_parameters_alone(finished, experiment, tmp_path):
+def test_init_from_takes_parameters_alone(
+  finished, experiment, tmp_path, capsys
+):
   experiment.init_from = str(finished)
   experiment.num_steps = 1
   experiment.optimizer.learning_rate = 1e-9
   pretrain(experiment, tmp_path / 'run')
+  assert 'new: none; left out: none\n' in capsys.readouterr().out
   mine, theirs = arrays(tmp_path / 'run', step=1), arrays(finished)
   for name in mine:
     if name.startswith('params'):

@@ -94,6 +94,14 @@ def test_samples_are_of_the_corpora(untouched, two_corpora):
   assert sample['answer'] in words
 
 
+def test_samples_that_do_not_fit_are_left_out(untouched):
+  """Text cut within a word may have more tokens than the row it came from."""
+  model = inference.load(untouched)
+  samples = model.samples()
+  model.experiment.model.max_positions = 16
+  assert 0 < len(model.samples()) < len(samples)
+
+
 @pytest.mark.parametrize('num_steps', [2, 5, 6, 7, 9])
 def test_resumed_inside_and_between_stages(
   experiment, untouched, tmp_path, monkeypatch, num_steps

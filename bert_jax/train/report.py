@@ -290,7 +290,13 @@ def _packing(run: Run) -> str:
 
 
 def _fill_mask(run: Run) -> str:
-  if not run.fill_mask:
+  if run.fill_mask == []:
+    return section(
+      'Fill-mask samples',
+      '<p>None: the corpus has no held-out text with a word to hide, or the '
+      'objective predicts no tokens.</p>',
+    )
+  if run.fill_mask is None:
     command = f'bert-jax report --workdir={run.workdir.path}'
     return section(
       'Fill-mask samples',

@@ -4,6 +4,7 @@ the workdir's own newest checkpoint, else `resume_from` (all state of another
 run), else `init_from` (its parameters), else fresh parameters.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -138,8 +139,8 @@ def _with_pretrained(
   loaded = initial.load()
   taken, fresh, left_out = merge_pretrained(wanted, loaded, initial)
   print(
-    f'{len(taken)} arrays from {initial.origin}; new: '
-    f'{", ".join(fresh) or "none"}; left out: {", ".join(left_out) or "none"}',
+    f'{len(taken)} arrays from {initial.origin}; '
+    f'new: {_summed_up(fresh, taken)}; left out: {_summed_up(left_out, taken)}',
     flush=True,
   )
   flat = functional.flatten(loaded)
@@ -159,6 +160,19 @@ def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:
   # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
   path = pathlib.Path(os.path.expanduser(folder)).absolute()
   return path, int(step) if step else None
+
+
+def _summed_up(paths: list[str], taken: set[str]) -> str:
+  """Each path, but one name for a head of which no parameter was taken."""
+  partly_taken = {path.split('/')[0] for path in taken}
+  heads = collections.Counter(path.split('/')[0] for path in paths)
+  names = [
+    f'{head} ({count})'
+    for head, count in heads.items()
+    if head not in partly_taken
+  ]
+  names += [path for path in paths if path.split('/')[0] in partly_taken]
+  return ', '.join(names) or 'none'
 
 
 def merge_pretrained(

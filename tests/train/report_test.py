@@ -207,6 +207,16 @@ def test_report_shows_the_numbers_of_its_files(tmp_path):
     assert expected in text, expected
 
 
+@pytest.mark.parametrize(
+  'samples, expected', [('[]', 'None: the corpus'), (None, 'this writes it')]
+)
+def test_report_says_why_it_has_no_samples(tmp_path, samples, expected):
+  workdir = write_pretraining(tmp_path)
+  if samples:
+    (workdir / 'fill_mask.json').write_text(samples)
+  assert expected in shown_text(write_report(workdir))
+
+
 def test_summary_says_the_same_on_a_terminal(tmp_path):
   pretrain, tuned = write_everything(tmp_path)
   assert summary(pretrain, tuned).splitlines() == [
