@@ -124,7 +124,7 @@ def _write_huggingface(
     has_token_types=model.num_token_types > 1,
   )
   table = source.tokenizer.table
-  left_out = huggingface.write(
+  left_out, num_parameters = huggingface.write(
     folder,
     family,
     architecture,
@@ -146,7 +146,7 @@ def _write_huggingface(
       'draws a random one'
     )
   params = {name: part for name, part in params.items() if name not in left_out}
-  return _record(
+  record = _record(
     source,
     params,
     folder,
@@ -155,6 +155,7 @@ def _write_huggingface(
     left_out=left_out,
     notes=notes,
   )
+  return record | {'num_parameters': num_parameters}
 
 
 def _check_pooling(

@@ -165,7 +165,8 @@ class PretrainExperiment:
     ):
       raise InputError(
         f'data.stages: their num_steps are {[s.num_steps for s in stages]}, '
-        f'which must be 1 or more each and num_steps={self.num_steps} in all'
+        f'which must be 1 or more each and num_steps={self.num_steps} in all; '
+        'stages are written in the experiment file'
       )
     lengths = {'data.row_length': self.data.row_length}
     for number, stage in enumerate(self.plan().stages):

@@ -180,16 +180,21 @@ def with_model(
   Returns the experiment with its final model, and the tokenizer.
   """
   model = source.model if source else experiment.model
-  if source and not experiment.tokenizer:
-    tokenizer = source.tokenizer
-  else:
+  if experiment.tokenizer:
     tokenizer = load_tokenizer(experiment.tokenizer)
+    if source and source.tokenizer.fingerprint != tokenizer.fingerprint:
+      raise InputError(
+        f'tokenizer={experiment.tokenizer} is not that of init_from='
+        f'{experiment.init_from}; leave it out to take the one of the model'
+      )
+  else:
+    tokenizer = source.tokenizer
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:
     raise InputError(
       f'model.vocab_size={model.vocab_size} is smaller than the {size} entries '
-      f'of the tokenizer {experiment.tokenizer or experiment.init_from}; use '
-      'the tokenizer of the pretraining run'
+      f'of the tokenizer {experiment.tokenizer or experiment.init_from}; set '
+      'it to 0 to take those of the tokenizer'
     )
   if experiment.max_length > model.max_positions:
     raise InputError(

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from bert_jax.data.side_files import LABEL_MEANINGS
+from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
-from bert_jax.pretraining import open_data, open_stream
+from bert_jax.pretraining import open_data, open_stream, pairs_kind
 from bert_jax.train.step import MASKS
 from bert_jax.workdir import Workdir
 
@@ -74,13 +76,12 @@ def describe_examples(
     if 'masked_weights' in seen:
       used = seen['masked_weights'][place] > 0
       masked.update(seen['masked_positions'][place][used].tolist())
-    labels = batch['pair_labels'][place] if 'pair_labels' in batch else None
     yield from _segments(
       tokenizer,
       batch['input_ids'][place],
       jax.tree.map(lambda array, place=place: array[place], seen),
       masked,
-      labels,
+      _labels(next(iter(corpora[corpus].rows.values())), batch, place),
     )
 
 
@@ -89,12 +90,23 @@ def _check(name: str, value: int, end: int) -> None:
     raise InputError(f'--{name}={value}: this run has 0 to {end - 1}')
 
 
+def _labels(
+  rows: TokenRows, batch: dict[str, np.ndarray], place: int
+) -> list[str] | None:
+  """What each pair of a row is, None of rows without pairs."""
+  kind = pairs_kind(rows)
+  if not kind:
+    return None
+  labels = batch['pair_labels'][place].tolist()
+  return [f'{n}, {LABEL_MEANINGS[kind][n]}' for n in labels if n >= 0]
+
+
 def _segments(
   tokenizer: Tokenizer,
   ids: np.ndarray,
   seen: dict[str, np.ndarray],
   masked: set[int],
-  labels: np.ndarray | None,
+  labels: list[str] | None,
 ) -> Iterator[str]:
   """A line for each segment of a row, and one for its padding."""
   segment_ids = seen['segment_ids']

@@ -222,14 +222,15 @@ def check_pairs(
   wanted = objective.pairs_kind
   for corpus in corpora if wanted else ():
     for rows in (*corpus.rows.values(), corpus.held_out):
-      if rows and (kind := _pairs_kind(rows)) != wanted:
+      if rows and (kind := pairs_kind(rows)) != wanted:
         raise InputError(
           f'objective: {rows.folder} has {shown(str(kind or "no"))} pairs, it '
           f'needs {wanted}; bert-jax prepare --pairs={wanted} makes them'
         )
 
 
-def _pairs_kind(rows: TokenRows) -> Any:
+def pairs_kind(rows: TokenRows) -> Any:
+  """Which pairs the rows hold, of PAIR_KINDS; falsy for none."""
   facts = rows.manifest.get('pairs')
   has_labels = rows.max_segments and isinstance(facts, dict)
   return facts.get('kind') if has_labels else None

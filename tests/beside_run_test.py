@@ -44,9 +44,10 @@ def test_a_run_on_pairs(small_experiment, pairs, tmp_path):
   for line in lines:
     if match := re.match(r'example \d+: row (\d+) of', line):
       labels = corpus.arrays([int(match[1])])['pair_labels'][0]
-    elif match := re.match(r'  (\d+) \((\d)\): (.*)', line):
+    elif match := re.match(r'  (\d+) \((\d), (\w.*?)\): (.*)', line):
       assert labels[int(match[1]) - 1] == int(match[2])
-      a, b = match[3].split(' | ')
+      assert match[3] == ('the next', 'random')[int(match[2])]
+      a, b = match[4].split(' | ')
       assert a.startswith('[CLS] ') and a.endswith(' [SEP]')
       assert b.endswith(' [SEP]') and '[CLS]' not in b
       shown += 1

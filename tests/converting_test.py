@@ -403,6 +403,10 @@ def test_a_modernbert_keeps_its_pooling(tmp_path, pooling):
   config = json.loads((out / 'config.json').read_text())
   assert config['architectures'] == ['ModernBertForSequenceClassification']
   assert config['classifier_pooling'] == pooling
+  # Of what was written: the table of ours goes on to 64 entries.
+  weights = load_file(out / 'model.safetensors')
+  record = json.loads((out / 'parity.json').read_text())
+  assert record['num_parameters'] == sum(x.size for x in weights.values())
   convert(str(out), tmp_path / 'back')
   assert Workdir(tmp_path / 'back').read_config().task.pooling == pooling
   texts = [(text,) for text, _ in ROWS]

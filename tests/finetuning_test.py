@@ -14,10 +14,11 @@ from bert_jax.experiment import (
   FinetuneExperiment,
   PretrainExperiment,
 )
-from bert_jax.finetuning import finetune
+from bert_jax.finetuning import finetune, with_model
 from bert_jax.models.config import EncoderConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.pretrained import open_pretrained
 from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
@@ -198,6 +199,19 @@ def test_from_scratch_needs_a_tokenizer_only(
   experiment.num_epochs = 1
   finetune(experiment, tmp_path / 'run')
   assert results(tmp_path / 'run')['init_from'] == ''
+
+
+def test_another_tokenizer_than_the_models_is_refused(
+  experiment, small_corpus, tmp_path
+):
+  experiment.tokenizer = str(small_corpus / 'tokenizer')
+  with_model(experiment, open_pretrained(experiment.init_from))
+  vocab = tmp_path / 'vocab.txt'
+  entries = (small_corpus / 'tokenizer/vocab.txt').read_text().splitlines()
+  vocab.write_text('\n'.join(entries[:-1]) + '\n')
+  experiment.tokenizer = str(vocab)
+  with pytest.raises(InputError, match='is not that of init_from='):
+    with_model(experiment, open_pretrained(experiment.init_from))
 
 
 def test_two_text_columns_from_jsonl(experiment, tmp_path):

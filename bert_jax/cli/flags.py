@@ -19,6 +19,10 @@ from bert_jax.errors import InputError, shown
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
 
+# What parse() parses. ml_collections looks for overrides here; in sys.argv it
+# would insist on --config before them.
+_argv: list[str] = []
+
 _SHOULD_BE = {
   'int': 'should be an integer',
   'float': 'should be a number',
@@ -49,6 +53,7 @@ def define_config(
     None,
     'The experiment file; --config.FIELD=VALUE sets one of its fields.',
     flag_values=flag_values,
+    sys_argv=_argv,
   )
   flag_values['config'].default_as_str = default
   return holder
@@ -121,6 +126,7 @@ def parse(
       raise InputError(config_file.missing_config(verb))
   if config is not None:
     argv = [verb, f'--config={path}', *_checked(argv[1:], flag_values, fields)]
+  _argv[:] = argv
   try:
     return flag_values(argv)[1:]
   except flags.Error as error:

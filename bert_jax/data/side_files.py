@@ -15,8 +15,12 @@ from bert_jax.data.shards import AGAIN
 from bert_jax.errors import InputError, quoted, shown
 
 WORD_STARTS, PAIR_LABELS = 'word_starts', 'pair_labels'
-# What the labels say: preparing/pairs.py.
 PAIR_KINDS = NEXT_SENTENCE, SENTENCE_ORDER = 'next_sentence', 'sentence_order'
+# What the labels 0 and 1 say of B, by kind: preparing/pairs.py.
+LABEL_MEANINGS = {
+  NEXT_SENTENCE: ('the next', 'random'),
+  SENTENCE_ORDER: ('in order', 'swapped'),
+}
 # The entry of the manifest; there is none without side files.
 ENTRY = 'side_files'
 # No row of packing.MAX_ROW_LENGTH has more.

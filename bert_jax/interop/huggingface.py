@@ -130,18 +130,19 @@ def write(
   pad_id: int,
   cls_id: int,
   sep_id: int,
-) -> list[str]:
-  """Writes config.json and model.safetensors; returns the heads left out.
+) -> tuple[list[str], int]:
+  """Writes config.json and model.safetensors.
 
+  Returns the heads left out, and the number of parameters written.
   `architecture` is a class of the family whose heads are all in `params`, and
   `pooling` one that the family's classifier can have.
   """
   model, params = export_form(family, model, params, pad_id=pad_id)
   chosen = family.architectures[architecture]
   kept = {'encoder', *chosen.heads, *chosen.optional}
-  weights = write_params(
-    family, {name: part for name, part in params.items() if name in kept}
-  )
+  left_out = [name for name in params if name not in kept]
+  params = {name: part for name, part in params.items() if name in kept}
+  weights = write_params(family, params)
   if architecture == bare_architecture(family):
     weights = {
       name.removeprefix(family.prefix): array for name, array in weights.items()
@@ -164,7 +165,7 @@ def write(
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
   (folder / CONFIG).write_text(text, 'utf-8')
   weights_files.write(folder / weights_files.SAFETENSORS, weights)
-  return [name for name in params if name not in kept]
+  return left_out, functional.num_parameters(params)
 
 
 def bare_architecture(family: Family) -> str:

@@ -236,7 +236,7 @@ def _check_generator(
   """Raises InputError unless the grown encoder's generator is a widened one."""
   old, new = electra_generator(config, width), electra_generator(grown, width)
   if new.num_heads != factor * old.num_heads:
-    why = f'would have {new.num_heads} heads, not {factor * old.num_heads}'
+    why = f'would have num_heads={new.num_heads}, not {factor * old.num_heads}'
   elif new.table_dim == new.embed_dim != factor * old.table_dim:
     why = 'would be as wide as the embeddings and lack their projection'
   elif old.table_dim == old.embed_dim and new.table_dim != new.embed_dim:

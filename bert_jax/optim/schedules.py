@@ -37,7 +37,7 @@ class Schedule:
     if not 0 <= steps < num_steps:
       raise InputError(
         f'the warm-up of {steps} steps does not fit into num_steps='
-        f'{num_steps}; lower schedule.warmup_steps or warmup_share'
+        f'{num_steps}; lower optimizer.schedule.warmup_steps or warmup_share'
       )
     return steps
 

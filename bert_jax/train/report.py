@@ -18,6 +18,7 @@ from bert_jax.train.report_evaluation import (
   evaluation_section,
   last_eval,
   objective_curves,
+  of_generator,
 )
 from bert_jax.train.report_finetuning import (
   comparison_lines,
@@ -129,7 +130,8 @@ def _header(run: Run) -> str:
   if best and 'perplexity' in best:
     accuracy = percent(best.get('masked_accuracy'))
     below = f'loss {best["mlm_loss"]:.3f}, masked accuracy {accuracy}'
-    cards.append(card('Held-out perplexity', number(best['perplexity']), below))
+    title = f'Held-out perplexity{of_generator(best)}'
+    cards.append(card(title, number(best['perplexity']), below))
   return (
     f'<header><h1>{escape(run.workdir.path.name)}</h1>'
     f'<div class="muted">{escape(_when(run))}</div>'

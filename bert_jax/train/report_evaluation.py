@@ -18,6 +18,8 @@ from bert_jax.train.report_metrics import Record, Run
 
 _MAX_ROWS = 12
 _SHARES = ('_accuracy', '_precision', '_recall')
+# Of masked tokens.
+_OF_TOKENS = ('mlm_loss', 'perplexity', 'masked_accuracy')
 # Of a record that is no figure of an objective.
 _OTHERS = ('step', 'seed', 'time')
 
@@ -26,18 +28,24 @@ def last_eval(run: Run) -> Record | None:
   return run.metrics.evals[-1] if run.metrics.evals else None
 
 
+def of_generator(record: Record) -> str:
+  """Whose the masked-LM figures are, where they are not the encoder's."""
+  return ' of the generator' if 'replaced_loss' in record else ''
+
+
 def evaluation_lines(run: Run) -> list[str]:
   """The last held-out figures of a pretraining run as a line, if any."""
   last = last_eval(run)
   names = _names([last]) if last else []
   if not any(_is_loss(name) for name in names):
     return []
-  figures = ', '.join(
-    f'{"loss" if name == "mlm_loss" else name.replace("_", " ")} '
-    + _shown(name, last[name], '.4f')
-    for name in names
-  )
-  return [f'held out at step {last["step"]:,}: {figures}']
+  figures = []
+  for name in names:
+    words = 'loss' if name == 'mlm_loss' else name.replace('_', ' ')
+    if name in _OF_TOKENS:
+      words += of_generator(last)
+    figures.append(f'{words} {_shown(name, last[name], ".4f")}')
+  return [f'held out at step {last["step"]:,}: {", ".join(figures)}']
 
 
 def objective_curves(run: Run) -> list[str]:
@@ -114,7 +122,7 @@ def _two_curves(
 
 def _names(records: list[Record]) -> list[str]:
   """Names of the figures in records: MLM's first, then as they come."""
-  found = dict.fromkeys(('mlm_loss', 'perplexity', 'masked_accuracy'))
+  found = dict.fromkeys(_OF_TOKENS)
   found |= dict.fromkeys(name for record in records for name in record)
   return [
     name

@@ -263,8 +263,10 @@ def test_config_overrides_reach_every_kind_of_field(bert_jax_command):
 
 def test_config_forms_that_absl_users_expect(bert_jax_command):
   done = bert_jax_command(
-    *('learn', '--config', 'tiny.py', '--config.num_steps', '7'),
-    *('--config.shuffle=false', '--config.columns=', '--config.note=x'),
+    # A field may stand before the file.
+    *('learn', '--config.note=x', '--config', 'tiny.py'),
+    *('--config.num_steps', '7'),
+    *('--config.shuffle=false', '--config.columns='),
     *('--config.sizes=3', '--config.shuffle', '--config.num_steps=8'),
   )
   config = eval(done.stdout)

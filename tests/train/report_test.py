@@ -12,6 +12,7 @@ from bert_jax.errors import InputError
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train import report_plots
 from bert_jax.train.report import summary, write_report
+from bert_jax.train.report_evaluation import of_generator
 from bert_jax.train.report_finetuning import pooled_difference
 from bert_jax.train.report_html import duration, large, number
 from bert_jax.train.report_metrics import (
@@ -226,6 +227,11 @@ def test_summary_says_the_same_on_a_terminal(tmp_path):
     'from scratch: accuracy 0.7133 ± 0.0153 over 3 seeds',
     'difference: +0.1067, 8.3 pooled standard deviations',
   ]
+
+
+def test_figures_of_a_generator_are_called_so():
+  assert of_generator({'mlm_loss': 4.0, 'replaced_loss': 0.3})
+  assert not of_generator({'mlm_loss': 4.0})
 
 
 def test_report_is_one_safe_file(tmp_path):
