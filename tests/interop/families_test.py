@@ -73,7 +73,7 @@ def read(folder) -> huggingface.Checkpoint:
 
 def write(folder, checkpoint, architecture, **changes) -> list[str]:
   folder.mkdir()
-  return huggingface.write(
+  left_out, _ = huggingface.write(
     folder,
     checkpoint.family,
     architecture,
@@ -82,6 +82,7 @@ def write(folder, checkpoint, architecture, **changes) -> list[str]:
     label_names=checkpoint.label_names,
     **dict(pad_id=0, cls_id=2, sep_id=3) | changes,
   )
+  return left_out
 
 
 def ids_of(config) -> dict[str, int]:

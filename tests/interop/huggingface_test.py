@@ -105,7 +105,7 @@ def test_it_computes_what_transformers_computes():
 )
 def test_there_and_back_is_bit_equal(tmp_path, architecture):
   checkpoint = read(GOLDEN)
-  left_out = huggingface.write(
+  left_out, _ = huggingface.write(
     tmp_path,
     BERT,
     architecture,

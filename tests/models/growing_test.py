@@ -287,7 +287,7 @@ def test_a_generator_grows_with_its_encoder(embedding_size):
   'embed_dim, embedding_size, share, found',
   [
     # 64 wide it has one head too.
-    (32, 0, 1.0, 'generator of width 32 .* would have 1 heads, not 2'),
+    (32, 0, 1.0, 'generator of width 32 .* would have num_heads=1, not 2'),
     (256, 128, 0.25, 'width 64 .* would be as wide as the embeddings and lack'),
     (128, 64, 0.5, 'width 64 .* is as wide as the embeddings and would need'),
   ],
