@@ -17,9 +17,7 @@ from bert_jax.interop.export_form import generator_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
-from bert_jax.pretrained import Pretrained, open_pretrained
-from bert_jax.train.checkpoint import save_params
-from bert_jax.workdir import Workdir, encode
+from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
 WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
 _PARITY = 'parity.json'
@@ -82,13 +80,11 @@ def _write_workdir(
       f'--input={source.origin} is a workdir already; give --output_format='
       f'{HUGGINGFACE} to export it'
     )
-  workdir = Workdir(folder)
-  durable_files.write_json(workdir.config, encode(source.experiment))
-  source.tokenizer.save(workdir.tokenizer)
-  save_params(workdir.checkpoints, checkpoint.params)
+  save_model(folder, source.experiment, source.tokenizer, checkpoint.params)
   facts = dict(
     model=source.model,
     architecture=checkpoint.family.architecture(checkpoint.heads),
+    num_parameters=functional.num_parameters(checkpoint.params),
     left_out=checkpoint.left_out,
     notes=checkpoint.notes,
   )
@@ -146,16 +142,16 @@ def _write_huggingface(
       'draws a random one'
     )
   params = {name: part for name, part in params.items() if name not in left_out}
-  record = _record(
+  return _record(
     source,
     params,
     folder,
     model=model,
     architecture=architecture,
+    num_parameters=num_parameters,
     left_out=left_out,
     notes=notes,
   )
-  return record | {'num_parameters': num_parameters}
 
 
 def _check_pooling(
@@ -178,6 +174,7 @@ def _record(
   *,
   model: EncoderConfig,
   architecture: str,
+  num_parameters: int,
   left_out: Sequence[str],
   notes: Sequence[str],
 ) -> dict[str, Any]:
@@ -188,17 +185,13 @@ def _record(
   record = {
     'input': source.origin,
     'architecture': architecture,
-    'num_parameters': functional.num_parameters(params),
+    'num_parameters': num_parameters,
     'left_out': list(left_out),
     'notes': list(notes),
     'compared_with': None,
   }
-  if source.num_seeds > 1:
-    record['seed'] = (
-      f'{source.seed}, the best of {source.num_seeds}'
-      if source.seed == source.best_seed
-      else f'{source.seed} of {source.num_seeds}, not the best'
-    )
+  if source.which_seed:
+    record['seed'] = source.which_seed
   if not parity.is_possible():
     compare = 'transformers and torch are not installed'
   if isinstance(compare, str):

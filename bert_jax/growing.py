@@ -20,9 +20,8 @@ from bert_jax.experiment import ConvertedModel
 from bert_jax.models import functional, growing
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.growing import Grown
-from bert_jax.pretrained import Pretrained, open_pretrained
-from bert_jax.train.checkpoint import save_params
-from bert_jax.workdir import Workdir, differences, encode
+from bert_jax.pretrained import Pretrained, open_pretrained, save_model
+from bert_jax.workdir import differences
 
 _RECORD = 'growth.json'
 SAME = 'computes the same, exactly'
@@ -102,11 +101,8 @@ def grow(
       lines.append(f'{changes or "the same sizes"}: {kept}')
     model.validate()
     sizes.append(functional.num_parameters(params))
-    workdir = Workdir(folder)
     experiment = _experiment(small, params, model)
-    durable_files.write_json(workdir.config, encode(experiment))
-    tokenizer.save(workdir.tokenizer)
-    save_params(workdir.checkpoints, jax.device_get(params))
+    save_model(folder, experiment, tokenizer, jax.device_get(params))
     record = {'input': source, 'seed': seed, 'num_parameters': sizes}
     durable_files.write_json(folder / _RECORD, record | {'steps': lines})
   return [
@@ -199,8 +195,8 @@ def _experiment(
 
 def _notes(small: Pretrained) -> list[str]:
   lines = []
-  if small.num_seeds > 1:
-    lines.append(f'seed: {small.best_seed}, the best of {small.num_seeds}')
+  if small.which_seed:
+    lines.append(f'seed: {small.which_seed}')
   if small.checkpoint:
     if small.checkpoint.left_out:
       lines.append(f'left_out: {", ".join(small.checkpoint.left_out)}')

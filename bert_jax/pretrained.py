@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from bert_jax import durable_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
@@ -18,9 +19,9 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint import load_params
+from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
-from bert_jax.workdir import Workdir, read_json
+from bert_jax.workdir import Workdir, encode, read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,15 @@ class Pretrained:
     task = getattr(self.experiment, 'task', None)
     return task.pooling if task else CLS
 
+  @property
+  def which_seed(self) -> str:
+    """'1, the best of 3'; '' where there was one alone."""
+    if self.num_seeds == 1:
+      return ''
+    if self.seed == self.best_seed:
+      return f'{self.seed}, the best of {self.num_seeds}'
+    return f'{self.seed} of {self.num_seeds}, not the best'
+
   def initial(self) -> Initial:
     """As the parameters to start a run from."""
     return Initial(self.origin, self.load_params)
@@ -78,6 +88,19 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   if step is not None:
     raise InputError(f'{path}: {folder} is {kind}, which has no steps')
   return _open_converted(path, folder, read)
+
+
+def save_model(
+  folder: pathlib.Path,
+  experiment: ConvertedModel,
+  tokenizer: Tokenizer,
+  params: functional.Params,
+) -> None:
+  """Makes the folder, which is there, a workdir that opens as this model."""
+  workdir = Workdir(folder)
+  durable_files.write_json(workdir.config, encode(experiment))
+  tokenizer.save(workdir.tokenizer)
+  save_params(workdir.checkpoints, params)
 
 
 def _open_converted(

@@ -29,7 +29,7 @@ from bert_jax.models.heads import POOLINGS, EncoderWithHeads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
-from bert_jax.pretrained import open_pretrained
+from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import (
@@ -389,15 +389,13 @@ def test_a_modernbert_keeps_its_pooling(tmp_path, pooling):
   )
   run = Workdir(tmp_path / 'run')
   run.path.mkdir()
-  write_json(run.config, encode(experiment))
-  load_tokenizer(GOLDEN).save(run.tokenizer)
   build = families.build(model, experiment.heads, len(labels))
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
     functional.abstract_params(build),
   )
-  save_params(run.checkpoints, params)
+  save_model(run.path, experiment, load_tokenizer(GOLDEN), params)
   out = tmp_path / 'out'
   convert(str(run.path), out, output_format='huggingface')
   config = json.loads((out / 'config.json').read_text())

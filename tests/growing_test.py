@@ -23,11 +23,10 @@ from bert_jax.interop import parity
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
-from bert_jax.pretrained import open_pretrained
+from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint import save_params
-from bert_jax.workdir import Workdir, encode
+from bert_jax.workdir import Workdir
 
 GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
 TEXT = 'the function returns [MASK] random number'
@@ -56,12 +55,18 @@ def assert_close(found, expected) -> None:
 
 
 def write_workdir(path, experiment, tokenizer, params) -> Workdir:
-  workdir = Workdir(path)
-  workdir.path.mkdir()
-  write_json(workdir.config, encode(experiment))
-  tokenizer.save(workdir.tokenizer)
-  save_params(workdir.checkpoints, params)
-  return workdir
+  path.mkdir()
+  save_model(path, experiment, tokenizer, params)
+  return Workdir(path)
+
+
+def write_masked_lm(path, model, tokenizer) -> Workdir:
+  return write_workdir(
+    path,
+    ConvertedModel(model=model, heads=('mlm_head',)),
+    tokenizer,
+    toys.params(families.build(model, ['mlm_head'])),
+  )
 
 
 def with_words(tokenizer, folder, *words: str) -> str:
@@ -79,13 +84,7 @@ def test_layers_behind_their_norm_change_no_bit(small_tokenizer, tmp_path):
     max_positions=32,
     vocab_size=small_tokenizer.table.vocab_size,
   )
-  params = toys.params(families.build(model, ['mlm_head']))
-  small = write_workdir(
-    tmp_path / 'small',
-    ConvertedModel(model=model, heads=('mlm_head',)),
-    small_tokenizer,
-    params,
-  )
+  small = write_masked_lm(tmp_path / 'small', model, small_tokenizer)
   longer = Growth(
     num_layers=5, max_positions=64, rotary_theta=model.rotary_theta
   )
@@ -186,20 +185,14 @@ def test_a_folder_of_others_grows_with_all_its_heads(tmp_path):
 def test_rows_that_no_token_had_are_the_new_ones(small_tokenizer, tmp_path):
   size = small_tokenizer.table.vocab_size
   model = toys.encoder_config(vocab_size=size + 2, max_positions=32)
-  params = toys.params(families.build(model, ['mlm_head']))
-  small = write_workdir(
-    tmp_path / 'small',
-    ConvertedModel(model=model, heads=('mlm_head',)),
-    small_tokenizer,
-    params,
-  )
+  small = write_masked_lm(tmp_path / 'small', model, small_tokenizer)
   more = with_words(small_tokenizer, tmp_path / 'more', 'zeros')
   grow(str(small.path), tmp_path / 'grown', Growth(tokenizer=more))
   grown = open_pretrained(str(tmp_path / 'grown'))
   assert grown.model == model
   assert grown.tokenizer.table.vocab_size == size + 1
   table = grown.load_params()['encoder']['embeddings']['token']['embedding']
-  old = params['encoder']['embeddings']['token']['embedding']
+  old = flat_params(small.path)['encoder/embeddings/token/embedding']
   ids = small_tokenizer.encode_batch(['zeros'])[0]
   np.testing.assert_array_equal(table[:size], old[:size])
   np.testing.assert_allclose(table[size], old[ids].mean(0), atol=1e-6)

@@ -68,17 +68,21 @@ from collections.abc import Sequence
 import measuring
 from absl import app, flags
 
+from bert_jax.cli.config_file import load_config
+
 TEXT = '--input=installed_docs:'
 EXPERIMENT = 'experiments/pretrain/small_family.py'
-BATCH_SIZE, ROW_LENGTH = 32, 64
 COMPARED = ('bert', 'electra', 'modernbert')
 NATS, SHARE = 0.5, 0.05
 RATES = ('5e-4', '1e-3')
 STEPS_OF_TURN = 20
+COLUMNS = [
+  *('', 'million tokens', 'minutes', 'masked-LM loss', 'accuracy', 'rate'),
+]
 ENVIRONMENT = os.environ | measuring.ENVIRONMENT
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A folder.', required=True)
-_STEPS = flags.DEFINE_integer('steps', 2500, 'Of BERT.')
+_STEPS = flags.DEFINE_integer('steps', 0, 'Of BERT; 0: as in its file.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Of fine-tuning.')
 _TURNS = flags.DEFINE_integer('turns', 9, 'Of measuring the speeds.')
 _WORKER = flags.DEFINE_string('worker', '', 'For the processes started here.')
@@ -89,23 +93,54 @@ def main(unused_argv: Sequence[str]) -> None:
   if _WORKER.value:
     work(_WORKER.value, folder)
     return
-  prepare(folder)
+  experiment = load_config(f'{EXPERIMENT}:bert')
+  row_length = experiment.data.row_length
+  tokens_a_step = experiment.batch_size * row_length
+  prepare(folder, row_length)
   speeds = measure_speeds(folder)
-  steps = {
-    family: round(_STEPS.value * speeds[family] / speeds['bert'])
-    for family in COMPARED
+  num_steps = _STEPS.value or experiment.num_steps
+  budgets = {
+    'tokens': dict.fromkeys(COMPARED, num_steps),
+    'time': {
+      family: round(num_steps * speeds[family] / speeds['bert'])
+      for family in COMPARED
+    },
   }
-  runs = {('bert', 'tokens'): _STEPS.value, ('bert', 'time'): _STEPS.value}
-  for family in COMPARED[1:]:
-    runs[family, 'tokens'] = _STEPS.value
-    runs[family, 'time'] = steps[family]
-  for family in ('roberta', 'albert'):
-    runs[family, 'tokens'] = _STEPS.value
-  losses = {run: pretrain(folder, run[0], runs[run]) for run in runs}
+  # BERT's run is the same in both.
+  runs = {run for steps in budgets.values() for run in steps.items()}
+  others = [(family, num_steps) for family in ('roberta', 'albert')]
+  losses = {run: pretrain(folder, *run) for run in (*sorted(runs), *others)}
+  tuned = {}
+  for run in sorted(runs):
+    start = f'--config.init_from={folder / name(*run)}'
+    tuned[run] = finetune(folder, name(*run), start)
+  from_scratch = finetune(
+    folder,
+    'scratch',
+    f'--config.tokenizer={folder / "words"}',
+    f'--config.model.num_layers={experiment.model.num_layers}',
+  )
   print(measuring.machine())
-  print_losses(folder, runs, losses)
-  for budget in ('tokens', 'time'):
-    print_comparison(folder, budget, runs, losses, speeds)
+  print_losses(folder, losses, tokens_a_step)
+  for budget, steps in budgets.items():
+    rows = [COLUMNS]
+    for run in steps.items():
+      tokens = run[1] * tokens_a_step
+      minutes = tokens / speeds[run[0]] / 60
+      # ELECTRA's loss is that of its generator.
+      loss = losses[run]['mlm_loss']
+      rows.append(
+        [run[0], f'{tokens / 1e6:.1f}', f'{minutes:.1f}']
+        + ['-' if run[0] == 'electra' else f'{loss:.3f}', *tuned[run]]
+      )
+    rows.append(['bert, from scratch', '0', '0', '-', *from_scratch])
+    print(f'equal {budget}')
+    print(measuring.table(rows))
+
+
+def name(family: str, num_steps: int) -> str:
+  """Of the run's folder."""
+  return f'{family}-{num_steps}'
 
 
 def verb(*words: str) -> None:
@@ -121,7 +156,7 @@ def corpus_of(folder: pathlib.Path, family: str) -> pathlib.Path:
   return folder / kinds.get(family, 'corpus')
 
 
-def prepare(folder: pathlib.Path) -> None:
+def prepare(folder: pathlib.Path, row_length: int) -> None:
   for kind, name in (('wordpiece', 'words'), ('byte_bpe', 'bytes')):
     output = f'--output={folder / name}'
     verb('train_tokenizer', TEXT, f'--kind={kind}', '--vocab_size=4096', output)
@@ -134,7 +169,7 @@ def prepare(folder: pathlib.Path) -> None:
       'prepare',
       TEXT,
       f'--tokenizer={folder / tokenizer}',
-      f'--row_length={ROW_LENGTH}',
+      f'--row_length={row_length}',
       '--eval_fraction=0.01',
       f'--output={corpus_of(folder, family)}',
       *more,
@@ -180,8 +215,6 @@ def work(family: str, folder: pathlib.Path) -> None:
   import jax
   from our_step import experiment_step
 
-  from bert_jax.cli.config_file import load_config
-
   experiment = load_config(f'{EXPERIMENT}:{family}')
   experiment.data.path = str(corpus_of(folder, family))
   program, state, batch = experiment_step(experiment)
@@ -193,7 +226,7 @@ def work(family: str, folder: pathlib.Path) -> None:
       state, metrics = program.step_fn(state, batch)
     jax.block_until_ready((state, metrics))
     seconds = time.perf_counter() - began
-    tokens = STEPS_OF_TURN * BATCH_SIZE * ROW_LENGTH
+    tokens = STEPS_OF_TURN * experiment.batch_size * experiment.data.row_length
     return {'tokens_per_second': tokens / seconds}
 
   measuring.answer({'steps': steps})
@@ -203,7 +236,7 @@ def pretrain(
   folder: pathlib.Path, family: str, num_steps: int
 ) -> dict[str, float]:
   """The last held-out figures."""
-  workdir = folder / f'{family}-{num_steps}'
+  workdir = folder / name(family, num_steps)
   verb(
     'pretrain',
     f'--config={EXPERIMENT}:{family}',
@@ -219,79 +252,55 @@ def pretrain(
   return [r for r in records if r['kind'] == 'eval'][-1]
 
 
-def print_losses(folder, runs, losses) -> None:
+def print_losses(folder, losses, tokens_a_step) -> None:
   rows = [['', 'million tokens', 'held-out loss', 'unigrams', 'lower by']]
-  for (family, budget), num_steps in runs.items():
-    if (family, budget) == ('bert', 'time'):
-      continue  # the same run
-    corpus = corpus_of(folder, family)
-    command = [sys.executable, pathlib.Path(__file__).with_name('unigram.py')]
-    command += [f'--workdir={folder / f"{family}-{num_steps}"}']
-    command += [f'--corpus={corpus}']
-    output = subprocess.run(
-      command, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    unigram = json.loads(output)
-    tokens = f'{num_steps * BATCH_SIZE * ROW_LENGTH / 1e6:.1f}'
-    figures = losses[family, budget]
-    lower = unigram['mlm_loss'] - figures['mlm_loss']
+  for (family, num_steps), figures in losses.items():
+    unigrams = unigram_losses(folder, family, num_steps)
+    tokens = f'{num_steps * tokens_a_step / 1e6:.1f}'
+    lower = unigrams['mlm_loss'] - figures['mlm_loss']
     mark = '' if lower >= NATS else ' (short)'
     rows.append(
       [f'{family}, masked tokens', tokens, f'{figures["mlm_loss"]:.3f}']
-      + [f'{unigram["mlm_loss"]:.3f}', f'{lower:.3f}{mark}']
+      + [f'{unigrams["mlm_loss"]:.3f}', f'{lower:.3f}{mark}']
     )
-    if 'replaced_loss' in unigram:
-      share = 1 - figures['replaced_loss'] / unigram['replaced_loss']
+    if 'replaced_loss' in unigrams:
+      share = 1 - figures['replaced_loss'] / unigrams['replaced_loss']
       mark = '' if share >= SHARE else ' (short)'
       rows.append(
         [f'{family}, replaced', tokens, f'{figures["replaced_loss"]:.4f}']
-        + [f'{unigram["replaced_loss"]:.4f}', f'{share:.1%}{mark}']
+        + [f'{unigrams["replaced_loss"]:.4f}', f'{share:.1%}{mark}']
       )
   print(measuring.table(rows))
 
 
-def print_comparison(folder, budget, runs, losses, speeds) -> None:
-  """Fine-tunes what is to be compared, and from scratch, and prints it."""
-  rows = [
-    ['', 'million tokens', 'minutes', 'masked-LM loss', 'accuracy', 'best rate']
+def unigram_losses(
+  folder: pathlib.Path, family: str, num_steps: int
+) -> dict[str, float]:
+  command = [
+    sys.executable,
+    pathlib.Path(__file__).with_name('unigram.py'),
+    f'--workdir={folder / name(family, num_steps)}',
+    f'--corpus={corpus_of(folder, family)}',
   ]
-  for family in COMPARED:
-    num_steps = runs[family, budget]
-    tokens = num_steps * BATCH_SIZE * ROW_LENGTH
-    is_encoder = family != 'electra'
-    loss = losses[family, budget]['mlm_loss']
-    rows.append(
-      [family, f'{tokens / 1e6:.1f}', f'{tokens / speeds[family] / 60:.1f}']
-      + [f'{loss:.3f}' if is_encoder else '-']
-      + finetune(folder, f'{family}-{num_steps}', [])
-    )
-  from_scratch = [
-    f'--config.tokenizer={folder / "words"}',
-    '--config.model.num_layers=4',
-  ]
-  rows.append(
-    ['bert, from scratch', '0', '0', '-'] + finetune(folder, '', from_scratch)
-  )
-  print(f'equal {budget}')
-  print(measuring.table(rows))
+  found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+  return json.loads(found.stdout)
 
 
-def finetune(
-  folder: pathlib.Path, pretrained: str, flags_of_start: list[str]
-) -> list[str]:
-  """[accuracy over the seeds, at the better of RATES], and that rate."""
-  if pretrained:
-    flags_of_start = [f'--config.init_from={folder / pretrained}']
+def finetune(folder: pathlib.Path, run: str, *start: str) -> list[str]:
+  """[accuracy over the seeds, at the better of RATES], and that rate.
+
+  `start`: the flags that say what to begin with.
+  """
   found = {}
   for rate in RATES:
-    workdir = folder / f'tuned-{pretrained or "scratch"}-{rate}'
+    workdir = folder / f'tuned-{run}-{rate}'
     verb(
       'finetune',
       '--config=experiments/finetune/which_package.py',
       f'--config.num_seeds={_SEEDS.value}',
       f'--config.optimizer.learning_rate={rate}',
       f'--workdir={workdir}',
-      *flags_of_start,
+      *start,
     )
     results = json.loads((workdir / 'results.json').read_text())
     found[rate] = [run['accuracy'] for run in results['runs']]

@@ -72,7 +72,7 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
         model_builder(experiment.model, objective, 'float32'),
         jax.device_put(source.load_params()),
       )
-      losses |= _replaced_losses(
+      losses['replaced_loss'] = _replaced_loss(
         [shown(batch) for batch in prepared(rows, _TRAINING_ROWS)],
         [shown(batch) for batch in held_out],
         tokenizer.table.vocab_size,
@@ -117,11 +117,11 @@ def _shown_tokens(
   return shown
 
 
-def _replaced_losses(
+def _replaced_loss(
   training: Sequence[np.ndarray],
   held_out: Sequence[np.ndarray],
   vocab_size: int,
-) -> dict[str, float]:
+) -> float:
   ids, is_new = np.concatenate(training, axis=1)
   share = is_new.mean()
   times_V = np.bincount(ids, minlength=vocab_size)
@@ -130,11 +130,7 @@ def _replaced_losses(
   rate_V = (new_V + 10 * share) / (times_V + 10)
   ids, is_new = np.concatenate(held_out, axis=1)
   rates = np.where(is_new > 0, rate_V[ids], 1 - rate_V[ids])
-  shares = np.where(is_new > 0, share, 1 - share)
-  return {
-    'replaced_loss': float(-np.mean(np.log(rates))),
-    'replaced_loss_without_tokens': float(-np.mean(np.log(shares))),
-  }
+  return float(-np.mean(np.log(rates)))
 
 
 if __name__ == '__main__':
