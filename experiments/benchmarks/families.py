@@ -23,12 +23,12 @@ by BERT within a turn, 9 turns: ELECTRA 0.65 (0.54-0.76), ModernBERT 0.92
 
                            million tokens  held-out loss  unigrams      lower by
 bert, masked tokens                   5.1          4.074     5.926         1.852
-electra, masked tokens                5.1          4.639     5.926         1.286
-electra, replaced                     5.1         0.3573    0.3768          5.2%
 electra, masked tokens                3.4          4.825     5.926         1.101
 electra, replaced                     3.4         0.3667    0.3840  4.5% (short)
-modernbert, masked tokens             5.1          3.090     5.926         2.835
+electra, masked tokens                5.1          4.639     5.926         1.286
+electra, replaced                     5.1         0.3573    0.3768          5.2%
 modernbert, masked tokens             4.7          3.183     5.926         2.742
+modernbert, masked tokens             5.1          3.090     5.926         2.835
 roberta, masked tokens                5.1          4.957     6.703         1.746
 albert, masked tokens                 5.1          4.880     5.823         0.943
 
