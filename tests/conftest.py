@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -27,6 +28,10 @@ os.environ['JAX_NUM_CPU_DEVICES'] = str(NUM_DEVICES)
 # jax writes what took longer than this to compile; its default is 1 s, and most
 # of what tests compile is small.
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+# A script that starts the suite by `&` has Ctrl-C ignored, and so would all
+# processes that tests send one to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
