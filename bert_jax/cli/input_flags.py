@@ -18,27 +18,38 @@ def define_input() -> Callable[[], Any]:
   spec = flags.DEFINE_string(
     'input',
     'installed_docs:',
-    'What to read, comma-separated: text files (*.txt, .gz, .xz, .zst), JSONL '
-    '(*.jsonl), Parquet (*.parquet), globs, folders, '
-    'tfds:NAME[/CONFIG][:VERSION][:SPLIT] for a prepared TensorFlow data set, '
-    'or installed_docs: for the docstrings of the installed packages.',
+    'What to read, comma-separated: files, folders and globs, also on gs:// '
+    'and s3://, each in the form that its ending says. .txt: plain text. '
+    '.jsonl, .ndjson, .json: JSON, one object a line or one array of objects. '
+    '.csv: a table with a header, quoted as in RFC 4180. .tsv, .tab: a table '
+    'with a header, tabs and no quotes; .tab also with the three header lines '
+    'of Orange. .parquet, .arrow: also what save_to_disk of `datasets` writes. '
+    'No ending: the output of WikiExtractor (wiki_00), with or without --json. '
+    'Each may be packed as .gz, .xz or .zst. Other endings are refused: '
+    'text:PATH reads files of any endings as plain text (code, TeX, Markdown), '
+    'and jsonl:, csv:, tsv:, tab:, parquet:, arrow: and wiki: before a path '
+    'state these forms. Of a folder the data files are read, which have to be '
+    'of one form; what is left out is named. '
+    'tfds:NAME[/CONFIG][:VERSION][:SPLIT] is a prepared TensorFlow data set, '
+    'installed_docs: the docstrings of the installed packages.',
   )
   document = flags.DEFINE_enum(
     'document',
-    'file',
+    None,
     ['file', 'line', 'paragraph'],
-    'What one document is in a text file.',
+    'Plain text: what one document is, a file where this is not given.',
   )
   text_field = flags.DEFINE_string(
     'text_field',
-    'text',
-    'The field of a JSONL line, column of a Parquet file or feature of a TFDS '
-    'data set that holds the text; a.b is the field b within a (not in JSONL).',
+    None,
+    'JSON, tables, Parquet, Arrow, TFDS: the field, column or feature that '
+    'holds the text, "text" where this is not given; a.b is the field b within '
+    'a (not in tables).',
   )
   data_dir = flags.DEFINE_string(
     'data_dir',
-    '',
-    'Folder of the TFDS data sets; without it $TFDS_DATA_DIR or '
+    None,
+    'TFDS: the folder of the data sets; without it $TFDS_DATA_DIR or '
     '~/tensorflow_datasets.',
   )
 
