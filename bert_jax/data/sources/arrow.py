@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, columns, contents, files
+from bert_jax.data.sources import base, columns, files, first_bytes
 from bert_jax.errors import InputError
 
 # Cells that are made Python objects at once.
@@ -60,7 +60,7 @@ class ArrowFiles:
         whole = next(batches, None)
       if text is not None and whole is not None:
         share = text.nbytes / max(1, whole.nbytes)
-        total += share * files.size_of(path)
+        total += share * files.total_size([path])
     return round(total)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
@@ -109,8 +109,8 @@ def _reader(file: Any, text_field: str) -> Any:
   """A reader of either form, which the first bytes tell."""
   import pyarrow as pa
 
-  is_file = file.read(len(contents.ARROW_FILE_MAGIC)) == (
-    contents.ARROW_FILE_MAGIC
+  is_file = file.read(len(first_bytes.ARROW_FILE_MAGIC)) == (
+    first_bytes.ARROW_FILE_MAGIC
   )
   if not is_file:
     # Without it, a stream that is cut off between two batches ends like any.

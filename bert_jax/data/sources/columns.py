@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, contents, files, remote
+from bert_jax.data.sources import base, files, first_bytes, remote
 from bert_jax.errors import InputError, quoted
 
 _NAMES_SHOWN = 20
@@ -94,7 +94,7 @@ def seekable(path: pathlib.Path) -> Iterator[Any]:
   with contextlib.ExitStack() as stack:
     # Some writers name a file by the compression within it.
     if path.suffix.lower() in files.COMPRESSED_ENDINGS and not _begins_as(
-      path, (contents.PARQUET_MAGIC, contents.ARROW_FILE_MAGIC)
+      path, (first_bytes.PARQUET_MAGIC, first_bytes.ARROW_FILE_MAGIC)
     ):
       copy = stack.enter_context(tempfile.TemporaryFile())
       with files.open_bytes(path) as file:
@@ -111,7 +111,7 @@ def seekable(path: pathlib.Path) -> Iterator[Any]:
 def damaged(path: pathlib.Path, form: str, error: Exception) -> InputError:
   """The refusal of a file that pyarrow cannot read as `form`."""
   why = ' '.join(str(error).split())[:200]
-  return contents.foreign(
+  return first_bytes.foreign(
     path,
     form,
     InputError(

@@ -22,6 +22,11 @@ COMPRESSED_ENDINGS = ('.gz', '.xz', '.zst')
 # A record is parsed as a whole, so a line of it has to fit in memory.
 MAX_LINE_CHARACTERS = 2**26
 
+_MAGICS = {
+  '.gz': b'\x1f\x8b',
+  '.xz': b'\xfd7zXZ\0',
+  '.zst': b'\x28\xb5\x2f\xfd',
+}
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 # What is unpacked to estimate the size of compressed files.
@@ -45,7 +50,12 @@ def named(files: list[pathlib.Path]) -> str:
 
 def describe_files(files: list[pathlib.Path]) -> list[dict]:
   """Base names and sizes in bytes, for a manifest."""
-  return [{'name': f.name, 'bytes': size_of(f)} for f in files]
+  return [{'name': f.name, 'bytes': _size(f)} for f in files]
+
+
+def total_size(files: list[pathlib.Path]) -> int:
+  """Bytes of the files as they lie there, in object storage too."""
+  return sum(map(_size, files))
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
@@ -59,7 +69,7 @@ def uncompressed_size(files: list[pathlib.Path]) -> int:
     if file.suffix.lower() in COMPRESSED_ENDINGS:
       packed.append(file)
     else:
-      total += size_of(file)
+      total += _size(file)
   if not packed:
     return total
   num_packed, num_unpacked = 0, 0
@@ -69,7 +79,7 @@ def uncompressed_size(files: list[pathlib.Path]) -> int:
       return 0
     num_packed += counts[0]
     num_unpacked += counts[1]
-  in_all = sum(size_of(file) for file in packed)
+  in_all = sum(_size(file) for file in packed)
   return total + round(in_all * num_unpacked / max(1, num_packed))
 
 
@@ -104,7 +114,7 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
     raise
   except damaged as error:
     raise InputError(
-      f'{path}: cannot be read ({error}); it may be cut off or damaged.'
+      f'{path}: cannot be read ({error}); {_damage(path)}.'
     ) from error
 
 
@@ -143,15 +153,15 @@ def read_lines(
 
 
 def read_whole_lines(
-  path: pathlib.Path, report: ReadReport, *, keep_ends: bool = False
+  path: pathlib.Path, report: ReadReport
 ) -> Iterator[tuple[int, str]]:
   """Like read_lines, each line in one piece.
 
   One of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
   """
   pieces, size = [], 0
-  for number, text in read_lines(path, report, keep_ends=keep_ends):
-    is_whole = text.endswith(('\n', '\r'))
+  for number, text in read_lines(path, report):
+    is_whole = text.endswith('\n')
     if is_whole and not size:
       yield number, text
       continue
@@ -177,6 +187,19 @@ def bounded_bytes(
   """base.bounded_record of UTF-8 that is no file of its own."""
   text = _decode_reported(data, origin, report)
   return bounded_record(text, origin, report)
+
+
+def _damage(path: pathlib.Path) -> str:
+  """What may be wrong with a file that cannot be unpacked."""
+  ending = path.suffix.lower()
+  try:
+    with path.open('rb') as file:
+      begins = file.read(8).startswith(_MAGICS.get(ending, b''))
+  except OSError:
+    begins = True
+  if begins:
+    return 'it may be cut off or damaged'
+  return f'it does not begin as {ending} does, so it may need another ending'
 
 
 def _decode_reported(data: bytes, where: str, report: ReadReport) -> str:
@@ -235,8 +258,7 @@ def _split_lines(text: str, keep_ends: bool) -> list[str]:
   return list(io.StringIO(text, newline='' if keep_ends else None))
 
 
-def size_of(path: pathlib.Path) -> int:
-  """Bytes of a file as it lies there, in object storage too."""
+def _size(path: pathlib.Path) -> int:
   return path.stat().length if remote.is_remote(path) else path.stat().st_size
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from bert_jax.data.sources import (
   base,
-  contents,
   files,
+  first_bytes,
   forms,
   json_records,
   remote,
@@ -180,7 +180,7 @@ def _forms(
     if is_unnamed:
       sniffed = [*sniffed[1 - _REMOTE_SNIFFED :], form]
     if forms.ending_of(path) == '.json' and (
-      files.size_of(path) < _MAX_DESCRIPTION_BYTES
+      files.total_size([path]) < _MAX_DESCRIPTION_BYTES
       and json_records.is_no_data(path, text_field)
     ):
       form = 'no JSON lines and no array of objects'
@@ -191,8 +191,8 @@ def _all_text(pattern: str, below: list[pathlib.Path]) -> Choice:
   chosen, left_out = [], []
   for path in below:
     # In object storage each look costs a request; reading looks anyway.
-    data = b'' if remote.is_remote(path) else contents.read_beginning(path)
-    found = contents.signature(data)
+    data = b'' if remote.is_remote(path) else first_bytes.read_beginning(path)
+    found = first_bytes.signature(data)
     if found and not found.is_pointer:
       left_out.append((path, found.what))
     elif b'\0' in data and not data.startswith((b'\xff\xfe', b'\xfe\xff')):
@@ -254,8 +254,8 @@ def _check_loss(
 ) -> None:
   """Raises InputError where most bytes there are of no form that is read."""
   unknown = [path for path, why in left_out if why == _UNKNOWN]
-  lost = sum(map(files.size_of, unknown))
-  if lost < _MIN_LOST_BYTES or lost < sum(map(files.size_of, chosen)):
+  lost = files.total_size(unknown)
+  if lost < _MIN_LOST_BYTES or lost < files.total_size(chosen):
     return
   raise InputError(
     f'{pattern}: most of it would be left out, {lost / 1e6:,.1f} MB of no form '

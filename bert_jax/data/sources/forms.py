@@ -7,7 +7,7 @@ by its first bytes. Nothing is read as plain text because it is nothing else.
 import pathlib
 import re
 
-from bert_jax.data.sources import contents, files, remote
+from bert_jax.data.sources import files, first_bytes, remote
 from bert_jax.errors import InputError, quoted
 
 # kind -> how it is called in messages.
@@ -72,7 +72,7 @@ def form_of(path: pathlib.Path) -> str:
   ending = ending_of(path)
   if ending:
     return BY_ENDING.get(ending, '')
-  return contents.form_of_content(contents.read_beginning(path))
+  return first_bytes.form_of_content(first_bytes.read_beginning(path))
 
 
 def unknown_form(path: pathlib.Path) -> InputError:
@@ -126,14 +126,14 @@ def _advice(path: pathlib.Path, ending: str) -> str:
   )
 
 
-def _content(path: pathlib.Path) -> contents.Signature | None:
+def _content(path: pathlib.Path) -> first_bytes.Signature | None:
   if remote.is_remote(path):
     return None
   try:
-    data = contents.read_beginning(path)
+    data = first_bytes.read_beginning(path)
   except InputError:
     return None
-  if form := contents.form_of_content(data):
-    return contents.Signature(TITLES[form], f'read it as {form}:{path}')
-  found = contents.signature(data)
-  return found and found._replace(remedy=contents.remedy(found, path))
+  if form := first_bytes.form_of_content(data):
+    return first_bytes.Signature(TITLES[form], f'read it as {form}:{path}')
+  found = first_bytes.signature(data)
+  return found and found._replace(remedy=first_bytes.remedy(found, path))

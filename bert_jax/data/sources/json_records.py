@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, contents, files
+from bert_jax.data.sources import base, files, first_bytes
 from bert_jax.errors import InputError
 
 MISSING = object()
@@ -49,8 +49,12 @@ class Field:
     """
     # A quotation mark within a string has a backslash before it, so that this
     # is seldom met but in keys.
-    if all(source.count(key) < 2 for key in self._keys):
-      return False
+    for key in self._keys:
+      if source.count(key) > 1:
+        return self._is_repeated(source)
+    return False
+
+  def _is_repeated(self, source: str) -> bool:
     pairs = json.loads(source, object_pairs_hook=_Pairs)
     if any(key == self._name for key, _ in pairs):
       return pairs.count_key(self._name) > 1
@@ -95,13 +99,13 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
 
   Such are the descriptions and settings that lie beside data.
   """
-  data = contents.read_beginning(path).lstrip()
+  data = first_bytes.read_beginning(path).lstrip()
   if data.startswith(b'['):
     return not data[1:].lstrip().startswith(b'{')
-  if contents.form_of_content(data) != 'jsonl':
+  if first_bytes.form_of_content(data) != 'jsonl':
     return True
   lines = [line for line in data.split(b'\n') if line.strip()]
-  if len(lines) > 1 or contents.is_full_sample(data):
+  if len(lines) > 1 or first_bytes.is_full_sample(data):
     return False
   return not isinstance(Field(text_field).value(json.loads(lines[0])), str)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, contents, files, json_records
+from bert_jax.data.sources import base, files, first_bytes, json_records
 from bert_jax.data.sources.tally import Tally
 from bert_jax.errors import InputError, listed, quoted
 
@@ -50,7 +50,7 @@ class JsonLines:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in contents.checked(
+    for path in first_bytes.checked(
       self._paths, report, json_records.check_layout
     ):
       yield from self._file_documents(path, report)
@@ -71,8 +71,12 @@ class JsonLines:
       )
 
     tally = Tally(report, refusal)
-    for line, record, source in self._records(path, report, tally):
+    for line, record, source in self._values(path, report, tally):
       where = f'{path}:{line}'
+      if not isinstance(record, dict):
+        why = f'a {type(record).__name__}, not an object'
+        tally.add_bad('unparsable_lines', where, why)
+        continue
       text = self._field.value(record)
       if not isinstance(text, str):
         tally.add_bad('missing_field', where, self._why_no_text(text))
@@ -90,20 +94,13 @@ class JsonLines:
       raise self._no_field(path, other_fields)
     tally.check()
 
-  def _records(
+  def _values(
     self, path: pathlib.Path, report: base.ReadReport, tally: Tally
-  ) -> Iterator[tuple[int, dict, str]]:
-    """Yields (line, object, its JSON); adds what is no object to the tally."""
-    if contents.read_beginning(path).lstrip().startswith(b'['):
-      values = json_records.read_array(path, report)
-    else:
-      values = _read_lines(path, report, tally)
-    for line, value, source in values:
-      if isinstance(value, dict):
-        yield line, value, source
-      else:
-        detail = f'a {type(value).__name__}, not an object'
-        tally.add_bad('unparsable_lines', f'{path}:{line}', detail)
+  ) -> Iterator[tuple[int, Any, str]]:
+    """Yields (line, value, its JSON); what is no JSON goes into the tally."""
+    if first_bytes.read_beginning(path).lstrip().startswith(b'['):
+      return json_records.read_array(path, report)
+    return _read_lines(path, report, tally)
 
   def _why_no_text(self, value: object) -> str:
     name = quoted(self._text_field)

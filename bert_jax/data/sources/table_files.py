@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Iterator
 
-from bert_jax.data.sources import base, contents, delimited, files
+from bert_jax.data.sources import base, delimited, files, first_bytes
 from bert_jax.errors import InputError, listed, quoted
 
 
@@ -39,7 +39,7 @@ class TableFiles:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in contents.checked(self._paths, report):
+    for path in first_bytes.checked(self._paths, report):
       for origin, values in delimited.read_rows(path, self.name, report):
         if self._text_field not in values:
           raise InputError(

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Iterator
 
-from bert_jax.data.sources import base, contents, files
+from bert_jax.data.sources import base, files, first_bytes
 from bert_jax.errors import InputError
 
 DOCUMENT_UNITS = ('file', 'line', 'paragraph')
@@ -53,7 +53,7 @@ class TextFiles:
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     # An empty file is an empty document where a file is a document.
     empty = None if self._document == 'file' else report
-    for path in contents.checked(self._paths, empty, self._check):
+    for path in first_bytes.checked(self._paths, empty, self._check):
       lines = files.read_lines(path, report)
       if self._document == 'file':
         units = iter([lines])
@@ -66,7 +66,7 @@ class TextFiles:
 
   def _check(self, path: pathlib.Path, data: bytes) -> None:
     if not self._is_stated:
-      contents.check_plain(path, data)
+      first_bytes.check_plain(path, data)
 
 
 _Parts = Iterator[tuple[int, str]]

@@ -13,7 +13,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from bert_jax.data.sources import base, contents, files
+from bert_jax.data.sources import base, files, first_bytes
 from bert_jax.errors import InputError, quoted
 
 _BEGIN = re.compile(r'<doc\s[^>]*\bid="[^>]*\btitle="[^\n]*>\s*')
@@ -46,7 +46,7 @@ class WikiFiles:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in contents.checked(self._paths, report):
+    for path in first_bytes.checked(self._paths, report):
       lines = files.read_lines(path, report)
       for line, text in lines:
         if _BEGIN.fullmatch(text):

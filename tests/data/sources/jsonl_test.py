@@ -48,10 +48,10 @@ def test_bad_lines_are_counted_and_skipped(tmp_path):
     {'text': 3},
     {'text': None},
     {'text': '  '},
-    {'text': 'last'},
+    *[{'text': f'line {n}'} for n in range(8)],
   )
   texts, report = read(path)
-  assert texts == ['good', 'last']
+  assert texts == ['good', *[f'line {n}' for n in range(8)]]
   assert report.counts == {
     'unparsable_lines': 3,
     'missing_field': 3,
@@ -76,7 +76,7 @@ def test_no_line_with_the_field_names_the_fields_there_are(tmp_path):
 
 def test_nothing_parsable_is_an_error(tmp_path):
   path = write(tmp_path / 'a.jsonl', 'no json', 'none either')
-  with pytest.raises(InputError, match='there is no text in it'):
+  with pytest.raises(InputError, match='2 of 2 records are no JSON objects'):
     read(path)
 
 

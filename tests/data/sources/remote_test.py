@@ -23,11 +23,16 @@ def test_files_folders_and_globs(storage):
     storage.pipe(f'gs://bucket/in/{name}', name.encode())
   storage.pipe('gs://bucket/in/d.jsonl', b'{"text": "line"}\n')
   assert texts('gs://bucket/in/b.txt') == ['b.txt']
-  assert texts('gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md', 'line']
+  with pytest.raises(InputError, match='holds data of several forms'):
+    texts('gs://bucket/in')
+  assert texts('jsonl:gs://bucket/in') == ['line']
+  storage.rm('gs://bucket/in/d.jsonl')
+  assert texts('gs://bucket/in') == ['a.txt', 'b.txt']
   assert texts('gs://bucket/in/') == texts('gs://bucket/in')
+  assert texts('text:gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md']
   assert texts('gs://bucket/in/*.txt') == ['a.txt', 'b.txt']
-  assert texts('gs://bucket/**/*.md') == ['sub/c.md']
-  assert texts('text_files:gs://bucket/in/d.jsonl') == ['{"text": "line"}']
+  assert texts('text:gs://bucket/**/*.md') == ['sub/c.md']
+  assert texts('text_files:gs://bucket/in/sub/c.md') == ['sub/c.md']
   source = open_inputs('gs://bucket/in/b.txt')
   assert source.describe()['files'] == [{'name': 'b.txt', 'bytes': 5}]
   assert source.size_in_bytes() == 5
