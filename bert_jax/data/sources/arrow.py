@@ -7,7 +7,7 @@ writes, and the file, which ends in an index.
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bert_jax.data.sources import base, columns, files, first_bytes
@@ -52,15 +52,10 @@ class ArrowFiles:
     """Of the column, as large a share of each file as of its first batch."""
     total = 0.0
     for path in self._paths:
-      with _open(path) as (schema, unused_batches):
-        columns.check(schema, path, self._text_field)
-      with _open(path, self._text_field) as (_, batches):
-        text = next(batches, None)
-      with _open(path) as (_, batches):
-        whole = next(batches, None)
-      if text is not None and whole is not None:
-        share = text.nbytes / max(1, whole.nbytes)
-        total += share * files.total_size([path])
+      with _open(path, self._text_field, whole=True) as batches:
+        if (first := next(batches, None)) is not None:
+          share = columns.share(first, self._text_field)
+          total += share * files.total_size([path])
     return round(total)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
@@ -70,9 +65,7 @@ class ArrowFiles:
 
 
 def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
-  with _open(path) as (schema, _):
-    columns.check(schema, path, text_field)
-  with _open(path, text_field) as (_, batches):
+  with _open(path, text_field) as batches:
     for batch in batches:
       for first in range(0, batch.num_rows, _SLICE_ROWS):
         yield from columns.cells(batch.slice(first, _SLICE_ROWS), text_field)
@@ -80,13 +73,14 @@ def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
 
 @contextlib.contextmanager
 def _open(
-  path: pathlib.Path, text_field: str = ''
-) -> Iterator[tuple[Any, Iterator[Any]]]:
-  """Opens a file as (schema, batches); InputError if it is damaged.
+  path: pathlib.Path, text_field: str, *, whole: bool = False
+) -> Iterator[Iterator[Any]]:
+  """Opens a file as its record batches; InputError if it is damaged.
 
   Args:
     path: The file.
-    text_field: The one column to read; '' reads all.
+    text_field: The column, which is seen to be one of strings.
+    whole: Reads all columns, not that one alone.
   """
   import pyarrow as pa
 
@@ -97,36 +91,37 @@ def _open(
         file = stack.enter_context(pa.memory_map(os.fspath(source)))
       else:
         file = stack.enter_context(pa.PythonFile(source, mode='r'))
-      reader = stack.enter_context(_reader(file, text_field))
-      yield reader.schema, _batches(reader)
+      make = _maker(file)
+      reader = stack.enter_context(make(file))
+      columns.check(reader.schema, path, text_field)
+      names = reader.schema.names
+      if names.count(text_field) > 1:
+        raise columns.too_many(path, text_field, names.count(text_field))
+      if not whole:
+        name = text_field if text_field in names else text_field.split('.')[0]
+        only = pa.ipc.IpcReadOptions(included_fields=[names.index(name)])
+        file.seek(0)
+        reader = stack.enter_context(make(file, options=only))
+      yield _batches(reader)
   except InputError:
     raise
   except (pa.ArrowException, OSError, EOFError, ValueError) as error:
     raise columns.damaged(path, 'Arrow', error) from error
 
 
-def _reader(file: Any, text_field: str) -> Any:
-  """A reader of either form, which the first bytes tell."""
+def _maker(file: Any) -> Callable[..., Any]:
+  """What makes the reader of either form, which the first bytes tell."""
   import pyarrow as pa
 
-  is_file = file.read(len(first_bytes.ARROW_FILE_MAGIC)) == (
-    first_bytes.ARROW_FILE_MAGIC
-  )
+  magic = first_bytes.ARROW_FILE_MAGIC
+  is_file = file.read(len(magic)) == magic
   if not is_file:
     # Without it, a stream that is cut off between two batches ends like any.
     file.seek(max(0, file.size() - len(_STREAM_END)))
     if file.read() != _STREAM_END:
       raise pa.ArrowInvalid('the mark of its end is missing')
   file.seek(0)
-  make = pa.ipc.open_file if is_file else pa.ipc.open_stream
-  if not text_field:
-    return make(file)
-  with make(file) as reader:
-    names = reader.schema.names
-  name = text_field if text_field in names else text_field.partition('.')[0]
-  file.seek(0)
-  options = pa.ipc.IpcReadOptions(included_fields=[names.index(name)])
-  return make(file, options=options)
+  return pa.ipc.open_file if is_file else pa.ipc.open_stream
 
 
 def _batches(reader: Any) -> Iterator[Any]:

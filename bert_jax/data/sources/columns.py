@@ -58,6 +58,11 @@ def cells(batch: Any, text_field: str) -> Iterator[bytes | None]:
   yield from _as_bytes(column).to_pylist()
 
 
+def share(batch: Any, text_field: str) -> float:
+  """The share of the column in the bytes of a record batch."""
+  return _within(batch, text_field).nbytes / max(1, batch.nbytes)
+
+
 def _as_bytes(column: Any) -> Any:
   """A column of strings as binary, whose offsets are seen to be within it."""
   import pyarrow as pa

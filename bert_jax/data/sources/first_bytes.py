@@ -153,8 +153,8 @@ def check_plain(path: pathlib.Path, data: bytes) -> None:
       what = name
   if what:
     raise InputError(
-      f'{path}: begins as {what}; {way_out}, or as text:{path} if it is to be '
-      'read as it stands.'
+      f'{path}: begins as {what}; {way_out}, or write text:{path} to read it '
+      'as it stands.'
     )
 
 

@@ -233,16 +233,16 @@ def _mixture(
 def _no_data(
   pattern: str, left_out: list[tuple[pathlib.Path, str]]
 ) -> InputError:
-  if len(left_out) == 1:
-    path, why = left_out[0]
-    if why == _UNKNOWN:
-      return forms.unknown_form(path)
   whys = collections.Counter(why for _, why in left_out)
   shown = ', '.join(f'{count:,} {why}' for why, count in whys.most_common(3))
   endings = forms.summary([path for path, _ in left_out], limit=6)
+  advice = f'read them by text:{pattern} as plain text, or by a glob'
+  unknown = [path for path, why in left_out if why == _UNKNOWN]
+  if len(set(map(forms.ending_of, unknown))) == 1:
+    advice = forms.way_out(unknown[0]) or advice
   return InputError(
     f'{pattern}: there is no data file in it; left out: {shown} ({endings}); '
-    f'read them by text:{pattern} as plain text, or by a glob.'
+    f'{advice}.'
   )
 
 
@@ -257,9 +257,12 @@ def _check_loss(
   lost = files.total_size(unknown)
   if lost < _MIN_LOST_BYTES or lost < files.total_size(chosen):
     return
+  stated = f', or write {kind}:{pattern} if that is all'
+  if kind == 'text':
+    stated = f', or write text:{pattern} to read all as plain text'
   raise InputError(
     f'{pattern}: most of it would be left out, {lost / 1e6:,.1f} MB of no form '
     f'that is read ({forms.summary(unknown, limit=6)}) beside '
     f'{len(chosen):,} files of {forms.TITLES[kind]}; name what to read by a '
-    f'glob, or write {kind}:{pattern} if that is all.'
+    f'glob{stated}.'
   )

@@ -82,7 +82,12 @@ def unknown_form(path: pathlib.Path) -> InputError:
     what = f'the ending {quoted(ending)} is of no form that is read'
   else:
     what = 'it has no ending that says its form'
-  return InputError(f'{path}: {what}; {_advice(path, ending)}.')
+  kinds = ', '.join(kind for kind in TITLES if kind != 'text')
+  advice = way_out(path) or (
+    f'read it by text:{path} as plain text, or by KIND:PATH with KIND one of '
+    f'{kinds}'
+  )
+  return InputError(f'{path}: {what}; {advice}.')
 
 
 def summary(paths: list[pathlib.Path], limit: int = 20) -> str:
@@ -102,28 +107,27 @@ def summary(paths: list[pathlib.Path], limit: int = 20) -> str:
   return ', '.join(parts)
 
 
-def _advice(path: pathlib.Path, ending: str) -> str:
+def way_out(path: pathlib.Path) -> str:
+  """What to do with a file of its ending or content; '' for nothing special."""
+  ending = ending_of(path)
   if _TFDS.match(ending):
     return 'read the data set as tfds:NAME, with --data_dir for its folder'
   if '.xml' in (suffix.lower() for suffix in path.suffixes[-3:]):
     return (
       'extract its text first; that of a Wikipedia dump by WikiExtractor, '
-      'whose output is read'
+      f'whose output is read (text:{path} reads it with its tags)'
     )
   if ending in _ARCHIVES:
     return 'unpack it, and name what is in it'
-  if ending in _PACKED:
-    return 'unpack it, or pack it as .gz, .xz or .zst'
   if ending in _DOCUMENTS:
     return f'extract its text first, or read it as it stands by text:{path}'
   if ending in _TABLES:
     return 'write it as .parquet, .csv or .jsonl first'
   if found := _content(path):
     return f'its first bytes are {found.what}: {found.remedy}'
-  return (
-    f'read it by text:{path} as plain text, or by KIND:PATH with KIND one of '
-    f'{", ".join(kind for kind in TITLES if kind != "text")}'
-  )
+  if ending in _PACKED:
+    return 'unpack it, or pack it as .gz, .xz or .zst'
+  return ''
 
 
 def _content(path: pathlib.Path) -> first_bytes.Signature | None:

@@ -34,6 +34,7 @@ class JsonLines:
     self._paths = paths
     self._text_field = text_field
     self._field = json_records.Field(text_field)
+    self._arrays: set[pathlib.Path] = set()
 
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     what = files.named(self._paths)
@@ -50,9 +51,7 @@ class JsonLines:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in first_bytes.checked(
-      self._paths, report, json_records.check_layout
-    ):
+    for path in first_bytes.checked(self._paths, report, self._check):
       yield from self._file_documents(path, report)
 
   def _file_documents(
@@ -74,7 +73,7 @@ class JsonLines:
     for line, record, source in self._values(path, report, tally):
       where = f'{path}:{line}'
       if not isinstance(record, dict):
-        why = f'a {type(record).__name__}, not an object'
+        why = f'{type(record).__name__}, not an object'
         tally.add_bad('unparsable_lines', where, why)
         continue
       text = self._field.value(record)
@@ -94,11 +93,16 @@ class JsonLines:
       raise self._no_field(path, other_fields)
     tally.check()
 
+  def _check(self, path: pathlib.Path, data: bytes) -> None:
+    json_records.check_layout(path, data)
+    if data.lstrip().startswith(b'['):
+      self._arrays.add(path)
+
   def _values(
     self, path: pathlib.Path, report: base.ReadReport, tally: Tally
   ) -> Iterator[tuple[int, Any, str]]:
     """Yields (line, value, its JSON); what is no JSON goes into the tally."""
-    if first_bytes.read_beginning(path).lstrip().startswith(b'['):
+    if path in self._arrays:
       return json_records.read_array(path, report)
     return _read_lines(path, report, tally)
 

@@ -46,7 +46,7 @@ class WikiFiles:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in first_bytes.checked(self._paths, report):
+    for path in first_bytes.checked(self._paths, report, _check):
       lines = files.read_lines(path, report)
       for line, text in lines:
         if _BEGIN.fullmatch(text):
@@ -57,6 +57,14 @@ class WikiFiles:
             f'{path}:{line}: {quoted(text.strip())} is within no <doc id= url= '
             'title=> of WikiExtractor; mend the file, or give it another kind.'
           )
+
+
+def _check(path: pathlib.Path, data: bytes) -> None:
+  if first_bytes.form_of_content(data) == 'jsonl':
+    raise InputError(
+      f'{path}: holds JSON lines, as WikiExtractor --json writes them; read it '
+      f'as jsonl:{path}.'
+    )
 
 
 def _article(
