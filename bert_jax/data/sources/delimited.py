@@ -54,13 +54,13 @@ def read_rows(
     rows = _plain_rows(path, report)
   header: list[str] = []
   for line, row in rows:
-    if row != ['']:
+    if row:
       header = _checked_header(path, line, row, kind)
       if kind == 'tab':
         rows = _without_orange_lines(path, rows, header)
       break
   for line, row in rows:
-    if row == ['']:
+    if not row:
       continue
     if len(row) != len(header):
       raise InputError(
@@ -70,7 +70,7 @@ def read_rows(
     yield f'{path}:{line}', dict(zip(header, row, strict=True))
 
 
-# With the line where each begins; a blank line is [''].
+# With the line where each begins; a blank line is [].
 _Rows = Iterator[tuple[int, list[str]]]
 
 
@@ -81,13 +81,14 @@ def _quoted_rows(path: pathlib.Path, report: base.ReadReport) -> _Rows:
   reader = csv.reader(lines, strict=True)
   try:
     for row in reader:
-      if row:
-        yield lines.first, row
+      yield lines.first, row
       lines.first = 0
   except csv.Error as error:
+    why = str(error)
+    if why == 'unexpected end of data':
+      why = 'a quote that opens in this row is never closed'
     raise InputError(
-      f'{path}:{max(1, lines.first)}: is not well-formed CSV ({error}); mend '
-      'the line.'
+      f'{path}:{max(1, lines.first)}: is not well-formed CSV ({why}); mend it.'
     ) from error
 
 
@@ -122,7 +123,8 @@ def _plain_rows(path: pathlib.Path, report: base.ReadReport) -> _Rows:
   num_rows = num_quoted = 0
   first = 0
   for line, text in _whole_lines(path, report, keep_ends=False):
-    row = text.removesuffix('\n').split('\t')
+    text = text.removesuffix('\n')
+    row = text.split('\t') if text else []
     num_rows += 1
     if '""' in text and any(map(_is_quoted, row)):
       num_quoted += 1
@@ -200,27 +202,24 @@ def _without_orange_lines(
 ) -> _Rows:
   """Drops the lines of types and flags below the header, if there are any."""
   first = list(itertools.islice(rows, 2))
-  if not first or not _names_types(first[0][1], len(header)):
-    return itertools.chain(first, rows)
-  flags = first[-1][1]
-  is_blank = flags == ['']
-  if len(first) < 2 or not (
-    is_blank
-    or (len(flags) == len(header) and all(map(_ORANGE_FLAGS.fullmatch, flags)))
+  types = first[0][1] if first else []
+  flags = first[1][1] if len(first) > 1 else ['']
+  # Where the values of a column are listed, a row could look like types.
+  num_types = sum(bool(_ORANGE_KEYWORD.fullmatch(value)) for value in types)
+  are_all_types = num_types == len([value for value in types if value])
+  if (
+    not num_types
+    or len(types) != len(header)
+    or not all(map(_ORANGE_TYPE.fullmatch, types))
   ):
+    return itertools.chain(first, rows)
+  if len(flags) == len(header) and all(map(_ORANGE_FLAGS.fullmatch, flags)):
+    return rows
+  if not flags and are_all_types:
+    return rows
+  if are_all_types:
     raise InputError(
       f"{path}:{first[-1][0]}: the line above names types as Orange's tables "
       'do, and this one no flags (class, meta, ignore); mend the header.'
     )
-  return rows
-
-
-def _names_types(row: list[str], num_columns: int) -> bool:
-  named = [value for value in row if value]
-  return (
-    len(row) == num_columns
-    and all(map(_ORANGE_TYPE.fullmatch, row))
-    and any(_ORANGE_KEYWORD.fullmatch(value) for value in named)
-    and sum(bool(_ORANGE_KEYWORD.fullmatch(value)) for value in named)
-    >= len(named) / 2
-  )
+  return itertools.chain(first, rows)

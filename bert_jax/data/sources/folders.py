@@ -176,6 +176,9 @@ def _forms(
     ):
       yield path, sniffed[0]
       continue
+    if is_unnamed and not files.total_size([path]):
+      yield path, 'empty'
+      continue
     form = forms.form_of(path) or _UNKNOWN
     if is_unnamed:
       sniffed = [*sniffed[1 - _REMOTE_SNIFFED :], form]
