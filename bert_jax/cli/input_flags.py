@@ -12,26 +12,30 @@ from absl import flags
 # define_input() defines flags for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
 
+_INPUT_HELP = """
+What to read, comma-separated: files, folders and globs, here, on gs:// or \
+s3://. The ending of a file says its form; .gz, .xz or .zst may follow it:
+  .txt .text             plain text
+  .jsonl .ndjson .json   JSON: an object a line, or one array of objects
+  .csv                   a table with a header, quoted as in RFC 4180
+  .tsv .tab              a table with a header, no quotes; Orange's too
+  .parquet .arrow        tables; save_to_disk's folders too
+  no ending (wiki_00)    what WikiExtractor writes, also by --json
+Other endings are refused. KIND:PATH states the form of files of any ending, \
+with KIND one of text (such as code, TeX, Markdown), jsonl, csv, tsv, tab, \
+parquet, arrow and wiki. Of a folder its data files are read, which have to be \
+of one form; the rest is named.
+tfds:NAME[/CONFIG][:VERSION][:SPLIT] is a prepared TensorFlow data set, \
+installed_docs: the docstrings of the installed packages.
+""".strip()
+
 
 def define_input() -> Callable[[], Any]:
   """Defines the flags; returns what opens the source that they name."""
   spec = flags.DEFINE_string(
     'input',
     'installed_docs:',
-    'What to read, comma-separated: files, folders and globs, also on gs:// '
-    'and s3://, each in the form that its ending says. .txt: plain text. '
-    '.jsonl, .ndjson, .json: JSON, one object a line or one array of objects. '
-    '.csv: a table with a header, quoted as in RFC 4180. .tsv, .tab: a table '
-    'with a header, tabs and no quotes; .tab also with the three header lines '
-    'of Orange. .parquet, .arrow: also what save_to_disk of `datasets` writes. '
-    'No ending: the output of WikiExtractor (wiki_00), with or without --json. '
-    'Each may be packed as .gz, .xz or .zst. Other endings are refused: '
-    'text:PATH reads files of any endings as plain text (code, TeX, Markdown), '
-    'and jsonl:, csv:, tsv:, tab:, parquet:, arrow: and wiki: before a path '
-    'state these forms. Of a folder the data files are read, which have to be '
-    'of one form; what is left out is named. '
-    'tfds:NAME[/CONFIG][:VERSION][:SPLIT] is a prepared TensorFlow data set, '
-    'installed_docs: the docstrings of the installed packages.',
+    _INPUT_HELP,
   )
   document = flags.DEFINE_enum(
     'document',

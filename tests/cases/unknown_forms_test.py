@@ -215,3 +215,15 @@ def test_json_of_one_value_is_no_record(tmp_path):
   ):
     with pytest.raises(InputError, match=what):
       texts(write(tmp_path / name, content))
+
+
+def test_the_help_names_every_ending_and_kind():
+  from bert_jax.cli import flags, train_tokenizer
+  from bert_jax.data.sources import forms
+
+  page = flags.help_text('train_tokenizer', train_tokenizer)
+  words = page.replace(',', ' ').split()
+  missing = [name for name in forms.TITLES if name not in words]
+  # Another spelling of .jsonl.
+  missing += {*forms.BY_ENDING} - {*words, '.jsonlines'}
+  assert not missing

@@ -153,12 +153,21 @@ def read_lines(
 
 
 def read_whole_lines(
-  path: pathlib.Path, report: ReadReport
+  path: pathlib.Path,
+  report: ReadReport,
+  *,
+  skip: Callable[[str, str, str], None] | None = None,
 ) -> Iterator[tuple[int, str]]:
   """Like read_lines, each line in one piece.
 
   One of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
+
+  Args:
+    path: The file.
+    report: As for read_lines.
+    skip: Called for a skipped line as report.add; None calls that.
   """
+  skip = skip or report.add
   pieces, size = [], 0
   for number, text in read_lines(path, report):
     is_whole = text.endswith('\n')
@@ -170,10 +179,10 @@ def read_whole_lines(
     if size > MAX_LINE_CHARACTERS:
       pieces.clear()
     if is_whole:
-      yield from _whole_line(path, number, pieces, size, report)
+      yield from _whole_line(path, number, pieces, size, skip)
       pieces, size = [], 0
   if size:
-    yield from _whole_line(path, number, pieces, size, report)
+    yield from _whole_line(path, number, pieces, size, skip)
 
 
 def with_line_feeds(text: str) -> str:
@@ -223,13 +232,13 @@ def _whole_line(
   number: int,
   pieces: list[str],
   size: int,
-  report: ReadReport,
+  skip: Callable[[str, str, str], None],
 ) -> Iterator[tuple[int, str]]:
   if size <= MAX_LINE_CHARACTERS:
     yield number, ''.join(pieces)
   else:
     detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
-    report.add('unparsable_lines', f'{path}:{number}', detail)
+    skip('unparsable_lines', f'{path}:{number}', detail)
 
 
 def _chunks(file: io.BufferedIOBase) -> Iterator[bytes]:

@@ -100,6 +100,8 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
   Such are the descriptions and settings that lie beside data.
   """
   data = first_bytes.read_beginning(path).lstrip()
+  if not data:
+    return False
   if data.startswith(b'['):
     return not data[1:].lstrip().startswith(b'{')
   if first_bytes.form_of_content(data) != 'jsonl':

@@ -125,7 +125,7 @@ def _read_lines(
   path: pathlib.Path, report: base.ReadReport, tally: Tally
 ) -> Iterator[tuple[int, Any, str]]:
   """Yields (line number, value, its JSON); lines that are none are counted."""
-  for line, text in files.read_whole_lines(path, report):
+  for line, text in files.read_whole_lines(path, report, skip=tally.add_bad):
     if text.isspace():
       continue
     # Files with byte order marks may have been put together.

@@ -147,6 +147,14 @@ def test_bad_lines_are_counted_until_they_are_the_most(tmp_path, bad):
     read(path)
 
 
+def test_one_line_that_is_too_long_is_said(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, 'MAX_LINE_CHARACTERS', 50)
+  monkeypatch.setattr(files, '_PIECE_BYTES', 16)
+  path = write(tmp_path / 'a.json', {'data': [{'text': 'x' * 60}]})
+  with pytest.raises(InputError, match='1 of 1 records .*longer than 50 char'):
+    read(path)
+
+
 def test_an_array_has_the_lines_of_its_elements(tmp_path):
   path = tmp_path / 'a.json'
   path.write_text('[\n {"text":\n "one"},\n 3,\n {"text": "two"}\n]\n')

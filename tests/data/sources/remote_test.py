@@ -60,6 +60,35 @@ def test_compressed_files_and_parquet(storage):
   assert texts('gs://bucket/a.parquet') == ['one', 'two']
 
 
+def test_the_forms_of_files_and_folders(storage):
+  file = pa.BufferOutputStream()
+  pq.write_table(pa.table({'text': ['one']}), file)
+  table = file.getvalue().to_pybytes()
+  with pa.BufferOutputStream() as stream:
+    with pa.ipc.new_stream(stream, pa.schema({'text': pa.string()})) as writer:
+      writer.write_table(pa.table({'text': ['one']}))
+    arrow = stream.getvalue().to_pybytes()
+  article = b'<doc id="1" url="u" title="t">\none\n</doc>\n'
+  for name, content in {
+    'repo/README.md': b'#',
+    'repo/dataset_infos.json': b'{}',
+    'repo/data/a.parquet': table,
+    'disk/state.json': b'{}',
+    'disk/data-0.arrow': arrow,
+    'a.csv': b'text\none\n',
+    'a.json.gz': gzip.compress(b'[{"text": "one"}]'),
+    **{f'wiki/AA/wiki_0{n}': article for n in range(8)},
+  }.items():
+    storage.pipe(f'gs://bucket/{name}', content)
+  for name in ('repo', 'disk', 'a.csv', 'a.json.gz'):
+    assert texts(f'gs://bucket/{name}') == ['one']
+    assert open_inputs(f'gs://bucket/{name}').size_in_bytes() > 0
+  assert texts('gs://bucket/wiki') == ['one'] * 8
+  assert texts('gs://bucket/wiki/*/*_0*') == ['one'] * 8
+  with pytest.raises(InputError, match="ending '.md' is of no form"):
+    texts('gs://bucket/repo/README.md')
+
+
 @pytest.mark.parametrize('name', ['gone.txt', '*.csv', 'gone/'])
 def test_no_such_file(storage, name):
   storage.pipe('gs://bucket/a.txt', b'a')
