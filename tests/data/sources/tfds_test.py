@@ -195,6 +195,11 @@ def test_its_description_and_size(shared_dir):
   description = json.loads(json.dumps(source.describe()))
   num_bytes = description.pop('bytes_of_all_splits')
   assert 5_000 < num_bytes < 50_000
+  names = [file['name'] for file in description.pop('files')]
+  assert names == [
+    'features.json',
+    'tiny_text-train.array_record-00000-of-00001',
+  ]
   assert description == {
     'kind': 'tfds',
     'data_set': 'tiny_text/en:1.0.0',
