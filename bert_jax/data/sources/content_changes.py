@@ -37,7 +37,8 @@ def difference(then: Any, now: Any, where: str = '') -> str:
     if 'sha256' in now and then.get('sha256') != now['sha256']:
       if 'sha256' not in then:
         return EARLIER_VERSION
-      return f'the content of {where} has changed'
+      what = f'the content of {where}' if where else 'its content'
+      return f'{what} has changed'
     # What is named first here says more than the digests at the end.
     for name in dict.fromkeys((*now, *then)):
       inner = f'{where}.{name}' if where else name

@@ -88,7 +88,7 @@ class InstalledDocs:
       'kind': self.name,
       'version': CORPUS_VERSION,
       'packages': installed_versions(),
-      'contents': installed_files((*PACKAGES, STANDARD_LIBRARY)),
+      'installed': installed_files((*PACKAGES, STANDARD_LIBRARY)),
     }
 
   def size_in_bytes(self) -> int:
@@ -140,7 +140,7 @@ def describe_examples(split: str) -> dict[str, Any]:
     'kind': f'{InstalledDocs.name}:{split}',
     'version': CORPUS_VERSION,
     'packages': installed_versions(_LABELLED),
-    'contents': installed_files(_LABELLED),
+    'installed': installed_files(_LABELLED),
   }
 
 
