@@ -27,6 +27,8 @@ STAMPS_NAME = 'input_stamps.json'
 # The coarsest time stamps in use are those of FAT, of two seconds.
 SETTLED_NS = 2 * 10**9
 _CHUNK_BYTES = 2**20
+# Read within a second or two; below it no progress is shown.
+_LONG_BYTES = 2**30
 _MAX_THREADS = 8
 
 
@@ -158,7 +160,8 @@ class Contents:
     """In several threads: hashlib leaves the interpreter's lock."""
     stop, lock = threading.Event(), threading.Lock()
     total = sum(map(_size, paths))
-    with TextProgress(total, self._progress, 'hashing the input') as shown:
+    is_long = self._progress and total >= _LONG_BYTES
+    with TextProgress(total, is_long, 'looking at the input') as shown:
 
       def read(path: Any) -> _Read:
         def note(count: int) -> None:

@@ -49,7 +49,7 @@ def difference(then: Any, now: Any, where: str = '') -> str:
     return ''
   if then == now:
     return ''
-  return f'{where} was {_shown(then)}, now {_shown(now)}'
+  return f'{where or "it"} was {_shown(then)}, now {_shown(now)}'
 
 
 def _difference_of_files(then: list[dict], now: list[dict]) -> str:
