@@ -91,7 +91,8 @@ class RunInputs:
   def write(self, experiment: Any, next_example: int) -> None:
     """Records config and inputs, once nothing speaks against them."""
     self._workdir.write_config(experiment, self._changes, next_example)
-    durable_files.write_json(self._path, self._now)
+    if self._now:
+      durable_files.write_json(self._path, self._now)
     self.spare_reading()
 
   def spare_reading(self) -> None:
