@@ -127,20 +127,16 @@ class Contents:
     for path in dict.fromkeys(paths):
       if path in self._files:
         continue
-      if remote.is_remote(path):
-        if facts := remote.checksum(path):
-          self._files[path] = _Read(facts, '', False)
-          continue
-      elif use_known and (read := self._spared(path)):
+      if use_known and (read := self._spared(path)):
         self._files[path] = read
-        continue
-      left.append(path)
+      else:
+        left.append(path)
     if left:
       self.num_read += len(left)
-      self._files |= self._hash_all(left)
+      self._files |= self._look_at(left)
 
   def _spared(self, path: pathlib.Path) -> _Read | None:
-    if not self._known:
+    if not self._known or remote.is_remote(path):
       return None
     try:
       stat = path.stat()
@@ -156,8 +152,8 @@ class Contents:
     newest = max(stat.st_mtime_ns, stat.st_ctime_ns)
     return newest < self._now_ns - SETTLED_NS
 
-  def _hash_all(self, paths: Sequence[Any]) -> dict[Any, _Read]:
-    """In several threads: hashlib leaves the interpreter's lock."""
+  def _look_at(self, paths: Sequence[Any]) -> dict[Any, _Read]:
+    """In threads: neither hashing nor waiting holds the interpreter's lock."""
     stop, lock = threading.Event(), threading.Lock()
     total = sum(map(_size, paths))
     is_long = self._progress and total >= _LONG_BYTES
@@ -171,11 +167,14 @@ class Contents:
             raise InputError(f'{path}: reading it was stopped')
 
         if remote.is_remote(path):
-          return _Read(_hash_remote(path, note), '', False)
+          facts = remote.checksum(path) or _hash_remote(path, note)
+          return _Read(facts, '', False)
         facts, stat = _hash_local(path, note)
         return _Read(facts, _stamp(stat), self._is_settled(stat))
 
-      threads = min(_MAX_THREADS, os.cpu_count() or 1)
+      threads = _MAX_THREADS
+      if not any(map(remote.is_remote, paths)):
+        threads = min(threads, os.cpu_count() or 1)
       with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         try:
           return dict(zip(paths, pool.map(read, paths), strict=True))
@@ -190,7 +189,8 @@ class Contents:
       digest, num_bytes = hashlib.sha256(), 0
       for name, path in value.paths.items():
         facts = self._files[path].facts
-        digest.update(f'{facts["sha256"]} {name}\n'.encode())
+        line = f'{facts["sha256"]} {name}\n'
+        digest.update(line.encode(errors='surrogateescape'))
         num_bytes += facts['bytes']
       return {**value, 'bytes': num_bytes, 'sha256': digest.hexdigest()}
     if isinstance(value, dict):
@@ -269,11 +269,11 @@ def _stamp_now(path: pathlib.Path) -> str:
 
 
 def _size(path: Any) -> int:
+  """Bytes to read for a digest; 0 where the storage has a checksum."""
   try:
-    stat = path.stat()
+    return 0 if remote.is_remote(path) else path.stat().st_size
   except OSError:
     return 0  # as above
-  return stat.length if remote.is_remote(path) else stat.st_size
 
 
 def _hash_local(
