@@ -74,6 +74,7 @@ def finetune(
     source = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
     changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
