@@ -236,7 +236,7 @@ class TrainedModel:
       return
     said = f'{method} needs a classifier of texts with several classes'
     if reason := getattr(self.experiment, 'no_classifier', ''):
-      raise InputError(f'{said}; that of {self.origin} was left out: {reason}')
+      raise InputError(f'{said}; {self.origin} has none: {reason}')
     raise InputError(
       f'{said}; {self.origin} {self._what_it_is()}. Tune it first: bert-jax '
       f'finetune --config.init_from={self.origin}'

@@ -286,10 +286,10 @@ def _read_weights(
   if found:
     raise refused(folder, [*problems, *found])
   weights = weights_files.read(path)
-  if problem := adapter_problem(weights):
-    raise refused(folder, [*problems, problem])
-  beside_weights.hold_against_others(path, weights, found, notes)
   bare = unwrap(weights, found, notes)
+  if problem := adapter_problem(bare):
+    found.append(problem)
+  beside_weights.hold_against_others(path, weights, found, notes)
   if found:
     raise refused(folder, [*problems, *found])
   return bare, bare.keys() != weights.keys()

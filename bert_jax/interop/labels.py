@@ -62,7 +62,15 @@ def read_labels(
     notes: gets a sentence for all that was filled up, dropped or left out.
   """
   if not _classifier_names(family) & matched(family, weights):
-    return Labels()
+    classes = architectures_of(config)
+    if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+      return Labels()
+    reason = 'the weights have none'
+    notes.append(
+      f'architectures names {listed(classes)}, but the weights have no '
+      'classifier'
+    )
+    return Labels(missing_because=reason)
   count = _num_outputs(family, weights)
   reason = _why_not(family, config, count)
   if reason:
