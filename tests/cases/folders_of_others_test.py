@@ -10,11 +10,10 @@
 """
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from other_models import save_folder, weights_of
+from other_models import save_folder
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.errors import InputError
@@ -371,4 +370,3 @@ def test_what_is_taken_otherwise_is_said(tmp_path, name, fields, change, words):
 @pytest.mark.parametrize('name', ['BertModel', 'ModernBertForMaskedLM'])
 def test_a_sound_folder_has_nothing_to_say(tmp_path, name):
   assert notes_of(save_folder(tmp_path, name)) == ''
-  assert pathlib.Path(tmp_path, 'vocab.txt').is_file() and weights_of(name)
