@@ -243,7 +243,7 @@ class TrainedModel:
     )
 
   def _what_it_is(self) -> str:
-    """Where it comes from and what heads it has, for a message."""
+    """Says where the model comes from and what heads it has."""
     if isinstance(self.experiment, PretrainExperiment):
       return 'is a pretraining run'
     if self.label_names:

@@ -1,7 +1,7 @@
-"""What a folder holds beside its weights, or in their place.
+"""Files beside the weights of a folder, or in their place.
 
-Files that transformers or sentence-transformers would read too, and that change
-what the model computes, are told of or refused.
+Transformers and sentence-transformers read some of them too, and compute
+something else then: they are told of or refused.
 """
 
 import json
@@ -27,13 +27,13 @@ _ENDINGS = {
   '.pth': weights_files.TORCH,
   '.ckpt': weights_files.TORCH,
 }
-# What a trainer leaves beside them.
+# Beginnings of the names of files that a trainer leaves beside them.
 _NO_WEIGHTS = ('training_args', 'optimizer', 'scheduler', 'scaler', 'rng_state')
 _SHOWN = 3
 
 
 def why_no_weights(folder: pathlib.Path) -> str:
-  """What a folder without weights holds in their place, and what to do."""
+  """Says what a folder without weights holds instead, and what to do."""
   if adapter := _adapter(folder):
     return adapter
   inner = [
@@ -102,7 +102,7 @@ def check_side_files(
   problems: list[str],
   notes: list[str],
 ) -> None:
-  """What is said of the model elsewhere than in the weights."""
+  """Finds what other files than the weights say of the model."""
   if adapter := _adapter(folder):
     problems.append(
       f'{adapter}; if the weights have it already, remove {_ADAPTER}'

@@ -301,7 +301,7 @@ def _remarks(
   weights: Mapping[str, np.ndarray],
   found: Found,
 ) -> list[str]:
-  """What was taken otherwise than it stands there, a sentence each."""
+  """Says what was taken otherwise than it stands there, a sentence each."""
   remarks = []
   heads = family.fields['num_heads']
   if heads.name not in family.read_fields(config, []):

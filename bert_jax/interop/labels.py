@@ -24,13 +24,13 @@ _OTHER_PROBLEMS = {
   'multi_label_classification': 'it was trained for several labels a text',
 }
 _BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
-# What transformers takes where a config says nothing.
+# Taken by transformers where a config says nothing.
 _DEFAULT_COUNT = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-  """What was found of a classifier.
+  """The labels of a classifier, or why there are none.
 
   names: of the labels, in the order of the outputs; () without a classifier of
     texts.
@@ -80,7 +80,7 @@ def read_labels(
 
 
 def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
-  """What the classifier sees of a text, as config.json has it."""
+  """Reads from config.json what the classifier sees of a text."""
   return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
 
 
@@ -188,7 +188,7 @@ def _remarks(
   unnamed: list[int],
   found: tuple[str, ...],
 ) -> list[str]:
-  """What was filled up or dropped, a sentence each."""
+  """Says what was filled in or dropped, a sentence each."""
   said = f'{field} names {len(known)} labels, the classifier has {len(found)}'
   if not known:
     return [f'{_BY_ID} is missing; the labels are {listed(found)}']

@@ -22,7 +22,7 @@ _WRAPPERS = {
   '_fsdp_wrapped_module': 'FullyShardedDataParallel',
   '_checkpoint_wrapped_module': 'activation checkpointing',
 }
-# It can be a part of a model too, so that it counts before all names alone.
+# A model can have a part of this name too: it counts before all names alone.
 _PARALLEL, _BY_PARALLEL = (
   'module',
   'DataParallel or DistributedDataParallel',
@@ -91,7 +91,7 @@ def adapter_problem(names: Iterable[str]) -> str:
     ),
   ):
     found = [name for name in names if expression.search(name)]
-    # Some only are wrapped: the first of these would tell nothing.
+    # The clearest first: others only stand under the same prefix.
     found.sort(key=lambda name: 'lora' not in name and 'adapter' not in name)
     if found:
       return (
@@ -135,9 +135,9 @@ def prefix_problem(family: Family, names: Sequence[str]) -> str:
 
 
 def inner_names(family: Family, names: Iterable[str]) -> list[str]:
-  """Those that lie within the family's encoder, by how they begin.
+  """Names that lie within the family's encoder, by how they begin.
 
-  A pooler's are none of them: families have it or not.
+  The pooler is not one of its parts: families have it or not.
   """
   firsts = {
     pattern.removeprefix(family.prefix).split('.')[0]
