@@ -8,8 +8,9 @@ states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
 fine-tuning run it is the best seed, or another by --seed. Families: BERT,
 RoBERTa, DistilBERT, ALBERT, ELECTRA, ModernBERT. Names under torch.compile,
 FSDP or DataParallel are read; any other prefix, and adapters (PEFT), are
-refused with what to do. The weights say how many labels there are. bert_model.ckpt of
-google-research/bert is read with TensorFlow (pip install tensorflow-cpu).
+refused with what to do. The weights say how many labels there are.
+bert_model.ckpt of google-research/bert is read with TensorFlow (pip install
+tensorflow-cpu).
 """
 
 from absl import flags as absl_flags

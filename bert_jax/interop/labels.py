@@ -23,6 +23,7 @@ _OTHER_PROBLEMS = {
   'regression': 'it is a regression',
   'multi_label_classification': 'it was trained for several labels a text',
 }
+_NOT_OF_TEXTS = 'by architectures {} it is not one of whole texts'
 _BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
 # Taken by transformers where a config says nothing.
 _DEFAULT_COUNT = 2
@@ -62,15 +63,7 @@ def read_labels(
     notes: gets a sentence for all that was filled up, dropped or left out.
   """
   if not _classifier_names(family) & matched(family, weights):
-    classes = architectures_of(config)
-    if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
-      return Labels()
-    reason = 'the weights have none'
-    notes.append(
-      f'architectures names {listed(classes)}, but the weights have no '
-      'classifier'
-    )
-    return Labels(missing_because=reason)
+    return _without_a_classifier(family, config, notes)
   count = _num_outputs(family, weights)
   reason = _why_not(family, config, count)
   if reason:
@@ -82,6 +75,25 @@ def read_labels(
 def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
   """Reads from config.json what the classifier sees of a text."""
   return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
+
+
+def _without_a_classifier(
+  family: Family, config: Mapping[str, Any], notes: list[str]
+) -> Labels:
+  """Says why a model has no classifier that its class makes one expect.
+
+  A class that the family's table does not know can have any other head.
+  """
+  classes = architectures_of(config)
+  if any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+    notes.append(
+      f'architectures names {listed(classes)}, but the weights have no '
+      'classifier'
+    )
+    return Labels(missing_because='the weights have none')
+  if classes and not {*classes} & {*family.architectures}:
+    return Labels(missing_because=_NOT_OF_TEXTS.format(listed(classes)))
+  return Labels()
 
 
 def _classifier_names(family: Family) -> set[str]:
@@ -118,7 +130,7 @@ def _why_not(
       'one of whole texts'
     )
   if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
-    return f'by architectures {listed(classes)} it is not one of whole texts'
+    return _NOT_OF_TEXTS.format(listed(classes))
   if count == 1:
     return 'with one label it is a regression'
   kind = config.get('problem_type')

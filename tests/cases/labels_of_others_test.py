@@ -221,6 +221,28 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
   assert f'finetune --config.init_from={folder}' in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  'name, architecture',
+  [
+    ('RobertaModel', 'RobertaForTokenClassification'),
+    ('BertModel', 'BertForQuestionAnswering'),
+    ('ElectraModel', 'ElectraForTokenClassification'),
+  ],
+)
+def test_a_head_of_another_kind(tmp_path, name, architecture):
+  """Its names are not those of any classifier of texts."""
+
+  def add(weights):
+    return weights | {'qa_outputs.weight': np.ones((2, 16), np.float32)}
+
+  folder = save_folder(tmp_path, name, add, architectures=[architecture])
+  with pytest.raises(InputError) as caught:
+    inference.load(folder).require_labels('evaluate')
+  assert f'has none: by architectures {architecture!r} it is not' in str(
+    caught.value
+  )
+
+
 def test_a_class_without_its_weights(tmp_path):
   folder = save_folder(
     tmp_path, 'BertModel', architectures=['BertForSequenceClassification']
