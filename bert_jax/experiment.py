@@ -252,6 +252,7 @@ class ConvertedModel:
 
   family: as interop/ calls it, '' of a grown run. heads: what there is beside
   the encoder. label_names: of the classifier, in the order of its outputs.
+  no_classifier: why one of the checkpoint was left out; '': there was none.
   task: the columns that `evaluate` and `predict` read, and what it sees of a
   text (`pooling`).
   """
@@ -260,6 +261,7 @@ class ConvertedModel:
   family: str = ''
   heads: tuple[str, ...] = ()
   label_names: tuple[str, ...] = ()
+  no_classifier: str = ''
   task: ClassificationConfig = dataclasses.field(
     default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
   )

@@ -78,6 +78,7 @@ def finetune(
     source = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
     changes = workdir.config_changes(experiment, allow_change)

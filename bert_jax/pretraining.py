@@ -71,6 +71,7 @@ def pretrain(
     initial = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
     experiment = with_vocab_size(experiment, tokenizer)

@@ -175,7 +175,13 @@ class Workdir:
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
     self.require()
-    config = decode(read_json(self.config), where=str(self.config))
+    value = read_json(self.config)
+    if isinstance(value, dict) and '_type' not in value:
+      raise InputError(
+        f'{self.path} is not the workdir of a bert-jax run: its config.json is '
+        'of another program, such as Hugging Face transformers; name a run'
+      )
+    config = decode(value, where=str(self.config))
     # What the verbs ask of every experiment first.
     if not hasattr(config, 'model'):
       raise InputError(
