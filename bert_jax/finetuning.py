@@ -21,7 +21,11 @@ from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment, model_builder
+from bert_jax.experiment import (
+  FinetuneExperiment,
+  model_builder,
+  with_compute_dtype,
+)
 from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
@@ -76,7 +80,9 @@ def finetune(
     source = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
+    experiment = with_compute_dtype(experiment, workdir)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
     # A run that goes on has its parameters; figures that are there already are
@@ -93,7 +99,7 @@ def finetune(
     examples = load_examples(experiment, tokenizer)
     inputs.require_unchanged()
     mesh = experiment.mesh.build()
-    check_batch_size(experiment.batch_size, mesh)
+    check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
       return _train(
         experiment, workdir, examples, tokenizer, source, inputs, stop
