@@ -223,7 +223,9 @@ def test_other_packages_under_installed_docs(tmp_path, monkeypatch):
     name: run_inputs.describe_examples(f'installed_docs:{name}')
     for name in ('train', 'eval')
   }
-  experiment = FinetuneExperiment(num_epochs=1, batch_size=8)
+  experiment = FinetuneExperiment(
+    num_epochs=1, batch_size=8, compute_dtype='float32'
+  )
   with workdir.lock():
     run_inputs.RunInputs(workdir, description).write(experiment, 0)
     workdir.results.write_text('{}')
