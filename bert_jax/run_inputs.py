@@ -32,7 +32,8 @@ class RunInputs:
   def __init__(self, workdir: Workdir, description: dict[str, Any]):
     self._workdir = workdir
     self._path = workdir.path / NAME
-    self._contents = content.open_contents(workdir.path, workdir.lock_path)
+    self._stamps = workdir.path / content.STAMPS_NAME
+    self._contents = content.open_contents(self._stamps, workdir.lock_path)
     self._now = self._contents.identify(description)
     self._then: dict[str, Any] | None = None
     self._changes: list[str] = []
@@ -97,8 +98,7 @@ class RunInputs:
 
   def spare_reading(self) -> None:
     """Has the next start of the same run read no file for comparing it."""
-    if self._contents.num_read:
-      content.write_stamps(self._workdir.path, self._contents)
+    content.write_stamps(self._stamps, self._contents)
 
   def _difference(self, name: str) -> str:
     assert self._then is not None

@@ -24,7 +24,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_texts import WORDS, make_texts, run
+from small_texts import WORDS, contents, make_texts, run
 from storage import FakeStorage
 
 from bert_jax.data.preparing.filters import FilterOptions, filtered
@@ -194,6 +194,17 @@ def test_a_rerun_reads_nothing(text, tmp_path, tokenizer, monkeypatch):
   assert prepared(text, tokenizer, tmp_path / 'out')
 
 
+def test_copies_of_the_input_give_the_same_bytes(text, tmp_path, tokenizer):
+  copy = shutil.copytree(text.parent, tmp_path / 'copy')
+  os.utime(text, (0, 0))
+  prepared(text, tokenizer, tmp_path / 'one')
+  prepared(copy, tokenizer, tmp_path / 'two')
+  trained(text, tmp_path / 'tok one')
+  trained(copy, tmp_path / 'tok two')
+  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+  assert contents(tmp_path / 'tok one') == contents(tmp_path / 'tok two')
+
+
 def test_the_record_has_no_folders_and_no_dates(text, tmp_path, tokenizer):
   prepared(text, tokenizer, tmp_path / 'out')
   record = (tmp_path / 'out' / 'prepare.json').read_text()
@@ -360,7 +371,6 @@ def test_other_packages_under_installed_docs(package, tmp_path, tokenizer):
 
 def test_all_of_installed_docs_is_described():
   source = installed_docs.InstalledDocs()
-  contents = content.Contents({}, 0)
-  found = contents.identify(source.describe())
+  found = content.Contents({}, 0).identify(source.describe())
   assert found['installed'].keys() > {'numpy', 'jax', 'stdlib'}
   assert all(len(part['sha256']) == 64 for part in found['installed'].values())

@@ -82,12 +82,12 @@ def prepare(
   partial = output.with_name(output.name + '.partial')
   started = time.monotonic()
   with _stoppable(partial), _explained(output, partial), _lock(output) as lock:
-    contents = content.open_contents(output, lock, progress=progress)
+    stamps = content.stamps_beside(output)
+    contents = content.open_contents(stamps, lock, progress=progress)
     request = _request(contents.identify(source.describe()), tokenizer, options)
+    content.write_stamps(stamps, contents)
     summary = complete_summary(output, request)
     if summary is not None:
-      if contents.num_read:
-        content.write_stamps(output, contents)
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
       return {**summary, 'already_complete': True}
@@ -260,7 +260,6 @@ def _write_output(
     result / RECORD_NAME, {'request': request, 'summary': summary}
   )
   contents.require_unchanged()
-  content.write_stamps(result, contents)
   durable_files.publish_folder(result, output)
   _remove_partial(partial)
   return summary

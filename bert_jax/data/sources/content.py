@@ -200,38 +200,43 @@ class Contents:
     return value
 
 
-def open_contents(
-  folder: pathlib.Path, lock: pathlib.Path, *, progress: bool = False
-) -> Contents:
-  """Contents that spare reading what `write_stamps` knows in a folder.
+def stamps_beside(output: pathlib.Path) -> pathlib.Path:
+  """Where the stamps of an output's input are kept: not in the output.
 
-  `lock` was just written beside the folder: its time is that of the disk or
-  server there, whose clock may be behind the one of this machine.
+  The same input gives an output of the same bytes, but copies of that input
+  have other stamps.
+  """
+  return output.with_name(f'.{output.name}.{STAMPS_NAME}')
+
+
+def open_contents(
+  stamps: pathlib.Path, lock: pathlib.Path, *, progress: bool = False
+) -> Contents:
+  """Contents that spare reading what `write_stamps` left in a file.
+
+  `lock` was just written beside it: its time is that of the disk or server
+  there, whose clock may be behind the one of this machine.
   """
   now_ns = min(lock.stat().st_mtime_ns, time.time_ns())
-  return Contents(_read_stamps(folder), now_ns, progress=progress)
+  return Contents(_read_stamps(stamps), now_ns, progress=progress)
 
 
-def _read_stamps(folder: pathlib.Path) -> dict[str, str]:
+def write_stamps(stamps: pathlib.Path, contents: Contents) -> None:
+  """Spares the next comparison the reading, where this one had to read."""
+  found = contents.stamps() if contents.num_read else {}
+  if found and os.access(stamps.parent, os.W_OK):
+    durable_files.write_json(stamps, found)
+
+
+def _read_stamps(path: pathlib.Path) -> dict[str, str]:
   """{} where they are not whole: what is lost is time, as all is read then."""
   try:
-    stamps = json.loads((folder / STAMPS_NAME).read_text('utf-8'))
+    stamps = json.loads(path.read_text('utf-8'))
   except (OSError, ValueError, RecursionError):
     return {}
   if not isinstance(stamps, dict):
     return {}
   return {k: v for k, v in stamps.items() if isinstance(v, str)}
-
-
-def write_stamps(folder: pathlib.Path, contents: Contents) -> None:
-  """Spares the next comparison the reading; no file where that is not so.
-
-  Beside what is compared, not in it: copies of the same input have other
-  stamps.
-  """
-  stamps = contents.stamps()
-  if stamps and os.access(folder, os.W_OK):
-    durable_files.write_json(folder / STAMPS_NAME, stamps)
 
 
 def _paths_in(value: Any) -> Iterator[Any]:

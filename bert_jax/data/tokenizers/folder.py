@@ -60,21 +60,22 @@ def train_folder(
   output.parent.mkdir(parents=True, exist_ok=True)
   lock = output.with_name(output.name + '.lock')
   with durable_files.exclusive_lock(lock, f'--output={output}'):
-    contents = content.open_contents(output, lock)
+    stamps = content.stamps_beside(output)
+    contents = content.open_contents(stamps, lock)
     request = {
       'kind': kind,
       'vocab_size': vocab_size,
       'lowercase': lowercase,
       'source': contents.identify(source.describe()),
     }
+    content.write_stamps(stamps, contents)
     if _is_done(output, request):
-      if contents.num_read:
-        content.write_stamps(output, contents)
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
     report = ReadReport()
     tokenizer = _train(kind, source.documents(report), vocab_size, lowercase)
-    _publish(tokenizer, request, report, output, contents)
+    contents.require_unchanged()
+    _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
   lines = [
     f'{output}: {kind}, {size:,} entries, '
@@ -111,9 +112,7 @@ def _publish(
   request: dict,
   report: ReadReport,
   output: pathlib.Path,
-  contents: content.Contents,
 ) -> None:
-  contents.require_unchanged()
   partial = output.with_name(output.name + '.partial')
   if partial.exists():
     shutil.rmtree(partial)
@@ -124,7 +123,6 @@ def _publish(
     'read_examples': report.examples,
   }
   durable_files.write_json(partial / RECORD_NAME, record)
-  content.write_stamps(partial, contents)
   durable_files.publish_folder(partial, output)
 
 

@@ -154,7 +154,7 @@ def test_a_damaged_record_costs_time_alone(folder, tmp_path, text):
   (tmp_path / content.STAMPS_NAME).write_text(text, errors='replace')
   lock = tmp_path / 'lock'
   lock.touch()
-  contents = content.open_contents(tmp_path, lock)
+  contents = content.open_contents(tmp_path / content.STAMPS_NAME, lock)
   contents.identify(open_inputs(str(folder)).describe())
   assert contents.num_read == 2
 
