@@ -6,6 +6,7 @@ step as in pretraining.
 
 import dataclasses
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -81,17 +83,26 @@ def finetune(
       source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
-    changes = workdir.config_changes(experiment, allow_change)
-    if workdir.results.exists() and workdir.best.exists() and not changes:
+    inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
+    is_finished = workdir.results.exists() and workdir.best.exists()
+    # A run that goes on has its parameters; figures that are there already are
+    # of others than the command names.
+    at_start = '' if is_finished else 'init_from'
+    changes = inputs.check(experiment, allow_change, at_start)
+    if not inputs.is_recorded:
+      print(_not_recorded(experiment, workdir), flush=True)
+    if is_finished and not changes:
+      inputs.spare_reading()
       return Outcome()
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
+    inputs.require_unchanged()
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
       return _train(
-        experiment, workdir, examples, tokenizer, source, changes, stop
+        experiment, workdir, examples, tokenizer, source, inputs, stop
       )
 
 
@@ -101,7 +112,7 @@ def _train(
   examples: Examples,
   tokenizer: Tokenizer,
   source: Pretrained | None,
-  changes: list[str],
+  inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
@@ -128,7 +139,7 @@ def _train(
     read_before=stream.read_before,
     initial=source.initial() if source else None,
   )
-  workdir.write_config(experiment, changes, position.next_example)
+  inputs.write(experiment, position.next_example)
   scoring.warm_up(state.params)
   run = Run(
     label='finetune',
@@ -155,6 +166,31 @@ def _train(
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def describe_inputs(
+  experiment: FinetuneExperiment,
+  tokenizer: Tokenizer,
+  source: Pretrained | None,
+) -> dict[str, Any]:
+  """What the run reads, by the config field that names it."""
+  task = experiment.task
+  return {
+    'task.train_path': describe_examples(task.train_path),
+    'task.eval_path': describe_examples(task.eval_path),
+    'tokenizer': {'sha256': tokenizer.fingerprint},
+    **({'init_from': source.describe()} if source else {}),
+  }
+
+
+def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
+  task = experiment.task
+  return (
+    f'note: {workdir.path} is of an earlier version, which did not record the '
+    f'content of what it read; whether {task.train_path} and {task.eval_path} '
+    'are still what they were is not known. Another --workdir gives figures of '
+    'what they are now'
+  )
 
 
 def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from bert_jax import durable_files
+from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
@@ -22,6 +23,7 @@ from bert_jax.models.heads import CLS
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
+from bert_jax.train.saved_params import params_digest
 from bert_jax.workdir import Workdir, encode, read_json
 
 
@@ -31,7 +33,8 @@ class Pretrained:
 
   origin: the path as given. experiment: its config, ConvertedModel where it was
   not trained here. checkpoint: what was read of others, None of a workdir.
-  load_params: () -> host arrays. seed, best_seed, num_seeds: of fine-tuning,
+  load_params: () -> host arrays. describe: () -> what the parameters are read
+  from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
   whose model it is, and whose was best.
   """
 
@@ -40,6 +43,7 @@ class Pretrained:
   tokenizer: Tokenizer
   label_names: list[str]
   load_params: Callable[[], functional.Params]
+  describe: Callable[[], dict[str, Any]]
   checkpoint: huggingface.Checkpoint | None = None
   seed: int = 0
   best_seed: int = 0
@@ -87,16 +91,16 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """
   folder, step = split_workdir(path)
   if google_bert.is_folder(folder):
-    read, kind = google_bert.read, 'a checkpoint of google-research/bert'
+    family, kind = google_bert, 'a checkpoint of google-research/bert'
   elif huggingface.is_folder(folder):
-    read, kind = huggingface.read, 'a Hugging Face folder'
+    family, kind = huggingface, 'a Hugging Face folder'
   else:
     return _open_workdir(path, Workdir(folder), step, seed)
   if seed is not None:
     raise InputError(f'--seed={seed}: {folder} is {kind}, which has no seeds')
   if step is not None:
     raise InputError(f'{path}: {folder} is {kind}, which has no steps')
-  return _open_converted(path, folder, read)
+  return _open_converted(path, folder, family.read, family.weights)
 
 
 def save_model(
@@ -116,6 +120,7 @@ def _open_converted(
   path: str,
   folder: pathlib.Path,
   read: Callable[..., huggingface.Checkpoint],
+  weights: Callable[[pathlib.Path], list[pathlib.Path]],
 ) -> Pretrained:
   problems, size, pad_id, tokenizer = [], 0, None, None
   try:
@@ -142,6 +147,7 @@ def _open_converted(
     tokenizer=tokenizer,
     label_names=list(checkpoint.label_names),
     load_params=lambda: checkpoint.params,
+    describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
   )
 
@@ -189,12 +195,18 @@ def _open_workdir(
       params = _of_seed(workdir, chosen, params)
     return params
 
+  def describe() -> dict[str, Any]:
+    if results and step is None:
+      return {'sha256': params_digest(workdir.best)}
+    return {'sha256': params_digest(workdir.checkpoints, step)}
+
   return Pretrained(
     origin=path,
     experiment=experiment,
     tokenizer=load_tokenizer(workdir.tokenizer),
     label_names=label_names,
     load_params=load,
+    describe=describe,
     seed=best_seed if seed is None else seed,
     best_seed=best_seed,
     num_seeds=num_seeds,

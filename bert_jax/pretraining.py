@@ -26,6 +26,7 @@ from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -68,21 +69,23 @@ def pretrain(
     workdir.lock(),
     open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
   ):
-    initial = None
+    initial, description = None, {}
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
       source.print_notes()
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
+      description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
-    changes = workdir.config_changes(experiment, allow_change)
+    inputs = RunInputs(workdir, description)
+    inputs.check(experiment, allow_change, read_at_start='init_from')
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
       return _train(
-        experiment, workdir, corpora, tokenizer, initial, changes, stop
+        experiment, workdir, corpora, tokenizer, initial, inputs, stop
       )
 
 
@@ -92,7 +95,7 @@ def _train(
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
   initial: Initial | None,
-  changes: list[str],
+  inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
@@ -121,7 +124,7 @@ def _train(
     initial=initial,
     resume_from=experiment.resume_from,
   )
-  workdir.write_config(experiment, changes, position.next_example)
+  inputs.write(experiment, position.next_example)
   peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',

@@ -6,7 +6,8 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
     --config.task.text_columns=sentence --config.task.label_column=label
 
 Without init_from it starts from scratch, with --config.tokenizer=DIR. The same
-command continues a run that was stopped.
+command continues a run that was stopped, and prints the figures of one that is
+finished, where the files still hold what they did.
 """
 
 from absl import flags as absl_flags

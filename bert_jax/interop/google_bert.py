@@ -100,6 +100,15 @@ def is_folder(folder: pathlib.Path) -> bool:
   return (folder / CONFIG).is_file() and bool(_checkpoints(folder))
 
 
+def weights(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of `folder` that `read` takes parameters from."""
+  return [
+    path
+    for checkpoint in _checkpoints(folder)
+    for path in sorted(folder.glob(f'{checkpoint.name}.*'))
+  ]
+
+
 def read(
   folder: pathlib.Path,
   *,

@@ -71,6 +71,12 @@ def is_folder(folder: pathlib.Path) -> bool:
   return isinstance(config, dict) and '_type' not in config
 
 
+def weights(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of `folder` that `read` takes parameters from."""
+  path = weights_files.find(folder)
+  return weights_files.all_files(path) if path else []
+
+
 def read(
   folder: pathlib.Path,
   *,

@@ -43,6 +43,13 @@ def find_all(folder: pathlib.Path) -> list[pathlib.Path]:
   ]
 
 
+def all_files(path: pathlib.Path) -> list[pathlib.Path]:
+  """The files that `read` reads, the index of shards among them."""
+  if not path.name.endswith(_INDEX):
+    return [path]
+  return [path, *dict.fromkeys(_shards(path).values())]
+
+
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """All arrays of what `find` found, by their names.
 
