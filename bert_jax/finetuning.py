@@ -4,6 +4,7 @@ All seeds train at once, along a leading axis of the state: the same loop and
 step as in pretraining.
 """
 
+import collections
 import dataclasses
 import os
 
@@ -26,6 +27,7 @@ from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.stopping import StopSignal
+from bert_jax.tasks import classes
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
@@ -213,34 +215,56 @@ def with_model(
 def load_examples(
   experiment: FinetuneExperiment, tokenizer: Tokenizer
 ) -> Examples:
-  """Reads and encodes both parts; prints how many texts were cut short."""
+  """Reads and encodes both parts; prints the classes and what was cut short."""
   task = experiment.task
   parts = {
     name: read_examples(
-      path, text_columns=task.text_columns, label_column=task.label_column
+      path,
+      text_columns=task.text_columns,
+      label_column=task.label_column,
+      header=task.header,
     )
     for name, path in (('train', task.train_path), ('eval', task.eval_path))
   }
-  label_names = sorted(set(parts['train'].labels))
+  label_names = classes.ordered_names(
+    parts['train'].labels, parts['train'].origins
+  )
   if len(label_names) < 2:
     raise InputError(
       f'task.train_path={task.train_path}: every example has the label '
       f'{label_names[0]!r}; there is nothing to learn from one class'
     )
-  arrays = {}
+  arrays, label_counts, warnings = {}, {}, []
   for name, part in parts.items():
-    texts, labels = part.texts, part.label_ids(label_names)
-    if name == 'train' and 0 < task.max_train_examples < len(texts):
-      drawn = Permutation(len(texts), 0)(np.arange(task.max_train_examples))
-      texts, labels = [texts[row] for row in drawn], labels[drawn]
-    ids, num_cut = encode_examples(tokenizer, texts, experiment.max_length)
-    arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
+    part.label_ids(label_names)
+    if name == 'train' and 0 < task.max_train_examples < len(part.texts):
+      part = part.take(
+        Permutation(len(part.texts), 0)(np.arange(task.max_train_examples))
+      )
+    ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
+    arrays |= {
+      f'{name}_ids': ids,
+      f'{name}_labels': part.label_ids(label_names),
+    }
     print(
       f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='
       f'{experiment.max_length} tokens',
       flush=True,
     )
-  return Examples(label_names=label_names, **arrays)
+    counts = collections.Counter(part.labels)
+    label_counts[name] = {label: counts[label] for label in label_names}
+    print(classes.count_line(name, label_counts[name]), flush=True)
+    warnings += part.notes
+    if name == 'train':
+      warnings += classes.warnings(label_names, part.labels, part.origins)
+  for warning in warnings:
+    print(f'warning: {warning}', flush=True)
+  return Examples(
+    label_names=label_names,
+    label_counts=label_counts,
+    warnings=warnings,
+    **arrays,
+  )
 
 
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:

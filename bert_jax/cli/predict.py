@@ -2,13 +2,18 @@
 
 bert-jax predict --workdir=DIR --input=FILE --output=FILE.jsonl
 
-The input is TSV, CSV or JSONL with the text columns of the fine-tuning run; a
-label column is not needed.
+The input is .tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet
+with the text columns of the fine-tuning run, or --text_columns; a label column
+is not needed. There are as many lines as records, an empty text included, and
+each tells its record (from 1), the line of the file where it begins, and its id
+where there is a column id, idx, index or guid:
+
+{"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 """
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import column_flags, flags
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -17,7 +22,7 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 INPUT = absl_flags.DEFINE_string(
-  'input', None, 'The texts: .tsv, .csv or .jsonl (.gz too).', required=True
+  'input', None, 'The table of texts.', required=True
 )
 OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: label and probabilities.', required=True
@@ -29,25 +34,31 @@ def main(argv: list[str]) -> None:
   import json
   import pathlib
 
-  from bert_jax import inference
-  from bert_jax.data.labelled import read_examples
+  from bert_jax import durable_files, inference
+  from bert_jax.data.labelled import ID_COLUMNS, read_examples
+  from bert_jax.experiment import FinetuneExperiment
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
+  task = model.experiment.task
+  was_tuned = isinstance(model.experiment, FinetuneExperiment)
   examples = read_examples(
     INPUT.value,
-    text_columns=model.experiment.task.text_columns,
+    text_columns=column_flags.text_columns(task.text_columns, was_tuned),
     label_column=None,
+    header=column_flags.HEADER.value or task.header,
+    id_columns=ID_COLUMNS,
+    flags='--',
   )
+  for line in examples.notes:
+    print(f'warning: {line}')
   output = pathlib.Path(OUTPUT.value)
-  partial = output.with_name(output.name + '.partial')
-  with open(partial, 'w') as file:
-    for probabilities in model.predict(examples.texts):
+  with durable_files.new_file(output) as file:
+    for row, probabilities in enumerate(model.predict(examples.texts)):
       by_label = dict(
         zip(model.label_names, map(float, probabilities), strict=True)
       )
       label = max(by_label, key=by_label.get)
-      line = {'label': label, 'probabilities': by_label}
-      file.write(json.dumps(line, ensure_ascii=False) + '\n')
-  partial.replace(output)
+      result = examples.place(row) | {'label': label, 'probabilities': by_label}
+      file.write(json.dumps(result, ensure_ascii=False).encode() + b'\n')
   print(f'{len(examples.texts):,} predictions in {output}')

@@ -1,0 +1,219 @@
+"""Columns of a table by name or number, and headers that are none or unseen.
+
+Names are those of the first line. Where all columns are numbers from 0, a file
+has no header; a first line that looks like one all the same is refused, since
+it would be read as an example.
+"""
+
+import pathlib
+from collections import Counter
+from collections.abc import Sequence
+
+from bert_jax.errors import InputError, listed, quoted
+
+# Whether the first line of a .csv or .tsv names the columns; '' tells by the
+# columns that are asked for: numbers mean that it does not.
+HEADERS = ('', 'yes', 'no')
+
+# What files of this field call their columns, in small letters.
+_TEXT_NAMES = frozenset(
+  'text texts sentence sentence1 sentence2 sentence_a sentence_b premise '
+  'hypothesis question question1 question2 query passage document content '
+  'review reviewtext comment tweet title headline body utterance'.split()
+)
+_LABEL_NAMES = frozenset(
+  'label labels gold_label label_id class classes category categories target '
+  'sentiment polarity intent rating stars score scores quality topic '
+  'entailment_judgment is_duplicate emotion'.split()
+)
+
+
+def by_number(columns: Sequence[str]) -> bool:
+  """Whether all columns are numbers, as those of a file without a header."""
+  # A longer one is the number of no column, and too long for int().
+  return all(
+    name.isascii() and name.isdecimal() and len(name) < 10 for name in columns
+  )
+
+
+def has_header(columns: Sequence[str], header: str, flags: str) -> bool:
+  """Whether the first line names the columns; see HEADERS.
+
+  Raises:
+    InputError: header='no' and a column that is no number; or none of HEADERS.
+  """
+  if header not in HEADERS:
+    raise InputError(
+      f'{flags}header is {quoted(header)}; give yes or no, or leave it out'
+    )
+  numbers = by_number(columns)
+  if header == 'no' and not numbers:
+    named = next(name for name in columns if not by_number([name]))
+    raise InputError(
+      f'{flags}header=no, and the column {quoted(named)} is no number; without '
+      'a header columns go by number from 0'
+    )
+  return header == 'yes' or not numbers
+
+
+def check_names(path: pathlib.Path, names: Sequence[str], flags: str) -> None:
+  """Raises InputError where a column has no name, or two have the same."""
+  way_out = (
+    f'or give columns by number with {flags}header=yes, which names no column.'
+  )
+  for place, name in enumerate(names):
+    if name.strip():
+      continue
+    if place == 0:
+      why = 'pandas writes its row numbers so: to_csv(..., index=False)'
+    elif place == len(names) - 1:
+      why = 'the line ends in a delimiter, so remove it from every line'
+    else:
+      why = 'give it one'
+    raise InputError(
+      f'{path}:1: column {place + 1} of the header has no name; {why}, '
+      f'{way_out}'
+    )
+  twice = [name for name, count in Counter(names).items() if count > 1]
+  if twice:
+    count = len([name for name in names if name == twice[0]])
+    raise InputError(
+      f'{path}:1: {count} columns are called {quoted(twice[0])}; rename them, '
+      f'{way_out}'
+    )
+
+
+def places_by_number(
+  path: pathlib.Path,
+  first: Sequence[str],
+  columns: Sequence[str],
+  named: bool,
+) -> list[int]:
+  """The places of columns given as numbers from 0.
+
+  Args:
+    path: For messages.
+    first: The cells of the first line.
+    columns: Numbers.
+    named: The first line is a header all the same.
+
+  Raises:
+    InputError: There are fewer columns, or a number is the name of another.
+  """
+  places = [int(column) for column in columns]
+  if max(places) >= len(first):
+    raise InputError(
+      f'{path}:1: has {len(first)} columns, and column {max(places)} (from 0) '
+      f'is asked for; in the first line there are {listed(first)}.'
+    )
+  for column, place in zip(columns, places, strict=True):
+    if named and column in first and first.index(column) != place:
+      raise InputError(
+        f'{path}:1: column {place} (from 0) is called {quoted(first[place])}, '
+        f'and column {first.index(column)} is called {quoted(column)}; rename '
+        'it.'
+      )
+  return places
+
+
+def places_by_name(
+  path: pathlib.Path,
+  names: Sequence[str],
+  columns: Sequence[str],
+  flags: str,
+) -> list[int]:
+  """The places of columns given by name. Raises InputError where one lacks."""
+  for column in columns:
+    if column not in names:
+      raise missing_column(path, column, names, flags)
+  return [names.index(column) for column in columns]
+
+
+def missing_column(
+  path: pathlib.Path | str, column: str, names: Sequence[str], flags: str
+) -> InputError:
+  """The error for a header without a column; it shows the whole line."""
+  alike = [name for name in names if _bare(name) == _bare(column)]
+  why = ''
+  if alike:
+    why = f' ({quoted(alike[0])} differs in spaces, quotes or case alone)'
+  elif len(names) == 1 and any(mark in names[0] for mark in ',;\t|'):
+    why = (
+      ' (is it separated by another character? a .csv has commas, a .tsv tabs)'
+    )
+  return InputError(
+    f'{path}: there is no column {quoted(column)}; there are {listed(names)}'
+    f'{why}; name columns with {flags}text_columns and {flags}label_column, by '
+    'number from 0 if the file has no header.'
+  )
+
+
+def refuse_header_row(
+  origin: str,
+  texts: Sequence[str],
+  labels: Sequence[str],
+  flags: str,
+) -> None:
+  """Raises InputError where the first example seems to be a header.
+
+  It does where a cell is what tables call such a column, where cells are the
+  numbers of the columns, or where its label occurs once while others recur.
+  A single example of a class may be the first line of a file without a header,
+  so the message says how to go on then.
+
+  Args:
+    origin: 'path:1'.
+    texts: The texts of the first example.
+    labels: The labels of all; empty where none were read.
+    flags: What the flags begin with, for the message.
+  """
+  first = labels[0] if labels else None
+  if any(_bare(text) in _TEXT_NAMES for text in texts):
+    why = f'the text is {listed(texts)}'
+  elif first is None:
+    return
+  elif _bare(first) in _LABEL_NAMES:
+    why = f'the label is {quoted(first)}'
+  elif _occurs_once_while_others_recur(labels):
+    why = f'its label {quoted(first)} is in no other line'
+  elif all(map(_is_float, labels[1:])) and not _is_float(first):
+    why = f'its label {quoted(first)} is no number, and all others are'
+  else:
+    return
+  raise InputError(
+    f'{origin}: seems to be a header ({why}), and columns by number are read '
+    f'without one; give {flags}header=yes to pass over it, or {flags}header=no '
+    'if it is an example.'
+  )
+
+
+def refuse_numbered_header(
+  origin: str, first: Sequence[str], flags: str
+) -> None:
+  """Raises InputError where the first line is 0, 1, ..., as pandas has it."""
+  numbers = [str(place) for place in range(len(first))]
+  if list(first) == numbers or (
+    len(first) > 1 and list(first) == ['', *numbers[:-1]]
+  ):
+    raise InputError(
+      f'{origin}: seems to be a header, as pandas numbers columns '
+      f'({listed(first)}); give {flags}header=yes to pass over it, or '
+      f'{flags}header=no if it is an example.'
+    )
+
+
+def _occurs_once_while_others_recur(labels: Sequence[str]) -> bool:
+  counts = Counter(labels)
+  return counts[labels[0]] == 1 and len(counts) < len(labels)
+
+
+def _is_float(text: str) -> bool:
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
+
+
+def _bare(name: str) -> str:
+  return name.strip().strip('"\'').strip().casefold()
