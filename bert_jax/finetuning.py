@@ -19,6 +19,7 @@ from bert_jax.data.labelled import (
 )
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
+from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
@@ -226,26 +227,23 @@ def load_examples(
     )
     for name, path in (('train', task.train_path), ('eval', task.eval_path))
   }
-  label_names = classes.ordered_names(
-    parts['train'].labels, parts['train'].origins
-  )
+  train = parts['train']
+  if train.may_be_header:
+    refuse_lone_first_label(train.origins[0], train.labels, '--config.task.')
+  label_names = classes.ordered_names(train.labels, train.origins)
   if len(label_names) < 2:
     raise InputError(
       f'task.train_path={task.train_path}: every example has the label '
       f'{label_names[0]!r}; there is nothing to learn from one class'
     )
-  arrays, label_counts, warnings = {}, {}, []
+  arrays, label_counts, notes = {}, {}, []
   for name, part in parts.items():
-    part.label_ids(label_names)
-    if name == 'train' and 0 < task.max_train_examples < len(part.texts):
-      part = part.take(
-        Permutation(len(part.texts), 0)(np.arange(task.max_train_examples))
-      )
+    labels = part.label_ids(label_names)
+    if name == 'train' and 0 < task.max_train_examples < len(labels):
+      drawn = Permutation(len(labels), 0)(np.arange(task.max_train_examples))
+      part, labels = part.take(drawn), labels[drawn]
     ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
-    arrays |= {
-      f'{name}_ids': ids,
-      f'{name}_labels': part.label_ids(label_names),
-    }
+    arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(
       f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='
       f'{experiment.max_length} tokens',
@@ -254,16 +252,13 @@ def load_examples(
     counts = collections.Counter(part.labels)
     label_counts[name] = {label: counts[label] for label in label_names}
     print(classes.count_line(name, label_counts[name]), flush=True)
-    warnings += part.notes
+    notes += part.notes
     if name == 'train':
-      warnings += classes.warnings(label_names, part.labels, part.origins)
-  for warning in warnings:
-    print(f'warning: {warning}', flush=True)
+      notes += classes.warnings(label_names, part.labels, part.origins)
+  notes = list(dict.fromkeys(notes))
+  print(*notes, sep='\n', end='\n' if notes else '', flush=True)
   return Examples(
-    label_names=label_names,
-    label_counts=label_counts,
-    warnings=warnings,
-    **arrays,
+    label_names=label_names, label_counts=label_counts, notes=notes, **arrays
   )
 
 

@@ -1,42 +1,61 @@
-"""Flags that say in which columns of a table a model's examples are.
+"""The flags that say in which columns the examples of a table are; no verb."""
 
-By default they are those of the fine-tuning run; a converted model has none.
-"""
+from collections.abc import Callable
+from typing import Any
 
-from absl import flags as absl_flags
+from absl import flags
 
 from bert_jax.errors import InputError
 
-TEXT_COLUMNS = absl_flags.DEFINE_list(
-  'text_columns',
-  [],
-  'One or two columns of texts, by name, or by number from 0 where a .tsv or '
-  '.csv has no header. Default: those of the fine-tuning run.',
-)
-HEADER = absl_flags.DEFINE_enum(
-  'header',
-  '',
-  ['', 'yes', 'no'],
-  'Whether the first line of a .tsv or .csv names its columns, where columns '
-  'go by number. Default: as in the fine-tuning run.',
-)
+# define_columns() defines flags for the verb that calls it, not for this file.
+flags.disclaim_key_flags()
 
 
-def text_columns(default: tuple[str, ...], was_tuned: bool) -> tuple[str, ...]:
-  """The text columns asked for.
+def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
+  """Defines the flags; returns what gives them to `labelled.read_examples`.
+
+  That is a function of a loaded model, whose own columns are the default.
 
   Args:
-    default: Those that the model knows.
-    was_tuned: The model was tuned here on as many texts as `default` has.
-
-  Raises:
-    InputError: There are more than two, or not as many as it was tuned on.
+    with_label: Whether a label is read, and so a flag for its column defined.
   """
-  columns = tuple(TEXT_COLUMNS.value) or default
-  wanted = (len(default),) if was_tuned else (1, 2)
-  if len(columns) not in wanted:
-    raise InputError(
-      f'--text_columns={",".join(columns)}: names {len(columns)} columns; give '
-      f'{" or ".join(map(str, wanted))}, as the model was trained on'
+  text_columns = flags.DEFINE_list(
+    'text_columns',
+    [],
+    'One or two columns of texts, by name, or by number from 0 where a .tsv or '
+    ".csv has no header; without it the fine-tuning run's.",
+  )
+  label_column = None
+  if with_label:
+    label_column = flags.DEFINE_string(
+      'label_column',
+      '',
+      "The column of labels; without it the fine-tuning run's.",
     )
+  header = flags.DEFINE_enum(
+    'header',
+    None,
+    ['yes', 'no'],
+    'Whether the first line of a .tsv or .csv names its columns although these '
+    'are given by number.',
+  )
+
+  def columns(model: Any) -> dict[str, Any]:
+    task = model.experiment.task
+    texts = tuple(text_columns.value) or task.text_columns
+    # A tuned model reads as many texts as in its tuning.
+    wanted = (len(task.text_columns),) if model.was_tuned else (1, 2)
+    if len(texts) not in wanted:
+      raise InputError(
+        f'--text_columns={",".join(texts)}: names {len(texts)} columns; give '
+        f'{" or ".join(map(str, wanted))}, as the model was trained on'
+      )
+    label = label_column.value or task.label_column if label_column else None
+    return {
+      'text_columns': texts,
+      'label_column': label,
+      'header': header.value or task.header,
+      'flags': '--',
+    }
+
   return columns

@@ -10,7 +10,8 @@ Prints accuracy, macro F1, Matthews, and the figures of each class. The input is
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import column_flags, flags
+from bert_jax.cli import flags
+from bert_jax.cli.column_flags import define_columns
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -21,9 +22,7 @@ WORKDIR = absl_flags.DEFINE_string(
 INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of labelled examples.', required=True
 )
-LABEL_COLUMN = absl_flags.DEFINE_string(
-  'label_column', '', 'The labels. Default: that of the fine-tuning run.'
-)
+COLUMNS = define_columns(with_label=True)
 
 
 def main(argv: list[str]) -> None:
@@ -32,23 +31,14 @@ def main(argv: list[str]) -> None:
 
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
-  from bert_jax.experiment import FinetuneExperiment
   from bert_jax.tasks import classes
   from bert_jax.tasks.metrics import report_table
 
   model = inference.load(WORKDIR.value)
   model.require_labels('evaluate')
-  task = model.experiment.task
-  was_tuned = isinstance(model.experiment, FinetuneExperiment)
-  examples = read_examples(
-    INPUT.value,
-    text_columns=column_flags.text_columns(task.text_columns, was_tuned),
-    label_column=LABEL_COLUMN.value or task.label_column,
-    header=column_flags.HEADER.value or task.header,
-    flags='--',
-  )
+  examples = read_examples(INPUT.value, **COLUMNS(model))
   for line in examples.notes:
-    print(f'warning: {line}')
+    print(line)
   names = classes.as_model_names(examples.labels, model.label_names)
   if names:
     examples.labels = names

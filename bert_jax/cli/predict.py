@@ -13,7 +13,8 @@ where there is a column id, idx, index or guid:
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import column_flags, flags
+from bert_jax.cli import flags
+from bert_jax.cli.column_flags import define_columns
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -27,6 +28,7 @@ INPUT = absl_flags.DEFINE_string(
 OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: label and probabilities.', required=True
 )
+COLUMNS = define_columns(with_label=False)
 
 
 def main(argv: list[str]) -> None:
@@ -36,22 +38,12 @@ def main(argv: list[str]) -> None:
 
   from bert_jax import durable_files, inference
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
-  from bert_jax.experiment import FinetuneExperiment
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
-  task = model.experiment.task
-  was_tuned = isinstance(model.experiment, FinetuneExperiment)
-  examples = read_examples(
-    INPUT.value,
-    text_columns=column_flags.text_columns(task.text_columns, was_tuned),
-    label_column=None,
-    header=column_flags.HEADER.value or task.header,
-    id_columns=ID_COLUMNS,
-    flags='--',
-  )
+  examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
   for line in examples.notes:
-    print(f'warning: {line}')
+    print(line)
   output = pathlib.Path(OUTPUT.value)
   with durable_files.new_file(output) as file:
     for row, probabilities in enumerate(model.predict(examples.texts)):

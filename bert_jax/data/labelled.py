@@ -8,14 +8,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bert_jax.data.reading.stream import Permutation, example_number_words
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tables import Table, read_table, values
-from bert_jax.data.tables.header import missing_column, refuse_header_row
+from bert_jax.data.tables.header import missing_column, refuse_named_row
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, listed, quoted
 
@@ -37,6 +37,7 @@ class LabelledExamples:
     lines: The line from 1 where each begins; empty where there are no lines.
     ids: What a column of ids holds; empty where there is none.
     notes: What reading guessed or found odd, to be printed.
+    may_be_header: See tables.reading.Table.
   """
 
   texts: list[tuple[str, ...]]
@@ -45,6 +46,7 @@ class LabelledExamples:
   lines: list[int] = dataclasses.field(default_factory=list)
   ids: list[str | int | float | None] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
+  may_be_header: bool = False
 
   def place(self, row: int) -> dict[str, str | int | float | None]:
     """Where an example stands, for an output: record (from 1), line, id."""
@@ -58,11 +60,11 @@ class LabelledExamples:
   def take(self, rows: np.ndarray) -> 'LabelledExamples':
     """The examples of these rows, int [n], in their order; notes are kept."""
     columns = {
-      name: [column[row] for row in rows] if column else []
-      for name, column in vars(self).items()
-      if name != 'notes'
+      name: [column[row] for row in rows]
+      for name in ('texts', 'labels', 'origins', 'lines', 'ids')
+      if (column := getattr(self, name))
     }
-    return LabelledExamples(notes=self.notes, **columns)
+    return dataclasses.replace(self, **columns)
 
   def label_ids(self, label_names: Sequence[str]) -> np.ndarray:
     """int32 [n]: the place of each label in `label_names`.
@@ -112,12 +114,7 @@ def read_examples(
       lost example would change the result.
   """
   path = os.fspath(path)
-  text_columns = tuple(text_columns)
-  if not text_columns:
-    raise InputError('text_columns is empty; name one or two columns')
-  columns = (
-    text_columns if label_column is None else (*text_columns, label_column)
-  )
+  columns = _flags_of_columns(text_columns, label_column, flags)
   if path.startswith(INSTALLED_DOCS):
     table = _installed_docs_table(path, columns, flags)
   else:
@@ -134,11 +131,13 @@ def read_examples(
     origins=table.origins,
     lines=table.lines,
     notes=table.notes,
+    may_be_header=table.may_be_header,
   )
   for name in table.columns.keys() - set(columns):
     examples.ids = values.ids(table, name)
-  if table.first_line and not header:
-    refuse_header_row(table.origins[0], examples.texts[0], labels, flags)
+  if table.may_be_header:
+    label = labels[0] if labels else None
+    refuse_named_row(table.origins[0], examples.texts[0], label, flags)
   return examples
 
 
@@ -248,12 +247,30 @@ class LabelledStream:
     }
 
 
+def _flags_of_columns(
+  text_columns: Sequence[str], label_column: str | None, flags: str
+) -> dict[str, str]:
+  """{column: the flag that gives it}; InputError where one is given twice."""
+  if not text_columns:
+    raise InputError('text_columns is empty; name one or two columns')
+  found = dict.fromkeys(text_columns, 'text_columns')
+  for name in text_columns:
+    if name == label_column or list(text_columns).count(name) > 1:
+      raise InputError(
+        f'{flags}text_columns: the column {quoted(name)} is given twice, or is '
+        'that of the labels; name each once'
+      )
+  return (
+    found if label_column is None else {**found, label_column: 'label_column'}
+  )
+
+
 def _installed_docs_table(
-  path: str, columns: Sequence[str], flags: str
+  path: str, columns: Mapping[str, str], flags: str
 ) -> Table:
-  for column in columns:
+  for column, flag in columns.items():
     if column not in ('text', 'label'):
-      raise missing_column(path, column, ['text', 'label'], flags)
+      raise missing_column(path, column, ['text', 'label'], flags + flag)
   table = Table(columns={column: [] for column in columns})
   split = path.removeprefix(INSTALLED_DOCS)
   for example in installed_docs.package_examples(split):

@@ -42,22 +42,23 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
   if None in numbers:
     return names
   by_size = sorted(zip(numbers, names, strict=True))
-  for (number, name), (other, twin) in zip(by_size, by_size[1:], strict=False):
-    if number == other:
-      where = [origins[labels.index(label)] for label in (name, twin)]
-      raise InputError(
-        f'{where[1]}: the label {quoted(twin)} is the same number as '
-        f'{quoted(name)} in {where[0]}; write both alike.'
-      )
-  if len(names) > _MAX_SCORES:
+  if len(set(numbers)) > _MAX_SCORES:
     for number, name in by_size:
       if number != number.to_integral_value():
         raise InputError(
           f'{origins[labels.index(name)]}: the label {quoted(name)} is a score '
-          f'and no class: {len(labels):,} examples have {len(names):,} '
+          f'and no class: {len(labels):,} examples have {len(set(numbers)):,} '
           'different numbers. Regression is not supported yet; round them to a '
           'few classes.'
         )
+  for (number, name), (other, twin) in zip(by_size, by_size[1:], strict=False):
+    if number == other:
+      first, second = sorted(labels.index(label) for label in (name, twin))
+      raise InputError(
+        f'{origins[second]}: the label {quoted(labels[second])} is the same '
+        f'number as {quoted(labels[first])} in {origins[first]}; write both '
+        'alike.'
+      )
   return [name for _, name in by_size]
 
 
@@ -102,18 +103,18 @@ def warnings(
       for name in few[:_NAMES_SHOWN]
     ]
     found.append(
-      f'{_num_classes(len(few))} of two examples or fewer: '
+      f'warning: {_num_classes(len(few))} of two examples or fewer: '
       f'{_some(shown, len(few))}'
     )
   found += [
-    'names that differ in spaces or case alone: '
+    'warning: names that differ in spaces or case alone: '
     + ' and '.join(f'{quoted(name)} ({counts[name]:,})' for name in group)
     for group in _alike(names)
   ]
   if _NO_LABEL in counts:
     found.append(
-      f'{quoted(_NO_LABEL)} ({counts[_NO_LABEL]:,}) is a class like others; in '
-      'SNLI and MultiNLI it means that there is no label'
+      f'warning: {quoted(_NO_LABEL)} ({counts[_NO_LABEL]:,}) is a class like '
+      'others; in SNLI and MultiNLI it means that there is no label'
     )
   return found
 

@@ -45,7 +45,7 @@ class ClassificationConfig:
   a fixed seed: how much labelled data is needed?
 
   Labels are names. Where all are numbers, classes go by size, so that output i
-  of the model is class i if labels are 0 to n - 1; else by alphabet.
+  of the model is class i if labels are 0 to n - 1; else by code point.
 
   `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
   mean over the text ('mean').

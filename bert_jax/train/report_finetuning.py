@@ -276,8 +276,8 @@ def _per_class(run: Run) -> str:
     )
   head = ['Class', 'Precision', 'Recall', 'F1', 'Held-out', 'Training']
   title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
-  warnings = ''.join(note(line) for line in results.get('warnings', ()))
-  return f'<div>{title}{table(head, rows)}{warnings}</div>'
+  notes = ''.join(map(note, results.get('notes', ())))
+  return f'<div>{title}{table(head, rows)}{notes}</div>'
 
 
 def _confusions(runs: Sequence[Run]) -> str:

@@ -83,7 +83,7 @@ _FIGURES = ('accuracy', 'macro_f1', 'matthews')
 _RESULTS = {
   'labels': [str],
   'label_counts': _Maybe({'train': _Each(int), 'eval': _Each(int)}),
-  'warnings': _Maybe([str]),
+  'notes': _Maybe([str]),
   'init_from': str,
   'eval_path': str,
   'num_eval': int,

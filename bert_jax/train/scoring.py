@@ -26,8 +26,8 @@ from bert_jax.workdir import Workdir
 class Examples:
   """Both parts of the data as rows: ids int32 [n, T], labels int32 [n].
 
-  label_counts: examples of each class, of 'train' and of 'eval'. warnings: what
-  is odd about the data, a line each.
+  label_counts: examples of each class, of 'train' and of 'eval'. notes: what is
+  odd about the data, a line each.
   """
 
   label_names: list[str]
@@ -36,7 +36,7 @@ class Examples:
   eval_ids: np.ndarray
   eval_labels: np.ndarray
   label_counts: dict[str, dict[str, int]]
-  warnings: list[str]
+  notes: list[str]
 
 
 class Scoring:
@@ -126,7 +126,7 @@ class Scoring:
         'task': 'classification',
         'labels': self._examples.label_names,
         'label_counts': self._examples.label_counts,
-        'warnings': self._examples.warnings,
+        'notes': self._examples.notes,
         'init_from': experiment.init_from,
         'train_path': experiment.task.train_path,
         'num_train': len(self._examples.train_ids),

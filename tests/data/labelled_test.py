@@ -38,12 +38,12 @@ def read(path, text_columns=('text',), label_column='label'):
   ('name', 'content'),
   [
     ('a.tsv', 'label\ttext\nx\tone, "two\ny\tthree\n'),
-    ('a.tsv.gz', 'label\ttext\r\nx\tone, "two\r\n\r\ny\tthree'),
+    ('a.tsv.gz', 'label\ttext\r\nx\tone, "two\r\ny\tthree\r\n\r\n'),
     ('a.csv', 'label,text\nx,"one, ""two"\ny,three\n'),
     (
       'a.jsonl',
-      '{"text": "one, \\"two", "label": "x"}\n\n'
-      '{"label": "y", "text": "three"}',
+      '{"text": "one, \\"two", "label": "x"}\n'
+      '{"label": "y", "text": "three"}\n\n',
     ),
   ],
 )
@@ -81,7 +81,7 @@ def test_a_quoted_line_break_and_a_very_long_field(tmp_path):
   path = write(tmp_path / 'a.csv', f'text,label\n"a\nb",1\n{long},2\n')
   examples = read(path)
   assert examples.texts == [('a\nb',), (long,)]
-  assert examples.origins == [f'{path}:3', f'{path}:4']
+  assert examples.origins == [f'{path}:2', f'{path}:4']
 
 
 def test_labels_of_jsonl_may_be_numbers(tmp_path):
@@ -97,15 +97,20 @@ def test_labels_of_jsonl_may_be_numbers(tmp_path):
     ('a.tsv', 'text\tlabel\n', r'a\.tsv: there are no examples'),
     ('a.tsv', 'body\tlabel\na\tb\n', "no column 'text'; there are 'body', 'la"),
     ('a.csv', 'text\na\n', "no column 'label'; there are 'text'"),
-    ('a.tsv', 'text\tlabel\nok\t1\ncut\n', r'a\.tsv:3: the line has 1 columns'),
+    ('a.tsv', 'text\tlabel\nok\t1\ncut\n', r'a\.tsv:3: the line has 1 column,'),
     ('a.tsv', 'text\tlabel\nok\t\n', r"a\.tsv:2: the label in column 'label'"),
     ('a.csv', 'text,label\n"open,1\n', r'a\.csv:\d: is not well-formed'),
     ('a.tsv', b'text\tlabel\nok\t1\n\xe9t\xe9\t1\n', r'a\.tsv:3: .* iconv'),
     ('a.jsonl', '{"text": "a"}', r"a\.jsonl:1: there is no column 'label'"),
-    ('a.jsonl', '{"text": "a", "label": null}', "no column 'label'"),
+    (
+      'a.jsonl',
+      '{"text": "a", "label": null}',
+      r'a\.jsonl:1: the label is null',
+    ),
     ('a.jsonl', '{"text": "a", "label": 1}\n{', r'a\.jsonl:2: is not JSON'),
     ('a.jsonl', '[1]', r'a\.jsonl:1: is no JSON object'),
-    ('a.parquet', 'x', r'a\.parquet: its ending says no format'),
+    ('a.parquet', 'x', r'a\.parquet: cannot be read as Parquet'),
+    ('a.txt', 'x', r'a\.txt: its ending says no format'),
   ],
 )
 def test_what_cannot_be_read_is_one_clear_line(

@@ -116,21 +116,8 @@ def places_by_number(
   return places
 
 
-def places_by_name(
-  path: pathlib.Path,
-  names: Sequence[str],
-  columns: Sequence[str],
-  flags: str,
-) -> list[int]:
-  """The places of columns given by name. Raises InputError where one lacks."""
-  for column in columns:
-    if column not in names:
-      raise missing_column(path, column, names, flags)
-  return [names.index(column) for column in columns]
-
-
 def missing_column(
-  path: pathlib.Path | str, column: str, names: Sequence[str], flags: str
+  path: pathlib.Path | str, column: str, names: Sequence[str], flag: str
 ) -> InputError:
   """The error for a header without a column; it shows the whole line."""
   alike = [name for name in names if _bare(name) == _bare(column)]
@@ -143,48 +130,52 @@ def missing_column(
     )
   return InputError(
     f'{path}: there is no column {quoted(column)}; there are {listed(names)}'
-    f'{why}; name columns with {flags}text_columns and {flags}label_column, by '
-    'number from 0 if the file has no header.'
+    f'{why}; name one with {flag}, or by number from 0 if the file has no '
+    'header.'
   )
 
 
-def refuse_header_row(
-  origin: str,
-  texts: Sequence[str],
-  labels: Sequence[str],
-  flags: str,
+def refuse_named_row(
+  origin: str, texts: Sequence[str], label: str | None, flags: str
 ) -> None:
-  """Raises InputError where the first example seems to be a header.
-
-  It does where a cell is what tables call such a column, where cells are the
-  numbers of the columns, or where its label occurs once while others recur.
-  A single example of a class may be the first line of a file without a header,
-  so the message says how to go on then.
+  """Raises InputError where the first example has the names of columns.
 
   Args:
     origin: 'path:1'.
-    texts: The texts of the first example.
-    labels: The labels of all; empty where none were read.
+    texts: The texts of the example.
+    label: Its label; None where none is read.
     flags: What the flags begin with, for the message.
   """
-  first = labels[0] if labels else None
   if any(_bare(text) in _TEXT_NAMES for text in texts):
-    why = f'the text is {listed(texts)}'
-  elif first is None:
+    raise _seems_header(origin, f'the text is {listed(texts)}', flags)
+  if label is not None and _bare(label) in _LABEL_NAMES:
+    raise _seems_header(origin, f'the label is {quoted(label)}', flags)
+
+
+def refuse_lone_first_label(
+  origin: str, labels: Sequence[str], flags: str
+) -> None:
+  """Raises InputError where only the first example has its label.
+
+  It does where other labels recur, or all others are numbers. A class of one
+  example may stand in the first line of a file without a header, so the message
+  says how to go on then.
+
+  Args:
+    origin: 'path:1'.
+    labels: Those of all examples.
+    flags: What the flags begin with, for the message.
+  """
+  first, rest = labels[0], labels[1:]
+  if first in rest:
     return
-  elif _bare(first) in _LABEL_NAMES:
-    why = f'the label is {quoted(first)}'
-  elif _occurs_once_while_others_recur(labels):
+  if len(set(rest)) < len(rest):
     why = f'its label {quoted(first)} is in no other line'
-  elif all(map(_is_float, labels[1:])) and not _is_float(first):
+  elif rest and all(map(_is_float, rest)) and not _is_float(first):
     why = f'its label {quoted(first)} is no number, and all others are'
   else:
     return
-  raise InputError(
-    f'{origin}: seems to be a header ({why}), and columns by number are read '
-    f'without one; give {flags}header=yes to pass over it, or {flags}header=no '
-    'if it is an example.'
-  )
+  raise _seems_header(origin, why, flags)
 
 
 def refuse_numbered_header(
@@ -195,16 +186,16 @@ def refuse_numbered_header(
   if list(first) == numbers or (
     len(first) > 1 and list(first) == ['', *numbers[:-1]]
   ):
-    raise InputError(
-      f'{origin}: seems to be a header, as pandas numbers columns '
-      f'({listed(first)}); give {flags}header=yes to pass over it, or '
-      f'{flags}header=no if it is an example.'
-    )
+    why = f'pandas numbers columns so: {listed(first)}'
+    raise _seems_header(origin, why, flags)
 
 
-def _occurs_once_while_others_recur(labels: Sequence[str]) -> bool:
-  counts = Counter(labels)
-  return counts[labels[0]] == 1 and len(counts) < len(labels)
+def _seems_header(origin: str, why: str, flags: str) -> InputError:
+  return InputError(
+    f'{origin}: seems to be a header ({why}), and columns by number are read '
+    f'without one; give {flags}header=yes to pass over it, or {flags}header=no '
+    'if it is an example.'
+  )
 
 
 def _is_float(text: str) -> bool:

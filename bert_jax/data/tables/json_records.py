@@ -90,20 +90,30 @@ def read_document(path: pathlib.Path) -> Iterator[tuple[int, Record]]:
 
 
 def missing_key(
-  origin: str, column: str, record: Record, flags: str
+  origin: str, column: str, record: Record, flag: str
 ) -> InputError:
   """The error for a record that lacks a column."""
   keys = listed(list(record)) or 'none'
   why = ''
-  if record and all(isinstance(v, dict | list) for v in record.values()):
+  if _holds_records(record):
     why = (
       ' (it seems to hold the whole table; give an object for each example, in '
       'lines or one array, as pandas writes with orient="records")'
     )
   return InputError(
     f'{origin}: there is no column {quoted(column)}; there are {keys}{why}; '
-    f'name columns with {flags}text_columns and {flags}label_column.'
+    f'name one with {flag}, or mend the record.'
   )
+
+
+def _holds_records(record: Record) -> bool:
+  """Whether an object is no record, but a table as a whole."""
+  values = list(record.values())
+  lists = [value for value in values if isinstance(value, list)]
+  return (
+    any(items and isinstance(items[0], dict | list) for items in lists)
+    or all(isinstance(value, dict) for value in values)
+  ) and bool(values)
 
 
 def _checked(record: Any, origin: str) -> Record:

@@ -1,15 +1,17 @@
 """One way to read a table, whatever form its file has."""
 
+import csv
 import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bert_jax.data.sources import files
 from bert_jax.data.tables import delimited, header, json_records, parquet_rows
 from bert_jax.data.tables.delimited import CSV, SEMICOLONS, TSV, Dialect
+from bert_jax.data.tables.strict_lines import strict_lines
 from bert_jax.errors import InputError, quoted
 
 # In words, for --help and messages.
@@ -28,20 +30,21 @@ class Table:
       .tsv, any JSON value of JSON, any value of pyarrow's of Parquet.
     origins: 'path:line' of each record ('path:row N' of Parquet).
     lines: The line from 1 where each record begins; empty of Parquet.
-    first_line: The cells of the first line, where that is no header.
+    may_be_header: The first record is the first line of a file whose columns
+      went by number, and nobody said that it is an example.
     notes: Lines for whoever started the program: what was guessed or is odd.
   """
 
   columns: dict[str, list[Any]]
   origins: list[str] = dataclasses.field(default_factory=list)
   lines: list[int] = dataclasses.field(default_factory=list)
-  first_line: list[str] = dataclasses.field(default_factory=list)
+  may_be_header: bool = False
   notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_table(
   path: str | os.PathLike[str],
-  columns: Sequence[str],
+  columns: Mapping[str, str],
   *,
   optional: Sequence[str] = (),
   header_setting: str = '',
@@ -59,12 +62,12 @@ def read_table(
 
   Args:
     path: The file.
-    columns: Names of the header or keys. Where all are numbers ('0', '1'), a
-      .csv or .tsv has no header.
+    columns: Names of the header or keys, each with the flag that gives it.
+      Where all are numbers ('0', '1'), a .csv or .tsv has no header.
     optional: More columns, of which the first that is there is read.
     header_setting: 'yes' or 'no' where the columns do not tell whether the
       first line is a header.
-    flags: What the flags that name columns begin with, for messages.
+    flags: What all these flags begin with, for messages.
 
   Raises:
     InputError: The file, a column or a value is missing, a name is there twice,
@@ -73,12 +76,7 @@ def read_table(
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
   if not path.is_file():
     raise InputError(f'{path}: there is no such file; check the path.')
-  for name in columns:
-    if list(columns).count(name) > 1:
-      raise InputError(
-        f'{path}: the column {quoted(name)} is asked for twice; name it once.'
-      )
-  wanted = _Wanted(tuple(columns), tuple(optional), header_setting, flags)
+  wanted = _Wanted(path, columns, optional, header_setting, flags)
   ending = files.text_ending(path)
   if ending in _DIALECTS:
     return _delimited_table(path, _DIALECTS[ending], wanted)
@@ -100,45 +98,49 @@ def read_table(
 class _Wanted:
   """What is asked of a table; see read_table."""
 
-  columns: tuple[str, ...]
-  optional: tuple[str, ...]
+  path: pathlib.Path
+  columns: Mapping[str, str]
+  optional: Sequence[str]
   header: str
   flags: str
 
-  def names(self, there: Sequence[str]) -> tuple[str, ...]:
-    """The columns, and the first optional one that is there and no column."""
-    more = [
-      name
-      for name in self.optional
-      if name in there and name not in self.columns
-    ]
-    return self.columns + tuple(more[:1])
+  def names(self, there: Sequence[str]) -> list[str]:
+    """The columns, and the first of the optional ones that is there.
+
+    Raises:
+      InputError: A column is not there.
+    """
+    for name, flag in self.columns.items():
+      if name not in there:
+        raise header.missing_column(self.path, name, there, self.flags + flag)
+    more = [name for name in self.optional if name in there]
+    return list(dict.fromkeys([*self.columns, *more[:1]]))
 
 
 def _delimited_table(
   path: pathlib.Path, dialect: Dialect, wanted: _Wanted
 ) -> Table:
   notes: list[str] = []
-  named = header.has_header(wanted.columns, wanted.header, wanted.flags)
-  if dialect is CSV and _has_semicolons(path, wanted):
+  names = list(wanted.columns)
+  named = header.has_header(names, wanted.header, wanted.flags)
+  if dialect is CSV and _has_semicolons(path, names):
     dialect = SEMICOLONS
     notes.append(f"{path}: is separated by ';'")
   rows = delimited.strict_rows(path, dialect, notes)
   first = next(rows, None)
   if first is None:
-    return Table(columns={name: [] for name in wanted.columns})
-  names = wanted.columns
+    return Table(columns={name: [] for name in names})
   if header.by_number(names):
     places = header.places_by_number(path, first.cells, names, named)
   else:
-    header.check_names(path, first.cells, wanted.flags)
     names = wanted.names(first.cells)
-    places = header.places_by_name(path, first.cells, names, wanted.flags)
+    header.check_names(path, first.cells, wanted.flags)
+    places = [first.cells.index(name) for name in names]
   table = Table(columns={name: [] for name in names}, notes=notes)
   if not named:
     rows = itertools.chain([first], rows)
-    table.first_line = first.cells
-    if not wanted.header:
+    table.may_be_header = not wanted.header
+    if table.may_be_header:
       header.refuse_numbered_header(f'{path}:1', first.cells, wanted.flags)
   cells = [(table.columns[n], p) for n, p in zip(names, places, strict=True)]
   for row in rows:
@@ -152,35 +154,36 @@ def _delimited_table(
     table.lines.append(row.line)
   table.origins = [f'{path}:{line}' for line in table.lines]
   if not dialect.quoting:
-    _note_quotes(path, table)
+    _note_quotes(path, table, len(first.cells))
   return table
 
 
-def _has_semicolons(path: pathlib.Path, wanted: _Wanted) -> bool:
-  """Whether the first line has no comma, and gives the columns if split at ;"""
-  first = next(delimited.raw_rows(path, CSV), None)
-  if first is None or len(first.cells) != 1 or ';' not in first.cells[0]:
-    return False
-  split = next(delimited.raw_rows(path, SEMICOLONS)).cells
-  if header.by_number(wanted.columns):
-    return max(map(int, wanted.columns)) < len(split)
-  return all(name in split for name in wanted.columns)
+def _has_semicolons(path: pathlib.Path, columns: list[str]) -> bool:
+  """Whether the first line has the columns if split at ; and not at commas."""
+  _, line = next(strict_lines(path), (0, ''))
+
+  def has_columns(delimiter: str) -> bool:
+    cells = next(csv.reader([line.rstrip('\r\n')], delimiter=delimiter), [])
+    if header.by_number(columns):
+      return max(map(int, columns)) < len(cells)
+    return set(columns) <= set(cells)
+
+  return has_columns(';') and not has_columns(',')
 
 
-def _note_quotes(path: pathlib.Path, table: Table) -> None:
+def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
   """Notes what looks as if a .csv had been given the name of a .tsv."""
   for name, cells in table.columns.items():
     num_quoted = sum(_is_quoted(cell) for cell in cells)
     num_doubled = sum(_is_quoted(cell) and '""' in cell[1:-1] for cell in cells)
     if num_doubled or (num_quoted == len(cells) > 1):
-      notes = table.notes
-      notes.append(
+      table.notes.append(
         f'{path}: {num_quoted:,} of {len(cells):,} values of column '
         f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
         'only enclose it, save the file as .csv'
       )
     # Where rows have one column, no width tells of a field in two lines.
-    if len(table.columns) == 1 and any(map(delimited.opens_quote, cells)):
+    if width == 1 and any(map(delimited.opens_quote, cells)):
       num_open = sum(map(delimited.opens_quote, cells))
       table.notes.append(
         f'{path}: {num_open:,} lines begin with a quote that is not closed; '
@@ -203,31 +206,29 @@ def _json_table(
   records: Iterator[tuple[int, json_records.Record]],
   wanted: _Wanted,
 ) -> Table:
-  table = Table(columns={name: [] for name in wanted.columns})
-  extra = ''
+  columns = {name: [] for name in wanted.columns}
+  optional = {name: [] for name in wanted.optional if name not in columns}
+  table = Table(columns=columns)
   for line, record in records:
-    origin = f'{path}:{line}'
-    for name in wanted.columns:
+    for name, flag in wanted.columns.items():
       if name not in record:
-        raise json_records.missing_key(origin, name, record, wanted.flags)
-      table.columns[name].append(record[name])
-    if not table.lines:
-      extra = ''.join(wanted.names(list(record))[len(wanted.columns) :])
-      if extra:
-        table.columns[extra] = []
-    if extra:
-      table.columns[extra].append(record.get(extra))
+        raise json_records.missing_key(
+          f'{path}:{line}', name, record, wanted.flags + flag
+        )
+      columns[name].append(record[name])
+    for name, values in optional.items():
+      values.append(record.get(name))
     table.lines.append(line)
-    table.origins.append(origin)
+    table.origins.append(f'{path}:{line}')
+  for name, values in optional.items():
+    if any(value is not None for value in values):
+      columns[name] = values
+      break
   return table
 
 
 def _parquet_table(path: pathlib.Path, wanted: _Wanted) -> Table:
-  there = parquet_rows.column_names(path)
-  for name in wanted.columns:
-    if name not in there:
-      raise header.missing_column(path, name, there, wanted.flags)
-  names = wanted.names(there)
+  names = wanted.names(parquet_rows.column_names(path))
   table = Table(columns={name: [] for name in names})
   for number, values in parquet_rows.rows(path, names):
     for name, value in zip(names, values, strict=True):
