@@ -54,6 +54,7 @@ ARROWS = {
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment',),
   'inference': ('pretrained',),
+  'predicting': ('inference',),
   # What verbs do with an experiment or a model.
   'pretraining': ('pretrained',),
   'finetuning': ('pretrained', 'inference'),
@@ -64,6 +65,7 @@ ARROWS = {
     'pretraining',
     'finetuning',
     'inference',
+    'predicting',
     'inspecting',
     'converting',
     'growing',

@@ -54,7 +54,7 @@ def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
     return {
       'text_columns': texts,
       'label_column': label,
-      'header': header.value or task.header,
+      'header': header.value or ('' if text_columns.value else task.header),
       'flags': '--',
     }
 

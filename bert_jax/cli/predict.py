@@ -33,24 +33,15 @@ COLUMNS = define_columns(with_label=False)
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  import json
   import pathlib
 
-  from bert_jax import durable_files, inference
+  from bert_jax import inference, predicting
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
-  for line in examples.notes:
-    print(line)
-  output = pathlib.Path(OUTPUT.value)
-  with durable_files.new_file(output) as file:
-    for row, probabilities in enumerate(model.predict(examples.texts)):
-      by_label = dict(
-        zip(model.label_names, map(float, probabilities), strict=True)
-      )
-      label = max(by_label, key=by_label.get)
-      result = examples.place(row) | {'label': label, 'probabilities': by_label}
-      file.write(json.dumps(result, ensure_ascii=False).encode() + b'\n')
-  print(f'{len(examples.texts):,} predictions in {output}')
+  for note in examples.notes:
+    print(note)
+  predicting.write_predictions(model, examples, pathlib.Path(OUTPUT.value))
+  print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,13 +45,13 @@ class LabelledExamples:
   labels: list[str]
   origins: list[str]
   lines: list[int] = dataclasses.field(default_factory=list)
-  ids: list[str | int | float | None] = dataclasses.field(default_factory=list)
+  ids: list[Any] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
   may_be_header: bool = False
 
-  def place(self, row: int) -> dict[str, str | int | float | None]:
+  def place(self, row: int) -> dict[str, Any]:
     """Where an example stands, for an output: record (from 1), line, id."""
-    place = {'record': row + 1}
+    place: dict[str, Any] = {'record': row + 1}
     if self.lines:
       place['line'] = self.lines[row]
     if self.ids:
@@ -116,6 +117,8 @@ def read_examples(
   path = os.fspath(path)
   columns = _flags_of_columns(text_columns, label_column, flags)
   if path.startswith(INSTALLED_DOCS):
+    if header:
+      raise InputError(f'{flags}header={header}: {path} has none; leave it out')
     table = _installed_docs_table(path, columns, flags)
   else:
     table = read_table(

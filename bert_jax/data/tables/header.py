@@ -7,7 +7,7 @@ it would be read as an example.
 
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bert_jax.errors import InputError, listed, quoted
 
@@ -40,20 +40,76 @@ def has_header(columns: Sequence[str], header: str, flags: str) -> bool:
   """Whether the first line names the columns; see HEADERS.
 
   Raises:
-    InputError: header='no' and a column that is no number; or none of HEADERS.
+    InputError: header='no' and a column that is no number; '' and numbers among
+      names; or none of HEADERS.
   """
   if header not in HEADERS:
     raise InputError(
       f'{flags}header is {quoted(header)}; give yes or no, or leave it out'
     )
-  numbers = by_number(columns)
-  if header == 'no' and not numbers:
-    named = next(name for name in columns if not by_number([name]))
+  numbers = [name for name in columns if by_number([name])]
+  named = [name for name in columns if name not in numbers]
+  if header == 'no' and named:
     raise InputError(
-      f'{flags}header=no, and the column {quoted(named)} is no number; without '
-      'a header columns go by number from 0'
+      f'{flags}header=no, and the column {quoted(named[0])} is no number; '
+      'without a header columns go by number from 0'
+    )
+  if not header and numbers and named:
+    raise InputError(
+      f'the column {quoted(named[0])} is a name and {quoted(numbers[0])} a '
+      f'number; give {flags}header=yes if the first line names the columns, or '
+      'all of them by number from 0 if not'
     )
   return header == 'yes' or not numbers
+
+
+def find_places(
+  path: pathlib.Path,
+  first: Sequence[str],
+  columns: Mapping[str, str],
+  optional: Sequence[str],
+  named: bool,
+  flags: str,
+) -> dict[str, int]:
+  """The place of each column, and of the first optional one that is there.
+
+  Args:
+    path: For messages.
+    first: The cells of the first line.
+    columns: Names or numbers, each with the flag that gives it.
+    optional: Names.
+    named: The first line is a header.
+    flags: What the flags begin with, for messages.
+
+  Raises:
+    InputError: A column is not there, or a number is the name of another; or
+      columns go by name, and the header has a name twice or an empty one.
+  """
+  places = {}
+  for column, flag in columns.items():
+    if named and column in first:
+      places[column] = first.index(column)
+    elif by_number([column]):
+      places[column] = int(column)
+    else:
+      raise missing_column(path, column, first, flags + flag)
+    place = places[column]
+    if by_number([column]) and place != int(column):
+      raise InputError(
+        f'{path}:1: column {place} (from 0) is called {quoted(column)}; rename '
+        'it.'
+      )
+    if place >= len(first):
+      raise InputError(
+        f'{path}:1: has {len(first)} columns, and column {place} (from 0) is '
+        f'asked for; in the first line there are {listed(first)}.'
+      )
+  if not by_number(list(columns)):
+    check_names(path, first, flags)
+  if named:
+    more = [name for name in optional if first.count(name) == 1][:1]
+    places |= {name: first.index(name) for name in more}
+  return places
 
 
 def check_names(path: pathlib.Path, names: Sequence[str], flags: str) -> None:
@@ -81,39 +137,6 @@ def check_names(path: pathlib.Path, names: Sequence[str], flags: str) -> None:
       f'{path}:1: {count} columns are called {quoted(twice[0])}; rename them, '
       f'{way_out}'
     )
-
-
-def places_by_number(
-  path: pathlib.Path,
-  first: Sequence[str],
-  columns: Sequence[str],
-  named: bool,
-) -> list[int]:
-  """The places of columns given as numbers from 0.
-
-  Args:
-    path: For messages.
-    first: The cells of the first line.
-    columns: Numbers.
-    named: The first line is a header all the same.
-
-  Raises:
-    InputError: There are fewer columns, or a number is the name of another.
-  """
-  places = [int(column) for column in columns]
-  if max(places) >= len(first):
-    raise InputError(
-      f'{path}:1: has {len(first)} columns, and column {max(places)} (from 0) '
-      f'is asked for; in the first line there are {listed(first)}.'
-    )
-  for column, place in zip(columns, places, strict=True):
-    if named and column in first and first.index(column) != place:
-      raise InputError(
-        f'{path}:1: column {place} (from 0) is called {quoted(first[place])}, '
-        f'and column {first.index(column)} is called {quoted(column)}; rename '
-        'it.'
-      )
-  return places
 
 
 def missing_column(

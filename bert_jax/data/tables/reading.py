@@ -76,7 +76,7 @@ def read_table(
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
   if not path.is_file():
     raise InputError(f'{path}: there is no such file; check the path.')
-  wanted = _Wanted(path, columns, optional, header_setting, flags)
+  wanted = _Wanted(columns, optional, header_setting, flags)
   ending = files.text_ending(path)
   if ending in _DIALECTS:
     return _delimited_table(path, _DIALECTS[ending], wanted)
@@ -98,23 +98,10 @@ def read_table(
 class _Wanted:
   """What is asked of a table; see read_table."""
 
-  path: pathlib.Path
   columns: Mapping[str, str]
   optional: Sequence[str]
   header: str
   flags: str
-
-  def names(self, there: Sequence[str]) -> list[str]:
-    """The columns, and the first of the optional ones that is there.
-
-    Raises:
-      InputError: A column is not there.
-    """
-    for name, flag in self.columns.items():
-      if name not in there:
-        raise header.missing_column(self.path, name, there, self.flags + flag)
-    more = [name for name in self.optional if name in there]
-    return list(dict.fromkeys([*self.columns, *more[:1]]))
 
 
 def _delimited_table(
@@ -130,19 +117,16 @@ def _delimited_table(
   first = next(rows, None)
   if first is None:
     return Table(columns={name: [] for name in names})
-  if header.by_number(names):
-    places = header.places_by_number(path, first.cells, names, named)
-  else:
-    names = wanted.names(first.cells)
-    header.check_names(path, first.cells, wanted.flags)
-    places = [first.cells.index(name) for name in names]
-  table = Table(columns={name: [] for name in names}, notes=notes)
+  places = header.find_places(
+    path, first.cells, wanted.columns, wanted.optional, named, wanted.flags
+  )
+  table = Table(columns={name: [] for name in places}, notes=notes)
   if not named:
     rows = itertools.chain([first], rows)
     table.may_be_header = not wanted.header
     if table.may_be_header:
       header.refuse_numbered_header(f'{path}:1', first.cells, wanted.flags)
-  cells = [(table.columns[n], p) for n, p in zip(names, places, strict=True)]
+  cells = [(table.columns[name], place) for name, place in places.items()]
   for row in rows:
     if named and row.cells == first.cells and len(row.cells) > 1:
       raise InputError(
@@ -228,7 +212,12 @@ def _json_table(
 
 
 def _parquet_table(path: pathlib.Path, wanted: _Wanted) -> Table:
-  names = wanted.names(parquet_rows.column_names(path))
+  there = parquet_rows.column_names(path)
+  for name, flag in wanted.columns.items():
+    if name not in there:
+      raise header.missing_column(path, name, there, wanted.flags + flag)
+  more = [name for name in wanted.optional if name in there][:1]
+  names = list(dict.fromkeys([*wanted.columns, *more]))
   table = Table(columns={name: [] for name in names})
   for number, values in parquet_rows.rows(path, names):
     for name, value in zip(names, values, strict=True):

@@ -53,27 +53,15 @@ def labels(table: Table, column: str) -> list[str]:
   return names
 
 
-def ids(table: Table, column: str) -> list[str | int | float | None]:
-  """The ids of a column; None where a record has none.
-
-  Raises:
-    InputError: A value is a list, an object, or no JSON.
-  """
+def ids(table: Table, column: str) -> list[Any]:
+  """The ids of a column, whatever they are; None for the NaN of pandas."""
   cells = table.columns[column]
-  for origin, cell in zip(table.origins, cells, strict=True):
-    if isinstance(cell, str):
-      _check_characters(cell, column, origin)
-    elif not (cell is None or _is_number(cell) or isinstance(cell, bool)):
-      raise InputError(
-        f'{origin}: the id is {_found(cell)} in column {quoted(column)}; give '
-        'a string or a number.'
-      )
-  return cells
+  return [None if cell != cell else cell for cell in cells]
 
 
 def _label(cell: Any, column: str, origin: str) -> str:
   if isinstance(cell, str):
-    if not cell:
+    if not cell.strip():
       raise InputError(
         f'{origin}: the label in column {quoted(column)} is empty; fill it in, '
         'or leave the line out.'
@@ -120,14 +108,10 @@ def _found(cell: Any) -> str:
 
 def _short(cell: Any) -> str:
   try:
-    text = json.dumps(cell)
-  except (TypeError, ValueError, RecursionError):
-    text = ' '.join(ascii(cell).split()) if _is_shallow(cell) else '...'
+    text = json.dumps(cell, default=str)
+  except RecursionError:
+    text = '...'
   return text if len(text) <= 40 else f'{text[:37]}...'
-
-
-def _is_shallow(cell: Any) -> bool:
-  return not isinstance(cell, list | dict)
 
 
 def _text_advice(cell: Any) -> str:
