@@ -1,4 +1,4 @@
-"""What a classifier says of the examples of a table: a result each, in order."""
+"""What a classifier says of the examples of a table, a result each in order."""
 
 import json
 import pathlib

@@ -206,11 +206,15 @@ def refuse_numbered_header(
 ) -> None:
   """Raises InputError where the first line is 0, 1, ..., as pandas has it."""
   numbers = [str(place) for place in range(len(first))]
-  if list(first) == numbers or (
-    len(first) > 1 and list(first) == ['', *numbers[:-1]]
-  ):
+  if list(first) == numbers:
     why = f'pandas numbers columns so: {listed(first)}'
     raise _seems_header(origin, why, flags)
+  if len(first) > 1 and list(first) == ['', *numbers[:-1]]:
+    raise InputError(
+      f'{origin}: is a header in which pandas numbers columns '
+      f'({listed(first)}), below row numbers; name them and leave these out: '
+      'to_csv(..., header=["text", "label"], index=False).'
+    )
 
 
 def _seems_header(origin: str, why: str, flags: str) -> InputError:
