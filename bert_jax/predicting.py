@@ -7,7 +7,7 @@ import numpy as np
 
 from bert_jax import durable_files
 from bert_jax.data.labelled import LabelledExamples
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 from bert_jax.inference import TrainedModel
 from bert_jax.tasks import classes
 from bert_jax.tasks.metrics import report_table
@@ -28,6 +28,12 @@ def evaluation_table(model: TrainedModel, examples: LabelledExamples) -> str:
     print(
       f'labels 0 to {len(model.label_names) - 1} are taken for the outputs of '
       f'the model, {model.label_names[0]} to {model.label_names[-1]}'
+    )
+  elif not classes.has_names(model.label_names):
+    raise InputError(
+      f'{examples.origins[0]}: the label is {quoted(examples.labels[0])}, and '
+      'the model has no names for its outputs; write all labels as their '
+      f'numbers, 0 to {len(model.label_names) - 1}'
     )
   labels = examples.label_ids(model.label_names)
   probabilities = model.predict(examples.texts)

@@ -43,14 +43,19 @@ def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
   def columns(model: Any) -> dict[str, Any]:
     task = model.experiment.task
     texts = tuple(text_columns.value) or task.text_columns
-    # A tuned model reads as many texts as in its tuning.
-    wanted = (len(task.text_columns),) if model.was_tuned else (1, 2)
-    if len(texts) not in wanted:
+    if model.was_tuned and len(texts) != len(task.text_columns):
+      raise InputError(
+        f'--text_columns={",".join(texts)}: the model was tuned on '
+        f'{",".join(task.text_columns)}; give as many'
+      )
+    if len(texts) > 2:
       raise InputError(
         f'--text_columns={",".join(texts)}: names {len(texts)} columns; give '
-        f'{" or ".join(map(str, wanted))}, as the model was trained on'
+        'one or two'
       )
-    label = label_column.value or task.label_column if label_column else None
+    label = None
+    if label_column is not None:
+      label = label_column.value or task.label_column
     return {
       'text_columns': texts,
       'label_column': label,

@@ -20,7 +20,8 @@ _FEW = 2
 _NO_LABEL = '-'
 _CLASSES_SHOWN = 30
 _NAMES_SHOWN = 5
-_TRANSFORMERS_NAME = 'LABEL_{}'
+# What transformers calls an output that nobody named.
+_UNNAMED = 'LABEL_{}'
 
 
 def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
@@ -119,21 +120,21 @@ def warnings(
   return found
 
 
+def has_names(label_names: Sequence[str]) -> bool:
+  """Whether a model names its outputs; LABEL_0 to LABEL_n-1 are no names."""
+  unnamed = map(_UNNAMED.format, range(len(label_names)))
+  return list(label_names) != list(unnamed)
+
+
 def as_model_names(
   labels: Sequence[str], label_names: Sequence[str]
 ) -> list[str] | None:
-  """Labels 0 to n - 1 as LABEL_0 to LABEL_n-1 of a model without names.
+  """Labels 0 to n - 1 as the outputs of a model without names.
 
-  None where the names of the model are others, or a label is none of these
-  numbers.
+  None where the model has names, or a label is none of these numbers.
   """
-  numbers = {
-    str(place): _TRANSFORMERS_NAME.format(place)
-    for place in range(len(label_names))
-  }
-  if list(numbers.values()) != list(label_names):
-    return None
-  if not set(labels) <= numbers.keys():
+  numbers = {str(place): name for place, name in enumerate(label_names)}
+  if has_names(label_names) or not set(labels) <= numbers.keys():
     return None
   return [numbers[label] for label in labels]
 

@@ -102,6 +102,16 @@ def test_labels_that_a_model_does_not_have(tmp_path):
     predicting.evaluation_table(LengthModel(), examples)
 
 
+def test_a_model_without_names_wants_numbers(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_text('text,label\na,entailment\nb,0\n')
+  examples = read_examples(path, text_columns=('text',), label_column='label')
+  model = LengthModel()
+  model.label_names = ['LABEL_0', 'LABEL_1']
+  with pytest.raises(InputError, match=r"'entailment', .*numbers, 0 to 1"):
+    predicting.evaluation_table(model, examples)
+
+
 def test_numbers_are_the_outputs_of_a_model_without_names(tmp_path, capsys):
   path = tmp_path / 'a.csv'
   path.write_text('text,label\na,1\nbb,0\nccc,1\n')

@@ -74,6 +74,8 @@ def read_table(
       a row has another width, or a line cannot be read.
   """
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
+  if path.is_dir():
+    raise InputError(f'{path}: is a folder; name the file in it.')
   if not path.is_file():
     raise InputError(f'{path}: there is no such file; check the path.')
   wanted = _Wanted(columns, optional, header_setting, flags)
@@ -91,7 +93,9 @@ def read_table(
     return _json_table(path, json_records.read_document(path), wanted)
   if path.suffix.lower() == '.parquet':
     return _parquet_table(path, wanted)
-  raise InputError(f'{path}: its ending says no format; name it {FORMS}.')
+  raise InputError(
+    f'{path}: its ending says no format; name it, or save it as {FORMS}.'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
