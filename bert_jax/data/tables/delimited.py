@@ -73,19 +73,13 @@ def strict_rows(
       carriage returns, or a byte is no text.
   """
   notes = [] if notes is None else notes
-  rows = raw_rows(path, dialect, notes)
+  if dialect.quoting:
+    rows = _quoted_rows(path, dialect, notes)
+  else:
+    rows = _plain_rows(path, dialect)
   if files.text_ending(path) == '.tab':
     rows = _without_orange(path, rows, notes)
   return _of_one_width(path, rows, dialect)
-
-
-def raw_rows(
-  path: pathlib.Path, dialect: Dialect, notes: list[str] | None = None
-) -> Iterator[Row]:
-  """Yields rows of any width, a blank line as one without cells."""
-  if dialect.quoting:
-    return _quoted_rows(path, dialect, [] if notes is None else notes)
-  return _plain_rows(path, dialect)
 
 
 def opens_quote(cell: str) -> bool:
@@ -217,7 +211,7 @@ def _cause(row: Row, before: Row, width: int, dialect: Dialect) -> str:
   cells = row.cells
   if dialect.quoting:
     if len(cells) == width + 1 and not cells[-1]:
-      return f'the line ends in a {dialect.name}; remove it, or mend the first'
+      return f'the line ends in a {dialect.name}; remove it, or mend the first.'
     if len(cells) > width:
       return (
         f'a field that holds a {dialect.name} must stand in quotes, and quotes '
