@@ -22,7 +22,11 @@ from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment, model_builder
+from bert_jax.experiment import (
+  FinetuneExperiment,
+  model_builder,
+  with_compute_dtype,
+)
 from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
@@ -77,7 +81,9 @@ def finetune(
     source = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
+    experiment = with_compute_dtype(experiment, workdir)
     changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
@@ -85,7 +91,7 @@ def finetune(
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
     mesh = experiment.mesh.build()
-    check_batch_size(experiment.batch_size, mesh)
+    check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
       return _train(
         experiment, workdir, examples, tokenizer, source, changes, stop

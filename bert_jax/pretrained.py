@@ -5,6 +5,7 @@ Which of these a path is, is decided here and nowhere else.
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from bert_jax import durable_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
-from bert_jax.interop import google_bert, huggingface
+from bert_jax.interop import beside_weights, google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
@@ -62,6 +63,14 @@ class Pretrained:
     if self.seed == self.best_seed:
       return f'{self.seed}, the best of {self.num_seeds}'
     return f'{self.seed} of {self.num_seeds}, not the best'
+
+  def print_notes(self) -> None:
+    """Says on stderr what of others' files was filled up, dropped or left out.
+
+    Verbs that have no place of their own for it call this once.
+    """
+    for note in self.checkpoint.notes if self.checkpoint else ():
+      print(f'{self.origin}: {note}', file=sys.stderr, flush=True)
 
   def initial(self) -> Initial:
     """As the parameters to start a run from."""
@@ -125,6 +134,7 @@ def _open_converted(
       family=checkpoint.family.model_type,
       heads=checkpoint.heads,
       label_names=checkpoint.label_names,
+      no_classifier=checkpoint.no_classifier,
       task=ClassificationConfig(
         train_path='', eval_path='', pooling=checkpoint.pooling
       ),
@@ -139,6 +149,8 @@ def _open_converted(
 def _open_workdir(
   path: str, workdir: Workdir, step: int | None, seed: int | None
 ) -> Pretrained:
+  if workdir.path.is_file():
+    raise InputError(f'{path} is a file; give the folder that it belongs to')
   if not workdir.path.is_dir():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it is not '
@@ -148,7 +160,8 @@ def _open_workdir(
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '
-      'config.json); give one of these'
+      'config.json and no weights); give one of these: '
+      f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()
   label_names, results = [], {}

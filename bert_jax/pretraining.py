@@ -16,7 +16,11 @@ from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
-from bert_jax.experiment import PretrainExperiment, model_builder
+from bert_jax.experiment import (
+  PretrainExperiment,
+  model_builder,
+  with_compute_dtype,
+)
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
@@ -67,9 +71,11 @@ def pretrain(
     initial = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
     experiment = with_vocab_size(experiment, tokenizer)
+    experiment = with_compute_dtype(experiment, workdir)
     changes = workdir.config_changes(experiment, allow_change)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
@@ -92,7 +98,7 @@ def _train(
   mesh = jax.sharding.get_mesh()
   plan = experiment.plan()
   for stage in plan.stages:
-    check_batch_size(stage.batch_size, mesh)
+    check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
   build = model_builder(experiment.model, objective, experiment.compute_dtype)
@@ -208,7 +214,8 @@ def announce(
   )
   print(
     f'{functional.num_parameters(params):,} parameters, {rows}, '
-    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
+    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s), products '
+    f'in {experiment.compute_dtype}; '
     f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
     flush=True,
   )

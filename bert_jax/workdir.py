@@ -122,9 +122,40 @@ class Workdir:
     Raises InputError on any other difference. Before the first checkpoint a
     config binds nobody.
     """
-    if not (self.config.exists() and self.has_checkpoint()):
+    recorded = self.recorded_config()
+    if recorded is None:
       return []
-    return check_unchanged(self.read_config(), experiment, allow_change)
+    return check_unchanged(recorded, experiment, allow_change)
+
+  def recorded_config(self) -> Any | None:
+    """The config that binds the next start; None before the first checkpoint.
+
+    Earlier versions left compute_dtype '' for the device to decide, so the
+    devices of the newest start say what it was.
+    """
+    if not (self.config.exists() and self.has_checkpoint()):
+      return None
+    config = self.read_config()
+    if getattr(config, 'compute_dtype', None) == '':
+      name = default_compute_dtype(self._devices_of_newest_start())
+      config = dataclasses.replace(config, compute_dtype=name)
+    return config
+
+  def _devices_of_newest_start(self) -> str:
+    starts = []
+    if self.starts.is_file():
+      for line in self.starts.read_bytes().splitlines():
+        # A line may be cut where a process was killed.
+        with contextlib.suppress(ValueError, RecursionError):
+          starts.append(json.loads(line))
+    named = [start['devices'] for start in starts if 'devices' in start]
+    if not named:
+      raise InputError(
+        f'{self.starts}: it does not say on which devices the run was '
+        'computed, and its config leaves compute_dtype to them; write '
+        '"float32" or "bfloat16" into compute_dtype of config.json'
+      )
+    return str(named[-1])
 
   def write_config(
     self, experiment: Any, changes: list[str], next_example: int
@@ -144,13 +175,24 @@ class Workdir:
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
     self.require()
-    config = decode(read_json(self.config), where=str(self.config))
+    value = read_json(self.config)
+    if isinstance(value, dict) and '_type' not in value:
+      raise InputError(
+        f'{self.path} is not the workdir of a bert-jax run: its config.json is '
+        'of another program, such as Hugging Face transformers; name a run'
+      )
+    config = decode(value, where=str(self.config))
     # What the verbs ask of every experiment first.
     if not hasattr(config, 'model'):
       raise InputError(
         f'{self.config}: it holds no experiment; restore it or start anew'
       )
     return config
+
+
+def default_compute_dtype(devices: str) -> str:
+  """The dtype of products on devices, by their platform or what jax prints."""
+  return 'float32' if 'cpu' in devices.lower() else 'bfloat16'
 
 
 def encode(value: Any) -> Any:

@@ -195,6 +195,8 @@ def read_metrics(workdir: Workdir) -> Metrics:
   ):
     by_kind[record['kind']].append(record)
   if not by_kind['train'] and not by_kind['eval']:
+    # A folder of another kind is told of by name.
+    workdir.read_config()
     raise InputError(
       f'--workdir={workdir.path} has no metrics yet; wait for the first record '
       'of its run, or name another workdir'
