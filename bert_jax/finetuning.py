@@ -4,6 +4,7 @@ All seeds train at once, along a leading axis of the state: the same loop and
 step as in pretraining.
 """
 
+import collections
 import dataclasses
 import os
 from typing import Any
@@ -19,6 +20,7 @@ from bert_jax.data.labelled import (
 )
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
+from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
@@ -32,6 +34,7 @@ from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
+from bert_jax.tasks import classes
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
@@ -255,34 +258,50 @@ def with_model(
 def load_examples(
   experiment: FinetuneExperiment, tokenizer: Tokenizer
 ) -> Examples:
-  """Reads and encodes both parts; prints how many texts were cut short."""
+  """Reads and encodes both parts; prints the classes and what was cut short."""
   task = experiment.task
   parts = {
     name: read_examples(
-      path, text_columns=task.text_columns, label_column=task.label_column
+      path,
+      text_columns=task.text_columns,
+      label_column=task.label_column,
+      header=task.header,
     )
     for name, path in (('train', task.train_path), ('eval', task.eval_path))
   }
-  label_names = sorted(set(parts['train'].labels))
+  train = parts['train']
+  if train.may_be_header:
+    refuse_lone_first_label(train.origins[0], train.labels, '--config.task.')
+  label_names = classes.ordered_names(train.labels, train.origins)
   if len(label_names) < 2:
     raise InputError(
       f'task.train_path={task.train_path}: every example has the label '
       f'{label_names[0]!r}; there is nothing to learn from one class'
     )
-  arrays = {}
+  arrays, label_counts, notes = {}, {}, []
   for name, part in parts.items():
-    texts, labels = part.texts, part.label_ids(label_names)
-    if name == 'train' and 0 < task.max_train_examples < len(texts):
-      drawn = Permutation(len(texts), 0)(np.arange(task.max_train_examples))
-      texts, labels = [texts[row] for row in drawn], labels[drawn]
-    ids, num_cut = encode_examples(tokenizer, texts, experiment.max_length)
+    labels = part.label_ids(label_names)
+    if name == 'train' and 0 < task.max_train_examples < len(labels):
+      drawn = Permutation(len(labels), 0)(np.arange(task.max_train_examples))
+      part, labels = part.take(drawn), labels[drawn]
+    ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
     arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(
       f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='
       f'{experiment.max_length} tokens',
       flush=True,
     )
-  return Examples(label_names=label_names, **arrays)
+    counts = collections.Counter(part.labels)
+    label_counts[name] = {label: counts[label] for label in label_names}
+    print(classes.count_line(name, label_counts[name]), flush=True)
+    notes += part.notes
+    if name == 'train':
+      notes += classes.warnings(label_names, part.labels, part.origins)
+  notes = list(dict.fromkeys(notes))
+  print(*notes, sep='\n', end='\n' if notes else '', flush=True)
+  return Examples(
+    label_names=label_names, label_counts=label_counts, notes=notes, **arrays
+  )
 
 
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:

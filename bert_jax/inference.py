@@ -172,6 +172,11 @@ class TrainedModel:
         )
     return found
 
+  @property
+  def was_tuned(self) -> bool:
+    """Whether it is a fine-tuning run's, so that its columns are known."""
+    return isinstance(self.experiment, FinetuneExperiment)
+
   def predict(
     self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
   ) -> np.ndarray:

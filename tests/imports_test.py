@@ -56,6 +56,7 @@ ARROWS = {
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment',),
   'inference': ('pretrained',),
+  'predicting': ('inference',),
   # What verbs do with an experiment or a model.
   'pretraining': ('pretrained', 'run_inputs'),
   'finetuning': ('pretrained', 'inference', 'run_inputs'),
@@ -66,6 +67,7 @@ ARROWS = {
     'pretraining',
     'finetuning',
     'inference',
+    'predicting',
     'inspecting',
     'converting',
     'growing',

@@ -82,6 +82,8 @@ _FILL_MASK = [
 _FIGURES = ('accuracy', 'macro_f1', 'matthews')
 _RESULTS = {
   'labels': [str],
+  'label_counts': _Maybe({'train': _Each(int), 'eval': _Each(int)}),
+  'notes': _Maybe([str]),
   'init_from': str,
   'eval_path': str,
   'num_eval': int,
