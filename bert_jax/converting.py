@@ -88,8 +88,8 @@ def _write_workdir(
     left_out=checkpoint.left_out,
     notes=checkpoint.notes,
   )
-  if not checkpoint.has_class:
-    return _record(source, checkpoint.params, 'not of transformers', **facts)
+  if reason := checkpoint.no_comparison:
+    return _record(source, checkpoint.params, reason, **facts)
   folder = pathlib.Path(os.path.expanduser(source.origin))
   try:
     return _record(source, checkpoint.params, folder, **facts)

@@ -26,7 +26,7 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
-from bert_jax.workdir import execution
+from bert_jax.workdir import Workdir, default_compute_dtype, execution
 
 MIN_ROW_LENGTH = 8
 
@@ -107,9 +107,10 @@ class PretrainExperiment:
   """A pretraining run; see the fields' own classes for theirs.
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
-  on CPU. profile_steps: (first, last) steps of a trace. init_from: a workdir
-  or a Hugging Face folder, whose params to start from. resume_from: WORKDIR or
-  WORKDIR@STEP, all of its state, for a branch of that run.
+  on CPU; the first start of a run settles it. profile_steps: (first, last)
+  steps of a trace. init_from: a workdir or a Hugging Face folder, whose params
+  to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its state, for a
+  branch of that run.
   """
 
   seed: int = 0
@@ -251,6 +252,7 @@ class ConvertedModel:
 
   family: as interop/ calls it, '' of a grown run. heads: what there is beside
   the encoder. label_names: of the classifier, in the order of its outputs.
+  no_classifier: why one of the checkpoint was left out; '': there was none.
   task: the columns that `evaluate` and `predict` read, and what it sees of a
   text (`pooling`).
   """
@@ -259,6 +261,7 @@ class ConvertedModel:
   family: str = ''
   heads: tuple[str, ...] = ()
   label_names: tuple[str, ...] = ()
+  no_classifier: str = ''
   task: ClassificationConfig = dataclasses.field(
     default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
   )
@@ -268,23 +271,43 @@ class ConvertedModel:
     return self.model.max_positions
 
 
-def resolve_dtype(name: str) -> jnp.dtype:
-  """The dtype of matrix products; '' is f32 on CPU and bf16 elsewhere."""
-  if not name:
-    on_cpu = jax.devices()[0].platform == 'cpu'
-    name = 'float32' if on_cpu else 'bfloat16'
-  return jnp.dtype(name)
+def with_compute_dtype(
+  experiment: PretrainExperiment | FinetuneExperiment, workdir: Workdir
+) -> PretrainExperiment | FinetuneExperiment:
+  """Fills in compute_dtype '' with what this machine's devices take.
+
+  Raises InputError where the run in the workdir was computed in another dtype
+  so far, as after a move from a CPU to an accelerator: no flag says which of
+  the two is meant.
+  """
+  if experiment.compute_dtype:
+    return experiment
+  platform = jax.devices()[0].platform
+  name = default_compute_dtype(platform)
+  recorded = workdir.recorded_config()
+  before = recorded.compute_dtype if recorded else name
+  if before != name:
+    raise InputError(
+      f'compute_dtype is empty, which means {name} on this {platform}, but '
+      f'{workdir.path} was computed in {before} so far; give '
+      f'--config.compute_dtype={before} to go on as before, or '
+      f'--config.compute_dtype={name} --allow_change=compute_dtype'
+    )
+  return dataclasses.replace(experiment, compute_dtype=name)
 
 
 def model_builder(
   model: EncoderConfig, objective: Objective, compute_dtype: str
 ) -> functional.Build:
-  """The encoder with the heads of an objective or a task, not yet made."""
+  """The encoder with the heads of an objective or a task, not yet made.
+
+  compute_dtype: of matrix products, 'float32' or 'bfloat16'.
+  """
   return functools.partial(
     EncoderWithHeads,
     model,
     objective.heads(),
-    dtype=resolve_dtype(compute_dtype),
+    dtype=jnp.dtype(compute_dtype),
   )
 
 

@@ -4,8 +4,10 @@ All seeds train at once, along a leading axis of the state: the same loop and
 step as in pretraining.
 """
 
+import collections
 import dataclasses
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +20,21 @@ from bert_jax.data.labelled import (
 )
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
+from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment, model_builder
+from bert_jax.experiment import (
+  FinetuneExperiment,
+  model_builder,
+  with_compute_dtype,
+)
 from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
+from bert_jax.tasks import classes
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
@@ -74,18 +83,29 @@ def finetune(
     source = None
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
     experiment, tokenizer = with_model(experiment, source)
-    changes = workdir.config_changes(experiment, allow_change)
-    if workdir.results.exists() and workdir.best.exists() and not changes:
+    experiment = with_compute_dtype(experiment, workdir)
+    inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
+    is_finished = workdir.results.exists() and workdir.best.exists()
+    # A run that goes on has its parameters; figures that are there already are
+    # of others than the command names.
+    at_start = '' if is_finished else 'init_from'
+    changes = inputs.check(experiment, allow_change, at_start)
+    if not inputs.is_recorded:
+      print(_not_recorded(experiment, workdir), flush=True)
+    if is_finished and not changes:
+      inputs.spare_reading()
       return Outcome()
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
+    inputs.require_unchanged()
     mesh = experiment.mesh.build()
-    check_batch_size(experiment.batch_size, mesh)
+    check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
       return _train(
-        experiment, workdir, examples, tokenizer, source, changes, stop
+        experiment, workdir, examples, tokenizer, source, inputs, stop
       )
 
 
@@ -95,7 +115,7 @@ def _train(
   examples: Examples,
   tokenizer: Tokenizer,
   source: Pretrained | None,
-  changes: list[str],
+  inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
@@ -122,7 +142,7 @@ def _train(
     read_before=stream.read_before,
     initial=source.initial() if source else None,
   )
-  workdir.write_config(experiment, changes, position.next_example)
+  inputs.write(experiment, position.next_example)
   scoring.warm_up(state.params)
   run = Run(
     label='finetune',
@@ -149,6 +169,31 @@ def _train(
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def describe_inputs(
+  experiment: FinetuneExperiment,
+  tokenizer: Tokenizer,
+  source: Pretrained | None,
+) -> dict[str, Any]:
+  """What the run reads, by the config field that names it."""
+  task = experiment.task
+  return {
+    'task.train_path': describe_examples(task.train_path),
+    'task.eval_path': describe_examples(task.eval_path),
+    'tokenizer': {'sha256': tokenizer.fingerprint},
+    **({'init_from': source.describe()} if source else {}),
+  }
+
+
+def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
+  task = experiment.task
+  return (
+    f'note: {workdir.path} is of an earlier version, which did not record the '
+    f'content of what it read; whether {task.train_path} and {task.eval_path} '
+    'are still what they were is not known. Another --workdir gives figures of '
+    'what they are now'
+  )
 
 
 def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:
@@ -213,34 +258,50 @@ def with_model(
 def load_examples(
   experiment: FinetuneExperiment, tokenizer: Tokenizer
 ) -> Examples:
-  """Reads and encodes both parts; prints how many texts were cut short."""
+  """Reads and encodes both parts; prints the classes and what was cut short."""
   task = experiment.task
   parts = {
     name: read_examples(
-      path, text_columns=task.text_columns, label_column=task.label_column
+      path,
+      text_columns=task.text_columns,
+      label_column=task.label_column,
+      header=task.header,
     )
     for name, path in (('train', task.train_path), ('eval', task.eval_path))
   }
-  label_names = sorted(set(parts['train'].labels))
+  train = parts['train']
+  if train.may_be_header:
+    refuse_lone_first_label(train.origins[0], train.labels, '--config.task.')
+  label_names = classes.ordered_names(train.labels, train.origins)
   if len(label_names) < 2:
     raise InputError(
       f'task.train_path={task.train_path}: every example has the label '
       f'{label_names[0]!r}; there is nothing to learn from one class'
     )
-  arrays = {}
+  arrays, label_counts, notes = {}, {}, []
   for name, part in parts.items():
-    texts, labels = part.texts, part.label_ids(label_names)
-    if name == 'train' and 0 < task.max_train_examples < len(texts):
-      drawn = Permutation(len(texts), 0)(np.arange(task.max_train_examples))
-      texts, labels = [texts[row] for row in drawn], labels[drawn]
-    ids, num_cut = encode_examples(tokenizer, texts, experiment.max_length)
+    labels = part.label_ids(label_names)
+    if name == 'train' and 0 < task.max_train_examples < len(labels):
+      drawn = Permutation(len(labels), 0)(np.arange(task.max_train_examples))
+      part, labels = part.take(drawn), labels[drawn]
+    ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
     arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(
       f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='
       f'{experiment.max_length} tokens',
       flush=True,
     )
-  return Examples(label_names=label_names, **arrays)
+    counts = collections.Counter(part.labels)
+    label_counts[name] = {label: counts[label] for label in label_names}
+    print(classes.count_line(name, label_counts[name]), flush=True)
+    notes += part.notes
+    if name == 'train':
+      notes += classes.warnings(label_names, part.labels, part.origins)
+  notes = list(dict.fromkeys(notes))
+  print(*notes, sep='\n', end='\n' if notes else '', flush=True)
+  return Examples(
+    label_names=label_names, label_counts=label_counts, notes=notes, **arrays
+  )
 
 
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:

@@ -185,6 +185,7 @@ def _experiment(
     family=getattr(small.experiment, 'family', ''),
     heads=tuple(sorted(params.keys() - {'encoder'})),
     label_names=tuple(small.label_names),
+    no_classifier=getattr(small.experiment, 'no_classifier', ''),
   )
   if small.label_names:
     config.task = dataclasses.replace(

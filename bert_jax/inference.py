@@ -40,11 +40,13 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
   or has no sound checkpoint.
   """
   source = open_pretrained(str(path))
+  source.print_notes()
   return TrainedModel(
     source.experiment,
     source.tokenizer,
     source.load_params(),
     source.label_names,
+    origin=source.origin,
   )
 
 
@@ -57,7 +59,10 @@ class TrainedModel:
     tokenizer: Tokenizer,
     params: functional.Params,
     label_names: list[str],
+    *,
+    origin: str = 'this model',
   ):
+    self.origin = origin
     self.experiment = experiment
     self.tokenizer = tokenizer
     self.label_names = label_names
@@ -96,7 +101,8 @@ class TrainedModel:
     if not self._predicts_tokens:
       raise InputError(
         'fill_mask needs a model that predicts tokens: a run with a masked LM '
-        'in its objective, or a converted one with that head'
+        f'in its objective, or a converted one with that head; {self.origin} '
+        f'{self._what_it_is()}'
       )
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
@@ -136,7 +142,7 @@ class TrainedModel:
     if not isinstance(self.experiment, PretrainExperiment):
       raise InputError(
         'samples and a report need the workdir of a bert-jax pretrain or '
-        'finetune run'
+        f'finetune run; {self.origin} {self._what_it_is()}'
       )
     data = self.experiment.data
     corpora = [
@@ -165,6 +171,11 @@ class TrainedModel:
           }
         )
     return found
+
+  @property
+  def was_tuned(self) -> bool:
+    """Whether it is a fine-tuning run's, so that its columns are known."""
+    return isinstance(self.experiment, FinetuneExperiment)
 
   def predict(
     self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
@@ -226,8 +237,25 @@ class TrainedModel:
 
   def require_labels(self, method: str) -> None:
     """Raises InputError unless this model is a classifier."""
-    if not self.label_names:
-      raise InputError(f'{method} needs the workdir of a bert-jax finetune run')
+    if self.label_names:
+      return
+    said = f'{method} needs a classifier of texts with several classes'
+    if reason := getattr(self.experiment, 'no_classifier', ''):
+      raise InputError(f'{said}; {self.origin} has none: {reason}')
+    raise InputError(
+      f'{said}; {self.origin} {self._what_it_is()}. Tune it first: bert-jax '
+      f'finetune --config.init_from={self.origin}'
+    )
+
+  def _what_it_is(self) -> str:
+    """Says where the model comes from and what heads it has."""
+    if isinstance(self.experiment, PretrainExperiment):
+      return 'is a pretraining run'
+    if self.label_names:
+      return f'is a classifier of {len(self.label_names)} classes'
+    heads = getattr(self.experiment, 'heads', ())
+    has = f'the heads {", ".join(heads)}' if heads else 'no head'
+    return f'is a pretrained model with {has}'
 
   @functools.partial(jax.jit, static_argnums=0)
   def _mask_probabilities(

@@ -10,7 +10,7 @@ from bert_jax.data.side_files import LABEL_MEANINGS
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import PretrainExperiment
+from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.pretraining import open_data, open_stream, pairs_kind
 from bert_jax.train.step import MASKS
 from bert_jax.workdir import Workdir
@@ -20,9 +20,11 @@ def read_experiment(workdir_path: str | os.PathLike) -> PretrainExperiment:
   """That of a pretraining run; InputError where it is none."""
   experiment = Workdir(workdir_path).read_config()
   if not isinstance(experiment, PretrainExperiment):
+    what = 'a converted or grown model, which no run here made'
+    if isinstance(experiment, FinetuneExperiment):
+      what = 'a fine-tuning run, whose examples are the lines of its files'
     raise InputError(
-      f'--workdir={workdir_path} is no pretraining run; the examples of a '
-      'fine-tuning are the lines of its files'
+      f'--workdir={workdir_path} is no pretraining run: it is {what}'
     )
   return experiment
 

@@ -5,22 +5,25 @@ Which of these a path is, is decided here and nowhere else.
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from bert_jax import durable_files
+from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
-from bert_jax.interop import google_bert, huggingface
+from bert_jax.interop import beside_weights, google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
+from bert_jax.train.saved_params import params_digest
 from bert_jax.workdir import Workdir, encode, read_json
 
 
@@ -30,7 +33,8 @@ class Pretrained:
 
   origin: the path as given. experiment: its config, ConvertedModel where it was
   not trained here. checkpoint: what was read of others, None of a workdir.
-  load_params: () -> host arrays. seed, best_seed, num_seeds: of fine-tuning,
+  load_params: () -> host arrays. describe: () -> what the parameters are read
+  from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
   whose model it is, and whose was best.
   """
 
@@ -39,6 +43,7 @@ class Pretrained:
   tokenizer: Tokenizer
   label_names: list[str]
   load_params: Callable[[], functional.Params]
+  describe: Callable[[], dict[str, Any]]
   checkpoint: huggingface.Checkpoint | None = None
   seed: int = 0
   best_seed: int = 0
@@ -63,6 +68,14 @@ class Pretrained:
       return f'{self.seed}, the best of {self.num_seeds}'
     return f'{self.seed} of {self.num_seeds}, not the best'
 
+  def print_notes(self) -> None:
+    """Says on stderr what of others' files was filled up, dropped or left out.
+
+    Verbs that have no place of their own for it call this once.
+    """
+    for note in self.checkpoint.notes if self.checkpoint else ():
+      print(f'{self.origin}: {note}', file=sys.stderr, flush=True)
+
   def initial(self) -> Initial:
     """As the parameters to start a run from."""
     return Initial(self.origin, self.load_params)
@@ -78,16 +91,16 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """
   folder, step = split_workdir(path)
   if google_bert.is_folder(folder):
-    read, kind = google_bert.read, 'a checkpoint of google-research/bert'
+    family, kind = google_bert, 'a checkpoint of google-research/bert'
   elif huggingface.is_folder(folder):
-    read, kind = huggingface.read, 'a Hugging Face folder'
+    family, kind = huggingface, 'a Hugging Face folder'
   else:
     return _open_workdir(path, Workdir(folder), step, seed)
   if seed is not None:
     raise InputError(f'--seed={seed}: {folder} is {kind}, which has no seeds')
   if step is not None:
     raise InputError(f'{path}: {folder} is {kind}, which has no steps')
-  return _open_converted(path, folder, read)
+  return _open_converted(path, folder, family.read, family.weights)
 
 
 def save_model(
@@ -107,6 +120,7 @@ def _open_converted(
   path: str,
   folder: pathlib.Path,
   read: Callable[..., huggingface.Checkpoint],
+  weights: Callable[[pathlib.Path], list[pathlib.Path]],
 ) -> Pretrained:
   problems, size, pad_id, tokenizer = [], 0, None, None
   try:
@@ -125,6 +139,7 @@ def _open_converted(
       family=checkpoint.family.model_type,
       heads=checkpoint.heads,
       label_names=checkpoint.label_names,
+      no_classifier=checkpoint.no_classifier,
       task=ClassificationConfig(
         train_path='', eval_path='', pooling=checkpoint.pooling
       ),
@@ -132,6 +147,7 @@ def _open_converted(
     tokenizer=tokenizer,
     label_names=list(checkpoint.label_names),
     load_params=lambda: checkpoint.params,
+    describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
   )
 
@@ -139,6 +155,8 @@ def _open_converted(
 def _open_workdir(
   path: str, workdir: Workdir, step: int | None, seed: int | None
 ) -> Pretrained:
+  if workdir.path.is_file():
+    raise InputError(f'{path} is a file; give the folder that it belongs to')
   if not workdir.path.is_dir():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it is not '
@@ -148,7 +166,8 @@ def _open_workdir(
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '
-      'config.json); give one of these'
+      'config.json and no weights); give one of these: '
+      f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()
   label_names, results = [], {}
@@ -176,12 +195,18 @@ def _open_workdir(
       params = _of_seed(workdir, chosen, params)
     return params
 
+  def describe() -> dict[str, Any]:
+    if results and step is None:
+      return {'sha256': params_digest(workdir.best)}
+    return {'sha256': params_digest(workdir.checkpoints, step)}
+
   return Pretrained(
     origin=path,
     experiment=experiment,
     tokenizer=load_tokenizer(workdir.tokenizer),
     label_names=label_names,
     load_params=load,
+    describe=describe,
     seed=best_seed if seed is None else seed,
     best_seed=best_seed,
     num_seeds=num_seeds,

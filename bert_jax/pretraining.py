@@ -16,12 +16,17 @@ from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
-from bert_jax.experiment import PretrainExperiment, model_builder
+from bert_jax.experiment import (
+  PretrainExperiment,
+  model_builder,
+  with_compute_dtype,
+)
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
@@ -64,19 +69,23 @@ def pretrain(
     workdir.lock(),
     open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
   ):
-    initial = None
+    initial, description = None, {}
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
+      source.print_notes()
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
+      description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
-    changes = workdir.config_changes(experiment, allow_change)
+    experiment = with_compute_dtype(experiment, workdir)
+    inputs = RunInputs(workdir, description)
+    inputs.check(experiment, allow_change, read_at_start='init_from')
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
       return _train(
-        experiment, workdir, corpora, tokenizer, initial, changes, stop
+        experiment, workdir, corpora, tokenizer, initial, inputs, stop
       )
 
 
@@ -86,13 +95,13 @@ def _train(
   corpora: list[OpenCorpus],
   tokenizer: Tokenizer,
   initial: Initial | None,
-  changes: list[str],
+  inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
   plan = experiment.plan()
   for stage in plan.stages:
-    check_batch_size(stage.batch_size, mesh)
+    check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
   build = model_builder(experiment.model, objective, experiment.compute_dtype)
@@ -115,7 +124,7 @@ def _train(
     initial=initial,
     resume_from=experiment.resume_from,
   )
-  workdir.write_config(experiment, changes, position.next_example)
+  inputs.write(experiment, position.next_example)
   peak = announce(experiment, state.params, corpora)
   run = Run(
     label='pretrain',
@@ -208,7 +217,8 @@ def announce(
   )
   print(
     f'{functional.num_parameters(params):,} parameters, {rows}, '
-    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s); '
+    f'{len(jax.devices())} {jax.devices()[0].device_kind} device(s), products '
+    f'in {experiment.compute_dtype}; '
     f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
     flush=True,
   )

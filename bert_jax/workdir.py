@@ -1,6 +1,8 @@
 """The layout of a workdir, and its config in and out of JSON.
 
 WORKDIR/config.json   the experiment, with `_type` for every dataclass
+WORKDIR/inputs.json   what its paths held, see run_inputs.py
+WORKDIR/input_stamps.json  of their files; spares reading them to compare
 WORKDIR/tokenizer/    a copy: a workdir is complete without its corpus
 WORKDIR/checkpoints/  see train/checkpoint.py
 WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
@@ -38,6 +40,7 @@ class Workdir:
   def __init__(self, path: str | os.PathLike):
     # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
     self.path = pathlib.Path(os.path.expanduser(path)).absolute()
+    self.lock_path = self.path / 'lock'
     self.config = self.path / 'config.json'
     self.tokenizer = self.path / 'tokenizer'
     self.checkpoints = self.path / 'checkpoints'
@@ -68,8 +71,12 @@ class Workdir:
     Raises InputError naming the owner.
     """
     what = f'--workdir={self.path}'
-    with durable_files.exclusive_lock(self.path / 'lock', what):
+    with durable_files.exclusive_lock(self.lock_path, what):
       yield
+
+  def binds(self) -> bool:
+    """Whether there is something that the config and inputs here belong to."""
+    return self.has_checkpoint() or self.results.exists()
 
   def has_checkpoint(self) -> bool:
     """Whether a run has come as far as its first checkpoint here."""
@@ -115,16 +122,51 @@ class Workdir:
       file.write(json.dumps(line) + '\n')
 
   def config_changes(
-    self, experiment: Any, allow_change: tuple[str, ...]
+    self,
+    experiment: Any,
+    allow_change: tuple[str, ...],
+    same: tuple[str, ...] = (),
   ) -> list[str]:
     """How the config differs from the one that is here, as allowed by name.
 
     Raises InputError on any other difference. Before the first checkpoint a
-    config binds nobody.
+    config binds nobody. `same` are fields that name the same content by another
+    path, which are no difference.
     """
-    if not (self.config.exists() and self.has_checkpoint()):
+    recorded = self.recorded_config()
+    if recorded is None:
       return []
-    return check_unchanged(self.read_config(), experiment, allow_change)
+    return check_unchanged(recorded, experiment, allow_change, same)
+
+  def recorded_config(self) -> Any | None:
+    """The config that binds the next start; None before the first checkpoint.
+
+    Earlier versions left compute_dtype '' for the device to decide, so the
+    devices of the newest start say what it was.
+    """
+    if not (self.config.exists() and self.binds()):
+      return None
+    config = self.read_config()
+    if getattr(config, 'compute_dtype', None) == '':
+      name = default_compute_dtype(self._devices_of_newest_start())
+      config = dataclasses.replace(config, compute_dtype=name)
+    return config
+
+  def _devices_of_newest_start(self) -> str:
+    starts = []
+    if self.starts.is_file():
+      for line in self.starts.read_bytes().splitlines():
+        # A line may be cut where a process was killed.
+        with contextlib.suppress(ValueError, RecursionError):
+          starts.append(json.loads(line))
+    named = [start['devices'] for start in starts if 'devices' in start]
+    if not named:
+      raise InputError(
+        f'{self.starts}: it does not say on which devices the run was '
+        'computed, and its config leaves compute_dtype to them; write '
+        '"float32" or "bfloat16" into compute_dtype of config.json'
+      )
+    return str(named[-1])
 
   def write_config(
     self, experiment: Any, changes: list[str], next_example: int
@@ -144,13 +186,24 @@ class Workdir:
   def read_config(self) -> Any:
     """The experiment that this workdir belongs to."""
     self.require()
-    config = decode(read_json(self.config), where=str(self.config))
+    value = read_json(self.config)
+    if isinstance(value, dict) and '_type' not in value:
+      raise InputError(
+        f'{self.path} is not the workdir of a bert-jax run: its config.json is '
+        'of another program, such as Hugging Face transformers; name a run'
+      )
+    config = decode(value, where=str(self.config))
     # What the verbs ask of every experiment first.
     if not hasattr(config, 'model'):
       raise InputError(
         f'{self.config}: it holds no experiment; restore it or start anew'
       )
     return config
+
+
+def default_compute_dtype(devices: str) -> str:
+  """The dtype of products on devices, by their platform or what jax prints."""
+  return 'float32' if 'cpu' in devices.lower() else 'bfloat16'
 
 
 def encode(value: Any) -> Any:
@@ -291,13 +344,18 @@ def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
   return dataclasses.field(metadata={'execution': True}, **kwargs)
 
 
-def check_unchanged(old: Any, new: Any, allowed: tuple[str, ...]) -> list[str]:
+def check_unchanged(
+  old: Any, new: Any, allowed: tuple[str, ...], same: tuple[str, ...] = ()
+) -> list[str]:
   """Raises InputError on fields that may not change; returns what did change.
 
   `allowed` are the fields named by --allow_change; a name covers all below it.
+  `same` are fields that are not compared.
   """
   changes = []
   for name, before, after in differences(old, new):
+    if name in same:
+      continue
     line = f'{name}: {before!r} -> {after!r}'
     if any(name == item or name.startswith(item + '.') for item in allowed):
       changes.append(line)

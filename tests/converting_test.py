@@ -96,7 +96,7 @@ def test_a_converted_workdir_is_one_everywhere(tmp_path):
   (found,) = inference.load(tmp_path / 'ours').fill_mask(text)
   (expected,) = inference.load(GOLDEN).fill_mask(text)
   assert found == expected
-  with pytest.raises(InputError, match='predict needs the workdir'):
+  with pytest.raises(InputError, match='predict needs a classifier of'):
     inference.load(GOLDEN).predict([('a text',)])
   with pytest.raises(InputError, match='has no steps'):
     inference.load(f'{GOLDEN}@3')

@@ -14,7 +14,7 @@ from bert_jax.experiment import (
   FinetuneExperiment,
   PretrainExperiment,
 )
-from bert_jax.finetuning import finetune, with_model
+from bert_jax.finetuning import finetune, load_examples, with_model
 from bert_jax.models.config import EncoderConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -101,6 +101,11 @@ def test_every_seed_keeps_its_best_epoch(experiment, tmp_path):
   finetune(experiment, tmp_path / 'run')
   found = results(tmp_path / 'run')
   assert found['labels'] == ['many', 'one']
+  assert found['label_counts'] == {
+    'train': {'many': 16, 'one': 16},
+    'eval': {'many': 2, 'one': 3},
+  }
+  assert found['notes'] == []
   assert [run['seed'] for run in found['runs']] == [0, 1]
   records = eval_records(tmp_path / 'run')
   assert len(records) == 6
@@ -233,6 +238,35 @@ def test_two_text_columns_from_jsonl(experiment, tmp_path):
   finetune(experiment, tmp_path / 'run')
   assert results(tmp_path / 'run')['num_train'] == 16
   assert results(tmp_path / 'run')['labels'] == ['false', 'true']
+
+
+def test_classes_are_printed_before_training(experiment, tmp_path, capsys):
+  """Numbers by size, of the examples that are drawn; what is odd is noted."""
+  for name in ('train', 'eval'):
+    rows = [('a number', str(10 - row % 3)) for row in range(29)]
+    rows.insert(0, ('a matrix', '-1'))
+    lines = ['\t'.join(row) for row in rows]
+    (tmp_path / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
+  task = experiment.task
+  task.text_columns, task.label_column = ('0',), '1'
+  tokenizer = open_pretrained(experiment.init_from).tokenizer
+  with pytest.raises(InputError, match="train.tsv:1: .*'-1' is in no other"):
+    load_examples(experiment, tokenizer)
+  task.header = 'no'
+  task.max_train_examples = 25
+  examples = load_examples(experiment, tokenizer)
+  assert examples.label_names == ['-1', '8', '9', '10']
+  counts = np.bincount(examples.train_labels, minlength=4)
+  assert list(examples.label_counts['train'].values()) == counts.tolist()
+  printed = capsys.readouterr().out
+  listing = ', '.join(
+    f'{name} ({count})'
+    for name, count in zip(examples.label_names, counts, strict=True)
+  )
+  assert f'train: 4 classes: {listing}\n' in printed
+  assert 'eval: 4 classes: -1 (1), 8 (9), 9 (10), 10 (10)\n' in printed
+  (note,) = examples.notes
+  assert note in printed and note.startswith('warning: 1 class of two ')
 
 
 def test_pretrained_parameters_are_where_the_run_starts(

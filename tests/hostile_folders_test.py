@@ -64,6 +64,8 @@ FILES = {
   ],
   'results.json': {
     'labels': ['a', 'b'],
+    'label_counts': {'train': {'a': 3, 'b': 1}, 'eval': {'a': 2, 'b': 2}},
+    'notes': ['warning: b has one example'],
     'init_from': '',
     'eval_path': 'eval.tsv',
     'num_eval': 4,

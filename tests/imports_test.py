@@ -51,12 +51,15 @@ ARROWS = {
     'stopping',
   ),
   'experiment': ('train', 'data', 'peft', 'interop', 'workdir'),
+  # What lay at the paths of a run's config.
+  'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment',),
   'inference': ('pretrained',),
+  'predicting': ('inference',),
   # What verbs do with an experiment or a model.
-  'pretraining': ('pretrained',),
-  'finetuning': ('pretrained', 'inference'),
+  'pretraining': ('pretrained', 'run_inputs'),
+  'finetuning': ('pretrained', 'inference', 'run_inputs'),
   'inspecting': ('pretraining',),
   'converting': ('pretrained',),
   'growing': ('pretrained',),
@@ -64,6 +67,7 @@ ARROWS = {
     'pretraining',
     'finetuning',
     'inference',
+    'predicting',
     'inspecting',
     'converting',
     'growing',

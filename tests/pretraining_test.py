@@ -61,6 +61,46 @@ def test_a_complete_run_is_left_as_it_is(finished, experiment, tmp_path):
   assert workdir.checkpoints.stat().st_mtime_ns == before
 
 
+def test_the_precision_of_a_run_is_settled_by_its_first_start(
+  finished, experiment, tmp_path
+):
+  """A run that moves to other devices does not change its precision unseen."""
+  workdir = Workdir(shutil.copytree(finished, tmp_path / 'run'))
+  assert workdir.read_config().compute_dtype == 'float32'
+  config = json.loads(workdir.config.read_text())
+  config['compute_dtype'] = 'bfloat16'
+  workdir.config.write_text(json.dumps(config))
+  with pytest.raises(InputError, match='was computed in bfloat16 so far'):
+    pretrain(experiment, workdir.path)
+  experiment.compute_dtype = 'float32'
+  with pytest.raises(InputError, match="'bfloat16' -> 'float32'"):
+    pretrain(experiment, workdir.path)
+
+
+@pytest.mark.parametrize(
+  'devices, dtype',
+  [
+    (['TFRT_CPU_0'], 'float32'),
+    (['cpu:0', 'cpu:1'], 'float32'),
+    (['TPU_0(process=0,(0,0,0,0))'], 'bfloat16'),
+    (['cuda:0'], 'bfloat16'),
+  ],
+)
+def test_a_run_of_an_earlier_version_was_computed_as_its_devices_say(
+  finished, tmp_path, devices, dtype
+):
+  workdir = Workdir(shutil.copytree(finished, tmp_path / 'run'))
+  config = json.loads(workdir.config.read_text())
+  workdir.config.write_text(json.dumps(config | {'compute_dtype': ''}))
+  with workdir.starts.open('a') as file:
+    file.write(json.dumps({'devices': devices}) + '\n')
+    file.write(json.dumps({'changes': []}) + '\n{"cut')
+  assert workdir.recorded_config().compute_dtype == dtype
+  workdir.starts.unlink()
+  with pytest.raises(InputError, match='on which devices'):
+    workdir.recorded_config()
+
+
 def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
   """A real process, killed by SIGKILL right after step 5 is saved."""
   script = textwrap.dedent("""
@@ -231,6 +271,7 @@ def test_too_many_non_finite_steps_stop_the_run_and_keep_the_checkpoint(
     ('model.num_heads', 3, 'does not divide'),
     ('num_microbatches', 3, 'num_microbatches=3 does not divide'),
     ('batch_size', 12, 'not a multiple of the 8 devices'),
+    ('num_microbatches', 8, 'multiple of num_microbatches=8 times the 8'),
     ('compute_dtype', 'float8', 'compute_dtype'),
     ('optimizer.schedule.warmup_steps', 10, 'does not fit'),
     ('resume_from', '/nowhere', 'no checkpoint'),

@@ -139,7 +139,8 @@ def _finetuning_verbs(folder):
   )
   lines = [json.loads(line) for line in output.read_text().splitlines()]
   assert len(lines) == 20
-  for line in lines:
+  for record, line in enumerate(lines, 1):
+    assert (line['record'], line['line']) == (record, record + 1)
     assert sum(line['probabilities'].values()) == pytest.approx(1, abs=1e-4)
     assert line['label'] == max(
       line['probabilities'], key=line['probabilities'].get

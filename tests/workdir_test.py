@@ -29,7 +29,11 @@ from bert_jax.workdir import (
 
 def experiment(**overrides) -> PretrainExperiment:
   fields = dict(
-    model=bert_tiny(), num_steps=10, batch_size=4, profile_steps=(1, 2)
+    model=bert_tiny(),
+    num_steps=10,
+    batch_size=4,
+    compute_dtype='float32',
+    profile_steps=(1, 2),
   )
   return PretrainExperiment(**(fields | overrides))
 

@@ -6,8 +6,11 @@ bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
 Neither torch nor transformers is needed; where both are installed, hidden
 states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
 fine-tuning run it is the best seed, or another by --seed. Families: BERT,
-RoBERTa, DistilBERT, ALBERT, ELECTRA, ModernBERT. bert_model.ckpt of
-google-research/bert is read with TensorFlow (pip install tensorflow-cpu).
+RoBERTa, DistilBERT, ALBERT, ELECTRA, ModernBERT. Names under torch.compile,
+FSDP or DataParallel are read; any other prefix, and adapters (PEFT), are
+refused with what to do. The weights say how many labels there are.
+bert_model.ckpt of google-research/bert is read with TensorFlow (pip install
+tensorflow-cpu).
 """
 
 from absl import flags as absl_flags

@@ -1,13 +1,17 @@
 """Measure a fine-tuned model on labelled examples.
 
 bert-jax evaluate --workdir=DIR --input=FILE
+bert-jax evaluate --workdir=HUGGING_FACE_FOLDER --input=FILE \\
+    --text_columns=premise,hypothesis --label_column=label
 
-Prints accuracy, macro F1, Matthews, and the figures of each class.
+Prints accuracy, macro F1, Matthews, and the figures of each class. The input is
+.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet.
 """
 
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags
+from bert_jax.cli.column_flags import define_columns
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -16,28 +20,19 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 INPUT = absl_flags.DEFINE_string(
-  'input', None, 'Labelled .tsv, .csv or .jsonl (.gz too).', required=True
+  'input', None, 'The table of labelled examples.', required=True
 )
+COLUMNS = define_columns(with_label=True)
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  import numpy as np
-
-  from bert_jax import inference
+  from bert_jax import inference, predicting
   from bert_jax.data.labelled import read_examples
-  from bert_jax.tasks.metrics import report_table
 
   model = inference.load(WORKDIR.value)
   model.require_labels('evaluate')
-  task = model.experiment.task
-  examples = read_examples(
-    INPUT.value,
-    text_columns=task.text_columns,
-    label_column=task.label_column,
-  )
-  labels = examples.label_ids(model.label_names)
-  probabilities = model.predict(examples.texts)
-  with np.errstate(divide='ignore'):
-    figures = model.objective.score(labels, np.log(probabilities))
-  print(report_table(figures))
+  examples = read_examples(INPUT.value, **COLUMNS(model))
+  for note in examples.notes:
+    print(note)
+  print(predicting.evaluation_table(model, examples))

@@ -2,13 +2,20 @@
 
 bert-jax predict --workdir=DIR --input=FILE --output=FILE.jsonl
 
-The input is TSV, CSV or JSONL with the text columns of the fine-tuning run; a
-label column is not needed.
+The input is .tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet
+with the text columns of the fine-tuning run, or --text_columns; a label column
+is not needed. There are as many lines as records, an empty text included, and
+each tells its record (from 1), the line of the file where it begins, and its id
+where there is a column id, idx, index or guid. A blank line is an empty text in
+a table of one column; in a wider one it is an error, but for the end of a file.
+
+{"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 """
 
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags
+from bert_jax.cli.column_flags import define_columns
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -17,37 +24,25 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 INPUT = absl_flags.DEFINE_string(
-  'input', None, 'The texts: .tsv, .csv or .jsonl (.gz too).', required=True
+  'input', None, 'The table of texts.', required=True
 )
 OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: label and probabilities.', required=True
 )
+COLUMNS = define_columns(with_label=False)
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  import json
   import pathlib
 
-  from bert_jax import inference
-  from bert_jax.data.labelled import read_examples
+  from bert_jax import inference, predicting
+  from bert_jax.data.labelled import ID_COLUMNS, read_examples
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
-  examples = read_examples(
-    INPUT.value,
-    text_columns=model.experiment.task.text_columns,
-    label_column=None,
-  )
-  output = pathlib.Path(OUTPUT.value)
-  partial = output.with_name(output.name + '.partial')
-  with open(partial, 'w') as file:
-    for probabilities in model.predict(examples.texts):
-      by_label = dict(
-        zip(model.label_names, map(float, probabilities), strict=True)
-      )
-      label = max(by_label, key=by_label.get)
-      line = {'label': label, 'probabilities': by_label}
-      file.write(json.dumps(line, ensure_ascii=False) + '\n')
-  partial.replace(output)
-  print(f'{len(examples.texts):,} predictions in {output}')
+  examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
+  for note in examples.notes:
+    print(note)
+  predicting.write_predictions(model, examples, pathlib.Path(OUTPUT.value))
+  print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')

@@ -5,7 +5,8 @@
 
 Documents are packed into rows, never truncated (but for --pairs, which counts
 what it takes away). Run again after an interruption, it goes on from the
-finished blocks and ends with the same bytes.
+finished blocks and ends with the same bytes. Run again on the same content, it
+does nothing; on files that hold something else now, it says which and stops.
 
   bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it

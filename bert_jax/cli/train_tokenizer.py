@@ -4,7 +4,8 @@
     --output=DIR
 
 DIR then goes to `prepare --tokenizer=DIR`. The same text gives the same bytes;
-a folder that holds the result of the same request already is left as it is.
+a folder that holds the result of the same request already is left as it is,
+and where the text has changed since, that is said and nothing is done.
 """
 
 from absl import flags

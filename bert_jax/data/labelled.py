@@ -1,30 +1,29 @@
-"""Downstream examples: read from files, encoded, and served like a corpus.
+"""Downstream examples: read from tables, encoded, and served like a corpus.
 
 They fit in memory, so a stream of them is rows and labels in two arrays, under
 the interface of `stream.Stream`: the one training loop runs on both.
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
 import os
-import pathlib
-import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from bert_jax.data.reading.stream import Permutation, example_number_words
-from bert_jax.data.sources import base, files, installed_docs
+from bert_jax.data.sources import installed_docs
+from bert_jax.data.tables import Table, read_table, values
+from bert_jax.data.tables.header import missing_column, refuse_named_row
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, listed, quoted
 
 INSTALLED_DOCS = 'installed_docs:'
-_DELIMITERS = {'.tsv': '\t', '.csv': ','}
+# Columns that name an example, the first of which is carried into predictions.
+ID_COLUMNS = ('id', 'idx', 'index', 'guid')
 _MIN_LENGTH = 8
-_SURROGATES = re.compile('[\ud800-\udfff]')
 _TEXTS_PER_BATCH = 1024
 
 
@@ -36,11 +35,37 @@ class LabelledExamples:
     texts: One tuple of texts, in the order of the text columns, an example.
     labels: One an example; empty where no label column was asked for.
     origins: 'path:line' of each example, for messages.
+    lines: The line from 1 where each begins; empty where there are no lines.
+    ids: What a column of ids holds; empty where there is none.
+    notes: What reading guessed or found odd, to be printed.
+    may_be_header: See tables.reading.Table.
   """
 
   texts: list[tuple[str, ...]]
   labels: list[str]
   origins: list[str]
+  lines: list[int] = dataclasses.field(default_factory=list)
+  ids: list[Any] = dataclasses.field(default_factory=list)
+  notes: list[str] = dataclasses.field(default_factory=list)
+  may_be_header: bool = False
+
+  def place(self, row: int) -> dict[str, Any]:
+    """Where an example stands, for an output: record (from 1), line, id."""
+    place: dict[str, Any] = {'record': row + 1}
+    if self.lines:
+      place['line'] = self.lines[row]
+    if self.ids:
+      place['id'] = self.ids[row]
+    return place
+
+  def take(self, rows: np.ndarray) -> 'LabelledExamples':
+    """The examples of these rows, int [n], in their order; notes are kept."""
+    columns = {
+      name: [column[row] for row in rows]
+      for name in ('texts', 'labels', 'origins', 'lines', 'ids')
+      if (column := getattr(self, name))
+    }
+    return dataclasses.replace(self, **columns)
 
   def label_ids(self, label_names: Sequence[str]) -> np.ndarray:
     """int32 [n]: the place of each label in `label_names`.
@@ -49,12 +74,16 @@ class LabelledExamples:
       InputError: A label is not among them.
     """
     places = {name: i for i, name in enumerate(label_names)}
-    for label, origin in zip(self.labels, self.origins, strict=True):
-      if label not in places:
-        raise InputError(
-          f'{origin}: the label {quoted(label)} is not known; known are '
-          f'{listed(label_names)}.'
-        )
+    unknown = [i for i, label in enumerate(self.labels) if label not in places]
+    if unknown:
+      first = unknown[0]
+      names = list(dict.fromkeys(self.labels[i] for i in unknown))
+      raise InputError(
+        f'{self.origins[first]}: the label {quoted(self.labels[first])} is not '
+        f'known; known are {listed(label_names)}. {len(unknown):,} of '
+        f'{len(self.labels):,} examples have unknown labels ({listed(names)}); '
+        'name them as in training, or leave them out.'
+      )
     return np.array([places[label] for label in self.labels], np.int32)
 
 
@@ -63,46 +92,55 @@ def read_examples(
   *,
   text_columns: Sequence[str],
   label_column: str | None,
+  header: str = '',
+  id_columns: Sequence[str] = (),
+  flags: str = '--config.task.',
 ) -> LabelledExamples:
   """Reads all examples of a file.
 
   Args:
-    path: `.tsv` (tab-separated, a quote is an ordinary character, as in GLUE),
-      `.csv` (quoted fields may hold commas and line breaks) or `.jsonl`, each
-      also compressed (.gz, .xz, .zst); or 'installed_docs:train' or
+    path: A table, see tables.reading.read_table; or 'installed_docs:train' or
       'installed_docs:eval', with the columns 'text' and 'label'.
     text_columns: Names in the header or keys. Where all columns are numbers
       ('0', '1'), a .tsv or .csv has no header.
     label_column: Likewise; None reads no labels.
+    header: 'yes' where there is a header though columns go by number, 'no'
+      where the first line is an example though it looks like a header.
+    id_columns: Columns of ids, of which the first that is there is read.
+    flags: What the flags that name columns begin with, for messages.
 
   Raises:
-    InputError: A file, column, label or example is missing, or a line cannot be
-      read. Nothing is skipped: a lost example would change the result.
+    InputError: A file, column, label or example is missing, a text is no
+      string or a label no name, or a line cannot be read. Nothing is skipped: a
+      lost example would change the result.
   """
   path = os.fspath(path)
-  text_columns = tuple(text_columns)
-  if not text_columns:
-    raise InputError('text_columns is empty; name one or two columns')
-  columns = (
-    text_columns if label_column is None else (*text_columns, label_column)
-  )
+  columns = _flags_of_columns(text_columns, label_column, flags)
   if path.startswith(INSTALLED_DOCS):
-    rows = _installed_docs_rows(path, columns)
+    if header:
+      raise InputError(f'{flags}header={header}: {path} has none; leave it out')
+    table = _installed_docs_table(path, columns, flags)
   else:
-    rows = _file_rows(path, columns)
-  examples = LabelledExamples(texts=[], labels=[], origins=[])
-  for origin, values in rows:
-    examples.texts.append(tuple(values[: len(text_columns)]))
-    examples.origins.append(origin)
-    if label_column is not None:
-      if not values[-1]:
-        raise InputError(
-          f'{origin}: the label in column {quoted(label_column)} is empty; '
-          'fill it in, or leave the line out.'
-        )
-      examples.labels.append(values[-1])
-  if not examples.texts:
+    table = read_table(
+      path, columns, optional=id_columns, header_setting=header, flags=flags
+    )
+  texts = [values.texts(table, name) for name in text_columns]
+  labels = [] if label_column is None else values.labels(table, label_column)
+  if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
+  examples = LabelledExamples(
+    texts=list(zip(*texts, strict=True)),
+    labels=labels,
+    origins=table.origins,
+    lines=table.lines,
+    notes=table.notes,
+    may_be_header=table.may_be_header,
+  )
+  for name in table.columns.keys() - set(columns):
+    examples.ids = values.ids(table, name)
+  if table.may_be_header:
+    label = labels[0] if labels else None
+    refuse_named_row(table.origins[0], examples.texts[0], label, flags)
   return examples
 
 
@@ -212,109 +250,37 @@ class LabelledStream:
     }
 
 
-_Rows = Iterator[tuple[str, list[str]]]  # (origin, values of the columns)
+def _flags_of_columns(
+  text_columns: Sequence[str], label_column: str | None, flags: str
+) -> dict[str, str]:
+  """{column: the flag that gives it}; InputError where one is given twice."""
+  if not text_columns:
+    raise InputError('text_columns is empty; name one or two columns')
+  found = dict.fromkeys(text_columns, 'text_columns')
+  for name in text_columns:
+    if name == label_column or list(text_columns).count(name) > 1:
+      raise InputError(
+        f'{flags}text_columns: the column {quoted(name)} is given twice, or is '
+        'that of the labels; name each once'
+      )
+  return (
+    found if label_column is None else {**found, label_column: 'label_column'}
+  )
 
 
-def _installed_docs_rows(path: str, columns: tuple[str, ...]) -> _Rows:
-  for column in columns:
+def _installed_docs_table(
+  path: str, columns: Mapping[str, str], flags: str
+) -> Table:
+  for column, flag in columns.items():
     if column not in ('text', 'label'):
-      raise _missing_column(path, column, ['text', 'label'])
+      raise missing_column(path, column, ['text', 'label'], flags + flag)
+  table = Table(columns={column: [] for column in columns})
   split = path.removeprefix(INSTALLED_DOCS)
   for example in installed_docs.package_examples(split):
-    yield example.origin, [getattr(example, column) for column in columns]
-
-
-def _file_rows(path: str, columns: tuple[str, ...]) -> _Rows:
-  file = pathlib.Path(os.path.expanduser(path))
-  if not file.is_file():
-    raise InputError(f'{path}: there is no such file; check the path.')
-  ending = files.text_ending(file)
-  if ending == '.jsonl':
-    return _jsonl_rows(file, columns)
-  if ending in _DELIMITERS:
-    return _delimited_rows(file, columns, _DELIMITERS[ending])
-  raise InputError(
-    f'{path}: its ending says no format; name it .tsv, .csv or .jsonl (.gz).'
-  )
-
-
-def _delimited_rows(
-  path: pathlib.Path, columns: tuple[str, ...], delimiter: str
-) -> _Rows:
-  # Its default of 131,072 characters is less than some documents have.
-  csv.field_size_limit(sys.maxsize)
-  reader = csv.reader(
-    (text for _, text in _lines(path)),
-    delimiter=delimiter,
-    quoting=csv.QUOTE_NONE if delimiter == '\t' else csv.QUOTE_MINIMAL,
-    strict=True,
-  )
-  places = None
-  try:
-    for row in reader:
-      if not row:
-        continue  # a blank line
-      origin = f'{path}:{reader.line_num}'
-      if places is None:
-        if all(map(_is_number, columns)):
-          places = [int(column) for column in columns]
-        else:
-          for column in columns:
-            if column not in row:
-              raise _missing_column(path, column, row)
-          places = [row.index(column) for column in columns]
-          continue
-      if max(places) >= len(row):
-        raise InputError(
-          f'{origin}: the line has {len(row)} columns, and column '
-          f'{max(places)} (from 0) is asked for; mend it.'
-        )
-      yield origin, [row[place] for place in places]
-  except csv.Error as error:
-    raise InputError(
-      f'{path}:{reader.line_num}: is not well-formed ({error}); mend it.'
-    ) from error
-
-
-def _is_number(column: str) -> bool:
-  # A longer one is the number of no column, and too long for int().
-  return column.isdecimal() and len(column) < 10
-
-
-def _jsonl_rows(path: pathlib.Path, columns: tuple[str, ...]) -> _Rows:
-  for line, text in _lines(path):
-    if text.isspace():
-      continue
-    origin = f'{path}:{line}'
-    try:
-      record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-      raise InputError(f'{origin}: is not JSON ({error}); mend it.') from error
-    if not isinstance(record, dict):
-      raise InputError(f'{origin}: is no JSON object; mend it.')
-    values = []
+    table.origins.append(example.origin)
     for column in columns:
-      value = record.get(column)
-      if value is None:
-        raise _missing_column(origin, column, list(record))
-      # A label may be a number or true; its JSON is its name.
-      value = value if isinstance(value, str) else json.dumps(value)
-      if _SURROGATES.search(value):
-        raise InputError(
-          f'{origin}: column {quoted(column)} holds half of a surrogate pair '
-          '(as \\ud800), which is no character; mend it.'
-        )
-      values.append(value)
-    yield origin, values
-
-
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
-  """Whole lines; unlike in a corpus, a byte that is not UTF-8 is an error."""
-  report = base.ReadReport()
-  for line, text in files.read_whole_lines(path, report):
-    for examples in report.examples.values():
-      raise InputError(f'{examples[0]}; convert the file with iconv -t UTF-8.')
-    yield line, text
+      table.columns[column].append(getattr(example, column))
+  return table
 
 
 def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
@@ -335,11 +301,3 @@ def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
     second -= from_longer
   rest = excess - from_longer
   return [first - rest // 2, second - (rest + 1) // 2]
-
-
-def _missing_column(
-  where: str | pathlib.Path, column: str, there: list[str]
-) -> InputError:
-  return InputError(
-    f'{where}: there is no column {quoted(column)}; there are {listed(there)}.'
-  )

@@ -1,7 +1,8 @@
 """DistilBERT as Hugging Face's transformers has it."""
 
+from bert_jax.errors import shown
 from bert_jax.interop.bert import BERT, embedding_rules
-from bert_jax.interop.family import Architecture, Family, Field
+from bert_jax.interop.family import Architecture, Family, Field, Fields
 from bert_jax.interop.name_table import (
   LINEAR_FROM_HEADS,
   SAME,
@@ -13,6 +14,29 @@ from bert_jax.interop.name_table import (
 _OURS, _LAYER = 'encoder/layers/{}', 'distilbert.transformer.layer.{}'
 _ATTENTION = f'{_LAYER}.attention'
 _WORDS = 'distilbert.embeddings.word_embeddings.weight'
+
+# Names of other families that its config takes for its own.
+_ALIASES = {
+  'hidden_size': 'dim',
+  'num_attention_heads': 'n_heads',
+  'num_hidden_layers': 'n_layers',
+}
+
+
+def _read_fields(config: Fields, problems: list[str]) -> Fields:
+  read = dict(config)
+  for alias, name in _ALIASES.items():
+    if alias not in config:
+      continue
+    if name in config and config[name] != config[alias]:
+      problems.append(
+        f'{name} is {shown(repr(config[name]))} and {alias} '
+        f'{shown(repr(config[alias]))}, which mean the same; remove the wrong '
+        'one'
+      )
+    read[name] = config[alias]
+  return read
+
 
 DISTILBERT = Family(
   model_type='distilbert',
@@ -47,6 +71,7 @@ DISTILBERT = Family(
     'attention_dropout': Field('attention_dropout', 0.1),
     'initializer_stddev': Field('initializer_range', 0.02),
   },
+  read_fields=_read_fields,
   constants={'num_token_types': 0, 'pooler_activation': 'relu'},
   fixed={'activation': ('gelu',), 'pruned_heads': ({}, None)},
   architectures={

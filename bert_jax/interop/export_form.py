@@ -7,7 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from bert_jax.interop.family import Family, nested, plain
+from bert_jax.interop.family import Family, nested
+from bert_jax.interop.family_config import plain
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.generator import generator_width

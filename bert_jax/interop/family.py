@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import shown
 from bert_jax.interop import name_table
 from bert_jax.interop.name_table import Rule
 from bert_jax.models import functional
@@ -153,11 +153,13 @@ class Found:
   params: the nested dict of ours, f32.
   heads: those of them that are there.
   left_out: their names that have no place here.
+  notes: a sentence for each thing that is otherwise than elsewhere.
   """
 
   params: functional.Params
   heads: tuple[str, ...]
   left_out: tuple[str, ...]
+  notes: tuple[str, ...] = ()
 
 
 def build(
@@ -182,6 +184,7 @@ def read_params(
   problems: list[str],
   *,
   num_classes: int = 0,
+  is_untied: bool = False,
 ) -> Found:
   """Their arrays -> our parameters; what is wrong is added to `problems`.
 
@@ -191,8 +194,11 @@ def read_params(
     weights: their name -> array.
     problems: one sentence each; with one, the result is of no use.
     num_classes: of the classifier; 0: theirs is no classifier of texts.
+    is_untied: their config says that the tied parameters may differ; an MLM
+      head where they do is left out.
   """
-  named, left_out = _named(family, weights, problems)
+  notes: list[str] = []
+  named, left_out = _named(family, weights, problems, notes, is_untied)
   heads = _heads(family, named, is_classifier=num_classes > 0)
   abstract = functional.flatten(
     functional.abstract_params(build(config, heads, num_classes))
@@ -220,15 +226,28 @@ def read_params(
   problems += misshapen[:_SHOWN]
   if len(misshapen) > _SHOWN:
     problems.append(f'nor do {len(misshapen) - _SHOWN} other shapes fit')
-  if missing:
-    problems.append(
-      f'{len(missing)} of {len(needed)} parameters are missing, such as '
-      + ', '.join(missing[:3])
-    )
   left_out += [
     original for name, (original, _) in named.items() if name not in used
   ]
-  return Found(nested(flat), tuple(heads), tuple(sorted(left_out)))
+  left_out.sort()
+  if missing:
+    problems.append(
+      f'{len(missing)} of {len(needed)} parameters are missing, such as '
+      f'{", ".join(missing[:3])}; {_what_is_there(len(weights), left_out)}'
+    )
+  return Found(nested(flat), tuple(heads), tuple(left_out), tuple(notes))
+
+
+def _what_is_there(count: int, left_out: Sequence[str]) -> str:
+  """The names that a file has in the place of missing ones."""
+  if not count:
+    return 'there are none at all'
+  if not left_out:
+    return f'the {count} names that are there all have their place'
+  return (
+    f'{len(left_out)} of the {count} names that are there have no place, such '
+    f'as {", ".join(map(shown, left_out[:3]))}'
+  )
 
 
 def write_params(
@@ -256,72 +275,6 @@ def nested(flat: Mapping[str, Any]) -> functional.Params:
   return tree
 
 
-def read_config(
-  family: Family, config: Fields, problems: list[str]
-) -> EncoderConfig:
-  """Their config -> ours; what it cannot be is added to `problems`."""
-  config = family.read_fields(config, problems)
-  values = {
-    ours: _read_field(field, config, problems)
-    for ours, field in family.fields.items()
-  }
-  for name, allowed in family.fixed.items():
-    if name in config and config[name] not in allowed:
-      problems.append(
-        f'{name} is {shown(repr(config[name]))}, ours can only be '
-        f'{allowed[0]!r}'
-      )
-  found = plain(EncoderConfig(**family.constants, **values))
-  if not problems:
-    try:
-      found.validate()
-    except InputError as error:
-      problems.append(str(error))
-  return found
-
-
-def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
-  """Our config -> the fields of theirs that say the same."""
-  written = {}
-  for ours, field in family.fields.items():
-    # Ours has 0 where theirs has the width itself.
-    value = getattr(config, 'table_dim' if ours == 'embedding_size' else ours)
-    by_ours = {mine: theirs for theirs, mine in reversed(field.words.items())}
-    written[field.name] = by_ours.get(value, value)
-  written |= {
-    name: value for name, (value, *_) in family.fixed.items() if value
-  }
-  return dict(family.write_fields(written))
-
-
-def plain(config: EncoderConfig) -> EncoderConfig:
-  """The same encoder; what can be said in two ways is said in one."""
-  plainer = {'vocab_size': config.vocab_size}
-  if config.table_dim == config.embed_dim:
-    plainer['embedding_size'] = 0
-  if config.vocab_size == config.table_size:
-    plainer['vocab_multiple'] = 1
-  return dataclasses.replace(config, **plainer)
-
-
-def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
-  value = config.get(field.name, field.default)
-  if field.words:
-    if not isinstance(value, str) or value not in field.words:
-      problems.append(
-        f'{field.name} is {shown(repr(value))}, ours can only be '
-        f'{" or ".join(field.words)}'
-      )
-      value = field.default
-    return field.words[value]
-  # Not isinstance: bool is an int to Python.
-  if type(value) not in (int, type(field.default)) or value < 0:
-    problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
-    return field.default
-  # Where it is written 0, a rate is 0.0 all the same.
-  return type(field.default)(value) if type(value) is int else value
-
-
 def _heads(
   family: Family, named: Mapping[str, Any], *, is_classifier: bool
 ) -> list[str]:
@@ -343,7 +296,11 @@ def _heads(
 
 
 def _named(
-  family: Family, weights: Mapping[str, np.ndarray], problems: list[str]
+  family: Family,
+  weights: Mapping[str, np.ndarray],
+  problems: list[str],
+  notes: list[str],
+  is_untied: bool,
 ) -> tuple[dict[str, tuple[str, np.ndarray]], list[str]]:
   """(table's spelling -> (their name, array), their names that are not known).
 
@@ -361,6 +318,7 @@ def _named(
       problems.append(f'{original} and {named[name][0]} are the same parameter')
     else:
       named[name] = original, weights[original]
+  untied: list[str] = []
   for copy, name in family.tied.items():
     if copy not in named:
       continue
@@ -368,10 +326,33 @@ def _named(
     if name not in named:
       named[name] = original, array
     elif not np.array_equal(array, named[name][1]):
-      problems.append(
-        f'{original} differs from {named[name][0]}; here they are one parameter'
-      )
+      said = f'{original} differs from {named[name][0]}'
+      if not is_untied:
+        problems.append(f'{said}; here they are one parameter')
+        continue
+      unknown.append(original)
+      untied.append(said)
+  if untied:
+    notes.append(
+      'its MLM head was left out: tie_word_embeddings is false, and '
+      f'{untied[0]}'
+    )
+    for name in _of_mlm_head_alone(family) & named.keys():
+      unknown.append(named.pop(name)[0])
   return named, unknown
+
+
+def _of_mlm_head_alone(family: Family) -> set[str]:
+  """Their names of it; of ModernBERT, what it shares with a classifier not."""
+  mlm_head, others = (
+    {r.theirs for r in family.table if _is_mlm_head(r) == wanted}
+    for wanted in (True, False)
+  )
+  return mlm_head - others
+
+
+def _is_mlm_head(rule: Rule) -> bool:
+  return rule.paths[0].startswith('mlm_head/')
 
 
 def _not_a_parameter(array: np.ndarray) -> str:

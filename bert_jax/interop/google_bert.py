@@ -11,7 +11,8 @@ import numpy as np
 from bert_jax.errors import InputError
 from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
-from bert_jax.interop.family import Family, read_config, read_params
+from bert_jax.interop.family import Family, read_params
+from bert_jax.interop.family_config import read_config
 from bert_jax.interop.name_table import (
   KERNEL,
   KERNEL_FROM_HEADS,
@@ -87,7 +88,7 @@ GOOGLE_BERT = Family(
   ),
   # bert_config.json has the fields that transformers took over from it.
   fields=BERT.fields,
-  fixed={'hidden_act': ('gelu',)},
+  fixed=BERT.fixed,
   architectures=BERT.architectures,
   tokenizer_classes=BERT.tokenizer_classes,
   # The optimizer's, which a checkpoint of training has.
@@ -97,6 +98,15 @@ GOOGLE_BERT = Family(
 
 def is_folder(folder: pathlib.Path) -> bool:
   return (folder / CONFIG).is_file() and bool(_checkpoints(folder))
+
+
+def weights(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of `folder` that `read` takes parameters from."""
+  return [
+    path
+    for checkpoint in _checkpoints(folder)
+    for path in sorted(folder.glob(f'{checkpoint.name}.*'))
+  ]
 
 
 def read(
@@ -149,8 +159,8 @@ def from_arrays(
     heads=found.heads,
     label_names=(),
     left_out=found.left_out,
-    notes=tuple(notes),
-    has_class=False,
+    notes=(*notes, *found.notes),
+    no_comparison='not of transformers',
   )
 
 

@@ -3,45 +3,51 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_jax.errors import InputError, listed, quoted, shown
-from bert_jax.interop import name_table, weights_files
+import numpy as np
+
+from bert_jax.errors import InputError, shown
+from bert_jax.interop import beside_weights, weights_files
 from bert_jax.interop.export_form import export_form
 from bert_jax.interop.family import (
   CLASSIFIER,
   Family,
-  read_config,
+  Found,
   read_params,
-  write_config,
   write_params,
 )
-from bert_jax.interop.recognise import (
-  CONFIG,
-  architectures_of,
-  matched,
-  recognise,
+from bert_jax.interop.family_config import read_config, write_config
+from bert_jax.interop.labels import pooling_of, read_labels
+from bert_jax.interop.recognise import CONFIG, recognise
+from bert_jax.interop.wrapped_names import (
+  adapter_problem,
+  inner_names,
+  prefix_problem,
+  unwrap,
 )
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import CLS, POOLINGS
+from bert_jax.models.heads import CLS
 
 # Classes of theirs that are whatever tokenizer.json says.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
-_TEXT_CLASSIFIER = 'ForSequenceClassification'
-_ONE_LABEL = (None, 'single_label_classification')
+# A table is filled up to a multiple of it where that is quicker.
+_FILLED_TO, _MOST_FILLED = 8, 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
   """What stands in a checkpoint of others, in our terms.
 
-  heads: the parts of `params` beside the encoder. label_names: those of the
-  classifier, in the order of its outputs; [] without one. pooling: what the
-  classifier sees, of models/heads.py. left_out: their names that have no place
-  here. notes: a sentence for each thing that was untidy.
-  has_class: whether transformers can load it.
+  heads: the parts of `params` beside the encoder.
+  label_names: of the classifier, in the order of its outputs; () without one.
+  no_classifier: why one that is in the file was left out.
+  pooling: what the classifier sees, of models/heads.py.
+  left_out: their names that have no place here.
+  notes: a sentence for each thing that was untidy.
+  no_comparison: why transformers cannot load it as it is; '': it can.
   """
 
   family: Family
@@ -49,10 +55,11 @@ class Checkpoint:
   params: functional.Params
   heads: tuple[str, ...]
   label_names: tuple[str, ...]
+  no_classifier: str = ''
   pooling: str = CLS
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
-  has_class: bool = True
+  no_comparison: str = ''
 
 
 def is_folder(folder: pathlib.Path) -> bool:
@@ -62,6 +69,12 @@ def is_folder(folder: pathlib.Path) -> bool:
   except (OSError, ValueError, RecursionError):
     return weights_files.find(folder) is not None
   return isinstance(config, dict) and '_type' not in config
+
+
+def weights(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of `folder` that `read` takes parameters from."""
+  path = weights_files.find(folder)
+  return weights_files.all_files(path) if path else []
 
 
 def read(
@@ -84,23 +97,27 @@ def read(
       parameter stays as it was initialised.
   """
   config = read_json(folder / CONFIG)
-  path = weights_files.find(folder)
-  if path is None:
-    raise InputError(
-      f'{folder}: it has neither {weights_files.SAFETENSORS} nor '
-      f'{weights_files.TORCH}, whole or in shards; fetch the weights too'
-    )
-  weights = weights_files.read(path)
   notes: list[str] = []
+  weights, is_wrapped = _read_weights(folder, config, problems, notes)
   family = recognise(folder, config, weights, notes)
   problems = [*problems, *_foreign_tokenizer(folder, family, config)]
   in_config: list[str] = []
   model = read_config(family, config, in_config)
+  if misnamed := prefix_problem(family, [*weights]):
+    in_config.append(misnamed)
   if in_config:
     # Its sizes are those that the weights would be held against.
     raise refused(folder, problems + in_config)
-  labels = _labels(family, config, weights, problems, notes)
-  found = read_params(family, model, weights, problems, num_classes=len(labels))
+  labels = read_labels(family, config, weights, problems, notes)
+  found = read_params(
+    family,
+    model,
+    weights,
+    problems,
+    num_classes=len(labels.names),
+    is_untied=config.get('tie_word_embeddings') is False,
+  )
+  notes += _remarks(family, config, weights, found)
   check_tokenizer_size(tokenizer_size, model, problems, notes)
   if family.positions_follow_padding and pad_id is not None:
     _check_padding(pad_id, model, problems)
@@ -111,10 +128,14 @@ def read(
     model=model,
     params=found.params,
     heads=found.heads,
-    label_names=tuple(labels),
-    pooling=_pooling(family, config) if labels else CLS,
+    label_names=labels.names,
+    no_classifier=labels.missing_because,
+    pooling=pooling_of(family, config) if labels.names else CLS,
     left_out=found.left_out,
     notes=tuple(notes),
+    no_comparison='transformers does not know wrapped names'
+    if is_wrapped
+    else '',
   )
 
 
@@ -219,17 +240,106 @@ def refused(folder: pathlib.Path, problems: Sequence[str]) -> InputError:
 def check_tokenizer_size(
   size: int, model: EncoderConfig, problems: list[str], notes: list[str]
 ) -> None:
-  """Holds it (0: not known) against the rows of the embedding."""
-  if size > model.vocab_size:
+  """Holds it (0: not known) against the rows of the embedding.
+
+  Fewer entries than rows are usual where the table is filled up to a round
+  number; half of them are a tokenizer of another model.
+  """
+  rows = model.vocab_size
+  if size > rows:
     problems.append(
       f'the tokenizer has {size} entries, the embedding (vocab_size) only '
-      f'{model.vocab_size}; they are of different models'
+      f'{rows}; they are of different models'
     )
-  elif 0 < size < model.vocab_size:
-    notes.append(
-      f'the tokenizer has {size} entries, the embedding {model.vocab_size}: '
-      'the last ones are never used'
+  elif 0 < size < rows / 2:
+    problems.append(
+      f'the tokenizer has {size} entries, the embedding (vocab_size) {rows}, '
+      'more than twice as many; they are of different models'
     )
+  elif 0 < size < rows:
+    said = (
+      f'the tokenizer has {size} entries, the embedding {rows}: the last ones '
+      'are never used'
+    )
+    if rows % _FILLED_TO or rows - size >= _MOST_FILLED:
+      said = (
+        f'WARNING: {said}. {rows} is no round number to which a table is '
+        'filled up: look whether the tokenizer is that of the model, and whole '
+        '(added tokens)'
+      )
+    notes.append(said)
+
+
+def _read_weights(
+  folder: pathlib.Path,
+  config: Mapping[str, Any],
+  problems: Sequence[str],
+  notes: list[str],
+) -> tuple[dict[str, np.ndarray], bool]:
+  """(their name -> array, whether a wrapper was taken off the names).
+
+  Raises InputError if there are none, or what they are is not known.
+  """
+  path = weights_files.find(folder)
+  if path is None:
+    raise InputError(
+      f'{folder}: it has neither {weights_files.SAFETENSORS} nor '
+      f'{weights_files.TORCH}, whole or in shards; '
+      f'{beside_weights.why_no_weights(folder)}'
+    )
+  found: list[str] = []
+  beside_weights.check_side_files(folder, config, found, notes)
+  if found:
+    raise refused(folder, [*problems, *found])
+  weights = weights_files.read(path)
+  bare = unwrap(weights, found, notes)
+  if problem := adapter_problem(bare):
+    found.append(problem)
+  beside_weights.hold_against_others(path, weights, found, notes)
+  if found:
+    raise refused(folder, [*problems, *found])
+  return bare, bare.keys() != weights.keys()
+
+
+def _remarks(
+  family: Family,
+  config: Mapping[str, Any],
+  weights: Mapping[str, np.ndarray],
+  found: Found,
+) -> list[str]:
+  """Says what was taken otherwise than it stands there, a sentence each."""
+  remarks = []
+  heads = family.fields['num_heads']
+  if heads.name not in family.read_fields(config, []):
+    # Everything else shows in the shapes of the weights, or is of training.
+    remarks.append(
+      f'{heads.name} is missing in config.json: {heads.default} was taken, as '
+      'transformers does'
+    )
+  narrow = {
+    array.dtype.name
+    for array in weights.values()
+    if array.dtype.name in ('float16', 'bfloat16')
+  }
+  if narrow:
+    remarks.append(
+      f'its weights are of {" and ".join(sorted(narrow))}; they are kept as '
+      'float32'
+    )
+  is_untied = config.get('tie_word_embeddings') is False
+  copies = {family.canonical(name) for name in weights} & {*family.tied}
+  if is_untied and 'mlm_head' in found.heads and not copies:
+    remarks.append(
+      'tie_word_embeddings is false, but the weights have no decoder of its '
+      'own: the embedding was taken'
+    )
+  if inner := inner_names(family, found.left_out):
+    remarks.append(
+      f'{len(inner)} of those left out lie within the encoder, such as '
+      f'{shown(inner[0])}: the weights have them, by config.json the model has '
+      'not'
+    )
+  return [*remarks, *found.notes]
 
 
 def _check_padding(
@@ -273,87 +383,3 @@ def _foreign_tokenizer(
     for name, values in allowed.items()
     if options.get(name) not in values
   ]
-
-
-def _labels(
-  family: Family,
-  config: dict[str, Any],
-  names: Iterable[str],
-  problems: list[str],
-  notes: list[str],
-) -> list[str]:
-  """The labels of a classifier of texts, [] where it is none.
-
-  Classifiers of tokens and of choices have the same names in the file: only the
-  class tells them apart.
-  """
-  classifier = [
-    name_table.pattern(rule.theirs)[0]
-    for rule in family.table
-    if rule.paths[0].startswith(f'{CLASSIFIER}/')
-  ]
-  if not set(classifier) & matched(family, names):
-    return []
-  classes = architectures_of(config)
-  if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
-    notes.append(
-      f'its classifier is left out: by architectures {listed(classes)} it is '
-      'not one of whole texts'
-    )
-    return []
-  kind = config.get('problem_type')
-  if kind not in _ONE_LABEL:
-    notes.append(
-      f'its classifier is left out: problem_type {quoted(str(kind))} is not '
-      'one label a text'
-    )
-    return []
-  pooling = _pooling(family, config)
-  if pooling not in POOLINGS:
-    notes.append(
-      f'its classifier is left out: {family.pooling_field} is '
-      f'{shown(repr(pooling))}, ours can only be {" or ".join(POOLINGS)}'
-    )
-    return []
-  labels = _label_names(config, problems, notes)
-  if len(labels) == 1:
-    notes.append(
-      'its classifier is left out: with one label it is a regression'
-    )
-    return []
-  return labels
-
-
-def _pooling(family: Family, config: dict[str, Any]) -> Any:
-  return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
-
-
-def _label_names(
-  config: dict[str, Any], problems: list[str], notes: list[str]
-) -> list[str]:
-  by_id = config.get('id2label')
-  # Two are what transformers takes where a config says nothing.
-  count = config.get('num_labels', 2)
-  if by_id is None and isinstance(count, int) and count > 0:
-    by_id = {str(number): f'LABEL_{number}' for number in range(count)}
-    notes.append(
-      f'id2label is missing; the labels are {listed([*by_id.values()])}'
-    )
-  if not isinstance(by_id, dict) or not all(
-    isinstance(label, str) for label in by_id.values()
-  ):
-    problems.append(f'id2label is {shown(repr(by_id))}, which names no labels')
-    return []
-  labels = [by_id.get(str(number), '') for number in range(len(by_id))]
-  if '' in labels or len(set(labels)) < len(labels):
-    problems.append(
-      f'id2label is {shown(repr(by_id))}; it must name labels 0 to '
-      f'{len(labels) - 1}, each once'
-    )
-    return []
-  if 'num_labels' in config and count != len(labels):
-    notes.append(
-      f'num_labels is {shown(repr(count))}, id2label names {len(labels)} '
-      'labels; these are taken'
-    )
-  return labels

@@ -30,6 +30,9 @@ _EVERY, _TYPES, _ROPE = (
   'rope_parameters',
 )
 _UNSCALED = 'default'
+# The second is an older name of the first.
+_ROPE_TYPES = ('rope_type', 'type')
+_WINDOW = 'local_attention'
 _OURS, _LAYER = 'encoder/layers/{}', 'model.layers.{}'
 _ATTENTION = f'{_OURS}/attention'
 
@@ -42,7 +45,8 @@ def _read_fields(config: Fields, problems: list[str]) -> Fields:
     rope = ropes.get(kind) or {} if isinstance(ropes, dict) else None
     if (
       not isinstance(rope, dict)
-      or rope.get('rope_type', _UNSCALED) != _UNSCALED
+      or ropes.keys() - _THETAS.keys()
+      or any(rope.get(one, _UNSCALED) != _UNSCALED for one in _ROPE_TYPES)
     ):
       problems.append(
         f'{_ROPE} is {shown(repr(ropes))}; ours can only be of rope_type '
@@ -50,6 +54,12 @@ def _read_fields(config: Fields, problems: list[str]) -> Fields:
       )
       break
     read[name] = rope.get('rope_theta', config.get(name, default))
+  window, half = config.get(_WINDOW, 128), config.get('sliding_window')
+  if half is not None and (type(half) is not int or 2 * half != window):
+    problems.append(
+      f'{_WINDOW} is {shown(repr(window))} and sliding_window '
+      f'{shown(repr(half))}, which is half of it by definition'
+    )
   read[_EVERY] = _global_every(config, problems)
   dropouts = [
     config.get(f'{part}_dropout', 0.0) for part in ('embedding', 'mlp')
@@ -154,7 +164,7 @@ MODERNBERT = Family(
     'rotary_theta': Field(*_THETAS[_FULL]),
     'local_rotary_theta': Field(*_THETAS[_SLIDING]),
     'global_every': Field(_EVERY, 3),
-    'local_window': Field('local_attention', 128),
+    'local_window': Field(_WINDOW, 128),
     'dropout': Field('mlp_dropout', 0.0),
     'attention_dropout': Field('attention_dropout', 0.0),
     'initializer_stddev': Field('initializer_range', 0.02),

@@ -12,12 +12,8 @@ from bert_jax.interop.albert import ALBERT
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.distilbert import DISTILBERT
 from bert_jax.interop.electra import ELECTRA
-from bert_jax.interop.family import (
-  Family,
-  plain,
-  read_config,
-  write_config,
-)
+from bert_jax.interop.family import Family
+from bert_jax.interop.family_config import plain, read_config, write_config
 from bert_jax.interop.modernbert import MODERNBERT
 from bert_jax.interop.roberta import ROBERTA
 from bert_jax.models.config import EncoderConfig
@@ -107,7 +103,8 @@ def matched(family: Family, names: Iterable[str]) -> set[str]:
   return found & family.patterns
 
 
-def _encoder_patterns(family: Family) -> set[str]:
+def encoder_patterns(family: Family) -> set[str]:
+  """The names of the family's encoder, with {} for numbers."""
   return {
     name_table.pattern(rule.theirs)[0]
     for rule in family.table
@@ -116,7 +113,7 @@ def _encoder_patterns(family: Family) -> set[str]:
 
 
 def _is_whole(family: Family, names: Iterable[str]) -> bool:
-  return _encoder_patterns(family) <= matched(family, names)
+  return encoder_patterns(family) <= matched(family, names)
 
 
 def _unknown(
@@ -135,7 +132,7 @@ def _unknown(
   # What the parameters are called says more than what their config is called.
   if near and not _is_whole(nearest, names):
     nearest = next(f for f in FAMILIES if f.model_type == near[0])
-  lacking = sorted(_encoder_patterns(nearest) - matched(nearest, names))
+  lacking = sorted(encoder_patterns(nearest) - matched(nearest, names))
   patterns = {name_table.pattern(nearest.canonical(n))[0] for n in names}
   foreign = sorted(patterns - nearest.patterns)
   differences = [

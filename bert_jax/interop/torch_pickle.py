@@ -191,8 +191,8 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
       return _read_old(file)
   except _Refused as refused:
     raise InputError(
-      f'{path}: {refused}; such a file may hold nothing but tensors by name. '
-      'Refused, nothing of it was run'
+      f'{path}: {refused}; such a file may hold nothing but tensors by name '
+      '(model.state_dict()). Refused, nothing of it was run'
     ) from None
   except (zipfile.BadZipFile, *_DAMAGE) as error:
     reason = ' '.join(str(error).split())[:100]
@@ -255,12 +255,26 @@ def _read_old(file: BinaryIO) -> dict[str, np.ndarray]:
 def _table(content: Any) -> dict[str, _Tensor]:
   if not isinstance(content, dict):
     raise _Refused('it holds no table')
+  inner = [name for name, value in content.items() if _holds_tensors(value)]
+  if inner:
+    names = ' or '.join(shown(repr(name)) for name in inner[:3])
+    raise _Refused(
+      f'its tensors lie one level down, under {names}; save that alone '
+      '(torch.save(torch.load(FILE)[NAME], FILE))'
+    )
   for name, value in content.items():
     if not isinstance(name, str) or not isinstance(value, _Tensor):
       raise _Refused(
         f'its entry {shown(repr(name))} is no tensor but {type(value).__name__}'
       )
   return content
+
+
+def _holds_tensors(value: Any) -> bool:
+  """Whether an entry of a table is such a table itself."""
+  return isinstance(value, dict) and any(
+    isinstance(one, _Tensor) for one in value.values()
+  )
 
 
 def _arrays(

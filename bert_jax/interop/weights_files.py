@@ -14,6 +14,13 @@ from bert_jax.interop import torch_pickle
 SAFETENSORS = 'model.safetensors'
 TORCH = 'pytorch_model.bin'
 _INDEX = '.index.json'
+# The format that a safetensors file says -> whose layout it is.
+FOREIGN_FORMATS = {'tf': 'TensorFlow', 'flax': 'Flax'}
+# {}: one of these.
+FROM_FOREIGN = (
+  'convert it with transformers 4: AutoModel.from_pretrained(FOLDER, '
+  'from_{}=True).save_pretrained(NEW_FOLDER), with the class of its heads'
+)
 # What git leaves in the place of a large file that was not fetched.
 _POINTER = b'version https://git-lfs'
 
@@ -23,11 +30,24 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
 
   As transformers chooses: safetensors first, and one file before shards.
   """
-  for name in (SAFETENSORS, TORCH):
-    for path in (folder / name, folder / f'{name}{_INDEX}'):
-      if path.is_file():
-        return path
-  return None
+  return next(iter(find_all(folder)), None)
+
+
+def find_all(folder: pathlib.Path) -> list[pathlib.Path]:
+  """All files and indices of shards that hold weights, `find`'s first."""
+  return [
+    path
+    for name in (SAFETENSORS, TORCH)
+    for path in (folder / name, folder / f'{name}{_INDEX}')
+    if path.is_file()
+  ]
+
+
+def all_files(path: pathlib.Path) -> list[pathlib.Path]:
+  """The files that `read` reads, the index of shards among them."""
+  if not path.name.endswith(_INDEX):
+    return [path]
+  return [path, *dict.fromkeys(_shards(path).values())]
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -89,8 +109,21 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
-    return safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework='np') as file:
+      made_by = (file.metadata() or {}).get('format')
+      if made_by in FOREIGN_FORMATS:
+        raise InputError(
+          f'{path}: its parameters are laid out as {FOREIGN_FORMATS[made_by]} '
+          f'has them (format {made_by!r}); {FROM_FOREIGN.format(made_by)}'
+        )
+      return file.get_tensors()
   except safetensors.SafetensorError as error:
     raise InputError(
       f'{path}: is cut short or damaged ({error}); fetch it again'
+    ) from None
+  except AttributeError as error:
+    # numpy has no such type of number: of eight bits, for instance.
+    raise InputError(
+      f'{path}: holds numbers of a type that cannot be read ({error}); save it '
+      'as float32'
     ) from None

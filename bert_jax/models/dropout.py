@@ -24,14 +24,14 @@ def row_seeds(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
   """
   first, second = jax.random.bits(key, (2,), jnp.uint32)
   high_B, low_B = example_number_B2[:, 0], example_number_B2[:, 1]
-  return _mix(_mix(low_B ^ first) ^ _mix(high_B ^ second))
+  return mix(mix(low_B ^ first) ^ mix(high_B ^ second))
 
 
 def fold(seeds_B: jax.Array | None, use: int) -> jax.Array | None:
   """Seeds of their own for each use; None (deterministic) stays None."""
   if seeds_B is None:
     return None
-  return _mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
+  return mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
 
 
 def fold_each(seeds_B: jax.Array | None, count: int) -> jax.Array | None:
@@ -39,7 +39,7 @@ def fold_each(seeds_B: jax.Array | None, count: int) -> jax.Array | None:
   if seeds_B is None:
     return None
   uses = jnp.arange(1, count + 1, dtype=jnp.uint32) * jnp.uint32(_GOLDEN)
-  return _mix(seeds_B[:, None] + uses)
+  return mix(seeds_B[:, None] + uses)
 
 
 @jax.named_scope('dropout')
@@ -56,12 +56,12 @@ def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
     iota = jax.lax.broadcasted_iota(jnp.uint32, place.shape, axis)
     place = place * jnp.uint32(size) + iota
   seeds = seeds_B.reshape(-1, *[1] * (x.ndim - 1))
-  bits = _mix((place * jnp.uint32(_GOLDEN)) ^ seeds)
+  bits = mix((place * jnp.uint32(_GOLDEN)) ^ seeds)
   keep = bits >= jnp.uint32(round(rate * 2**32))
   return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
 
-def _mix(x: jax.Array) -> jax.Array:
+def mix(x: jax.Array) -> jax.Array:
   """Scrambles each uint32: `lowbias32`, a bijection in which every bit of x
   changes each bit of the result with a chance near one half.
 

@@ -49,11 +49,21 @@ def num_batch_devices(mesh: jax.sharding.Mesh) -> int:
   return mesh.shape['data'] * mesh.shape['fsdp']
 
 
-def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-  """Raises InputError where rows cannot be split evenly."""
+def check_batch_size(
+  batch_size: int, mesh: jax.sharding.Mesh, num_microbatches: int = 1
+) -> None:
+  """Raises InputError where the rows of a step cannot be split evenly.
+
+  Each microbatch is split over the devices by itself: one with fewer rows than
+  devices would be computed in full by every one of them.
+  """
   devices = num_batch_devices(mesh)
-  if batch_size % devices:
-    raise InputError(
-      f'batch_size={batch_size} is not a multiple of the {devices} devices '
-      'along mesh axes data and fsdp; choose a multiple'
-    )
+  if batch_size % (devices * num_microbatches) == 0:
+    return
+  parts = f'the {devices} devices along mesh axes data and fsdp'
+  if num_microbatches > 1:
+    parts = f'num_microbatches={num_microbatches} times {parts}'
+  raise InputError(
+    f'batch_size={batch_size} is not a multiple of {parts}; choose a multiple '
+    f'of {devices * num_microbatches}'
+  )

@@ -36,10 +36,16 @@ METRICS = ('accuracy', 'macro_f1', 'matthews')
 class ClassificationConfig:
   """Where the examples are, and which figure chooses the best epoch.
 
-  Paths end in .tsv, .csv or .jsonl (.gz too). Columns go by the name in the
-  header, or by number from 0 where there is none; one or two text columns
-  (`--config.task.text_columns=premise,hypothesis`). `max_train_examples` above
-  0 takes that many, drawn with a fixed seed: how much labelled data is needed?
+  Paths end in .tsv, .csv, .jsonl, .json or .parquet (all but the last .gz too).
+  Columns go by the name in the header, or by number from 0 where there is none;
+  one or two text columns (`--config.task.text_columns=premise,hypothesis`).
+  `header` 'yes' passes over the first line of a .tsv or .csv though columns go
+  by number, 'no' takes a first line for an example that looks like a header and
+  is refused otherwise. `max_train_examples` above 0 takes that many, drawn with
+  a fixed seed: how much labelled data is needed?
+
+  Labels are names. Where all are numbers, classes go by size, so that output i
+  of the model is class i if labels are 0 to n - 1; else by code point.
 
   `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
   mean over the text ('mean').
@@ -49,6 +55,7 @@ class ClassificationConfig:
   eval_path: str = 'installed_docs:eval'
   text_columns: tuple[str, ...] = ('text',)
   label_column: str = 'label'
+  header: str = ''
   pooling: str = CLS
   metric: str = 'accuracy'
   max_train_examples: int = 0

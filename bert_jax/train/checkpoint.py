@@ -25,6 +25,7 @@ from orbax.checkpoint import v1 as ocp
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import replicated
+from bert_jax.train import digests
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import TrainState
 
@@ -120,8 +121,9 @@ class Checkpoints:
     """
     step = _step(state)
     rest = _without_params(state)
-    digests = array_digests({'params': state.params, 'state': rest})
-    data = dataclasses.asdict(position) | {'digests': digests}
+    data = dataclasses.asdict(position) | _digests_of(
+      {'params': state.params, 'state': rest}
+    )
     self.wait()
     try:
       response = self._open().save_checkpointables_async(
@@ -250,7 +252,7 @@ def restore_step(
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
   """Writes a params-only checkpoint `folder/0`, replacing an older one."""
-  data = {'digests': array_digests({'params': params})}
+  data = _digests_of({'params': params})
   with _context():
     ocp.save_checkpointables(
       folder / '0',
@@ -304,8 +306,8 @@ def _load(
   wanted = {'params': abstract.params, 'state': _without_params(abstract)}
   items = _read(path, wanted | {'data': None})
   data = _unsealed(items.pop('data'))
-  _check_digests(items, data['digests'])
-  del data['digests']
+  _check_digests(items, data, ('params/', 'state/'))
+  del data['digests'], data['digest_version']
   position = Position(**data | {'window': tuple(data['window'])})
   return TrainState(params=items['params'], **items['state']), position
 
@@ -328,12 +330,7 @@ def _load_params(path: pathlib.Path) -> functional.Params:
   )
   items = _read(path, {'params': abstract, 'data': None})
   data = _unsealed(items.pop('data'))
-  expected = {
-    name: digest
-    for name, digest in data['digests'].items()
-    if name.startswith('params/')
-  }
-  _check_digests(items, expected)
+  _check_digests(items, data, ('params/',))
   return jax.tree.map(np.asarray, items['params'])
 
 
@@ -345,8 +342,30 @@ def _read(path: pathlib.Path, abstract: dict[str, Any]) -> dict[str, Any]:
     raise CheckpointError(_one_line(error)) from error
 
 
-def _check_digests(items: Any, expected: dict[str, int]) -> None:
-  found = array_digests(items)
+def _digests_of(items: dict[str, Any]) -> dict[str, Any]:
+  return {'digests': array_digests(items), 'digest_version': digests.VERSION}
+
+
+def _check_digests(
+  items: Any, data: dict[str, Any], prefixes: tuple[str, ...]
+) -> None:
+  """Holds arrays against the digests in `data` whose paths begin so.
+
+  Earlier versions did not say the version of their digests: it was 1.
+  """
+  expected = {
+    path: digest
+    for path, digest in data['digests'].items()
+    if path.startswith(prefixes)
+  }
+  version = data.setdefault('digest_version', 1)
+  if version not in range(1, digests.VERSION + 1):
+    raise InputError(
+      f'the digests of the checkpoint are of version {version}, and this '
+      f'bert_jax knows 1 to {digests.VERSION}; go on with the version of '
+      'bert_jax that wrote it'
+    )
+  found = array_digests(items, version)
   wrong = [path for path in expected if found.get(path) != expected[path]]
   wrong += [path for path in found if path not in expected]
   if wrong:

@@ -91,7 +91,9 @@ def evaluate_rows(
     pending.append(eval_step(params, batch, key))
     # One batch ahead of the device, so that a stop signal is soon answered.
     jax.block_until_ready(pending[-2:-1])
-  # Summed on the host in f64 and in order: equal for any device count.
+  # In f64 and in order. The sums of one batch are f32, and their rounding
+  # depends on the number of devices (6e-8 of a toy model's loss, seen on 1 to
+  # 8 simulated devices).
   for sums in jax.device_get(pending):
     for name, pair in sums.items():
       totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)

@@ -30,7 +30,7 @@ from bert_jax.train.state import (
   state_shardings,
   with_shardings,
 )
-from bert_jax.train.step import make_train_step
+from bert_jax.train.step import INITIALISATION, make_train_step
 from bert_jax.workdir import Workdir
 
 
@@ -98,7 +98,7 @@ def make_program(
   mesh = jax.sharding.get_mesh()
 
   def new_params(key: jax.Array) -> functional.Params:
-    return functional.init(build, key)
+    return functional.init(build, jax.random.fold_in(key, INITIALISATION))
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))

@@ -258,6 +258,8 @@ def _all_runs(runs: Sequence[Run]) -> str:
 
 def _per_class(run: Run) -> str:
   results = run.results
+  # Results of earlier versions do not have them.
+  counts = results.get('label_counts', {'train': {}})
   rows = []
   for label in results['labels']:
     scores = [result['per_class'][label] for result in results['runs']]
@@ -269,11 +271,13 @@ def _per_class(run: Run) -> str:
           for name in ('precision', 'recall', 'f1')
         ),
         number(scores[0]['support']),
+        number(counts['train'].get(label)),
       ]
     )
-  head = ['Class', 'Precision', 'Recall', 'F1', 'Support']
+  head = ['Class', 'Precision', 'Recall', 'F1', 'Held-out', 'Training']
   title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
-  return f'<div>{title}{table(head, rows)}</div>'
+  notes = ''.join(map(note, results.get('notes', ())))
+  return f'<div>{title}{table(head, rows)}{notes}</div>'
 
 
 def _confusions(runs: Sequence[Run]) -> str:

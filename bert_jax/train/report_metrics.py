@@ -82,6 +82,8 @@ _FILL_MASK = [
 _FIGURES = ('accuracy', 'macro_f1', 'matthews')
 _RESULTS = {
   'labels': [str],
+  'label_counts': _Maybe({'train': _Each(int), 'eval': _Each(int)}),
+  'notes': _Maybe([str]),
   'init_from': str,
   'eval_path': str,
   'num_eval': int,
@@ -193,6 +195,8 @@ def read_metrics(workdir: Workdir) -> Metrics:
   ):
     by_kind[record['kind']].append(record)
   if not by_kind['train'] and not by_kind['eval']:
+    # A folder of another kind is told of by name.
+    workdir.read_config()
     raise InputError(
       f'--workdir={workdir.path} has no metrics yet; wait for the first record '
       'of its run, or name another workdir'

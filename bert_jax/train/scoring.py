@@ -24,13 +24,19 @@ from bert_jax.workdir import Workdir
 
 @dataclasses.dataclass(kw_only=True)
 class Examples:
-  """Both parts of the data as rows: ids int32 [n, T], labels int32 [n]."""
+  """Both parts of the data as rows: ids int32 [n, T], labels int32 [n].
+
+  label_counts: examples of each class, of 'train' and of 'eval'. notes: what is
+  odd about the data, a line each.
+  """
 
   label_names: list[str]
   train_ids: np.ndarray
   train_labels: np.ndarray
   eval_ids: np.ndarray
   eval_labels: np.ndarray
+  label_counts: dict[str, dict[str, int]]
+  notes: list[str]
 
 
 class Scoring:
@@ -119,6 +125,8 @@ class Scoring:
       {
         'task': 'classification',
         'labels': self._examples.label_names,
+        'label_counts': self._examples.label_counts,
+        'notes': self._examples.notes,
         'init_from': experiment.init_from,
         'train_path': experiment.task.train_path,
         'num_train': len(self._examples.train_ids),

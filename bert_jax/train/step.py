@@ -22,8 +22,9 @@ from bert_jax.objectives.base import (
 )
 from bert_jax.train.state import TrainState
 
-# What each key folded from the run's key is for.
-MASKS, DROPOUT = 0, 1
+# What each key folded from the run's key is for. No purpose may take the run's
+# key itself: its own first folds would be the keys of the others.
+MASKS, DROPOUT, INITIALISATION = 0, 1, 2
 
 # 'sums' holds the objective's losses and metrics, the rest are scalars.
 Metrics = dict[str, jax.Array | SumAndWeight]

@@ -54,15 +54,19 @@ def make_step(size: str, dtype: str):
 
 def experiment_step(experiment):
   """As make_step, of a PretrainExperiment and the first rows of its corpus."""
+  import jax
+
   from bert_jax.experiment import model_builder
   from bert_jax.pretraining import open_data, open_stream, with_vocab_size
+  from bert_jax.workdir import default_compute_dtype
 
   with open_data(experiment) as (corpora, tokenizer):
     experiment = with_vocab_size(experiment, tokenizer)
     numbers = np.arange(experiment.batch_size, dtype=np.uint64)
     batch = open_stream(experiment, corpora).batch(numbers)
     objective = experiment.objective.build(tokenizer.table)
-    build = model_builder(experiment.model, objective, '')
+    dtype = default_compute_dtype(jax.devices()[0].platform)
+    build = model_builder(experiment.model, objective, dtype)
   program, state = _first_state(objective, build, experiment.optimizer)
   return program, state, batch
 

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import lzma
 import random
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,12 +40,12 @@ def read(path, text_columns=('text',), label_column='label'):
   ('name', 'content'),
   [
     ('a.tsv', 'label\ttext\nx\tone, "two\ny\tthree\n'),
-    ('a.tsv.gz', 'label\ttext\r\nx\tone, "two\r\n\r\ny\tthree'),
+    ('a.tsv.gz', 'label\ttext\r\nx\tone, "two\r\ny\tthree\r\n\r\n'),
     ('a.csv', 'label,text\nx,"one, ""two"\ny,three\n'),
     (
       'a.jsonl',
-      '{"text": "one, \\"two", "label": "x"}\n\n'
-      '{"label": "y", "text": "three"}',
+      '{"text": "one, \\"two", "label": "x"}\n'
+      '{"label": "y", "text": "three"}\n\n',
     ),
   ],
 )
@@ -81,7 +83,7 @@ def test_a_quoted_line_break_and_a_very_long_field(tmp_path):
   path = write(tmp_path / 'a.csv', f'text,label\n"a\nb",1\n{long},2\n')
   examples = read(path)
   assert examples.texts == [('a\nb',), (long,)]
-  assert examples.origins == [f'{path}:3', f'{path}:4']
+  assert examples.origins == [f'{path}:2', f'{path}:4']
 
 
 def test_labels_of_jsonl_may_be_numbers(tmp_path):
@@ -97,15 +99,20 @@ def test_labels_of_jsonl_may_be_numbers(tmp_path):
     ('a.tsv', 'text\tlabel\n', r'a\.tsv: there are no examples'),
     ('a.tsv', 'body\tlabel\na\tb\n', "no column 'text'; there are 'body', 'la"),
     ('a.csv', 'text\na\n', "no column 'label'; there are 'text'"),
-    ('a.tsv', 'text\tlabel\nok\t1\ncut\n', r'a\.tsv:3: the line has 1 columns'),
+    ('a.tsv', 'text\tlabel\nok\t1\ncut\n', r'a\.tsv:3: the line has 1 column,'),
     ('a.tsv', 'text\tlabel\nok\t\n', r"a\.tsv:2: the label in column 'label'"),
     ('a.csv', 'text,label\n"open,1\n', r'a\.csv:\d: is not well-formed'),
     ('a.tsv', b'text\tlabel\nok\t1\n\xe9t\xe9\t1\n', r'a\.tsv:3: .* iconv'),
     ('a.jsonl', '{"text": "a"}', r"a\.jsonl:1: there is no column 'label'"),
-    ('a.jsonl', '{"text": "a", "label": null}', "no column 'label'"),
+    (
+      'a.jsonl',
+      '{"text": "a", "label": null}',
+      r'a\.jsonl:1: the label is null',
+    ),
     ('a.jsonl', '{"text": "a", "label": 1}\n{', r'a\.jsonl:2: is not JSON'),
     ('a.jsonl', '[1]', r'a\.jsonl:1: is no JSON object'),
-    ('a.parquet', 'x', r'a\.parquet: its ending says no format'),
+    ('a.parquet', 'x', r'a\.parquet: cannot be read as Parquet'),
+    ('a.txt', 'x', r'a\.txt: its ending says no format'),
   ],
 )
 def test_what_cannot_be_read_is_one_clear_line(
@@ -116,9 +123,56 @@ def test_what_cannot_be_read_is_one_clear_line(
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('ending', ['.gz', '.xz', '.zst'])
+@pytest.mark.parametrize(
+  ('name', 'content'),
+  [
+    ('a.csv', b'text,label\na,1\n'),
+    ('a.json', b'[{"text": "a", "label": 1}]'),
+    ('a.tab', b'text\tlabel\na\t1\n'),
+  ],
+)
+def test_compressed(tmp_path, ending, name, content):
+  packed = {
+    '.gz': gzip.compress,
+    '.xz': lzma.compress,
+    '.zst': zstandard.compress,
+  }[ending](content)
+  path = tmp_path / (name + ending)
+  path.write_bytes(packed)
+  assert read(path).texts == [('a',)]
+  path.write_bytes(packed[:-3])
+  with pytest.raises(InputError, match='may be cut off or damaged'):
+    read(path)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('text,label\na,1\n'.encode('utf-16'), 'a.csv:1: is UTF-16; .*iconv'),
+    (b'text,label\na,1\nb\0,0\n', 'a.csv:3: holds a NUL'),
+    (b'text,label\na,1\n"\xe9\n\xe9",0\n', 'a.csv:3: 1 bytes .* not UTF-8'),
+  ],
+)
+def test_bytes_that_are_no_text(tmp_path, content, message):
+  with pytest.raises(InputError, match=message):
+    read(write(tmp_path / 'a.csv', content))
+
+
+def test_the_examples_of_some_rows(tmp_path):
+  path = write(tmp_path / 'a.csv', 'id,text,label\n7,a,x\n8,b,y\n9,c,x\n')
+  examples = labelled.read_examples(
+    path, text_columns=('text',), label_column='label', id_columns=('id',)
+  ).take(np.array([2, 0]))
+  assert examples.texts == [('c',), ('a',)] and examples.labels == ['x', 'x']
+  assert examples.place(0) == {'record': 1, 'line': 4, 'id': '9'}
+
+
 def test_a_missing_file_is_an_error(tmp_path):
   with pytest.raises(InputError, match=r'none\.tsv: there is no such file'):
     read(tmp_path / 'none.tsv')
+  with pytest.raises(InputError, match='is a folder; name the file'):
+    read(tmp_path)
 
 
 def test_installed_docs(monkeypatch):
@@ -135,6 +189,15 @@ def test_installed_docs(monkeypatch):
   assert read('installed_docs:eval', label_column=None).labels == []
   with pytest.raises(InputError, match="no column 'body'; there are 'text'"):
     read('installed_docs:train', ('body',))
+  with pytest.raises(
+    InputError, match='header=yes: installed_docs:eval has none'
+  ):
+    labelled.read_examples(
+      'installed_docs:eval',
+      text_columns=('text',),
+      label_column=None,
+      header='yes',
+    )
 
 
 def test_label_ids():

@@ -258,7 +258,7 @@ def test_a_modernbert_of_before_version_5(tmp_path, theta):
   'name, changes, note',
   [
     ('ModernBert', {'classifier_pooling': 'max'}, 'only be cls or mean'),
-    ('Roberta', {'problem_type': 'regression'}, 'is not one label a text'),
+    ('Roberta', {'problem_type': 'regression'}, 'it is a regression'),
     ('DistilBert', {'architectures': ['X']}, 'not one of whole texts'),
     ('Albert', {'architectures': ['X']}, 'not one of whole texts'),
   ],

@@ -189,6 +189,10 @@ def tensor(offset: int, shape: bytes, strides: bytes, count: bytes) -> bytes:
     (tensor(0, b'(I2\nI9\nt', b'(I0\nI0\nt', b'I2\n'), 'larger than its'),
     (tensor(0, b'(I2\nt', b't', b'I2\n'), '(?s).*'),
     (tensor(0, b'(I2\nt', b'(I1\nt', b'I-2\n'), 'impossible size'),
+    (
+      b'(Vb\n' + tensor(0, b'(I2\nt', b'(I1\nt', b'I2\n') + b'd',
+      "lie one level down, under 'a'; save that alone",
+    ),
     (REBUILD + b'(Vx\nI0\n(t(ttR', 'without a storage'),
     (FLOAT + b'(Vdtype\nVx\ndb', 'sets attributes'),
     (REBUILD + b'(N(V_function\nVx\ndtb', 'sets attributes'),

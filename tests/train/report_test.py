@@ -145,6 +145,11 @@ def write_finetuning(folder, name, init_from, accuracies, labels=LABELS):
   results = {
     'task': 'classification',
     'labels': labels,
+    'label_counts': {
+      'train': {label: 7000 + i for i, label in enumerate(labels)},
+      'eval': dict.fromkeys(labels, 100),
+    },
+    'notes': ["warning: names that differ in spaces: 'a<' (1) and 'a< ' (2)"],
     'init_from': init_from,
     'eval_path': 'installed_docs:eval',
     'num_eval': 100 * len(labels),
@@ -204,6 +209,9 @@ def test_report_shows_the_numbers_of_its_files(tmp_path):
     '|82.0% |± 1.0%|',
     '|0.720 |± 0.010|',
     '300 held-out examples, 3 classes (installed_docs:eval)',
+    '|Training|',
+    '|7,001|',
+    "|warning: names that differ in spaces: 'a<' (1) and 'a< ' (2)|",
   ):
     assert expected in text, expected
 

@@ -12,10 +12,11 @@ from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig, decay_mask
 from bert_jax.optim.schedules import Linear
-from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.parallel.mesh import MeshConfig, check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.train.program import make_program
 from bert_jax.train.state import init_state, state_shardings
-from bert_jax.train.step import make_train_step
+from bert_jax.train.step import DROPOUT, MASKS, make_train_step
 
 OBJECTIVE = MaskedLMConfig().build(toys.table())
 BUILD = toys.builder(OBJECTIVE)
@@ -40,21 +41,27 @@ def make_step(num_microbatches: int = 1):
   )
 
 
+def start(num_microbatches: int, mesh):
+  """(the first state, the jitted step) on the mesh that is set."""
+  shardings = state_shardings(
+    jax.eval_shape(new_state, KEY),
+    OPTIMIZER,
+    mesh,
+    functional.logical_axes(BUILD),
+  )
+  state = jax.jit(new_state, out_shardings=shardings)(KEY)
+  step = jax.jit(make_step(num_microbatches), out_shardings=(shardings, None))
+  return state, step
+
+
 def run(num_steps: int = 2, num_microbatches: int = 1, mesh=None):
   """(params, metrics of the last step), as host arrays."""
   mesh = mesh or MeshConfig().build(jax.devices()[:1])
   with jax.set_mesh(mesh):
-    shardings = state_shardings(
-      jax.eval_shape(new_state, KEY),
-      OPTIMIZER,
-      mesh,
-      functional.logical_axes(BUILD),
-    )
-    state = jax.jit(new_state, out_shardings=shardings)(KEY)
-    step = jax.jit(make_step(num_microbatches), out_shardings=(shardings, None))
+    state, step = start(num_microbatches, mesh)
     for number in range(num_steps):
       batch = jax.device_put(
-        toys.batch(16, 32, 16 * number), batch_sharding(mesh)
+        toys.batch(32, 32, 32 * number), batch_sharding(mesh)
       )
       state, metrics = step(state, batch, KEY)
   return jax.device_get((state.params, metrics))
@@ -76,6 +83,63 @@ def assert_same(found, expected):
 @pytest.mark.parametrize('num_microbatches', [2, 4])
 def test_accumulation_equals_one_batch(reference, num_microbatches):
   assert_same(run(num_microbatches=num_microbatches), reference)
+
+
+@pytest.mark.parametrize(
+  'mesh, num_microbatches',
+  [(dict(data=8), 4), (dict(data=2, fsdp=2, tensor=2), 8)],
+  ids=str,
+)
+def test_accumulation_over_a_mesh_equals_one_batch(
+  reference, mesh, num_microbatches
+):
+  mesh = MeshConfig(**mesh).build()
+  assert_same(run(num_microbatches=num_microbatches, mesh=mesh), reference)
+
+
+def test_microbatches_stay_on_their_devices():
+  """Only sums cross devices: no row of a batch is gathered or moved."""
+  mesh = MeshConfig().build()
+  with jax.set_mesh(mesh):
+    state, step = start(4, mesh)
+    batch = jax.device_put(toys.batch(32, 32), batch_sharding(mesh))
+    program = step.lower(state, batch, KEY).compile().as_text()
+  assert 'all-reduce(' in program
+  for movement in ('all-gather(', 'collective-permute(', 'all-to-all('):
+    assert movement not in program
+
+
+def test_batch_microbatches_and_mesh_must_divide_together():
+  mesh = MeshConfig(data=4, tensor=2).build()
+  check_batch_size(32, mesh, 8)
+  with pytest.raises(InputError, match='not a multiple of the 4 devices'):
+    check_batch_size(14, mesh)
+  with pytest.raises(InputError, match='choose a multiple of 32'):
+    check_batch_size(16, mesh, 8)
+
+
+def test_no_two_purposes_draw_from_the_same_key():
+  """Initialisers, masks and dropout of a run never see one key twice."""
+  drawn = []
+
+  def build(rngs):
+    drawn.extend(rngs.params() for _ in range(50))
+    return BUILD(rngs=rngs)
+
+  with jax.set_mesh(MeshConfig().build()):
+    program = make_program(
+      OBJECTIVE,
+      build,
+      OPTIMIZER,
+      OPTIMIZER_CONFIG.build_schedule(10),
+      KEY,
+      num_microbatches=1,
+    )
+  drawn.clear()
+  program.new_params(KEY)
+  keys = [*drawn, *(jax.random.fold_in(KEY, use) for use in (MASKS, DROPOUT))]
+  data = {tuple(np.asarray(jax.random.key_data(key))) for key in keys}
+  assert len(data) == len(keys) == 52
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,10 @@ class _FilteredSource:
 
   def describe(self) -> dict:
     # So that another filter is another request.
-    return self._source.describe() | {
-      'filters': dataclasses.asdict(self._options)
-    }
+    filters = dataclasses.asdict(self._options)
+    if self._keep:
+      filters['keep'] = user_functions.describe(self._options.keep, self._keep)
+    return self._source.describe() | {'filters': filters}
 
   def size_in_bytes(self) -> int:
     return self._source.size_in_bytes()

@@ -19,12 +19,13 @@ from typing import Any
 from bert_jax import durable_files, stopping
 from bert_jax.data import token_rows
 from bert_jax.data.preparing import blocks, worker_processes
+from bert_jax.data.preparing.completed import RECORD_NAME, complete_summary
 from bert_jax.data.progress import TextProgress
+from bert_jax.data.sources import content
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 
-RECORD_NAME = 'prepare.json'
 _PARTIAL_MARK = 'unfinished.json'
 # What a source reports without having left a document out.
 _NOT_DROPPED = ('undecodable_bytes', 'lone_surrogates', 'split_documents')
@@ -80,10 +81,13 @@ def prepare(
   num_workers = worker_processes.number_of_workers(num_workers)
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
-  request = _request(source, tokenizer, options)
   started = time.monotonic()
-  with _stoppable(partial), _explained(output, partial), _lock(output):
-    summary = _complete_summary(output, request)
+  with _stoppable(partial), _explained(output, partial), _lock(output) as lock:
+    stamps = content.stamps_beside(output)
+    contents = content.open_contents(stamps, lock, progress=progress)
+    request = _request(contents.identify(source.describe()), tokenizer, options)
+    content.write_stamps(stamps, contents)
+    summary = complete_summary(output, request)
     if summary is not None:
       # A run before may have been killed between the renaming and this.
       _remove_partial(partial)
@@ -92,7 +96,7 @@ def prepare(
       num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
       work = _work_on_blocks(source, workers, partial, request, progress)
-    summary = _write_output(partial, output, tokenizer, request, work)
+    summary = _write_output(partial, output, tokenizer, request, work, contents)
   return {
     **summary,
     'already_complete': False,
@@ -137,11 +141,11 @@ def _workers(
 
 
 def _request(
-  source: Source, tokenizer: Tokenizer, options: blocks.BlockOptions
+  source: dict[str, Any], tokenizer: Tokenizer, options: blocks.BlockOptions
 ) -> dict[str, Any]:
   """What decides the output; as JSON gives it back, with lists for tuples."""
   work = blocks.describe_work(tokenizer, options)
-  return json.loads(json.dumps({'source': source.describe(), 'work': work}))
+  return {'source': source, 'work': json.loads(json.dumps(work))}
 
 
 class _Work:
@@ -208,6 +212,7 @@ def _write_output(
   tokenizer: Tokenizer,
   request: dict[str, Any],
   work: _Work,
+  contents: content.Contents,
 ) -> dict[str, Any]:
   """Blocks into shards, in a folder that gets its name when it is complete."""
   result = partial / 'output'
@@ -255,6 +260,7 @@ def _write_output(
   durable_files.write_json(
     result / RECORD_NAME, {'request': request, 'summary': summary}
   )
+  contents.require_unchanged()
   durable_files.publish_folder(result, output)
   _remove_partial(partial)
   return summary
@@ -295,40 +301,6 @@ def _dropped(work: _Work) -> dict[str, int]:
   return {**dropped, **({'no_tokens': no_tokens} if no_tokens else {})}
 
 
-def _complete_summary(
-  output: pathlib.Path, request: dict[str, Any]
-) -> dict[str, Any] | None:
-  """The summary of the complete output of the same request, None where none."""
-  if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-    return None
-  try:
-    record = json.loads((output / RECORD_NAME).read_text('utf-8'))
-    there, summary = record['request'], record['summary']
-    folders = [part['folder'] for part in summary['parts']]
-    there = {'source': there['source'], **there['work']}
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):
-    raise InputError(
-      f'--output={output}: it is there and is not a prepared corpus; choose '
-      'another folder'
-    ) from None
-  now = {'source': request['source'], **request['work']}
-  for name in now | there:
-    if there.get(name) != now.get(name):
-      old, new = (json.dumps(side.get(name))[:200] for side in (there, now))
-      raise InputError(
-        f'--output={output}: it was prepared from another request, {name} was '
-        f'{old}, now {new}; choose another folder, or remove this one'
-      )
-  try:
-    for folder in folders:
-      token_rows.TokenRows(output / folder)
-  except InputError as error:
-    raise InputError(
-      f'--output={output}: it is damaged; remove it and run again ({error})'
-    ) from None
-  return summary
-
-
 def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
   """Makes the folder for finished blocks, or takes that of a run before."""
   mark = partial / _PARTIAL_MARK
@@ -364,11 +336,11 @@ def _remove_partial(partial: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(output: pathlib.Path) -> Iterator[None]:
+def _lock(output: pathlib.Path) -> Iterator[pathlib.Path]:
   output.parent.mkdir(parents=True, exist_ok=True)
   lock = output.with_name(output.name + '.lock')
   with durable_files.exclusive_lock(lock, f'--output={output}'):
-    yield
+    yield lock
 
 
 def _kept(partial: pathlib.Path) -> str:

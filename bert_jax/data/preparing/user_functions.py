@@ -1,6 +1,9 @@
 """Functions of the user's own, named on the command line."""
 
+import hashlib
 import importlib
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,3 +29,27 @@ def load(flag: str, name: str, example: str) -> Callable[..., Any]:
   if not callable(found):
     raise InputError(f'--{flag}={shown(name)}: {module} has no such function')
   return found
+
+
+def describe(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+  """What decides the function's answers, for JSON: its name and its code.
+
+  The code is that of the files in which the named module and the function are
+  written; what these import is not looked at. {'name'} alone of a function that
+  is built into Python.
+  """
+  named = sys.modules[name.partition(':')[0]]
+  home = getattr(inspect.unwrap(function), '__module__', None)
+  written = sys.modules.get(home or '')
+  paths = {
+    path: None
+    for module in (named, written)
+    if (path := getattr(module, '__file__', None))
+  }
+  if not paths:
+    return {'name': name}
+  digest = hashlib.sha256()
+  for path in paths:
+    with open(path, 'rb') as file:
+      digest.update(hashlib.file_digest(file, 'sha256').digest())
+  return {'name': name, 'sha256': digest.hexdigest()}

@@ -44,11 +44,11 @@ class WordSegmenter:
       )
 
   def describe(self) -> dict[str, Any]:
-    """What decides the words, for JSON: of a user's function, its name."""
+    """What decides the words, for JSON."""
     if self._name == JIEBA:
       # The dictionary is a part of the package.
       return {'name': JIEBA, 'rjieba': importlib.metadata.version('rjieba')}
-    return {'name': self._name}
+    return user_functions.describe(self._name, self._words)
 
   def __call__(self, text: str) -> list[str]:
     """The words of a text: one after the other, they are the text.

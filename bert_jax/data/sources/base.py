@@ -70,7 +70,11 @@ class Source(Protocol):
     ...
 
   def describe(self) -> dict:
-    """What was read, as JSON for the manifest: no folders and no dates."""
+    """What was read, for the manifest: no folders and no dates.
+
+    JSON, in which files are entries of `content`, to be read when an output is
+    compared with what it would be made of now.
+    """
     ...
 
   def size_in_bytes(self) -> int:

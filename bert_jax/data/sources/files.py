@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bert_jax.data.sources import encoding, remote
+from bert_jax.data.sources import content, encoding, remote
 from bert_jax.data.sources.base import Document, ReadReport, bounded_record
 from bert_jax.errors import InputError
 
@@ -49,8 +49,11 @@ def named(files: list[pathlib.Path]) -> str:
 
 
 def describe_files(files: list[pathlib.Path]) -> list[dict]:
-  """Base names and sizes in bytes, for a manifest."""
-  return [{'name': f.name, 'bytes': _size(f)} for f in files]
+  """Base names and sizes in bytes, for a manifest.
+
+  `content.Contents` reads the files and adds what they hold.
+  """
+  return [content.InputFile(f, _size(f)) for f in files]
 
 
 def total_size(files: list[pathlib.Path]) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bert_jax.data.sources import base
 from bert_jax.data.sources.installed_packages import (
@@ -18,6 +18,7 @@ from bert_jax.data.sources.installed_packages import (
   STANDARD_LIBRARY,
   Entry,
   Reading,
+  installed_files,
   installed_versions,
   read_packages,
 )
@@ -39,6 +40,10 @@ EVAL_SHARES = {
   'scipy': 0.1,
   'tensorflow_datasets': 0.15,
 }
+# The packages that these labels are made of.
+_LABELLED = tuple(
+  name for name in PACKAGES if name.partition('.')[0] in EVAL_SHARES
+)
 MAX_EXAMPLES = {'train': 400, 'eval': 200}  # of each label
 MAX_EXAMPLES_OF_MODULE = 25  # so that no label is one large module
 
@@ -83,6 +88,7 @@ class InstalledDocs:
       'kind': self.name,
       'version': CORPUS_VERSION,
       'packages': installed_versions(),
+      'installed': installed_files((*PACKAGES, STANDARD_LIBRARY)),
     }
 
   def size_in_bytes(self) -> int:
@@ -118,10 +124,7 @@ def package_examples(split: str) -> list[PackageExample]:
       f'installed_docs:{split}: there are installed_docs:train and '
       'installed_docs:eval.'
     )
-  packages = tuple(
-    name for name in PACKAGES if name.partition('.')[0] in EVAL_SHARES
-  )
-  reading = read_packages(packages)
+  reading = read_packages(_LABELLED)
   if reading.missing_packages:
     missing = [PACKAGES[name] for name in reading.missing_packages]
     raise InputError(
@@ -129,6 +132,16 @@ def package_examples(split: str) -> list[PackageExample]:
       f'{" ".join(missing)}.'
     )
   return _examples(reading.entries, split)
+
+
+def describe_examples(split: str) -> dict[str, Any]:
+  """What the examples are made from, as `Source.describe` has it."""
+  return {
+    'kind': f'{InstalledDocs.name}:{split}',
+    'version': CORPUS_VERSION,
+    'packages': installed_versions(_LABELLED),
+    'installed': installed_files(_LABELLED),
+  }
 
 
 def _examples(entries: tuple[Entry, ...], split: str) -> list[PackageExample]:

@@ -11,10 +11,12 @@ import os
 import platform
 import re
 import sysconfig
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from bert_jax.data.preparing import worker_processes
 from bert_jax.data.sources import docstrings
+from bert_jax.data.sources.content import InputFiles
 
 STANDARD_LIBRARY = 'stdlib'
 
@@ -143,15 +145,25 @@ def read_packages(packages: tuple[str, ...]) -> Reading:
   return Reading(tuple(entries), missing, tuple(unparsable))
 
 
-def installed_versions() -> dict[str, str]:
+def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
   """Versions of Python and of the distributions that are there, sorted."""
   versions = {'python': platform.python_version()}
-  for name in sorted(set(PACKAGES.values())):
+  for name in sorted({PACKAGES[package] for package in packages}):
     try:
       versions[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       continue  # read_packages() names it among the missing
   return versions
+
+
+def installed_files(packages: tuple[str, ...]) -> dict[str, InputFiles]:
+  """The source files of PACKAGES, or of STANDARD_LIBRARY, that are there."""
+  found = {package: _find_files(package) for package in packages}
+  return {
+    package: InputFiles({file.module: file.path for file in files})
+    for package, files in found.items()
+    if files
+  }
 
 
 class _File(NamedTuple):

@@ -7,7 +7,7 @@ as pathlib does; finding files asks fsspec, since epath has no `**`.
 import contextlib
 import glob
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bert_jax.errors import InputError
@@ -17,6 +17,8 @@ _SCHEMES = {
   'gs': ('gcsfs', 'gcloud auth application-default login'),
   's3': ('s3fs', 'aws configure'),
 }
+# As gcsfs and s3fs call them in what they say of a file -> as it is recorded.
+_CHECKSUMS = {'md5Hash': 'md5', 'crc32c': 'crc32c', 'ETag': 'etag'}
 
 
 def is_remote(path: Any) -> bool:
@@ -80,6 +82,33 @@ def find(pattern: str) -> list[tuple[Any, bool]]:
     )
     for name, is_below in found.items()
   ]
+
+
+def checksum(path: Any) -> dict[str, Any]:
+  """{'bytes', and the checksum that the storage keeps}; {} where it has none.
+
+  Google's MD5 or, of an object that was composed of others, CRC32C; Amazon's
+  ETag, which two uploads of the same bytes share where neither the size of
+  their parts nor the encryption differs. An equal one means equal bytes.
+  """
+  with explained(path):
+    import fsspec
+
+    storage = fsspec.filesystem(str(path).partition('://')[0])
+    info = storage.info(str(path))
+  for name, key in _CHECKSUMS.items():
+    if value := info.get(name):
+      return {'bytes': info['size'], key: str(value).strip('"')}
+  return {}
+
+
+def forget_listings(paths: Iterable[Any]) -> None:
+  """Makes `checksum` ask anew for these paths, not what was listed before."""
+  schemes = {str(p).partition('://')[0] for p in paths if is_remote(p)}
+  for scheme in schemes:
+    import fsspec
+
+    fsspec.filesystem(scheme).invalidate_cache()
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ ever downloaded.
 
 import difflib
 import os
+import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bert_jax.data.sources import base, files
+from bert_jax.data.sources import base, files, remote
 from bert_jax.errors import InputError, quoted
 
 _SPEC = re.compile(
@@ -21,6 +22,7 @@ _SPEC = re.compile(
 )
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 _INFO_NAME = 'dataset_info.json'
+_FEATURES_NAME = 'features.json'
 _FORMAT = 'array_record'
 _BATCH_BYTES = 2**23
 _MAX_BATCH_EXAMPLES = 1024
@@ -67,6 +69,14 @@ class TensorFlowDataset:
     builder = _builder(folder, self._what)
     self._features = _only(builder.info.features, text_field, self._what)
     self._records = _open(builder, folder, self._split, self._what)
+    instructions = builder.info.splits[self._split].file_instructions
+    names = dict.fromkeys(str(part.filename) for part in instructions)
+    # The first of these says how a record is decoded.
+    names = [str(folder / _FEATURES_NAME), *names]
+    self._paths = [
+      type(folder)(name) if remote.is_remote(name) else pathlib.Path(name)
+      for name in names
+    ]
     splits = builder.info.splits.values()
     # Of all features, and of all splits: that of a part is not known.
     self._num_bytes = sum(int(split.num_bytes) for split in splits)
@@ -83,6 +93,7 @@ class TensorFlowDataset:
       'text_field': self._text_field,
       'examples': len(self._records),
       'bytes_of_all_splits': self._num_bytes,
+      'files': files.describe_files(self._paths),
     }
 
   def size_in_bytes(self) -> int:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable
 
 from bert_jax import durable_files
+from bert_jax.data.sources import content
 from bert_jax.data.sources.base import Document, ReadReport, Source
+from bert_jax.data.sources.content_changes import EARLIER_VERSION, difference
 from bert_jax.data.tokenizers import (
   Tokenizer,
   byte_bpe,
@@ -55,20 +57,24 @@ def train_folder(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
   output = pathlib.Path(os.path.expanduser(output)).absolute()
-  request = {
-    'kind': kind,
-    'vocab_size': vocab_size,
-    'lowercase': lowercase,
-    'source': source.describe(),
-  }
   output.parent.mkdir(parents=True, exist_ok=True)
   lock = output.with_name(output.name + '.lock')
   with durable_files.exclusive_lock(lock, f'--output={output}'):
+    stamps = content.stamps_beside(output)
+    contents = content.open_contents(stamps, lock)
+    request = {
+      'kind': kind,
+      'vocab_size': vocab_size,
+      'lowercase': lowercase,
+      'source': contents.identify(source.describe()),
+    }
+    content.write_stamps(stamps, contents)
     if _is_done(output, request):
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
     report = ReadReport()
     tokenizer = _train(kind, source.documents(report), vocab_size, lowercase)
+    contents.require_unchanged()
     _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
   lines = [
@@ -132,10 +138,25 @@ def _is_done(output: pathlib.Path, request: dict) -> bool:
       f'--output={output}: it is there and was not written by '
       'train_tokenizer; choose another folder.'
     ) from None
-  differing = [name for name in request if there.get(name) != request[name]]
+  differing = [
+    name
+    for name in request
+    if name != 'source' and there.get(name) != request[name]
+  ]
   if differing:
     raise InputError(
       f'--output={output}: it was trained with another {differing[0]}; choose '
+      'another folder, or remove this one.'
+    )
+  found = difference(there.get('source'), request['source'])
+  if found == EARLIER_VERSION:
+    raise InputError(
+      f'--output={output}: {found}; remove it or choose another folder to '
+      'train it anew. Corpora can go on using it as it is.'
+    )
+  if found:
+    raise InputError(
+      f'--output={output}: it was trained with another source: {found}; choose '
       'another folder, or remove this one.'
     )
   load_tokenizer(output)  # a damaged one is an error here, not much later

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import base, content, open_inputs
 from bert_jax.data.sources import tfds as tfds_lib
+from bert_jax.data.sources.content_changes import difference
 from bert_jax.errors import InputError
 
 NUM_TRAIN = 50
@@ -195,6 +196,11 @@ def test_its_description_and_size(shared_dir):
   description = json.loads(json.dumps(source.describe()))
   num_bytes = description.pop('bytes_of_all_splits')
   assert 5_000 < num_bytes < 50_000
+  names = [file['name'] for file in description.pop('files')]
+  assert names == [
+    'features.json',
+    'tiny_text-train.array_record-00000-of-00001',
+  ]
   assert description == {
     'kind': 'tfds',
     'data_set': 'tiny_text/en:1.0.0',
@@ -323,3 +329,28 @@ def test_the_command_needs_no_tensorflow(shared_dir, small_corpus, tmp_path):
   assert done.returncode == 0, done.stderr
   record = json.loads((tmp_path / 'out/prepare.json').read_text())
   assert record['summary']['documents'] == 45
+
+
+def test_its_content_is_that_of_the_files_of_its_split(own_dir):
+  def found(split):
+    source = open_inputs(f'tfds:tiny_text/en:{split}', data_dir=str(own_dir))
+    return content.Contents({}, 0).identify(source.describe())
+
+  def parts():
+    return found('train'), found('test'), found('train[:10%]+train[90%:]')
+
+  before = parts()
+  assert [len(part['files']) for part in before] == [2, 2, 2]
+  (path,) = (own_dir / 'tiny_text/en/1.0.0').glob('*-train.array_record-*')
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  what = f'the content of {path.name} has changed'
+  after = parts()
+  assert difference(before[0], after[0]) == what
+  assert difference(before[1], after[1]) == ''
+  assert difference(before[2], after[2]) == what
+  features = own_dir / 'tiny_text/en/1.0.0/features.json'
+  features.write_text(features.read_text() + ' ')
+  for old, new in zip(after, parts(), strict=True):
+    assert 'features.json has changed' in difference(old, new)

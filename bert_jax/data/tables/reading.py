@@ -1,0 +1,230 @@
+"""One way to read a table, whatever form its file has."""
+
+import csv
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bert_jax.data.sources import files
+from bert_jax.data.tables import delimited, header, json_records, parquet_rows
+from bert_jax.data.tables.delimited import CSV, SEMICOLONS, TSV, Dialect
+from bert_jax.data.tables.strict_lines import strict_lines
+from bert_jax.errors import InputError, quoted
+
+# In words, for --help and messages.
+FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
+
+_DIALECTS = {'.csv': CSV, '.tsv': TSV, '.tab': TSV}
+_JSON_LINES = ('.jsonl', '.ndjson')
+
+
+@dataclasses.dataclass(kw_only=True)
+class Table:
+  """Columns of a file, and where each record stands.
+
+  Attributes:
+    columns: By the name asked for, one value a record: strings of .csv and
+      .tsv, any JSON value of JSON, any value of pyarrow's of Parquet.
+    origins: 'path:line' of each record ('path:row N' of Parquet).
+    lines: The line from 1 where each record begins; empty of Parquet.
+    may_be_header: The first record is the first line of a file whose columns
+      went by number, and nobody said that it is an example.
+    notes: Lines for whoever started the program: what was guessed or is odd.
+  """
+
+  columns: dict[str, list[Any]]
+  origins: list[str] = dataclasses.field(default_factory=list)
+  lines: list[int] = dataclasses.field(default_factory=list)
+  may_be_header: bool = False
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def read_table(
+  path: str | os.PathLike[str],
+  columns: Mapping[str, str],
+  *,
+  optional: Sequence[str] = (),
+  header_setting: str = '',
+  flags: str = '--config.task.',
+) -> Table:
+  """Reads columns of a file; every record of it, or an error.
+
+  `.csv`: fields may stand in quotes, which may hold commas and line breaks;
+  semicolons where the first line has no comma and they give the columns asked
+  for. `.tsv`, `.tab`: a quote is an ordinary character, as in GLUE; the three
+  header lines of Orange are known. `.jsonl`, `.ndjson`: an object a line.
+  `.json`: those, or one array. Each also compressed (.gz, .xz, .zst).
+  `.parquet`. All rows of a .csv or .tsv have one width; blank lines, but for
+  rows of one column, may stand at the end alone.
+
+  Args:
+    path: The file.
+    columns: Names of the header or keys, each with the flag that gives it.
+      Where all are numbers ('0', '1'), a .csv or .tsv has no header.
+    optional: More columns, of which the first that is there is read.
+    header_setting: 'yes' or 'no' where the columns do not tell whether the
+      first line is a header.
+    flags: What all these flags begin with, for messages.
+
+  Raises:
+    InputError: The file, a column or a value is missing, a name is there twice,
+      a row has another width, or a line cannot be read.
+  """
+  path = pathlib.Path(os.path.expanduser(os.fspath(path)))
+  if path.is_dir():
+    raise InputError(f'{path}: is a folder; name the file in it.')
+  if not path.is_file():
+    raise InputError(f'{path}: there is no such file; check the path.')
+  wanted = _Wanted(columns, optional, header_setting, flags)
+  ending = files.text_ending(path)
+  if ending in _DIALECTS:
+    return _delimited_table(path, _DIALECTS[ending], wanted)
+  if header_setting and ending in (*_JSON_LINES, '.json', '.parquet'):
+    raise InputError(
+      f'{flags}header={header_setting}: {path} has its names in every record; '
+      'leave it out'
+    )
+  if ending in _JSON_LINES:
+    return _json_table(path, json_records.read_lines(path), wanted)
+  if ending == '.json':
+    return _json_table(path, json_records.read_document(path), wanted)
+  if path.suffix.lower() == '.parquet':
+    return _parquet_table(path, wanted)
+  raise InputError(
+    f'{path}: its ending says no format; name it, or save it as {FORMS}.'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+  """What is asked of a table; see read_table."""
+
+  columns: Mapping[str, str]
+  optional: Sequence[str]
+  header: str
+  flags: str
+
+
+def _delimited_table(
+  path: pathlib.Path, dialect: Dialect, wanted: _Wanted
+) -> Table:
+  notes: list[str] = []
+  names = list(wanted.columns)
+  named = header.has_header(names, wanted.header, wanted.flags)
+  if dialect is CSV and _has_semicolons(path, names):
+    dialect = SEMICOLONS
+    notes.append(f"{path}: is separated by ';'")
+  rows = delimited.strict_rows(path, dialect, notes)
+  first = next(rows, None)
+  if first is None:
+    return Table(columns={name: [] for name in names})
+  places = header.find_places(
+    path, first.cells, wanted.columns, wanted.optional, named, wanted.flags
+  )
+  table = Table(columns={name: [] for name in places}, notes=notes)
+  if not named:
+    rows = itertools.chain([first], rows)
+    table.may_be_header = not wanted.header
+    if table.may_be_header:
+      header.refuse_numbered_header(f'{path}:1', first.cells, wanted.flags)
+  cells = [(table.columns[name], place) for name, place in places.items()]
+  for row in rows:
+    if named and row.cells == first.cells and len(row.cells) > 1:
+      raise InputError(
+        f'{path}:{row.line}: is the header once more, as where files were '
+        'joined; remove the line.'
+      )
+    for column, place in cells:
+      column.append(row.cells[place])
+    table.lines.append(row.line)
+  table.origins = [f'{path}:{line}' for line in table.lines]
+  if not dialect.quoting:
+    _note_quotes(path, table, len(first.cells))
+  return table
+
+
+def _has_semicolons(path: pathlib.Path, columns: list[str]) -> bool:
+  """Whether the first line has the columns if split at ; and not at commas."""
+  _, line = next(strict_lines(path), (0, ''))
+
+  def has_columns(delimiter: str) -> bool:
+    cells = next(csv.reader([line.rstrip('\r\n')], delimiter=delimiter), [])
+    if header.by_number(columns):
+      return max(map(int, columns)) < len(cells)
+    return set(columns) <= set(cells)
+
+  return has_columns(';') and not has_columns(',')
+
+
+def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
+  """Notes what looks as if a .csv had been given the name of a .tsv."""
+  for name, cells in table.columns.items():
+    num_quoted = sum(_is_quoted(cell) for cell in cells)
+    num_doubled = sum(_is_quoted(cell) and '""' in cell[1:-1] for cell in cells)
+    if num_doubled or (num_quoted == len(cells) > 1):
+      table.notes.append(
+        f'{path}: {num_quoted:,} of {len(cells):,} values of column '
+        f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
+        'only enclose it, save the file as .csv'
+      )
+    # Where rows have one column, no width tells of a field in two lines.
+    if width == 1 and any(map(delimited.opens_quote, cells)):
+      num_open = sum(map(delimited.opens_quote, cells))
+      table.notes.append(
+        f'{path}: {num_open:,} lines begin with a quote that is not closed; '
+        'each line is an example, since a .tsv has no fields of several lines'
+      )
+
+
+def _is_quoted(cell: str) -> bool:
+  """Whether a cell is what a .csv makes of some text that needs quotes."""
+  return (
+    len(cell) > 1
+    and cell.startswith('"')
+    and cell.endswith('"')
+    and '"' not in cell[1:-1].replace('""', '')
+  )
+
+
+def _json_table(
+  path: pathlib.Path,
+  records: Iterator[tuple[int, json_records.Record]],
+  wanted: _Wanted,
+) -> Table:
+  columns = {name: [] for name in wanted.columns}
+  optional = {name: [] for name in wanted.optional if name not in columns}
+  table = Table(columns=columns)
+  for line, record in records:
+    for name, flag in wanted.columns.items():
+      if name not in record:
+        raise json_records.missing_key(
+          f'{path}:{line}', name, record, wanted.flags + flag
+        )
+      columns[name].append(record[name])
+    for name, values in optional.items():
+      values.append(record.get(name))
+    table.lines.append(line)
+    table.origins.append(f'{path}:{line}')
+  for name, values in optional.items():
+    if any(value is not None for value in values):
+      columns[name] = values
+      break
+  return table
+
+
+def _parquet_table(path: pathlib.Path, wanted: _Wanted) -> Table:
+  there = parquet_rows.column_names(path)
+  for name, flag in wanted.columns.items():
+    if name not in there:
+      raise header.missing_column(path, name, there, wanted.flags + flag)
+  more = [name for name in wanted.optional if name in there][:1]
+  names = list(dict.fromkeys([*wanted.columns, *more]))
+  table = Table(columns={name: [] for name in names})
+  for number, values in parquet_rows.rows(path, names):
+    for name, value in zip(names, values, strict=True):
+      table.columns[name].append(value)
+    table.origins.append(f'{path}:row {number}')
+  return table

@@ -1,0 +1,132 @@
+"""Cells of a table as what they serve for: texts, names of classes, ids.
+
+A value of another kind is refused. Written out as JSON it would be a text that
+nobody wrote, or a class that nobody meant.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from bert_jax.data.tables.reading import Table
+from bert_jax.errors import InputError, quoted
+
+_SURROGATES = re.compile('[\ud800-\udfff]')
+
+
+def texts(table: Table, column: str) -> list[str]:
+  """The texts of a column; an empty one is a text.
+
+  Raises:
+    InputError: A value is no string, or holds half of a surrogate pair.
+  """
+  cells = table.columns[column]
+  for origin, cell in zip(table.origins, cells, strict=True):
+    if not isinstance(cell, str):
+      raise InputError(
+        f'{origin}: the text is {_found(cell)} in column {quoted(column)}; '
+        f'{_text_advice(cell)}.'
+      )
+    _check_characters(cell, column, origin)
+  return cells
+
+
+def labels(table: Table, column: str) -> list[str]:
+  """The names of classes in a column; of a number or boolean its JSON.
+
+  Raises:
+    InputError: A label is null, empty, a list or an object; or two are written
+      alike and are of different types, as 1 and "1".
+  """
+  names: list[str] = []
+  first_of: dict[str, tuple[Any, str]] = {}
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    name = _label(cell, column, origin)
+    names.append(name)
+    first, where = first_of.setdefault(name, (cell, origin))
+    if isinstance(first, str) != isinstance(cell, str):
+      raise InputError(
+        f'{origin}: the label is {_found(cell)}, and in {where} it is '
+        f'{_found(first)}; write both alike.'
+      )
+  return names
+
+
+def ids(table: Table, column: str) -> list[Any]:
+  """The ids of a column, whatever they are; None for the NaN of pandas."""
+  cells = table.columns[column]
+  return [None if cell != cell else cell for cell in cells]
+
+
+def _label(cell: Any, column: str, origin: str) -> str:
+  if isinstance(cell, str):
+    if not cell.strip():
+      raise InputError(
+        f'{origin}: the label in column {quoted(column)} is empty; fill it in, '
+        'or leave the line out.'
+      )
+    _check_characters(cell, column, origin)
+    return cell
+  if isinstance(cell, bool) or _is_number(cell):
+    return json.dumps(cell)
+  if cell is None:
+    advice = 'fill it in, or leave the record out'
+  elif isinstance(cell, list):
+    advice = 'several labels a text are not supported'
+  else:
+    advice = 'give a name or a number'
+  raise InputError(
+    f'{origin}: the label is {_found(cell)} in column {quoted(column)}; '
+    f'{advice}.'
+  )
+
+
+def _is_number(cell: Any) -> bool:
+  """Whether a value is a number, and one that JSON has."""
+  if isinstance(cell, bool) or not isinstance(cell, int | float):
+    return False
+  return isinstance(cell, int) or math.isfinite(cell)
+
+
+def _found(cell: Any) -> str:
+  """What a value is, and the beginning of it: 'a list ([0, 1])'."""
+  if cell is None:
+    return 'null'
+  if isinstance(cell, str):
+    return f'the string {quoted(cell)}'
+  if isinstance(cell, bool):
+    return json.dumps(cell)
+  if isinstance(cell, int | float):
+    return f'the number {_short(cell)}'
+  if isinstance(cell, list):
+    return f'a list ({_short(cell)})'
+  if isinstance(cell, dict):
+    return f'an object ({_short(cell)})'
+  return f'a value of type {type(cell).__name__} ({_short(cell)})'
+
+
+def _short(cell: Any) -> str:
+  try:
+    text = json.dumps(cell, default=str)
+  except RecursionError:
+    text = '...'
+  return text if len(text) <= 40 else f'{text[:37]}...'
+
+
+def _text_advice(cell: Any) -> str:
+  if isinstance(cell, list):
+    return 'join its parts to one string'
+  if isinstance(cell, dict):
+    return 'write the string that is meant into a column of its own'
+  if cell is None:
+    return 'fill it in, or leave the record out'
+  return 'a text is a string; name the column of texts, or write it in quotes'
+
+
+def _check_characters(text: str, column: str, origin: str) -> None:
+  if not text.isascii() and _SURROGATES.search(text):
+    raise InputError(
+      f'{origin}: column {quoted(column)} holds half of a surrogate pair (as '
+      '\\ud800), which is no character; mend it.'
+    )

@@ -1,0 +1,281 @@
+"""The labels of a text classifier of others: how many, and their names.
+
+The weights say how many there are; config.json says what they are called.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bert_jax.errors import listed, quoted, shown
+from bert_jax.interop import name_table
+from bert_jax.interop.family import CLASSIFIER, Family
+from bert_jax.interop.recognise import architectures_of, matched
+from bert_jax.models.heads import CLS, POOLINGS
+
+_TEXT_CLASSIFIER = 'ForSequenceClassification'
+# Values of problem_type that are one label a text.
+_ONE_LABEL = (None, 'single_label_classification')
+_OTHER_PROBLEMS = {
+  'regression': 'it is a regression',
+  'multi_label_classification': 'it was trained for several labels a text',
+}
+_NOT_OF_TEXTS = 'by architectures {} it is not one of whole texts'
+_BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
+# Taken by transformers where a config says nothing.
+_DEFAULT_COUNT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+  """The labels of a classifier, or why there are none.
+
+  names: of the labels, in the order of the outputs; () without a classifier of
+    texts.
+  missing_because: why a classifier that is in the file is left out; '' where
+    none is in it.
+  """
+
+  names: tuple[str, ...] = ()
+  missing_because: str = ''
+
+
+def read_labels(
+  family: Family,
+  config: Mapping[str, Any],
+  weights: Mapping[str, np.ndarray],
+  problems: list[str],
+  notes: list[str],
+) -> Labels:
+  """Finds the classifier's labels, or why it is left out.
+
+  Classifiers of tokens and of choices have the same names in the file: only the
+  class in config.json tells them apart.
+
+  Args:
+    family: says what the weights are called.
+    config: theirs.
+    weights: their name -> array.
+    problems: gets a sentence where the names of the labels contradict.
+    notes: gets a sentence for all that was filled up, dropped or left out.
+  """
+  if not _classifier_names(family) & matched(family, weights):
+    return _without_a_classifier(family, config, notes)
+  count = _num_outputs(family, weights)
+  reason = _why_not(family, config, count)
+  if reason:
+    notes.append(f'its classifier was left out: {reason}')
+    return Labels(missing_because=reason)
+  return Labels(_names(config, count, problems, notes))
+
+
+def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
+  """Reads from config.json what the classifier sees of a text."""
+  return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
+
+
+def _without_a_classifier(
+  family: Family, config: Mapping[str, Any], notes: list[str]
+) -> Labels:
+  """Says why a model has no classifier that its class makes one expect.
+
+  A class that the family's table does not know can have any other head.
+  """
+  classes = architectures_of(config)
+  if any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+    notes.append(
+      f'architectures names {listed(classes)}, but the weights have no '
+      'classifier'
+    )
+    return Labels(missing_because='the weights have none')
+  if classes and not {*classes} & {*family.architectures}:
+    return Labels(missing_because=_NOT_OF_TEXTS.format(listed(classes)))
+  return Labels()
+
+
+def _classifier_names(family: Family) -> set[str]:
+  return {
+    name_table.pattern(rule.theirs)[0]
+    for rule in family.table
+    if rule.paths[0].startswith(f'{CLASSIFIER}/')
+  }
+
+
+def _num_outputs(
+  family: Family, weights: Mapping[str, np.ndarray]
+) -> int | None:
+  """Rows of the classifier's matrix; None where it has none."""
+  matrix = next(
+    rule.theirs
+    for rule in family.table
+    if rule.paths[0] == f'{CLASSIFIER}/output/kernel'
+  )
+  for name, array in weights.items():
+    if family.canonical(name) == matrix and array.ndim == 2 and len(array):
+      return len(array)
+  return None
+
+
+def _why_not(
+  family: Family, config: Mapping[str, Any], count: int | None
+) -> str:
+  """Why the classifier cannot be one of ours; '' where it can."""
+  classes = architectures_of(config)
+  if not classes:
+    return (
+      'config.json has no architectures, so it may be one of tokens and not '
+      'one of whole texts'
+    )
+  if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+    return _NOT_OF_TEXTS.format(listed(classes))
+  if count == 1:
+    return 'with one label it is a regression'
+  kind = config.get('problem_type')
+  if kind not in _ONE_LABEL:
+    known = isinstance(kind, str) and kind in _OTHER_PROBLEMS
+    what = _OTHER_PROBLEMS[kind] if known else 'it is not one label a text'
+    return f'{what} (problem_type {quoted(str(kind))})'
+  pooling = pooling_of(family, config)
+  if pooling not in POOLINGS:
+    return (
+      f'{family.pooling_field} is {shown(repr(pooling))}, ours can only be '
+      f'{" or ".join(POOLINGS)}'
+    )
+  return ''
+
+
+def _names(
+  config: Mapping[str, Any],
+  count: int | None,
+  problems: list[str],
+  notes: list[str],
+) -> tuple[str, ...]:
+  """A name for each output; without the matrix as many as config.json says."""
+  wrong: list[str] = []
+  by_id = _from_ids(config.get(_BY_ID), wrong, notes)
+  # Where there are names by output, nobody asks the reverse.
+  by_label = _from_labels(config.get(_BY_LABEL), [] if by_id else wrong)
+  if wrong:
+    problems += wrong
+    return ()
+  if count is None:
+    # The missing matrix is told of elsewhere.
+    count = len(by_id) or _DEFAULT_COUNT
+  told = config.get(_COUNT)
+  known = by_id or by_label
+  extra = sorted(number for number in known if number >= count)
+  unnamed = [number for number in range(count) if number not in known]
+  field = _BY_ID if by_id or not by_label else _BY_LABEL
+  if extra and unnamed:
+    problems.append(
+      f'{field} names the outputs {_numbers(sorted(known))}, the classifier '
+      f'has 0 to {count - 1}: which is which cannot be known; number them so'
+    )
+    return ()
+  names = {number: f'LABEL_{number}' for number in unnamed} | known
+  found = tuple(names[number] for number in range(count))
+  twice = [name for name, times in Counter(found).items() if times > 1]
+  if twice:
+    problems.append(
+      f'{field} is {shown(repr(config.get(field)))}: {listed(twice)} would be '
+      'the name of several outputs; name each label once'
+    )
+    return ()
+  notes += _remarks(field, known, extra, unnamed, found)
+  if type(told) is int and told != count:
+    notes.append(
+      f'{_COUNT} is {told}, the classifier has {count} outputs; these are taken'
+    )
+  notes += _contradiction(by_id, by_label, count)
+  return found
+
+
+def _remarks(
+  field: str,
+  known: Mapping[int, str],
+  extra: list[int],
+  unnamed: list[int],
+  found: tuple[str, ...],
+) -> list[str]:
+  """Says what was filled in or dropped, a sentence each."""
+  said = f'{field} names {len(known)} labels, the classifier has {len(found)}'
+  if not known:
+    return [f'{_BY_ID} is missing; the labels are {listed(found)}']
+  if unnamed:
+    return [f'{said}; {listed([found[n] for n in unnamed])} was filled in']
+  if extra:
+    return [f'{said}; {listed([known[n] for n in extra])} was dropped']
+  if field == _BY_LABEL:
+    return [f'{_BY_ID} is missing; the labels are those of {_BY_LABEL}']
+  return []
+
+
+def _contradiction(
+  by_id: Mapping[int, str], by_label: Mapping[int, str], count: int
+) -> list[str]:
+  """A sentence where the two fields name an output otherwise."""
+  for number in range(count):
+    name, other = by_id.get(number), by_label.get(number)
+    if name is not None and other is not None and name != other:
+      return [
+        f'{_BY_LABEL} has {quoted(other)} for output {number}, {_BY_ID} '
+        f'{quoted(name)}; {_BY_ID} is taken, as transformers does'
+      ]
+  return []
+
+
+def _from_ids(
+  value: Any, problems: list[str], notes: list[str]
+) -> dict[int, str]:
+  """id2label as output -> name; an empty name is no name."""
+  if isinstance(value, list):
+    value = {str(number): name for number, name in enumerate(value)}
+  if value is None:
+    return {}
+  if not isinstance(value, dict):
+    problems.append(f'{_BY_ID} is {shown(repr(value))}, which names no labels')
+    return {}
+  found, are_numbers = {}, False
+  for key, name in value.items():
+    if name is None or name == '':
+      continue
+    # Not isinstance: bool is an int to Python.
+    if type(name) is int:
+      name, are_numbers = str(name), True
+    if not _is_number(key) or not isinstance(name, str):
+      problems.append(
+        f'{_BY_ID} has {shown(repr(key))}: {shown(repr(name))}; it must be the '
+        'number of an output and the name of a label'
+      )
+      return {}
+    found[int(key)] = name
+  if are_numbers:
+    notes.append(f'{_BY_ID} has numbers for names; they are taken as text')
+  return found
+
+
+def _from_labels(value: Any, problems: list[str]) -> dict[int, str]:
+  """label2id as output -> name."""
+  found: dict[int, str] = {}
+  for name, number in value.items() if isinstance(value, dict) else ():
+    if not _is_number(str(number)) or int(number) in found:
+      problems.append(
+        f'{_BY_LABEL} has {shown(repr(name))}: {shown(repr(number))}; it must '
+        'be the name of a label and the number of its output'
+      )
+      return {}
+    found[int(number)] = name
+  return found
+
+
+def _is_number(key: str) -> bool:
+  # Python reads no number of thousands of digits.
+  is_short = key.isascii() and key.isdecimal() and len(key) < 10
+  return is_short and key == str(int(key))
+
+
+def _numbers(numbers: list[int]) -> str:
+  return shown(', '.join(map(str, numbers)))

@@ -1,0 +1,115 @@
+"""What a run reads, recorded by content in WORKDIR/inputs.json.
+
+The config names paths; this says what lay there, so that a run is not taken for
+that of other files, and is for that of the same files at another path.
+"""
+
+import os
+import pathlib
+from typing import Any
+
+from bert_jax import durable_files
+from bert_jax.data.sources import content, files, installed_docs
+from bert_jax.data.sources.content_changes import difference
+from bert_jax.errors import InputError
+from bert_jax.workdir import Workdir, read_json
+
+NAME = 'inputs.json'
+_INSTALLED_DOCS = 'installed_docs:'
+
+
+class RunInputs:
+  """What is read by the run of a workdir, now and when it began.
+
+  Args:
+    workdir: locked, as its lock tells the time.
+    description: by config field, what it names; see `describe_examples`.
+
+  Raises:
+    InputError: a file cannot be read.
+  """
+
+  def __init__(self, workdir: Workdir, description: dict[str, Any]):
+    self._workdir = workdir
+    self._path = workdir.path / NAME
+    self._stamps = workdir.path / content.STAMPS_NAME
+    self._contents = content.open_contents(self._stamps, workdir.lock_path)
+    self._now = self._contents.identify(description)
+    self._then: dict[str, Any] | None = None
+    self._changes: list[str] = []
+    if workdir.binds() and self._path.exists():
+      self._then = read_json(self._path)
+      if not isinstance(self._then, dict):
+        raise InputError(
+          f'{self._path}: is no JSON object; restore it or start anew'
+        )
+
+  @property
+  def is_recorded(self) -> bool:
+    """False where the run began, or ended, without a record."""
+    return self._then is not None or not self._workdir.binds()
+
+  def check(
+    self,
+    experiment: Any,
+    allow_change: tuple[str, ...],
+    read_at_start: str = '',
+  ) -> list[str]:
+    """How config and content differ from those of then, as allowed by name.
+
+    A path that names the same content as another did is no difference. Of the
+    field `read_at_start` nothing is read any more: that its content is another
+    one now is printed, and what was read stays recorded.
+
+    Raises InputError on any other difference.
+    """
+    names = self._now if self._then is not None else ()
+    found = {name: self._difference(name) for name in names}
+    same = tuple(name for name in names if not found[name])
+    self._changes = self._workdir.config_changes(experiment, allow_change, same)
+    for name, what in found.items():
+      if not what:
+        continue
+      since = f'{name}: {what} since --workdir={self._workdir.path} was begun'
+      if any(name == a or name.startswith(f'{a}.') for a in allow_change):
+        self._changes.append(f'{name}: {what}')
+      elif name == read_at_start:
+        print(
+          f'{since}, which goes on with the parameters that it took then',
+          flush=True,
+        )
+        self._now[name] = self._then[name]
+      else:
+        raise InputError(
+          f'{since}; put back what it was, or use another --workdir'
+        )
+    return self._changes
+
+  def require_unchanged(self) -> None:
+    """Raises InputError where a file has changed while it was read."""
+    self._contents.require_unchanged()
+
+  def write(self, experiment: Any, next_example: int) -> None:
+    """Records config and inputs, once nothing speaks against them."""
+    self._workdir.write_config(experiment, self._changes, next_example)
+    if self._now:
+      durable_files.write_json(self._path, self._now)
+    self.spare_reading()
+
+  def spare_reading(self) -> None:
+    """Has the next start of the same run read no file for comparing it."""
+    content.write_stamps(self._stamps, self._contents)
+
+  def _difference(self, name: str) -> str:
+    assert self._then is not None
+    return difference(self._then.get(name), self._now[name])
+
+
+def describe_examples(path: str) -> Any:
+  """What labelled examples are read from, for `RunInputs`."""
+  if path.startswith(_INSTALLED_DOCS):
+    return installed_docs.describe_examples(path.removeprefix(_INSTALLED_DOCS))
+  file = pathlib.Path(os.path.expanduser(path))
+  if not file.is_file():
+    raise InputError(f'{path}: there is no such file; check the path.')
+  return files.describe_files([file])

@@ -1,0 +1,167 @@
+"""Names of classes as labels give them: their order, counts, and what is odd.
+
+Only the counts show that a class is nobody's intention: a header read as an
+example, 'pos ' beside 'pos', the '-' of SNLI, scores taken for names.
+"""
+
+import collections
+import decimal
+import re
+from collections.abc import Mapping, Sequence
+
+from bert_jax.errors import InputError, quoted
+
+_NUMBER = re.compile(
+  r'[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?'
+)
+_MAX_SCORES = 20
+_FEW = 2
+# What SNLI writes where its annotators did not agree on a label.
+_NO_LABEL = '-'
+_CLASSES_SHOWN = 30
+_NAMES_SHOWN = 5
+# What transformers calls an output that nobody named.
+_UNNAMED = 'LABEL_{}'
+
+
+def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
+  """The different labels, in the order of a model's outputs.
+
+  Numbers go by size, so that output i is class i where labels are 0 to n - 1;
+  all else by code point.
+
+  Args:
+    labels: The label of each example.
+    origins: 'path:line' of each example, for messages.
+
+  Raises:
+    InputError: One number is written in two ways (1 and 01), or labels are
+      scores: numbers, not all whole, of more than 20 different values.
+  """
+  names = sorted(set(labels))
+  numbers = [_number(name) for name in names]
+  if None in numbers:
+    return names
+  by_size = sorted(zip(numbers, names, strict=True))
+  if len(set(numbers)) > _MAX_SCORES:
+    for number, name in by_size:
+      if number != number.to_integral_value():
+        raise InputError(
+          f'{origins[labels.index(name)]}: the label {quoted(name)} is a score '
+          f'and no class: {len(labels):,} examples have {len(set(numbers)):,} '
+          'different numbers. Regression is not supported yet; round them to a '
+          'few classes.'
+        )
+  for (number, name), (other, twin) in zip(by_size, by_size[1:], strict=False):
+    if number == other:
+      first, second = sorted(labels.index(label) for label in (name, twin))
+      raise InputError(
+        f'{origins[second]}: the label {quoted(labels[second])} is the same '
+        f'number as {quoted(labels[first])} in {origins[first]}; write both '
+        'alike.'
+      )
+  return [name for _, name in by_size]
+
+
+def count_line(part: str, counts: Mapping[str, int]) -> str:
+  """'train: 2 classes: 0 (32), 1 (32)'; of many classes the largest."""
+  names = list(counts)
+  what = f'{part}: {len(names)} classes'
+  if len(names) > _CLASSES_SHOWN:
+    names = sorted(names, key=lambda name: -counts[name])
+    smallest = names[-1]
+    names = names[:_CLASSES_SHOWN]
+    what += ', the largest and the smallest of them'
+    names.append(smallest)
+  listing = ', '.join(f'{plain(name)} ({counts[name]:,})' for name in names)
+  return f'{what}: {listing}'
+
+
+def warnings(
+  names: Sequence[str], labels: Sequence[str], origins: Sequence[str]
+) -> list[str]:
+  """What is odd about the classes of the examples that are trained on.
+
+  Args:
+    names: Of all classes, also of those without an example.
+    labels: The label of each example.
+    origins: 'path:line' of each example.
+
+  Returns:
+    A line for each kind: classes of no, one or two examples; names that differ
+    in spaces or case alone; names that elsewhere say that there is no label.
+  """
+  counts = collections.Counter(labels)
+  first = {}
+  for label, origin in zip(labels, origins, strict=True):
+    first.setdefault(label, origin)
+  found = []
+  few = [name for name in names if counts[name] <= _FEW]
+  if few:
+    shown = [
+      f'{plain(name)} ({counts[name]}'
+      + (f', {first[name]})' if name in first else ')')
+      for name in few[:_NAMES_SHOWN]
+    ]
+    found.append(
+      f'warning: {_num_classes(len(few))} of two examples or fewer: '
+      f'{_some(shown, len(few))}'
+    )
+  found += [
+    'warning: names that differ in spaces or case alone: '
+    + ' and '.join(f'{quoted(name)} ({counts[name]:,})' for name in group)
+    for group in _alike(names)
+  ]
+  if _NO_LABEL in counts:
+    found.append(
+      f'warning: {quoted(_NO_LABEL)} ({counts[_NO_LABEL]:,}) is a class like '
+      'others; in SNLI and MultiNLI it means that there is no label'
+    )
+  return found
+
+
+def has_names(label_names: Sequence[str]) -> bool:
+  """Whether a model names its outputs; LABEL_0 to LABEL_n-1 are no names."""
+  unnamed = map(_UNNAMED.format, range(len(label_names)))
+  return list(label_names) != list(unnamed)
+
+
+def as_model_names(
+  labels: Sequence[str], label_names: Sequence[str]
+) -> list[str] | None:
+  """Labels 0 to n - 1 as the outputs of a model without names.
+
+  None where the model has names, or a label is none of these numbers.
+  """
+  numbers = {str(place): name for place, name in enumerate(label_names)}
+  if has_names(label_names) or not set(labels) <= numbers.keys():
+    return None
+  return [numbers[label] for label in labels]
+
+
+def plain(name: str) -> str:
+  """A name within a list: as it is, or quoted where it could be misread."""
+  odd = name != name.strip() or not name.isprintable() or len(name) > 40
+  return quoted(name) if odd or set(name) & set(',()"\'') else name
+
+
+def _number(name: str) -> decimal.Decimal | None:
+  if not name.isascii() or not _NUMBER.fullmatch(name):
+    return None
+  return decimal.Decimal(name)
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+  groups: dict[str, list[str]] = {}
+  for name in names:
+    groups.setdefault(' '.join(name.split()).casefold(), []).append(name)
+  return [group for group in groups.values() if len(group) > 1]
+
+
+def _num_classes(count: int) -> str:
+  return '1 class' if count == 1 else f'{count} classes'
+
+
+def _some(shown: list[str], count: int) -> str:
+  rest = count - len(shown)
+  return ', '.join(shown) + (f' and {rest} more' if rest else '')

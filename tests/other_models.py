@@ -1,0 +1,84 @@
+"""Small random models in folders, as transformers would write them."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+_GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden'
+_WIDTH, _LETTERS = 16, 'abcdefghijklmnopqrstuvwxyz'
+Weights = dict[str, np.ndarray]
+
+
+def weights_of(name: str) -> tuple[dict[str, Any], Weights]:
+  """(config, weights) of a class such as RobertaForMaskedLM; 3 labels."""
+  rng = np.random.default_rng(0)
+  if not name.startswith('Bert'):
+    golden = json.loads((_GOLDEN / 'families.json').read_text('utf-8'))[name]
+    config, shapes = golden['config'], golden['shapes']
+  else:
+    config = json.loads((_GOLDEN / 'bert' / 'config.json').read_text('utf-8'))
+    config['architectures'] = [name]
+    found = load_file(_GOLDEN / 'bert' / 'model.safetensors')
+    shapes = {
+      key: x.shape
+      for key, x in found.items()
+      if name.endswith('ForPreTraining') or not key.startswith('cls.')
+    }
+    if name == 'BertForSequenceClassification':
+      shapes |= {'classifier.weight': (3, _WIDTH), 'classifier.bias': (3,)}
+  return config, {
+    key: rng.normal(size=shape).astype(np.float32)
+    for key, shape in shapes.items()
+  }
+
+
+def save_folder(
+  folder: pathlib.Path,
+  name: str,
+  change: Callable[[Weights], Weights] = lambda weights: weights,
+  *,
+  num_tokens: int | None = None,
+  **fields: Any,
+) -> pathlib.Path:
+  """A folder with its tokenizer; of `fields` None takes a field away."""
+  folder.mkdir(parents=True, exist_ok=True)
+  config, weights = weights_of(name)
+  if name.endswith('ForSequenceClassification'):
+    config['id2label'] = {'0': 'x', '1': 'y', '2': 'z'}
+    config.pop('label2id', None)
+  config = {key: x for key, x in (config | fields).items() if x is not None}
+  (folder / 'config.json').write_text(json.dumps(config))
+  save_file(change(weights), folder / 'model.safetensors')
+  tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *_LETTERS]
+  tokens += [f'##{letter}' for letter in _LETTERS]
+  # RoBERTa's positions begin after the id of padding.
+  pad_id = config.get('pad_token_id') or 0
+  tokens.insert(pad_id, tokens.pop(0))
+  size = num_tokens or config['vocab_size']
+  tokens += [f'word{number}' for number in range(size - len(tokens))]
+  (folder / 'vocab.txt').write_text('\n'.join(tokens[:size]) + '\n')
+  options = {'tokenizer_class': 'BertTokenizer', 'do_lower_case': True}
+  (folder / 'tokenizer_config.json').write_text(json.dumps(options))
+  return folder
+
+
+def with_prefix(prefix: str) -> Callable[[Weights], Weights]:
+  """A change of names: a prefix before each of them."""
+  return lambda weights: {f'{prefix}{key}': x for key, x in weights.items()}
+
+
+def with_outputs(
+  count: int, weight: str = 'classifier.weight', bias: str = 'classifier.bias'
+) -> Callable[[Weights], Weights]:
+  """A change of a classifier: so many outputs."""
+  return lambda weights: (
+    weights
+    | {
+      weight: np.ones((count, _WIDTH), np.float32),
+      bias: np.arange(count, dtype=np.float32),
+    }
+  )
