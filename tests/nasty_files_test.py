@@ -100,7 +100,7 @@ def test_prepare(folder):
     for path in paths
   ]
   commands += [
-    ['prepare', f'--input={folder}', f'--output={name}', *options]
+    ['prepare', f'--input={folder}/*.txt', f'--output={name}', *options]
     for name in (folder / 'empty.txt' / 'x', folder / ('x' * 300))
   ]
   commands.append([*commands[0], f'--row_length={10**30}'])

@@ -147,13 +147,16 @@ def help_text(
   lines = [inspect.getdoc(module) or '', '', 'Flags:']
   for flag in flag_values.flags_by_module_dict().get(module.__name__, ()):
     lines.append(f'  {_usage(flag)}')
-    lines += textwrap.wrap(
-      ' '.join((flag.help or '').split()),
-      width=78,
-      initial_indent=' ' * 6,
-      subsequent_indent=' ' * 6,
-      break_on_hyphens=False,
-    )
+    for paragraph in (flag.help or '').split('\n'):
+      # A line that is set in is one of a table.
+      margin = len(paragraph) - len(paragraph.lstrip())
+      lines += textwrap.wrap(
+        paragraph,
+        width=78,
+        initial_indent=' ' * 6,
+        subsequent_indent=' ' * (6 + 2 * margin),
+        break_on_hyphens=False,
+      )
   if 'config' in flag_values:
     path = _config_path([verb, *arguments], flag_values)
     if path:

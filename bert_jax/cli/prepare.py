@@ -1,4 +1,4 @@
-"""Turn text into token rows that `pretrain` reads.
+"""Turn text (.txt, JSON, CSV, Parquet, Arrow) into token rows for `pretrain`.
 
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR

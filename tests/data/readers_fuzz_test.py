@@ -124,7 +124,8 @@ def test_documents(tmp_path, ending, unit, data):
   report = ReadReport()
   field = data.draw(COLUMNS)
   try:
-    source = open_inputs(str(path), document=unit, text_field=field)
+    flag = {'document': unit} if ending == '.txt' else {'text_field': field}
+    source = open_inputs(str(path), **flag)
     documents = list(source.documents(report))
   except InputError as error:
     assert_one_line(error)

@@ -29,8 +29,9 @@ class ReadReport:
   'lone_surrogates' (likewise), 'unparsable_lines' and 'missing_field' (the line
   or row was skipped), 'empty_documents' (skipped), 'split_documents' (documents
   above MAX_DOCUMENT_CHARACTERS, cut in pieces: nothing is lost),
-  'missing_packages' and 'unparsable_files' (of the installed documentation,
-  skipped).
+  'empty_files' (skipped), 'files_read', 'files_left_out' and
+  'files_of_test_or_validation_by_name' (of folders), 'missing_packages' and
+  'unparsable_files' (of the installed documentation, skipped).
 
   Attributes:
     counts: How often each kind was met.

@@ -1,23 +1,19 @@
-"""Text files as they lie on disk: found by path, unpacked, decoded.
+"""Text files as they lie on disk: unpacked, decoded, cut into lines.
 
 Every reader of text goes through here, so that compression, line numbers and
 bytes that are not UTF-8 are treated in one way.
 """
 
 import contextlib
-import glob
 import gzip
 import io
-import itertools
 import lzma
-import os
 import pathlib
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bert_jax.data.sources import content, remote
+from bert_jax.data.sources import content, encoding, remote
 from bert_jax.data.sources.base import Document, ReadReport, bounded_record
 from bert_jax.errors import InputError
 
@@ -26,53 +22,17 @@ COMPRESSED_ENDINGS = ('.gz', '.xz', '.zst')
 # A record is parsed as a whole, so a line of it has to fit in memory.
 MAX_LINE_CHARACTERS = 2**26
 
+_MAGICS = {
+  '.gz': b'\x1f\x8b',
+  '.xz': b'\xfd7zXZ\0',
+  '.zst': b'\x28\xb5\x2f\xfd',
+}
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
-_SAMPLE_BYTES = 2**16
 # What is unpacked to estimate the size of compressed files.
 _FILES_SAMPLED = 8
 _PACKED_SAMPLE_BYTES = 2**18
 _UNPACKED_SAMPLE_BYTES = 2**24
-# What Spark and Arrow put beside the files of a table.
-_NOT_DATA = frozenset(('_SUCCESS', '_metadata', '_common_metadata'))
-# Half of the bytes of UTF-16 are such for most languages, and none of a text.
-_CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
-_MAX_BAD_SHARE = 0.3
-
-
-def find_files(pattern: str) -> list[pathlib.Path]:
-  """The files that a path, a folder (recursively) or a glob names, in order.
-
-  Hidden files and folders below a folder are left out. Raises InputError where
-  there is no such file. What lies in object storage is an epath.Path.
-  """
-  if remote.is_remote(pattern):
-    return remote.find_files(pattern)
-  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
-  path = pathlib.Path(os.path.expanduser(pattern))
-  if path.exists():
-    found = [path]
-  elif glob.has_magic(pattern):
-    found = [
-      pathlib.Path(name)
-      for name in sorted(glob.glob(str(path), recursive=True))
-    ]
-    if not found:
-      raise InputError(f'{pattern}: no file matches; check the pattern.')
-  else:
-    raise InputError(f'{pattern}: there is no such file; check the path.')
-  files = []
-  for item in found:
-    files.extend(_files_below(item) if item.is_dir() else [item])
-  files = list(dict.fromkeys(files))  # a glob may name a folder and its files
-  if not files:
-    raise InputError(f'{pattern}: there are no files in it.')
-  for file in files:
-    if not file.is_file():
-      raise InputError(f'{file}: is not a regular file; give one that is.')
-    if not os.access(file, os.R_OK):
-      raise InputError(f'{file}: may not be read; check its permissions.')
-  return files
 
 
 def text_ending(path: pathlib.Path) -> str:
@@ -94,6 +54,11 @@ def describe_files(files: list[pathlib.Path]) -> list[dict]:
   `content.Contents` reads the files and adds what they hold.
   """
   return [content.InputFile(f, _size(f)) for f in files]
+
+
+def total_size(files: list[pathlib.Path]) -> int:
+  """Bytes of the files as they lie there, in object storage too."""
+  return sum(map(_size, files))
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
@@ -152,50 +117,80 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
     raise
   except damaged as error:
     raise InputError(
-      f'{path}: cannot be read ({error}); it may be cut off or damaged.'
+      f'{path}: cannot be read ({error}); {_damage(path)}.'
     ) from error
 
 
 def read_lines(
-  path: pathlib.Path, report: ReadReport
+  path: pathlib.Path, report: ReadReport, *, keep_ends: bool = False
 ) -> Iterator[tuple[int, str]]:
-  """Yields (line number from 1, text with its line break) of a UTF-8 file.
+  r"""Yields (line number from 1, text with its line break) of a UTF-8 file.
 
-  A line above 1 MiB comes in pieces with one number. Bytes that are not UTF-8
-  become U+FFFD and are counted; a file that is mostly such bytes is an
-  InputError, as it is in another encoding or no text at all.
+  A line ends in LF, CR LF or CR; a line above 1 MiB comes in pieces with one
+  number. Bytes that are not UTF-8 become U+FFFD and are counted.
+
+  Args:
+    path: The file.
+    report: Receives 'undecodable_bytes'.
+    keep_ends: Leaves line breaks as they are; without it each is a LF.
+
+  Raises:
+    InputError: The file is in another encoding, or holds a NUL byte.
   """
+  counts = encoding.ByteCounts(path)
+  line = 1
   with open_bytes(path) as file:
-    line = 1
-    while piece := file.readline(_PIECE_BYTES):
-      if not piece.endswith(b'\n'):
-        piece = _complete_character(piece, file)
-      if line == 1:
-        piece = piece.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
-      text = _decode_reported(piece, f'{path}:{line}', report)
-      yield line, text.replace('\r\n', '\n')
-      line += piece.endswith(b'\n')
+    for chunk in _chunks(file):
+      text, num_bad = encoding.decode(chunk)
+      counts.add(chunk, text, num_bad)
+      if b'\0' in chunk:
+        before = with_line_feeds(text[: text.index('\0')])
+        line += before.count('\n')
+        raise encoding.nul_error(f'{path}:{line}')
+      if num_bad:
+        _report_undecodable(chunk, path, line, report)
+      for piece in _split_lines(text, keep_ends):
+        yield line, piece
+        line += piece.endswith(('\n', '\r'))
+    counts.check()
 
 
 def read_whole_lines(
-  path: pathlib.Path, report: ReadReport
+  path: pathlib.Path,
+  report: ReadReport,
+  *,
+  skip: Callable[[str, str, str], None] | None = None,
 ) -> Iterator[tuple[int, str]]:
   """Like read_lines, each line in one piece.
 
   One of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
+
+  Args:
+    path: The file.
+    report: As for read_lines.
+    skip: Called for a skipped line as report.add; None calls that.
   """
-  by_number = itertools.groupby(read_lines(path, report), lambda part: part[0])
-  for number, parts in by_number:
-    pieces, size = [], 0
-    for _, text in parts:
-      size += len(text)
-      if size <= MAX_LINE_CHARACTERS:
-        pieces.append(text)
-    if size <= MAX_LINE_CHARACTERS:
-      yield number, ''.join(pieces)
-    else:
-      detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
-      report.add('unparsable_lines', f'{path}:{number}', detail)
+  skip = skip or report.add
+  pieces, size = [], 0
+  for number, text in read_lines(path, report):
+    is_whole = text.endswith('\n')
+    if is_whole and not size:
+      yield number, text
+      continue
+    size += len(text)
+    pieces.append(text)
+    if size > MAX_LINE_CHARACTERS:
+      pieces.clear()
+    if is_whole:
+      yield from _whole_line(path, number, pieces, size, skip)
+      pieces, size = [], 0
+  if size:
+    yield from _whole_line(path, number, pieces, size, skip)
+
+
+def with_line_feeds(text: str) -> str:
+  """The text with LF for each CR LF and CR."""
+  return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def bounded_bytes(
@@ -206,34 +201,73 @@ def bounded_bytes(
   return bounded_record(text, origin, report)
 
 
-def check_is_text(path: pathlib.Path) -> None:
-  """Raises InputError where a file is not UTF-8 text as a whole."""
-  with open_bytes(path) as file:
-    sample = file.read(_SAMPLE_BYTES)
-  bad = decode(sample)[1] + len(sample) - len(sample.translate(None, _CONTROL))
-  # A small file is let through: its few bytes say little, and are counted.
-  if len(sample) >= 1024 and bad > _MAX_BAD_SHARE * len(sample):
-    raise InputError(
-      f'{path}: is not UTF-8 text ({bad / len(sample):.0%} of its first '
-      f'{len(sample):,} bytes); convert it with iconv, or leave it out.'
-    )
-
-
-def decode(data: bytes) -> tuple[str, int]:
-  """UTF-8 text, and how many bytes were not UTF-8 (each one U+FFFD)."""
+def _damage(path: pathlib.Path) -> str:
+  """What may be wrong with a file that cannot be unpacked."""
+  ending = path.suffix.lower()
   try:
-    return data.decode('utf-8'), 0
-  except UnicodeDecodeError:
-    text = data.decode('utf-8', 'surrogateescape')
-    return re.subn('[\udc80-\udcff]', '\ufffd', text)
+    with path.open('rb') as file:
+      begins = file.read(8).startswith(_MAGICS.get(ending, b''))
+  except OSError:
+    begins = True
+  if begins:
+    return 'it may be cut off or damaged'
+  return f'it does not begin as {ending} does, so it may need another ending'
 
 
 def _decode_reported(data: bytes, where: str, report: ReadReport) -> str:
-  text, num_undecodable = decode(data)
+  text, num_undecodable = encoding.decode(data)
   if num_undecodable:
     detail = f'{num_undecodable} bytes that are not UTF-8'
     report.add('undecodable_bytes', where, detail, num_undecodable)
   return text
+
+
+def _report_undecodable(
+  chunk: bytes, path: pathlib.Path, line: int, report: ReadReport
+) -> None:
+  lines = chunk.replace(b'\r\n', b'\n').replace(b'\r', b'\n').split(b'\n')
+  for number, text in enumerate(lines, line):
+    _decode_reported(text, f'{path}:{number}', report)
+
+
+def _whole_line(
+  path: pathlib.Path,
+  number: int,
+  pieces: list[str],
+  size: int,
+  skip: Callable[[str, str, str], None],
+) -> Iterator[tuple[int, str]]:
+  if size <= MAX_LINE_CHARACTERS:
+    yield number, ''.join(pieces)
+  else:
+    detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
+    skip('unparsable_lines', f'{path}:{number}', detail)
+
+
+def _chunks(file: io.BufferedIOBase) -> Iterator[bytes]:
+  """The bytes of a file: whole lines, or a piece of one that is long."""
+  is_first = True
+  while chunk := file.read(_PIECE_BYTES):
+    if not chunk.endswith(b'\n'):
+      chunk += file.readline(_PIECE_BYTES)
+    if not chunk.endswith(b'\n'):
+      chunk = _complete_character(chunk, file)
+    while chunk.endswith(b'\r') and (after := file.read(1)):
+      # Whether this is a CR or the half of a CR LF.
+      chunk = _complete_character(chunk + after, file)
+    if is_first:
+      chunk = chunk.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
+      is_first = False
+    yield chunk
+
+
+def _split_lines(text: str, keep_ends: bool) -> list[str]:
+  """Lines with their ends; unlike splitlines(), at CR and LF alone."""
+  if '\r' not in text:
+    lines = text.split('\n')
+    last = lines.pop()
+    return [f'{line}\n' for line in lines] + ([last] if last else [])
+  return list(io.StringIO(text, newline='' if keep_ends else None))
 
 
 def _size(path: pathlib.Path) -> int:
@@ -283,30 +317,11 @@ def _decompressor(
   return zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
 
 
-def _files_below(folder: pathlib.Path) -> list[pathlib.Path]:
-  files = []
-  for root, folders, names in os.walk(folder):
-    folders[:] = [name for name in folders if not name.startswith('.')]
-    files.extend(
-      pathlib.Path(root, name)
-      for name in names
-      if not name.startswith('.') and name not in _NOT_DATA
-    )
-  return sorted(files)
-
-
-def _complete_character(piece: bytes, file: io.BufferedIOBase) -> bytes:
+def _complete_character(chunk: bytes, file: io.BufferedIOBase) -> bytes:
   """Reads on where a piece of a long line ends within a character."""
-  for _ in range(3):
-    try:
-      piece.decode('utf-8')
-    except UnicodeDecodeError as error:
-      if error.reason != 'unexpected end of data':
-        break
-      piece += file.read(1)
-    else:
-      break
-  return piece
+  while encoding.num_cut_off(chunk) and (after := file.read(1)):
+    chunk += after
+  return chunk
 
 
 def _open_zstandard(path: pathlib.Path, raw: io.BufferedIOBase):

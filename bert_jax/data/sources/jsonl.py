@@ -1,23 +1,31 @@
-"""JSON Lines as a source: one object a line, a document in one field of it."""
+"""JSON as a source: an object a line or an array of objects, text in a field.
+
+Whether a file holds lines or one array is seen by its first character, whatever
+its ending: `.json` is used for both.
+"""
 
 import json
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from bert_jax.data.sources import base, files
+from bert_jax.data.sources import base, files, first_bytes, json_records
+from bert_jax.data.sources.tally import Tally
 from bert_jax.errors import InputError, listed, quoted
 
 
 class JsonLines:
-  """JSONL files (.gz, .xz and .zst unpacked), read in the order given.
+  """JSON files (.gz, .xz and .zst unpacked), read in the order given.
 
-  A line that is no JSON object, or has no string in the field, is counted and
-  skipped; a file where no line has the field is an InputError.
+  A record that is no JSON object, has no string in the field or has the field
+  twice is counted and skipped. A file where most records are such is an
+  InputError, as is one where no record has the field.
 
   Args:
     paths: The files.
-    text_field: The key whose value is the document.
+    text_field: The key whose value is the document; 'a.b' for the key 'b' of
+      the object in 'a'.
   """
 
   name = 'jsonl'
@@ -25,6 +33,8 @@ class JsonLines:
   def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
     self._paths = paths
     self._text_field = text_field
+    self._field = json_records.Field(text_field)
+    self._arrays: set[pathlib.Path] = set()
 
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     what = files.named(self._paths)
@@ -41,54 +51,91 @@ class JsonLines:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in self._paths:
-      files.check_is_text(path)
+    for path in first_bytes.checked(self._paths, report, self._check):
       yield from self._file_documents(path, report)
 
   def _file_documents(
     self, path: pathlib.Path, report: base.ReadReport
   ) -> Iterator[base.Document]:
-    name = quoted(self._text_field)
     other_fields: dict[str, None] = {}
     found = False
-    for line, record in read_objects(path, report):
-      where = f'{path}:{line}'
-      text = record.get(self._text_field)
-      if isinstance(text, str):
-        found = True
-        text = _without_surrogates(text, where, report)
-        yield from base.bounded_documents([(line, text)], str(path), report)
-        continue
-      if self._text_field in record:
-        detail = f'{name} is {type(text).__name__}, not a string'
-      else:
-        detail = f'no field {name}'
-        other_fields.update(dict.fromkeys(list(record)[:20]))
-      report.add('missing_field', where, detail)
-    if other_fields and not found:
-      raise InputError(
-        f'{path}: no line has the field {name}; name one '
-        f'of these with --text_field: {listed(sorted(other_fields))}.'
+
+    def refusal(num_bad: int, num_all: int, first: str) -> InputError:
+      if other_fields and not found:
+        return self._no_field(path, other_fields)
+      return InputError(
+        f'{path}: {num_bad:,} of {num_all:,} records are no JSON objects with '
+        f'a string in the field {quoted(self._text_field)} (--text_field); the '
+        f'first: {first}.'
       )
 
+    tally = Tally(report, refusal)
+    for line, record, source in self._values(path, report, tally):
+      where = f'{path}:{line}'
+      if not isinstance(record, dict):
+        why = f'{type(record).__name__}, not an object'
+        tally.add_bad('unparsable_lines', where, why)
+        continue
+      text = self._field.value(record)
+      if not isinstance(text, str):
+        tally.add_bad('missing_field', where, self._why_no_text(text))
+        if text is json_records.MISSING:
+          other_fields.update(dict.fromkeys(list(record)[:20]))
+      elif self._field.stands_twice(source):
+        why = f'the field {quoted(self._text_field)} stands twice'
+        tally.add_bad('unparsable_lines', where, why)
+      else:
+        found = True
+        tally.add_good()
+        text = _without_surrogates(text, where, report)
+        yield from base.bounded_documents([(line, text)], str(path), report)
+    if other_fields and not found:
+      raise self._no_field(path, other_fields)
+    tally.check()
 
-def read_objects(
-  path: pathlib.Path, report: base.ReadReport
-) -> Iterator[tuple[int, dict]]:
-  """Yields (line number, object); counts the lines that are none."""
-  for line, text in files.read_whole_lines(path, report):
+  def _check(self, path: pathlib.Path, data: bytes) -> None:
+    json_records.check_layout(path, data)
+    if data.lstrip().startswith(b'['):
+      self._arrays.add(path)
+
+  def _values(
+    self, path: pathlib.Path, report: base.ReadReport, tally: Tally
+  ) -> Iterator[tuple[int, Any, str]]:
+    """Yields (line, value, its JSON); what is no JSON goes into the tally."""
+    if path in self._arrays:
+      return json_records.read_array(path, report)
+    return _read_lines(path, report, tally)
+
+  def _why_no_text(self, value: object) -> str:
+    name = quoted(self._text_field)
+    if value is json_records.MISSING:
+      return f'no field {name}'
+    return f'{name} is {type(value).__name__}, not a string'
+
+  def _no_field(
+    self, path: pathlib.Path, other_fields: dict[str, None]
+  ) -> InputError:
+    return InputError(
+      f'{path}: no line has the field {quoted(self._text_field)}; name one '
+      f'of these with --text_field: {listed(sorted(other_fields))}.'
+    )
+
+
+def _read_lines(
+  path: pathlib.Path, report: base.ReadReport, tally: Tally
+) -> Iterator[tuple[int, Any, str]]:
+  """Yields (line number, value, its JSON); lines that are none are counted."""
+  for line, text in files.read_whole_lines(path, report, skip=tally.add_bad):
     if text.isspace():
       continue
+    # Files with byte order marks may have been put together.
+    text = text.removeprefix('\ufeff')
     try:
-      record = json.loads(text)
+      value = json.loads(text)
     except (ValueError, RecursionError) as error:
-      report.add('unparsable_lines', f'{path}:{line}', str(error))
+      tally.add_bad('unparsable_lines', f'{path}:{line}', str(error))
       continue
-    if isinstance(record, dict):
-      yield line, record
-    else:
-      detail = f'a {type(record).__name__}, not an object'
-      report.add('unparsable_lines', f'{path}:{line}', detail)
+    yield line, value, text
 
 
 def _without_surrogates(text: str, where: str, report: base.ReadReport) -> str:

@@ -5,15 +5,14 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, files, remote
-from bert_jax.errors import InputError, quoted
+from bert_jax.data.sources import base, columns, files
+from bert_jax.errors import InputError
 
 # Of text that is unpacked at once. A single longer cell is still read whole.
 _BATCH_BYTES = 2**23
 # Sizes are those of the encoding, which may have left repeats out.
 _MAX_BATCH_ROWS = 512
 _BUFFER_BYTES = 2**20
-_NAMES_SHOWN = 20
 
 
 class ParquetFiles:
@@ -68,21 +67,12 @@ class ParquetFiles:
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in self._paths:
-      row = 0
-      for cell in _cells(path, self._text_field):
-        row += 1
-        origin = f'{path}:row {row}'
-        if cell is None:
-          detail = f'{quoted(self._text_field)} is null'
-          report.add('missing_field', origin, detail)
-          continue
-        yield from files.bounded_bytes(cell, origin, report)
+      found = _cells(path, self._text_field)
+      yield from columns.documents(found, path, self._text_field, report)
 
 
 def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
-  """The column as UTF-8, which pyarrow does not check when it reads."""
-  import pyarrow as pa
-
+  """The column as UTF-8."""
   with _open(path) as file:
     column = _column(file, path, text_field)
     name = file.schema.column(column).path
@@ -98,83 +88,17 @@ def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
         use_threads=False,
       )
       for batch in batches:
-        cells = _within(batch, text_field)
-        if pa.types.is_dictionary(cells.type):
-          cells = cells.dictionary_decode()
-        yield from cells.cast(pa.large_binary()).to_pylist()
+        yield from columns.cells(batch, text_field)
 
 
 def _column(file: Any, path: pathlib.Path, text_field: str) -> int:
   """The number of the column, once it is seen to be one of strings."""
-  schema = file.schema_arrow
-  kind = _type_of(schema, text_field)
-  names = ', '.join(map(quoted, schema.names[:_NAMES_SHOWN])) or 'none'
-  if len(schema.names) > _NAMES_SHOWN:
-    names += f' and {len(schema.names) - _NAMES_SHOWN} more'
-  if kind is None:
-    raise InputError(
-      f'{path}: has no column {quoted(text_field)}; name one of these with '
-      f'--text_field: {names}.'
-    )
-  if not _is_string(kind):
-    raise InputError(
-      f'{path}: the column {quoted(text_field)} is {_short(kind)}, not a '
-      f'string; name one of strings with --text_field; there are {names}.'
-    )
-  columns = range(len(file.schema))
-  found = [i for i in columns if file.schema.column(i).path == text_field]
+  columns.check(file.schema_arrow, path, text_field)
+  numbers = range(len(file.schema))
+  found = [i for i in numbers if file.schema.column(i).path == text_field]
   if len(found) != 1:
-    raise InputError(
-      f'{path}: has {len(found)} columns that are called '
-      f'{quoted(text_field)}; leave one of them, or rename it.'
-    )
+    raise columns.too_many(path, text_field, len(found))
   return found[0]
-
-
-def _type_of(schema: Any, text_field: str) -> Any:
-  """Of a column or, by a dotted name, a field within; None where none is."""
-  import pyarrow as pa
-
-  if text_field in schema.names:
-    # By number: a name may be there twice.
-    return schema.field(schema.names.index(text_field)).type
-  kind = pa.struct(schema)
-  for part in text_field.split('.'):
-    index = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
-    if index < 0:
-      return None
-    kind = kind.field(index).type
-  return kind
-
-
-def _within(batch: Any, text_field: str) -> Any:
-  """The column of `batch`, or the field of one that the name leads to."""
-  import pyarrow.compute
-
-  names = batch.schema.names
-  if text_field in names:
-    return batch.column(names.index(text_field))
-  outer, *inner = text_field.split('.')
-  return pyarrow.compute.struct_field(batch.column(names.index(outer)), inner)
-
-
-def _is_string(kind: Any) -> bool:
-  import pyarrow as pa
-
-  types = pa.types
-  if types.is_dictionary(kind):
-    kind = kind.value_type
-  return (
-    types.is_string(kind)
-    or types.is_large_string(kind)
-    or types.is_string_view(kind)
-    # What a writer makes of a column that holds nothing but nulls.
-    or types.is_null(kind)
-  )
-
-
-def _short(kind: Any) -> str:
-  return ' '.join(str(kind).split())[:60]
 
 
 @contextlib.contextmanager
@@ -188,10 +112,7 @@ def _open(path: pathlib.Path) -> Iterator[Any]:
 
   try:
     with contextlib.ExitStack() as stack:
-      source = path
-      if remote.is_remote(path):
-        stack.enter_context(remote.explained(path))
-        source = stack.enter_context(path.open('rb'))
+      source = stack.enter_context(columns.seekable(path))
       file = pyarrow.parquet.ParquetFile(
         source,
         # Streams a column through a small buffer instead of reading all of it.
@@ -203,8 +124,4 @@ def _open(path: pathlib.Path) -> Iterator[Any]:
   except InputError:
     raise
   except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-    why = ' '.join(str(error).split())[:200]
-    raise InputError(
-      f'{path}: cannot be read as Parquet ({why}); it may be cut short or '
-      'damaged, so copy it again.'
-    ) from error
+    raise columns.damaged(path, 'Parquet', error) from error

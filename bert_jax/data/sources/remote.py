@@ -37,6 +37,11 @@ def find_files(pattern: str) -> list[Any]:
   Raises:
     InputError: There is no such file, or the storage cannot be reached.
   """
+  return [path for path, _ in find(pattern)]
+
+
+def find(pattern: str) -> list[tuple[Any, bool]]:
+  """find_files(), each with whether it was found below a folder."""
   from etils import epath
 
   with explained(pattern):
@@ -50,22 +55,33 @@ def find_files(pattern: str) -> list[Any]:
     except FileNotFoundError:
       kind = ''
     if kind == 'file':
-      return [epath.Path(pattern)]
+      return [(epath.Path(pattern), False)]
     if kind:
-      folders = [pattern]
+      hits = [pattern]
     elif glob.has_magic(pattern):
-      folders = storage.glob(pattern)
+      hits = storage.glob(pattern)
     else:
-      folders = []
-    found = [name for folder in folders for name in _below(storage, folder)]
+      hits = []
+    found: dict[str, bool] = {}
+    for hit in hits:
+      is_file = storage.isfile(hit)
+      for name in [hit] if is_file else _below(storage, hit):
+        found[name] = found.get(name, False) or not is_file
   if not found:
     raise InputError(
       f'{pattern}: there is no such file; check the name, and whether your '
       'account may list it.'
     )
-  names = [storage.unstrip_protocol(name) for name in dict.fromkeys(found)]
   # fsspec has two names for the same scheme.
-  return [epath.Path(f'{scheme}://{n.partition("://")[2]}') for n in names]
+  return [
+    (
+      epath.Path(
+        f'{scheme}://{storage.unstrip_protocol(name).partition("://")[2]}'
+      ),
+      is_below,
+    )
+    for name, is_below in found.items()
+  ]
 
 
 def checksum(path: Any) -> dict[str, Any]:
@@ -119,8 +135,6 @@ def explained(what: Any) -> Iterator[None]:
 
 
 def _below(storage: Any, name: str) -> list[str]:
-  if storage.isfile(name):
-    return [name]
   found = storage.find(name)
   # As names of the storage, which has no slash at the end of a folder.
   start = len(storage._strip_protocol(name))

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Iterator
 
-from bert_jax.data.sources import base, files
+from bert_jax.data.sources import base, files, first_bytes
 from bert_jax.errors import InputError
 
 DOCUMENT_UNITS = ('file', 'line', 'paragraph')
@@ -15,17 +15,26 @@ class TextFiles:
   Args:
     paths: The files.
     document: 'file', 'line', or 'paragraph' (split at blank lines).
+    is_stated: The user said that they are plain text, so that what begins as
+      JSON lines or HTML is read as it stands.
   """
 
   name = 'text_files'
 
-  def __init__(self, paths: list[pathlib.Path], *, document: str = 'file'):
+  def __init__(
+    self,
+    paths: list[pathlib.Path],
+    *,
+    document: str = 'file',
+    is_stated: bool = False,
+  ):
     if document not in DOCUMENT_UNITS:
       raise InputError(
         f'--document={document}: is none of {", ".join(DOCUMENT_UNITS)}.'
       )
     self._paths = paths
     self._document = document
+    self._is_stated = is_stated
 
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     what = files.named(self._paths)
@@ -42,8 +51,9 @@ class TextFiles:
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in self._paths:
-      files.check_is_text(path)
+    # An empty file is an empty document where a file is a document.
+    empty = None if self._document == 'file' else report
+    for path in first_bytes.checked(self._paths, empty, self._check):
       lines = files.read_lines(path, report)
       if self._document == 'file':
         units = iter([lines])
@@ -53,6 +63,10 @@ class TextFiles:
         units = _paragraphs(lines)
       for unit in units:
         yield from base.bounded_documents(unit, str(path), report)
+
+  def _check(self, path: pathlib.Path, data: bytes) -> None:
+    if not self._is_stated:
+      first_bytes.check_plain(path, data)
 
 
 _Parts = Iterator[tuple[int, str]]

@@ -48,10 +48,10 @@ def test_bad_lines_are_counted_and_skipped(tmp_path):
     {'text': 3},
     {'text': None},
     {'text': '  '},
-    {'text': 'last'},
+    *[{'text': f'line {n}'} for n in range(8)],
   )
   texts, report = read(path)
-  assert texts == ['good', 'last']
+  assert texts == ['good', *[f'line {n}' for n in range(8)]]
   assert report.counts == {
     'unparsable_lines': 3,
     'missing_field': 3,
@@ -76,7 +76,7 @@ def test_no_line_with_the_field_names_the_fields_there_are(tmp_path):
 
 def test_nothing_parsable_is_an_error(tmp_path):
   path = write(tmp_path / 'a.jsonl', 'no json', 'none either')
-  with pytest.raises(InputError, match='there is no text in it'):
+  with pytest.raises(InputError, match='2 of 2 records are no JSON objects'):
     read(path)
 
 
@@ -102,3 +102,90 @@ def test_a_line_too_long_to_parse_is_counted(tmp_path, monkeypatch):
   assert report.examples == {
     'unparsable_lines': [f'{path}:2: longer than 50 characters']
   }
+
+
+def test_a_field_within_an_object(tmp_path):
+  path = write(
+    tmp_path / 'a.jsonl',
+    {'meta': {'text': 'one'}},
+    {'meta': 'none'},
+    {'meta.text': 'two', 'meta': {'text': 'no'}},
+    {'meta': {'text': 'three'}},
+  )
+  texts, report = read(path, text_field='meta.text')
+  assert texts == ['one', 'two', 'three']
+  assert report.counts == {'missing_field': 1}
+
+
+def test_a_field_that_stands_twice_is_ambiguous(tmp_path):
+  path = write(
+    tmp_path / 'a.jsonl',
+    '{"text": "one", "n": {"text": "no"}, "m": "\\"text\\""}',
+    '{"text": "two", "text": "other"}',
+    '{"n": 1, "n": 2, "text": "three"}',
+  )
+  texts, report = read(path)
+  assert texts == ['one', 'three']
+  assert report.examples == {
+    'unparsable_lines': [f"{path}:2: the field 'text' stands twice"]
+  }
+
+
+@pytest.mark.parametrize('bad', ['no json', '{"text": 3}', '{"other": "a"}'])
+def test_bad_lines_are_counted_until_they_are_the_most(tmp_path, bad):
+  good = ['{"text": "good"}'] * 600
+  path = write(tmp_path / 'a.jsonl', *good, *[bad] * 600)
+  texts, report = read(path)
+  assert len(texts) == 600
+  assert sum(report.counts.values()) == 600
+  write(path, *good, *[bad] * 601)
+  with pytest.raises(InputError, match='601 of 1,201 records are no JSON'):
+    read(path)
+  # Long before the end of the file.
+  write(path, *[bad] * 300, *good * 9)
+  with pytest.raises(InputError, match='256 of 256 records|no line has'):
+    read(path)
+
+
+def test_one_line_that_is_too_long_is_said(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, 'MAX_LINE_CHARACTERS', 50)
+  monkeypatch.setattr(files, '_PIECE_BYTES', 16)
+  path = write(tmp_path / 'a.json', {'data': [{'text': 'x' * 60}]})
+  with pytest.raises(InputError, match='1 of 1 records .*longer than 50 char'):
+    read(path)
+
+
+def test_an_array_has_the_lines_of_its_elements(tmp_path):
+  path = tmp_path / 'a.json'
+  path.write_text('[\n {"text":\n "one"},\n 3,\n {"text": "two"}\n]\n')
+  report = base.ReadReport()
+  documents = list(open_inputs(str(path)).documents(report))
+  assert [d.origin for d in documents] == [f'{path}:2', f'{path}:5']
+  assert report.examples == {
+    'unparsable_lines': [f'{path}:4: int, not an object']
+  }
+
+
+def test_an_array_is_not_held_whole(tmp_path):
+  import tracemalloc
+
+  path = tmp_path / 'a.json.gz'
+  with gzip.open(path, 'wt', compresslevel=1) as file:
+    element = json.dumps({'text': 'word ' * 20_000})
+    file.write('[' + ','.join([element] * 400) + ']')
+  tracemalloc.start()
+  source = open_inputs(str(path))
+  total = sum(d.text.count('word') for d in source.documents(base.ReadReport()))
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert total == 400 * 20_000
+  assert peak < 16e6  # the array has 40 MB
+
+
+def test_an_element_too_long_to_parse_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, 'MAX_LINE_CHARACTERS', 2**17)
+  monkeypatch.setattr(files, '_PIECE_BYTES', 2**14)
+  path = tmp_path / 'a.json'
+  path.write_text('[{"text": "one"},\n{"text": "' + 'x' * 2**19 + '"}]')
+  with pytest.raises(InputError, match=':2: is no well-formed .*longer than'):
+    read(path)

@@ -36,16 +36,21 @@ def test_items_are_read_in_the_order_given(folder):
 
 
 def test_a_folder_is_read_recursively_in_order(folder):
-  assert texts(str(folder)) == ['a', 'b', 'd', 'c']
+  (folder / 'sub' / 'e.txt').write_text('e')
+  (folder / 'c.jsonl').unlink()
+  assert texts(str(folder)) == ['a', 'b', 'e']
+  assert texts(f'text:{folder}') == ['a', 'b', 'd', 'e']
 
 
 def test_a_glob_is_sorted(folder):
   assert texts(f'{folder}/*.txt') == ['a', 'b']
-  assert texts(f'{folder}/**/*.md') == ['d']
+  assert texts(f'text:{folder}/**/*.md') == ['d']
 
 
 def test_a_folder_and_a_file_in_it_by_one_glob_are_read_once(folder):
-  assert sorted(texts(f'{folder}/**')) == ['a', 'b', 'c', 'd']
+  (folder / 'c.jsonl').unlink()
+  assert sorted(texts(f'{folder}/**')) == ['a', 'b']
+  assert sorted(texts(f'text:{folder}/**')) == ['a', 'b', 'd']
 
 
 def test_text_files_may_be_said(folder):
@@ -59,13 +64,13 @@ def test_a_path_with_a_comma_or_a_colon(tmp_path):
 
 
 def test_joined_sources_describe_themselves(folder):
-  source = open_inputs(str(folder))
+  source = open_inputs(f'{folder}/*.txt,{folder}/c.jsonl')
   assert source.name == 'text_files+jsonl'
   assert [s['kind'] for s in source.describe()['sources']] == [
     'text_files',
     'jsonl',
   ]
-  assert source.size_in_bytes() == 3 + len('{"text": "c"}')
+  assert source.size_in_bytes() == 2 + len('{"text": "c"}')
   assert str(folder) not in str(source.describe())
 
 
@@ -77,7 +82,7 @@ def test_joined_sources_describe_themselves(folder):
     ('FOLDER/none.txt', r'none\.txt: there is no such file'),
     ('FOLDER/*.csv', r'\*\.csv: no file matches'),
     ('FOLDER/sub/empty', 'there are no files in it'),
-    ('csv:a', "'csv' is no kind of input; there are installed_docs.* tfds"),
+    ('doc:a', "'doc' is no kind of input; there are installed_docs.* tfds"),
     ('ftp://host/a.txt', "'ftp' is no kind of input"),
     ('installed_docs:scipy', 'write installed_docs: alone'),
     ('jsonl:', '--input=jsonl:: names nothing'),
@@ -92,4 +97,4 @@ def test_what_cannot_be_opened_is_one_clear_line(folder, spec, message):
 
 def test_an_unknown_unit_is_an_error(folder):
   with pytest.raises(InputError, match='--document=word: is none of file'):
-    open_inputs(str(folder), document='word')
+    open_inputs(f'{folder}/a.txt', document='word')

@@ -133,8 +133,10 @@ def test_by_kind_and_beside_other_files(tmp_path):
   write(folder / 'part-0.snappy.parquet', {'text': ['two']})
   (folder / '_SUCCESS').write_text('')
   assert read(folder)[0] == ['two']
-  (folder / 'a.txt').write_text('three')
-  assert read(folder)[0] == ['three', 'two']
+  (folder / 'README.txt').write_text('three')
+  texts, report = read(folder)
+  assert texts == ['two']
+  assert report.counts == {'files_read': 1, 'files_left_out': 2}
 
 
 @pytest.mark.parametrize(

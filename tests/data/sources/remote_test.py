@@ -23,11 +23,16 @@ def test_files_folders_and_globs(storage):
     storage.pipe(f'gs://bucket/in/{name}', name.encode())
   storage.pipe('gs://bucket/in/d.jsonl', b'{"text": "line"}\n')
   assert texts('gs://bucket/in/b.txt') == ['b.txt']
-  assert texts('gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md', 'line']
+  with pytest.raises(InputError, match='holds data of several forms'):
+    texts('gs://bucket/in')
+  assert texts('jsonl:gs://bucket/in') == ['line']
+  storage.rm('gs://bucket/in/d.jsonl')
+  assert texts('gs://bucket/in') == ['a.txt', 'b.txt']
   assert texts('gs://bucket/in/') == texts('gs://bucket/in')
+  assert texts('text:gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md']
   assert texts('gs://bucket/in/*.txt') == ['a.txt', 'b.txt']
-  assert texts('gs://bucket/**/*.md') == ['sub/c.md']
-  assert texts('text_files:gs://bucket/in/d.jsonl') == ['{"text": "line"}']
+  assert texts('text:gs://bucket/**/*.md') == ['sub/c.md']
+  assert texts('text_files:gs://bucket/in/sub/c.md') == ['sub/c.md']
   source = open_inputs('gs://bucket/in/b.txt')
   assert source.describe()['files'] == [{'name': 'b.txt', 'bytes': 5}]
   assert source.size_in_bytes() == 5
@@ -53,6 +58,35 @@ def test_compressed_files_and_parquet(storage):
   pq.write_table(pa.table({'text': ['one', 'two']}), file)
   storage.pipe('gs://bucket/a.parquet', file.getvalue().to_pybytes())
   assert texts('gs://bucket/a.parquet') == ['one', 'two']
+
+
+def test_the_forms_of_files_and_folders(storage):
+  file = pa.BufferOutputStream()
+  pq.write_table(pa.table({'text': ['one']}), file)
+  table = file.getvalue().to_pybytes()
+  with pa.BufferOutputStream() as stream:
+    with pa.ipc.new_stream(stream, pa.schema({'text': pa.string()})) as writer:
+      writer.write_table(pa.table({'text': ['one']}))
+    arrow = stream.getvalue().to_pybytes()
+  article = b'<doc id="1" url="u" title="t">\none\n</doc>\n'
+  for name, content in {
+    'repo/README.md': b'#',
+    'repo/dataset_infos.json': b'{}',
+    'repo/data/a.parquet': table,
+    'disk/state.json': b'{}',
+    'disk/data-0.arrow': arrow,
+    'a.csv': b'text\none\n',
+    'a.json.gz': gzip.compress(b'[{"text": "one"}]'),
+    **{f'wiki/AA/wiki_0{n}': article for n in range(8)},
+  }.items():
+    storage.pipe(f'gs://bucket/{name}', content)
+  for name in ('repo', 'disk', 'a.csv', 'a.json.gz'):
+    assert texts(f'gs://bucket/{name}') == ['one']
+    assert open_inputs(f'gs://bucket/{name}').size_in_bytes() > 0
+  assert texts('gs://bucket/wiki') == ['one'] * 8
+  assert texts('gs://bucket/wiki/*/*_0*') == ['one'] * 8
+  with pytest.raises(InputError, match="ending '.md' is of no form"):
+    texts('gs://bucket/repo/README.md')
 
 
 @pytest.mark.parametrize('name', ['gone.txt', '*.csv', 'gone/'])

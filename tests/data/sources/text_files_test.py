@@ -122,7 +122,7 @@ def test_byte_order_mark_is_no_text(tmp_path):
 @pytest.mark.parametrize('encoding', ['utf-16', 'cp1251', 'koi8-r'])
 def test_a_file_in_another_encoding_is_an_error(tmp_path, encoding):
   path = write(tmp_path / 'a.txt', ('Привет мир ' * 200).encode(encoding))
-  with pytest.raises(InputError, match=r'a\.txt: is not UTF-8 text .*iconv'):
+  with pytest.raises(InputError, match=r'a\.txt: is .*not UTF-8.*iconv'):
     read(path)
 
 

@@ -1,0 +1,139 @@
+"""Arrow files as a source: a document is a cell of one column of strings.
+
+Both forms of Arrow IPC are read: the stream, which `datasets.save_to_disk`
+writes, and the file, which ends in an index.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bert_jax.data.sources import base, columns, files, first_bytes
+from bert_jax.errors import InputError
+
+# Cells that are made Python objects at once.
+_SLICE_ROWS = 512
+# What a writer puts behind the last batch of a stream.
+_STREAM_END = b'\xff\xff\xff\xff\0\0\0\0'
+
+
+class ArrowFiles:
+  """Arrow IPC files, read in the order given, one column of each.
+
+  A null is counted and skipped. Files on a disk are memory-mapped, so that
+  memory is bounded by a batch of the column if the file is compressed within.
+
+  Args:
+    paths: The files.
+    text_field: The column whose cells are the documents; 'a.b' for the field
+      'b' of the structs in 'a'.
+  """
+
+  name = 'arrow'
+
+  def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
+    self._paths = paths
+    self._text_field = text_field
+
+  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
+    what = files.named(self._paths)
+    return base.require_documents(self._documents(report), what)
+
+  def describe(self) -> dict:
+    return {
+      'kind': self.name,
+      'text_field': self._text_field,
+      'files': files.describe_files(self._paths),
+    }
+
+  def size_in_bytes(self) -> int:
+    """Of the column, as large a share of each file as of its first batch."""
+    total = 0.0
+    for path in self._paths:
+      with _open(path, self._text_field, whole=True) as batches:
+        if (first := next(batches, None)) is not None:
+          share = columns.share(first, self._text_field)
+          total += share * files.total_size([path])
+    return round(total)
+
+  def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
+    for path in self._paths:
+      found = _cells(path, self._text_field)
+      yield from columns.documents(found, path, self._text_field, report)
+
+
+def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
+  with _open(path, text_field) as batches:
+    for batch in batches:
+      for first in range(0, batch.num_rows, _SLICE_ROWS):
+        yield from columns.cells(batch.slice(first, _SLICE_ROWS), text_field)
+
+
+@contextlib.contextmanager
+def _open(
+  path: pathlib.Path, text_field: str, *, whole: bool = False
+) -> Iterator[Iterator[Any]]:
+  """Opens a file as its record batches; InputError if it is damaged.
+
+  Args:
+    path: The file.
+    text_field: The column, which is seen to be one of strings.
+    whole: Reads all columns, not that one alone.
+  """
+  import pyarrow as pa
+
+  try:
+    with contextlib.ExitStack() as stack:
+      source = stack.enter_context(columns.seekable(path))
+      if isinstance(source, pathlib.Path):
+        file = stack.enter_context(pa.memory_map(os.fspath(source)))
+      else:
+        file = stack.enter_context(pa.PythonFile(source, mode='r'))
+      make = _maker(file)
+      reader = stack.enter_context(make(file))
+      columns.check(reader.schema, path, text_field)
+      names = reader.schema.names
+      if names.count(text_field) > 1:
+        raise columns.too_many(path, text_field, names.count(text_field))
+      if not whole:
+        name = text_field if text_field in names else text_field.split('.')[0]
+        only = pa.ipc.IpcReadOptions(included_fields=[names.index(name)])
+        file.seek(0)
+        reader = stack.enter_context(make(file, options=only))
+      yield _batches(reader)
+  except InputError:
+    raise
+  except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+    raise columns.damaged(path, 'Arrow', error) from error
+
+
+def _maker(file: Any) -> Callable[..., Any]:
+  """What makes the reader of either form, which the first bytes tell."""
+  import pyarrow as pa
+
+  magic = first_bytes.ARROW_FILE_MAGIC
+  is_file = file.read(len(magic)) == magic
+  if not is_file:
+    # Without it, a stream that is cut off between two batches ends like any.
+    file.seek(max(0, file.size() - len(_STREAM_END)))
+    if file.read() != _STREAM_END:
+      raise pa.ArrowInvalid('the mark of its end is missing')
+  file.seek(0)
+  return pa.ipc.open_file if is_file else pa.ipc.open_stream
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+  """The record batches, each seen to be well-formed."""
+  import pyarrow as pa
+
+  if isinstance(reader, pa.RecordBatchFileReader):
+    batches = map(reader.get_batch, range(reader.num_record_batches))
+  else:
+    batches = iter(reader)
+  for batch in batches:
+    # Offsets that point outside the buffer would be followed. Not in full:
+    # bytes that are not UTF-8 are counted by who decodes them.
+    batch.validate()
+    yield batch

@@ -1,0 +1,177 @@
+"""A column of strings in an Arrow schema: found by name, read as UTF-8."""
+
+import contextlib
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from bert_jax.data.sources import base, files, first_bytes, remote
+from bert_jax.errors import InputError, quoted
+
+_NAMES_SHOWN = 20
+
+
+def check(schema: Any, path: pathlib.Path, text_field: str) -> None:
+  """Raises InputError where a schema has no one column of strings so named.
+
+  Args:
+    schema: A pyarrow.Schema.
+    path: The file, for the message.
+    text_field: 'a.b' for the field 'b' of the structs in 'a'.
+  """
+  kind = _type_of(schema, text_field)
+  names = ', '.join(map(quoted, schema.names[:_NAMES_SHOWN])) or 'none'
+  if len(schema.names) > _NAMES_SHOWN:
+    names += f' and {len(schema.names) - _NAMES_SHOWN} more'
+  if kind is None:
+    raise InputError(
+      f'{path}: has no column {quoted(text_field)}; name one of these with '
+      f'--text_field: {names}.'
+    )
+  if not _is_string(kind):
+    raise InputError(
+      f'{path}: the column {quoted(text_field)} is {_short(kind)}, not a '
+      f'string; name one of strings with --text_field; there are {names}.'
+    )
+
+
+def too_many(path: pathlib.Path, text_field: str, number: int) -> InputError:
+  """The refusal of a file with several columns of the name."""
+  return InputError(
+    f'{path}: has {number} columns that are called {quoted(text_field)}; leave '
+    'one of them, or rename it.'
+  )
+
+
+def cells(batch: Any, text_field: str) -> Iterator[bytes | None]:
+  """The column of a record batch as UTF-8, which pyarrow does not check."""
+  import pyarrow as pa
+
+  column = _within(batch, text_field)
+  if pa.types.is_dictionary(column.type):
+    # This way the indices are seen to be within the dictionary.
+    column = pa.DictionaryArray.from_arrays(
+      column.indices, _as_bytes(column.dictionary)
+    ).dictionary_decode()
+  yield from _as_bytes(column).to_pylist()
+
+
+def share(batch: Any, text_field: str) -> float:
+  """The share of the column in the bytes of a record batch."""
+  return _within(batch, text_field).nbytes / max(1, batch.nbytes)
+
+
+def _as_bytes(column: Any) -> Any:
+  """A column of strings as binary, whose offsets are seen to be within it."""
+  import pyarrow as pa
+
+  if pa.types.is_string_view(column.type):
+    column = column.cast(pa.binary_view())
+    column.validate(full=True)
+  column = column.cast(pa.large_binary())
+  column.validate(full=True)
+  return column
+
+
+def documents(
+  found: Iterator[bytes | None],
+  path: pathlib.Path,
+  text_field: str,
+  report: base.ReadReport,
+) -> Iterator[base.Document]:
+  """Documents of the cells of a file; a null is counted and skipped."""
+  for row, cell in enumerate(found, 1):
+    origin = f'{path}:row {row}'
+    if cell is None:
+      report.add('missing_field', origin, f'{quoted(text_field)} is null')
+    else:
+      yield from files.bounded_bytes(cell, origin, report)
+
+
+@contextlib.contextmanager
+def seekable(path: pathlib.Path) -> Iterator[Any]:
+  """What pyarrow opens: the path, or a file object of what it cannot open.
+
+  A file that is packed from outside is unpacked into a temporary one.
+  """
+  with contextlib.ExitStack() as stack:
+    # Some writers name a file by the compression within it.
+    if path.suffix.lower() in files.COMPRESSED_ENDINGS and not _begins_as(
+      path, (first_bytes.PARQUET_MAGIC, first_bytes.ARROW_FILE_MAGIC)
+    ):
+      copy = stack.enter_context(tempfile.TemporaryFile())
+      with files.open_bytes(path) as file:
+        shutil.copyfileobj(file, copy, 2**20)
+      copy.seek(0)
+      yield copy
+    elif remote.is_remote(path):
+      stack.enter_context(remote.explained(path))
+      yield stack.enter_context(path.open('rb'))
+    else:
+      yield path
+
+
+def damaged(path: pathlib.Path, form: str, error: Exception) -> InputError:
+  """The refusal of a file that pyarrow cannot read as `form`."""
+  why = ' '.join(str(error).split())[:200]
+  return first_bytes.foreign(
+    path,
+    form,
+    InputError(
+      f'{path}: cannot be read as {form} ({why}); it may be cut short or '
+      'damaged, so copy it again.'
+    ),
+  )
+
+
+def _begins_as(path: pathlib.Path, magics: tuple[bytes, ...]) -> bool:
+  with path.open('rb') as file:
+    return file.read(16).startswith(magics)
+
+
+def _type_of(schema: Any, text_field: str) -> Any:
+  """Of a column or, by a dotted name, a field within; None where none is."""
+  import pyarrow as pa
+
+  if text_field in schema.names:
+    # By number: a name may be there twice.
+    return schema.field(schema.names.index(text_field)).type
+  kind = pa.struct(schema)
+  for part in text_field.split('.'):
+    index = kind.get_field_index(part) if pa.types.is_struct(kind) else -1
+    if index < 0:
+      return None
+    kind = kind.field(index).type
+  return kind
+
+
+def _within(batch: Any, text_field: str) -> Any:
+  """The column of `batch`, or the field of one that the name leads to."""
+  import pyarrow.compute
+
+  names = batch.schema.names
+  if text_field in names:
+    return batch.column(names.index(text_field))
+  outer, *inner = text_field.split('.')
+  return pyarrow.compute.struct_field(batch.column(names.index(outer)), inner)
+
+
+def _is_string(kind: Any) -> bool:
+  import pyarrow as pa
+
+  types = pa.types
+  if types.is_dictionary(kind):
+    kind = kind.value_type
+  return (
+    types.is_string(kind)
+    or types.is_large_string(kind)
+    or types.is_string_view(kind)
+    # What a writer makes of a column that holds nothing but nulls.
+    or types.is_null(kind)
+  )
+
+
+def _short(kind: Any) -> str:
+  return ' '.join(str(kind).split())[:60]

@@ -1,0 +1,201 @@
+"""Of a folder the data are read; the rest is named, a mixture is refused.
+
+| folder | right |
+|---|---|
+| a cloned data set: README, LICENSE, JSON, Parquet | the Parquet |
+| save_to_disk: state.json, dataset_info.json, Arrow | the Arrow |
+| Spark's: _SUCCESS, .crc | the shards |
+| text and JSON lines | refused, with the way out |
+| no file of a known form | refused, with the way out |
+| 1 note and 2 MB that cannot be read | refused |
+| text:FOLDER of a program | all but what is no text, endings counted |
+"""
+
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bert_jax.data.sources import base, open_inputs
+from bert_jax.errors import InputError
+
+LINE = '{"text": "one"}\n'
+
+
+def read(spec, **options):
+  report = base.ReadReport()
+  documents = open_inputs(str(spec), **options).documents(report)
+  return [document.text for document in documents], report
+
+
+def fill(folder, contents):
+  for name, content in contents.items():
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+      content if isinstance(content, bytes) else content.encode()
+    )
+  return folder
+
+
+def left_out(report):
+  return {
+    line.partition(': ')[0].rpartition('/')[2]
+    for line in report.examples.get('files_left_out', [])
+  }
+
+
+def test_a_cloned_data_set(tmp_path):
+  beside = {
+    'README.md': '# A data set',
+    'LICENSE.txt': 'MIT',
+    'requirements.txt': 'datasets',
+    'dataset_infos.json': json.dumps({'default': {'text': 'string'}}),
+    '.gitattributes': '*.parquet filter=lfs',
+  }
+  fill(tmp_path, beside | {'.git/HEAD': 'ref'})
+  (tmp_path / 'data').mkdir()
+  for split in ('train', 'test'):
+    pq.write_table(
+      pa.table({'text': [split]}), tmp_path / 'data' / f'{split}-0.parquet'
+    )
+  texts, report = read(tmp_path)
+  assert texts == ['test', 'train']
+  assert report.counts == {
+    'files_read': 2,
+    'files_left_out': 6,
+    'files_of_test_or_validation_by_name': 1,
+  }
+  (split,) = report.examples['files_of_test_or_validation_by_name']
+  assert 'test-0.parquet: read as the others' in split
+  assert left_out(report) <= beside.keys() | {'.git'}
+
+
+def test_what_save_to_disk_writes(tmp_path):
+  fill(tmp_path, {'state.json': '{}', 'dataset_info.json': '{"a": 1}'})
+  table = pa.table({'text': ['one', 'two']})
+  with pa.ipc.new_stream(tmp_path / 'data-0.arrow', table.schema) as writer:
+    writer.write_table(table)
+  texts, report = read(tmp_path)
+  assert texts == ['one', 'two']
+  assert left_out(report) == {'state.json', 'dataset_info.json'}
+
+
+def test_settings_and_lists_beside_json_lines(tmp_path):
+  fill(
+    tmp_path,
+    {
+      '0.json': LINE,
+      '1.json': json.dumps([{'text': 'two'}]),
+      'my_config.json': '{"lr": 1}',
+      'label_map.json': '{\n "a": 0\n}',
+      'classes.json': '["a", "b"]',
+    },
+  )
+  texts, report = read(tmp_path)
+  assert texts == ['one', 'two']
+  assert left_out(report) == {
+    'my_config.json',
+    'label_map.json',
+    'classes.json',
+  }
+
+
+def test_what_spark_writes(tmp_path):
+  fill(
+    tmp_path,
+    {
+      'part-00000': LINE,
+      'part-00001': '',
+      'part-00002': LINE,
+      '_SUCCESS': '',
+      'part-00000.crc': 'x',
+    },
+  )
+  texts, report = read(tmp_path)
+  assert texts == ['one', 'one']
+  assert left_out(report) == {'_SUCCESS', 'part-00000.crc', 'part-00001'}
+
+
+@pytest.mark.parametrize(
+  ('contents', 'what'),
+  [
+    ({'a.txt': 'a', 'b.jsonl': LINE}, '1 of plain text .*1 of JSON lines'),
+    ({'a.csv': 'text\na\n', 'b.tsv': 'text\na\n'}, '1 of CSV .*1 of TSV'),
+    ({'a.txt': 'a', 'b/c.txt': 'c', 'd.csv': 'text'}, '2 of plain text'),
+  ],
+)
+def test_a_mixture_is_refused(tmp_path, contents, what):
+  fill(tmp_path, contents)
+  with pytest.raises(InputError, match=f'data of several forms: .*{what}'):
+    read(tmp_path)
+  assert read(f'{tmp_path}/a.*')[0] == ['a']
+
+
+def test_a_stated_kind_takes_its_files_of_a_mixture(tmp_path):
+  fill(tmp_path, {'a.txt': 'a', 'b.jsonl': LINE})
+  texts, report = read(f'jsonl:{tmp_path}')
+  assert texts == ['one']
+  assert left_out(report) == {'a.txt'}
+
+
+@pytest.mark.parametrize(
+  ('contents', 'what'),
+  [
+    ({'a.md': 'a', 'b.py': 'b'}, r'2 of no known form \(.md 1, .py 1\).*text:'),
+    ({'README.txt': 'a'}, '1 about the data'),
+    ({'a.array_record-0-of-1': 'a', 'features.json': '{}'}, 'tfds:NAME'),
+    (
+      {'note.txt': 'a', 'c4.json.lz4': os.urandom(2**21)},
+      'most of it would be',
+    ),
+  ],
+)
+def test_no_data_is_refused(tmp_path, contents, what):
+  fill(tmp_path, contents)
+  with pytest.raises(InputError, match=what) as error:
+    read(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+def test_the_endings_of_stated_text_are_counted(tmp_path):
+  fill(
+    tmp_path,
+    {
+      'a.py': 'print()',
+      'b.tex': r'\LaTeX',
+      'sub/c.md': '# c',
+      'sub/d.md': '# d',
+      'Makefile': 'all:',
+      'logo.png': b'\x89PNG\r\n\x1a\n\0\0',
+    },
+  )
+  texts, report = read(f'text:{tmp_path}')
+  assert sorted(texts) == ['# c', '# d', r'\LaTeX', 'all:', 'print()']
+  assert report.examples['files_read'] == [
+    f'{tmp_path}: plain text: .md 2, .py 1, .tex 1, none 1'
+  ]
+  assert left_out(report) == {'logo.png'}
+  assert read(f'text:{tmp_path}/**/*.md')[0] == ['# c', '# d']
+  assert read(f'text:{tmp_path}/b.tex')[1].examples['files_read'] == [
+    f'{tmp_path}/b.tex: plain text: .tex 1'
+  ]
+
+
+def test_empty_shards_are_counted(tmp_path):
+  fill(tmp_path, {'0.jsonl': '', '1.jsonl': LINE, '2.jsonl': ''})
+  texts, report = read(tmp_path)
+  assert texts == ['one']
+  assert report.counts == {'files_read': 3, 'empty_files': 2}
+  fill(tmp_path, {'1.jsonl': ''})
+  with pytest.raises(InputError, match='there is no text in it'):
+    read(tmp_path)
+
+
+def test_linked_folders_are_read_once(tmp_path):
+  fill(tmp_path, {'data/a.txt': 'a', 'elsewhere/b.txt': 'b'})
+  (tmp_path / 'data' / 'link').symlink_to(tmp_path / 'elsewhere')
+  (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'data')
+  assert read(tmp_path / 'data')[0] == ['a', 'b']

@@ -1,0 +1,96 @@
+"""CSV, TSV and .tab: strictly read, every refusal with its line."""
+
+import pytest
+
+from bert_jax.data.sources import base, files, open_inputs
+from bert_jax.errors import InputError
+
+
+def read(spec, **options):
+  report = base.ReadReport()
+  documents = list(open_inputs(str(spec), **options).documents(report))
+  return documents, report
+
+
+def write(path, content):
+  path.write_bytes(content.encode())
+  return path
+
+
+def test_origins_are_the_first_line_of_a_row(tmp_path):
+  path = write(
+    tmp_path / 'a.csv', 'text,n\n"a\nb",1\n\nc,2\n"d\n\n",3\n"",4\ne,5\n'
+  )
+  documents, report = read(path)
+  assert [(d.text, d.origin.rpartition(':')[2]) for d in documents] == [
+    ('a\nb', '2'),
+    ('c', '5'),
+    ('d', '6'),
+    ('e', '10'),
+  ]
+  assert report.examples == {'empty_documents': [f'{path}:9']}
+
+
+def test_a_column_of_an_index_has_no_name(tmp_path):
+  """As pandas.DataFrame.to_csv writes it."""
+  documents, _ = read(write(tmp_path / 'a.csv', ',text\n0,a\n1,"b, c"\n'))
+  assert [d.text for d in documents] == ['a', 'b, c']
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'what'),
+  [
+    ('a.csv', 'id,text\n1,a\n2,b,c\n', r':3: has 3 columns.*header has 2'),
+    ('a.csv', 'id,text\n1,a\n2\n', ':3: has 1 columns'),
+    ('a.csv', 'text,text\na,b\n', ":1: the header has 2 .* called 'text'"),
+    ('a.csv', 'id;text\n1;a\n', "separated by ',', not ';'"),
+    ('a.csv', 'a,b\n1,2\n', "has no column 'text'; .*: 'a', 'b'"),
+    ('a.csv', 'text\n"a\nb\n', ':2: is not well-formed CSV .*never closed'),
+    ('a.csv', 'text\nc\n"a" b\n', ':3: is not well-formed CSV'),
+    ('a.csv', 'text\n', 'there is no text in it'),
+    ('a.tsv', 'id\ttext\n1\ta\tb\n', ':2: has 3 columns'),
+    ('a.tsv', 'id\ttext\n1\t"a\nb"\n', ':3: has 1 columns'),
+    (
+      'a.tsv',
+      'id\ttext\n1\t"a ""b"""\n',
+      ':2: 1 of 2 rows .* quoted as in CSV',
+    ),
+    ('a.tsv', 'id,text\n1,a\n', r"separated by '\\t', not ','"),
+    ('a.tab', 'text\tn\nstring\tc\nno\tflags\n', ':3: the line above names'),
+  ],
+)
+def test_a_table_that_is_not_well_formed(tmp_path, name, content, what):
+  path = write(tmp_path / name, content)
+  with pytest.raises(InputError, match=what) as error:
+    read(path)
+  assert str(error.value).startswith(str(path))
+  assert '\n' not in str(error.value)
+
+
+def test_types_that_are_words_of_a_row(tmp_path):
+  """The second line of a plain .tab is a row, though it has short words."""
+  content = 'tag\ttext\nd\tthree words here\nc\tmore words\n'
+  documents, _ = read(write(tmp_path / 'a.tab', content))
+  assert [d.text for d in documents] == ['three words here', 'more words']
+
+
+@pytest.mark.parametrize('name', ['a.csv', 'a.tsv'])
+def test_a_row_without_end_does_not_fill_the_memory(
+  tmp_path, monkeypatch, name
+):
+  monkeypatch.setattr(files, 'MAX_LINE_CHARACTERS', 50)
+  monkeypatch.setattr(files, '_PIECE_BYTES', 16)
+  line = '"' + 'x' * 20 + '\n' * (name == 'a.csv')
+  path = write(tmp_path / name, 'text\n' + line + 'y' * 60 + '\n')
+  with pytest.raises(InputError, match=':[23]: .*longer .*50 characters'):
+    read(path)
+
+
+def test_undecodable_bytes_are_counted(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_bytes(b'text\n"a\xe9"\n' + b'"b"\n' * 5)
+  documents, report = read(path)
+  assert documents[0].text == 'a\ufffd'
+  assert report.examples['undecodable_bytes'] == [
+    f'{path}:2: 1 bytes that are not UTF-8'
+  ]
