@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, offsets, sentencepiece_json
+from bert_jax.data.tokenizers import (
+  base,
+  offsets,
+  sentencepiece_json,
+  vocabulary_case,
+)
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +56,8 @@ class SentencePiece:
   Raises:
     InputError: It is no such model, or a special token is missing.
   """
+
+  notes: tuple[str, ...] = ()
 
   def __init__(self, model: bytes, *, lowercase: bool):
     self._model = model
@@ -111,7 +118,7 @@ class SentencePiece:
 
   def encode_with_mask(self, text: str) -> np.ndarray:
     return base.encode_around_masks(
-      text, self.table.mask_id, self._encode, self._encode_rest
+      text, self.table.mask_id, self._encode, self.encode_rest
     )
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -161,8 +168,8 @@ class SentencePiece:
     text = prepare_text(text, self._lowercase)
     return np.array(self._processor.encode(text), np.int32)
 
-  def _encode_rest(self, text: str) -> np.ndarray:
-    """Of a text that follows a mask: 's' after one does not begin a word."""
+  def encode_rest(self, text: str) -> np.ndarray:
+    """int32 [n] ids of a text that follows a mask: no word begins there."""
     if text[:1].isspace():
       return self._encode(text)
     text = prepare_text(text, self._lowercase)
@@ -197,13 +204,13 @@ def _lengths(text: str) -> list[int]:
   return lengths
 
 
-def is_lowercase(model: bytes) -> bool:
-  """Whether every piece of the model is as `prepare_text` would leave it."""
+def case_of(model: bytes) -> vocabulary_case.VocabularyCase:
+  """What the pieces of a model show of the text that it was trained on."""
   proto = _parse(model)
-  return all(
-    piece.piece == prepare_text(piece.piece, lowercase=True)
+  return vocabulary_case.of_entries(
+    piece.piece.removeprefix(SPACE)
     for piece in proto.pieces
-    if piece.type == piece.NORMAL and piece.piece not in ("''", '``')
+    if piece.type == piece.NORMAL
   )
 
 
