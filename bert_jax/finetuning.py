@@ -18,7 +18,7 @@ from bert_jax.data.labelled import (
 )
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
-from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, model_builder
 from bert_jax.models.flops import flops_per_row
@@ -78,6 +78,8 @@ def finetune(
     changes = workdir.config_changes(experiment, allow_change)
     if workdir.results.exists() and workdir.best.exists() and not changes:
       return Outcome()
+    for note in tokenizer.notes:
+      print(note, flush=True)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
@@ -233,6 +235,13 @@ def load_examples(
     if name == 'train' and 0 < task.max_train_examples < len(texts):
       drawn = Permutation(len(texts), 0)(np.arange(task.max_train_examples))
       texts, labels = [texts[row] for row in drawn], labels[drawn]
+    unknown.report(
+      name,
+      texts,
+      tokenizer,
+      max_share=experiment.max_unknown,
+      way_out='--config.max_unknown=1 goes on in spite of it',
+    )
     ids, num_cut = encode_examples(tokenizer, texts, experiment.max_length)
     arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(

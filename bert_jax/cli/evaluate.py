@@ -26,6 +26,7 @@ def main(argv: list[str]) -> None:
 
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
+  from bert_jax.data.tokenizers import unknown
   from bert_jax.tasks.metrics import report_table
 
   model = inference.load(WORKDIR.value)
@@ -36,6 +37,9 @@ def main(argv: list[str]) -> None:
     text_columns=task.text_columns,
     label_column=task.label_column,
   )
+  for note in model.tokenizer.notes:
+    print(note, flush=True)
+  unknown.report(INPUT.value, examples.texts, model.tokenizer)
   labels = examples.label_ids(model.label_names)
   probabilities = model.predict(examples.texts)
   with np.errstate(divide='ignore'):

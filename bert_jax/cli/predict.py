@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
 
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
+  from bert_jax.data.tokenizers import unknown
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
@@ -39,6 +40,9 @@ def main(argv: list[str]) -> None:
     text_columns=model.experiment.task.text_columns,
     label_column=None,
   )
+  for note in model.tokenizer.notes:
+    print(note, flush=True)
+  unknown.report(INPUT.value, examples.texts, model.tokenizer)
   output = pathlib.Path(OUTPUT.value)
   partial = output.with_name(output.name + '.partial')
   with open(partial, 'w') as file:

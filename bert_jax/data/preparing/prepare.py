@@ -19,6 +19,7 @@ from typing import Any
 from bert_jax import durable_files, stopping
 from bert_jax.data import token_rows
 from bert_jax.data.preparing import blocks, worker_processes
+from bert_jax.data.preparing.unknown_share import MAX_SHARE, UnknownShare
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer
@@ -39,7 +40,6 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
-# And of corpora with side files.
 _BESIDE = ('word_segmenter', 'pairs')
 
 
@@ -51,6 +51,7 @@ def prepare(
   num_workers: int,
   progress: bool,
   beam_flags: Sequence[str] | None = None,
+  max_unknown: float = MAX_SHARE,
   **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
@@ -62,6 +63,7 @@ def prepare(
     num_workers: processes; 0 takes all cores.
     progress: shows a bar on a terminal, a line now and then elsewhere.
     beam_flags: Apache Beam's own, where it works on the blocks; else None.
+    max_unknown: a larger share of unknown tokens is an error; 1: none is.
     **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
       document, there is no `output/eval`.
 
@@ -90,13 +92,13 @@ def prepare(
     with _workers(
       num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
-      work = _work_on_blocks(source, workers, partial, request, progress)
+      work = _Work(UnknownShare(tokenizer, max_unknown))
+      _work_on_blocks(source, workers, partial, request, progress, work)
+    work.unknown.check()
     summary = _write_output(partial, output, tokenizer, request, work)
-  return {
-    **summary,
+  summary |= {'blocks': len(work.paths), 'blocks_reused': work.num_reused}
+  return summary | {
     'already_complete': False,
-    'blocks': len(work.paths),
-    'blocks_reused': work.num_reused,
     'seconds': time.monotonic() - started,
   }
 
@@ -146,13 +148,15 @@ def _request(
 class _Work:
   """All blocks together, once each has its file."""
 
-  def __init__(self) -> None:
+  def __init__(self, unknown_share: UnknownShare) -> None:
+    self.unknown = unknown_share
     self.paths: list[pathlib.Path] = []
     self.counts = {blocks.TRAIN: Counter(), blocks.EVAL: Counter()}
     self.num_reused = 0
     self.report = ReadReport()
 
   def add(self, done: blocks.BlockDone) -> None:
+    self.unknown.add(done.counts.values())
     for part, count in done.counts.items():
       self.counts[part].update(count)
     self.num_reused += done.was_there
@@ -168,9 +172,8 @@ def _work_on_blocks(
   partial: pathlib.Path,
   request: dict[str, Any],
   progress: bool,
-) -> _Work:
-  work = _Work()
-
+  work: _Work,
+) -> None:
   def tasks() -> Iterator[tuple[blocks.Block, pathlib.Path]]:
     for block in blocks.read_blocks(source, work.report):
       # Not before: an input that cannot be read leaves no folder.
@@ -186,10 +189,10 @@ def _work_on_blocks(
       shown.update(done.num_bytes, work.num_tokens)
   if not work.counts[blocks.TRAIN]['documents']:
     _remove_partial(partial)
+    num_eval = work.counts[blocks.EVAL]['documents']
     raise InputError(
       f'--input: no document has a token for training; dropped: '
-      f'{_dropped(work) or "nothing"}, for evaluation: '
-      f'{work.counts[blocks.EVAL]["documents"]} documents'
+      f'{_dropped(work) or "nothing"}, for evaluation: {num_eval} documents'
     )
   for length in request['work']['row_lengths']:
     if not work.counts[blocks.TRAIN][f'rows_{length}']:
@@ -198,7 +201,6 @@ def _work_on_blocks(
         f'--pairs: no document gives a pair in rows of {length}; a pair needs '
         'two sentences, or two documents in a block: see --document'
       )
-  return work
 
 
 def _write_output(
@@ -227,6 +229,7 @@ def _write_output(
     'literal_special_tokens': sum(
       count['literal_special_tokens'] for count in work.counts.values()
     ),
+    'unknown': work.unknown.facts(),
     'parts': [],
   }
   for part, prefix in parts:
@@ -243,14 +246,13 @@ def _write_output(
           work.paths, part, length, work.counts[part], request['work']
         ),
       )
-      summary['parts'].append(
-        {
-          'folder': f'{prefix}{length}',
-          'shards': len(manifest['shards']),
-          **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
-          **{name: manifest[name] for name in _BESIDE if name in manifest},
-        }
-      )
+      written = {
+        'folder': f'{prefix}{length}',
+        'shards': len(manifest['shards']),
+        **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
+        **{name: manifest[name] for name in _BESIDE if name in manifest},
+      }
+      summary['parts'].append(written)
   durable_files.write_json(
     result / RECORD_NAME, {'request': request, 'summary': summary}
   )
@@ -290,8 +292,9 @@ def _dropped(work: _Work) -> dict[str, int]:
     for kind, number in work.report.counts.items()
     if kind not in _NOT_DROPPED
   }
-  no_tokens = sum(c['dropped_no_tokens'] for c in work.counts.values())
-  return {**dropped, **({'no_tokens': no_tokens} if no_tokens else {})}
+  if no_tokens := sum(c['dropped_no_tokens'] for c in work.counts.values()):
+    dropped['no_tokens'] = no_tokens
+  return dropped
 
 
 def _complete_summary(

@@ -10,8 +10,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from bert_jax.data.tokenizers import added_tokens
-from bert_jax.data.tokenizers.added_tokens import AddedToken
+from bert_jax.data.tokenizers.added_token_search import AddedToken, assign_ids
 from bert_jax.data.tokenizers.folder_files import (
   ADDED_NAME,
   CONFIG_NAME,
@@ -50,7 +49,7 @@ def collect(
     if token.content not in known:
       known.add(token.content)
       listed.append(token)
-  ids = added_tokens.assign_ids(vocab, listed)
+  ids = assign_ids(vocab, listed)
   tokens = []
   for token in listed:
     given = ids.get(token.content)

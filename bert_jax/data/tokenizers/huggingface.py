@@ -52,6 +52,26 @@ def save(
     tokenizer.tokenizer_json(), table, names, second_type=int(has_token_types)
   )
   _check(tokenizer, spec)
+  config = _config(tokenizer, spec, names) | {
+    'model_max_length': max_length,
+    'model_input_names': [
+      'input_ids',
+      *(['token_type_ids'] if has_token_types else []),
+      'attention_mask',
+    ],
+  }
+  tokenizer.save(folder)
+  ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
+  # They stand in tokenizer.json, where other programs may add to them.
+  ours.pop(added_tokens.KEY, None)
+  durable_files.write_json(folder / tokenizer_json.NAME, spec)
+  durable_files.write_json(folder / _CONFIG_NAME, config | ours)
+
+
+def _config(
+  tokenizer: base.Tokenizer, spec: dict[str, Any], names: dict[str, str]
+) -> dict[str, Any]:
+  """The part of tokenizer_config.json that decides ids."""
   inner = added_tokens.inner_of(tokenizer)
   is_bert = (
     isinstance(inner, wordpiece.WordPiece)
@@ -63,12 +83,6 @@ def save(
     'tokenizer_class': 'BertTokenizer'
     if is_bert
     else 'PreTrainedTokenizerFast',
-    'model_max_length': max_length,
-    'model_input_names': [
-      'input_ids',
-      *(['token_type_ids'] if has_token_types else []),
-      'attention_mask',
-    ],
     **names,
   }
   if isinstance(inner, wordpiece.WordPiece):
@@ -84,12 +98,7 @@ def save(
       str(token['id']): {k: v for k, v in token.items() if k != 'id'}
       for token in spec['added_tokens']
     }
-  tokenizer.save(folder)
-  ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
-  # They stand in tokenizer.json, where other programs may add to them.
-  ours.pop(added_tokens.KEY, None)
-  durable_files.write_json(folder / tokenizer_json.NAME, spec)
-  durable_files.write_json(folder / _CONFIG_NAME, config | ours)
+  return config
 
 
 def _with_special_tokens(

@@ -19,10 +19,11 @@ from bert_jax.data.tokenizers import (
   tokenizer_json,
   vocabulary_case,
   wordpiece,
+  wordpiece_options,
 )
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.data.tokenizers.folder_files import CONFIG_NAME, FolderFiles
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError
 
 # kind -> the files it may lie in. Where no file names the kind, the first
 # file that is there decides: a tokenizer.json comes after those it is made
@@ -38,13 +39,6 @@ _ANY_KIND = (
   tokenizer_json.NAME,
   byte_bpe_files.VOCAB_NAME,
 )
-# What BertTokenizer of transformers does where its config says nothing.
-_BERT_DEFAULTS = {
-  'lowercase': True,
-  'strip_accents': None,
-  'tokenize_chinese_chars': True,
-}
-_BERT_MAX_WORD_CHARACTERS = 100
 _NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 
 
@@ -184,9 +178,10 @@ def _wordpiece(
   else:
     tokens = wordpiece.read_vocab(path)
     if in_json is not None:
-      _check_same_vocab(path, tokens, in_json.tokens)
+      wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
   options = {
-    name: _wordpiece_option(files, in_json, name) for name in _BERT_DEFAULTS
+    name: wordpiece_options.option(files, in_json, name)
+    for name in wordpiece_options.DEFAULTS
   }
   if options['lowercase'] is None:
     case = vocabulary_case.of_entries(
@@ -207,80 +202,11 @@ def _wordpiece(
     options['tokenize_chinese_chars'] = True
   tokenizer = wordpiece.WordPiece(
     tokens,
-    max_word_characters=_max_word_characters(files, in_json),
+    max_word_characters=wordpiece_options.max_word_characters(files, in_json),
     **options,
   )
   vocab = {token: i for i, token in enumerate(tokens)}
   return _with_added(tokenizer, files, vocab)
-
-
-def _wordpiece_option(
-  files: FolderFiles,
-  in_json: tokenizer_json.WordPieceSpec | None,
-  name: str,
-) -> bool | None:
-  """What the config says, or tokenizer.json; None where neither does.
-
-  Raises:
-    InputError: They differ, and which of them counts is not certain.
-  """
-  names = (name, 'do_lower_case') if name == 'lowercase' else (name,)
-  asked = files.flag(*names)
-  if in_json is None:
-    return asked
-  there = getattr(in_json, name)
-  if files.class_name in folder_files.ANY_KIND:
-    if asked in (None, there) or there is None:
-      return there
-  elif asked is not None:
-    return asked
-  elif not files.class_name or there == _BERT_DEFAULTS[name]:
-    return there
-  elif name == 'strip_accents' and there == in_json.lowercase:
-    return there
-  said = 'no' if asked is None else f'{asked} for'
-  raise InputError(
-    f'{files.folder / CONFIG_NAME}: it says {said} {names[-1]}, and '
-    f'{tokenizer_json.NAME} {there}; say in {CONFIG_NAME} what the model was '
-    'trained with'
-  )
-
-
-def _max_word_characters(
-  files: FolderFiles, in_json: tokenizer_json.WordPieceSpec | None
-) -> int:
-  asked = files.config.get('max_word_characters')
-  if asked is not None:
-    return asked
-  is_bert = files.class_name not in ('', *folder_files.ANY_KIND)
-  if in_json is not None and not is_bert:
-    return in_json.max_word_characters
-  if in_json is not None and (
-    in_json.max_word_characters != _BERT_MAX_WORD_CHARACTERS
-  ):
-    raise InputError(
-      f'{files.folder / tokenizer_json.NAME}: model.max_input_chars_per_word '
-      f'is {in_json.max_word_characters}, and {files.class_name} of '
-      f'transformers takes {_BERT_MAX_WORD_CHARACTERS}; name '
-      f'PreTrainedTokenizerFast as tokenizer_class in {CONFIG_NAME}, or change '
-      'the number'
-    )
-  if files.is_transformers:
-    return _BERT_MAX_WORD_CHARACTERS
-  return wordpiece.MAX_WORD_CHARACTERS
-
-
-def _check_same_vocab(
-  path: pathlib.Path, tokens: list[str], in_json: list[str]
-) -> None:
-  ids = {token: i for i, token in enumerate(tokens)}
-  for token_id, token in enumerate(in_json):
-    if ids.get(token.strip()) != token_id:
-      raise InputError(
-        f'its entry {quoted(token)} is {ids.get(token.strip())} there and '
-        f'{token_id} in {tokenizer_json.NAME} beside it; remove the one that '
-        'is not of the model'
-      )
 
 
 def _with_added(
