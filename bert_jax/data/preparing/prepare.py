@@ -5,8 +5,6 @@ the end, and a rerun goes on from the blocks that were finished. The same input
 gives the same bytes, whatever the number of workers and interruptions.
 """
 
-import contextlib
-import errno
 import json
 import os
 import pathlib
@@ -16,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bert_jax import durable_files, stopping
+from bert_jax import durable_files
 from bert_jax.data import token_rows
-from bert_jax.data.preparing import blocks, worker_processes
+from bert_jax.data.preparing import blocks, ending, worker_processes
 from bert_jax.data.preparing.unknown_share import MAX_SHARE, UnknownShare
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.sources.base import ReadReport, Source
@@ -40,6 +38,7 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
+# And of corpora with side files.
 _BESIDE = ('word_segmenter', 'pairs')
 
 
@@ -82,8 +81,9 @@ def prepare(
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
   request = _request(source, tokenizer, options)
+  work = _Work(UnknownShare(tokenizer, max_unknown))
   started = time.monotonic()
-  with _stoppable(partial), _explained(output, partial), _lock(output):
+  with ending.guarded(output, partial):
     summary = _complete_summary(output, request)
     if summary is not None:
       # A run before may have been killed between the renaming and this.
@@ -92,13 +92,14 @@ def prepare(
     with _workers(
       num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
-      work = _Work(UnknownShare(tokenizer, max_unknown))
       _work_on_blocks(source, workers, partial, request, progress, work)
     work.unknown.check()
     summary = _write_output(partial, output, tokenizer, request, work)
-  summary |= {'blocks': len(work.paths), 'blocks_reused': work.num_reused}
-  return summary | {
+  return {
+    **summary,
     'already_complete': False,
+    'blocks': len(work.paths),
+    'blocks_reused': work.num_reused,
     'seconds': time.monotonic() - started,
   }
 
@@ -189,10 +190,10 @@ def _work_on_blocks(
       shown.update(done.num_bytes, work.num_tokens)
   if not work.counts[blocks.TRAIN]['documents']:
     _remove_partial(partial)
-    num_eval = work.counts[blocks.EVAL]['documents']
     raise InputError(
       f'--input: no document has a token for training; dropped: '
-      f'{_dropped(work) or "nothing"}, for evaluation: {num_eval} documents'
+      f'{_dropped(work) or "nothing"}, for evaluation: '
+      f'{work.counts[blocks.EVAL]["documents"]} documents'
     )
   for length in request['work']['row_lengths']:
     if not work.counts[blocks.TRAIN][f'rows_{length}']:
@@ -246,13 +247,14 @@ def _write_output(
           work.paths, part, length, work.counts[part], request['work']
         ),
       )
-      written = {
-        'folder': f'{prefix}{length}',
-        'shards': len(manifest['shards']),
-        **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
-        **{name: manifest[name] for name in _BESIDE if name in manifest},
-      }
-      summary['parts'].append(written)
+      summary['parts'].append(
+        {
+          'folder': f'{prefix}{length}',
+          'shards': len(manifest['shards']),
+          **{name: manifest[field] for name, field in _IN_SUMMARY.items()},
+          **{name: manifest[name] for name in _BESIDE if name in manifest},
+        }
+      )
   durable_files.write_json(
     result / RECORD_NAME, {'request': request, 'summary': summary}
   )
@@ -292,9 +294,8 @@ def _dropped(work: _Work) -> dict[str, int]:
     for kind, number in work.report.counts.items()
     if kind not in _NOT_DROPPED
   }
-  if no_tokens := sum(c['dropped_no_tokens'] for c in work.counts.values()):
-    dropped['no_tokens'] = no_tokens
-  return dropped
+  no_tokens = sum(c['dropped_no_tokens'] for c in work.counts.values())
+  return {**dropped, **({'no_tokens': no_tokens} if no_tokens else {})}
 
 
 def _complete_summary(
@@ -363,40 +364,3 @@ def _remove_partial(partial: pathlib.Path) -> None:
     elif path.name != _PARTIAL_MARK:
       path.unlink()
   shutil.rmtree(partial)
-
-
-@contextlib.contextmanager
-def _lock(output: pathlib.Path) -> Iterator[None]:
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
-    yield
-
-
-def _kept(partial: pathlib.Path) -> str:
-  return f'finished blocks are kept in {partial}'
-
-
-def _stoppable(partial: pathlib.Path) -> contextlib.AbstractContextManager:
-  return stopping.stoppable(
-    f'{_kept(partial)}. The same command goes on from there.'
-  )
-
-
-@contextlib.contextmanager
-def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
-  """Turns what the machine refuses into a line that says what to do."""
-  try:
-    yield
-  except worker_processes.WorkerDied:
-    raise InputError(
-      'a worker process was killed, most often for lack of memory; '
-      f'{_kept(partial)}: run again, with fewer --workers'
-    ) from None
-  except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      raise InputError(
-        f'--output={output}: no space left on the disk; {_kept(partial)}: '
-        'make room and run again'
-      ) from None
-    raise
