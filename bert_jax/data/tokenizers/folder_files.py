@@ -76,6 +76,7 @@ _FLAGS = (
   'tokenize_chinese_chars',
   'keep_accents',
   'add_prefix_space',
+  'straight_quotes',
 )
 
 

@@ -160,7 +160,12 @@ def _sentencepiece(
       f'do_lower_case {lowercase}; a SentencePiece here changes case and '
       'accents together, or neither (do_lower_case false, keep_accents true)'
     )
-  tokenizer = sentencepiece.SentencePiece(model, lowercase=lowercase)
+  tokenizer = sentencepiece.SentencePiece(
+    model,
+    lowercase=lowercase,
+    straight_quotes=files.class_name == 'AlbertTokenizer'
+    or files.flag('straight_quotes') is True,
+  )
   vocab = {tokenizer.token(i): i for i in range(tokenizer.table.vocab_size)}
   return _with_added(tokenizer, files, vocab)
 
@@ -183,21 +188,11 @@ def _wordpiece(
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
   }
-  if options['lowercase'] is None:
+  if not files.is_ours:
     case = vocabulary_case.of_entries(
       token.removeprefix(wordpiece.CONTINUATION) for token in tokens
     )
-    options['lowercase'] = case.lowercase
-    if options['strip_accents'] is None and not files.is_transformers:
-      options['strip_accents'] = case.strip_accents
-    strips = options['strip_accents']
-    strips = case.lowercase if strips is None else strips
-    notes.append(_decided(path, case.lowercase, strips, case.reason))
-    if files.is_transformers and (case.lowercase, case.strip_accents) != (
-      True,
-      strips,
-    ):
-      notes.append(_other_default(path, case.lowercase))
+    _decide_case(path, files, case, options, notes)
   if options['tokenize_chinese_chars'] is None:
     options['tokenize_chinese_chars'] = True
   tokenizer = wordpiece.WordPiece(
@@ -207,6 +202,35 @@ def _wordpiece(
   )
   vocab = {token: i for i, token in enumerate(tokens)}
   return _with_added(tokenizer, files, vocab)
+
+
+def _decide_case(
+  path: pathlib.Path,
+  files: FolderFiles,
+  case: vocabulary_case.VocabularyCase,
+  options: dict[str, bool | None],
+  notes: list[str],
+) -> None:
+  """Fills in what no file says, and notes what does not suit the vocabulary."""
+  lowercase = options['lowercase']
+  if lowercase is not None:
+    if lowercase != case.lowercase:
+      notes.append(
+        f'{path.name}: do_lower_case is {str(lowercase).lower()} by the files '
+        f'beside it, although {case.reason}'
+      )
+    return
+  options['lowercase'] = case.lowercase
+  if options['strip_accents'] is None and not files.is_transformers:
+    options['strip_accents'] = case.strip_accents
+  strips = options['strip_accents']
+  strips = case.lowercase if strips is None else strips
+  notes.append(_decided(path, case.lowercase, strips, case.reason))
+  if files.is_transformers and (case.lowercase, case.strip_accents) != (
+    True,
+    strips,
+  ):
+    notes.append(_other_default(path, case.lowercase))
 
 
 def _with_added(
