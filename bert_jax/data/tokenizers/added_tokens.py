@@ -149,8 +149,11 @@ class WithAddedTokens:
     durable_files.write_json(path, config | {KEY: listed})
 
   def tokenizer_json(self) -> dict[str, Any]:
+    spec = self.inner.tokenizer_json()
+    if any(token.normalized for token in self.added):
+      spec['pre_tokenizer'] = _without_outer_spaces(spec['pre_tokenizer'])
     listed = [dataclasses.asdict(token) for token in self.added]
-    return self.inner.tokenizer_json() | {KEY: listed}
+    return spec | {KEY: listed}
 
   @functools.cached_property
   def _finder(self) -> Finder:
@@ -218,6 +221,27 @@ def _check_ids(
         f'the added token {quoted(token.content)} has the id {token.id}, and '
         f'none has {expected}; give them ids that follow on the vocabulary'
       )
+
+
+def _without_outer_spaces(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
+  """Drops the spaces that a normalized token leaves beside it.
+
+  Those of a text are dropped before its normalized tokens are looked for.
+  Metaspace puts a space before each part again.
+  """
+  if (
+    pre_tokenizer['type'] != 'Metaspace'
+    or pre_tokenizer['prepend_scheme'] != 'always'
+    or not pre_tokenizer['split']
+  ):
+    return pre_tokenizer
+  split = {
+    'type': 'Split',
+    'pattern': {'Regex': ' +'},
+    'behavior': 'Removed',
+    'invert': False,
+  }
+  return {'type': 'Sequence', 'pretokenizers': [split, pre_tokenizer]}
 
 
 def _ids(part: Part, encoded: Any) -> np.ndarray:

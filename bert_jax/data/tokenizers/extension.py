@@ -81,9 +81,10 @@ def never_drawn(new: Tokenizer, first: int) -> list[str]:
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   """By name, all that cuts a text but the entries."""
+  tokenizer = inner_of(tokenizer)
   spec = tokenizer.tokenizer_json()
   rules = {
-    'kind': type(inner_of(tokenizer)).__name__,
+    'kind': type(tokenizer).__name__,
     'max_word_characters': spec['model'].get('max_input_chars_per_word'),
   }
   for part in ('normalizer', 'pre_tokenizer'):

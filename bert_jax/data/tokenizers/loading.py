@@ -188,7 +188,7 @@ def _wordpiece(
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
   }
-  if not files.is_ours:
+  if not files.is_ours or options['lowercase'] is None:
     case = vocabulary_case.of_entries(
       token.removeprefix(wordpiece.CONTINUATION) for token in tokens
     )

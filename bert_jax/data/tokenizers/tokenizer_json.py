@@ -105,7 +105,11 @@ def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
   return WordPieceSpec(
     tokens=tokens,
     lowercase=flags['lowercase'],
-    strip_accents=flags['strip_accents'],
+    strip_accents=(
+      None
+      if flags['strip_accents'] == flags['lowercase']
+      else flags['strip_accents']
+    ),
     tokenize_chinese_chars=flags['handle_chinese_chars'],
     max_word_characters=model.get('max_input_chars_per_word', 100),
   )

@@ -49,8 +49,6 @@ def option(
     return asked
   elif not files.class_name or there == DEFAULTS[name]:
     return there
-  elif name == 'strip_accents' and there == in_json.lowercase:
-    return there
   said = 'no' if asked is None else f'{asked} for'
   raise InputError(
     f'{files.folder / CONFIG_NAME}: it says {said} {names[-1]}, and '
