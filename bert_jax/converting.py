@@ -10,7 +10,8 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
-from bert_jax.errors import InputError, quoted
+from bert_jax.data.tokenizers import probes
+from bert_jax.errors import InputError, listed, quoted
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
 from bert_jax.interop.export_form import generator_form
@@ -23,6 +24,7 @@ WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
 _PARITY = 'parity.json'
 # Of a run on replaced tokens, what the generator alone is exported as.
 _GENERATOR = 'ElectraForMaskedLM'
+_NOT_INSTALLED = 'transformers and torch are not installed'
 
 
 def convert(
@@ -86,11 +88,12 @@ def _write_workdir(
     architecture=checkpoint.family.architecture(checkpoint.heads),
     num_parameters=functional.num_parameters(checkpoint.params),
     left_out=checkpoint.left_out,
-    notes=checkpoint.notes,
+    notes=[*checkpoint.notes, *source.tokenizer.notes],
   )
   if reason := checkpoint.no_comparison:
     return _record(source, checkpoint.params, reason, **facts)
   folder = pathlib.Path(os.path.expanduser(source.origin))
+  facts['ids'] = _compare_ids(source, folder)
   try:
     return _record(source, checkpoint.params, folder, **facts)
   except parity.NotLoaded as error:
@@ -151,7 +154,30 @@ def _write_huggingface(
     num_parameters=num_parameters,
     left_out=left_out,
     notes=notes,
+    ids=_compare_ids(source, folder),
   )
+
+
+def _compare_ids(source: Pretrained, folder: pathlib.Path) -> dict[str, Any]:
+  """Our ids and those of transformers on texts of all kinds.
+
+  Raises:
+    InputError: They differ: then the rows of the embedding would be others than
+      those that the texts were trained with.
+  """
+  if not parity.is_possible():
+    return {'not_compared': _NOT_INSTALLED}
+  texts = probes.texts(source.tokenizer)
+  ids = parity.compare_ids(folder, texts, source.tokenizer.encode_batch(texts))
+  if ids.get('differing'):
+    raise InputError(
+      f'--input={source.origin}: transformers encodes {ids["differing"]:,} of '
+      f'{ids["texts"]:,} texts otherwise, first {quoted(ids["text"])}: there '
+      f'{listed(ids["theirs"])}, here {listed(ids["ours"])}; say in '
+      'tokenizer_config.json how the model was trained (do_lower_case, '
+      'strip_accents, tokenizer_class)'
+    )
+  return ids
 
 
 def _check_pooling(
@@ -177,10 +203,12 @@ def _record(
   num_parameters: int,
   left_out: Sequence[str],
   notes: Sequence[str],
+  ids: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
   """The content of parity.json.
 
-  `compare` is the folder for transformers, or why there is nothing to compare.
+  `compare` is the folder for transformers, or why there is nothing to compare;
+  `ids` is what came of comparing the tokenizers.
   """
   record = {
     'input': source.origin,
@@ -188,12 +216,13 @@ def _record(
     'num_parameters': num_parameters,
     'left_out': list(left_out),
     'notes': list(notes),
+    'ids': ids or {'not_compared': 'not of transformers'},
     'compared_with': None,
   }
   if source.which_seed:
     record['seed'] = source.which_seed
   if not parity.is_possible():
-    compare = 'transformers and torch are not installed'
+    compare = _NOT_INSTALLED
   if isinstance(compare, str):
     return record | {'not_compared': compare}
   heads = [name for name in params if name != 'encoder']
@@ -220,6 +249,14 @@ def _lines(output: str | os.PathLike, record: dict[str, Any]) -> list[str]:
     if names := record.get(name):
       lines.append(f'{name}: {", ".join(names)}')
   lines += record['notes']
+  ids = record['ids']
+  if 'texts' in ids:
+    lines.append(
+      f'ids: {ids["texts"]:,} texts encoded as by transformers, '
+      f'{ids["differing"]:,} otherwise'
+    )
+  else:
+    lines.append(f'ids not compared: {ids["not_compared"]}')
   if not record['compared_with']:
     lines.append(f'not compared: {record["not_compared"]}')
     return lines

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.staging import STAGING_PATH
+from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
@@ -190,6 +191,8 @@ class FinetuneExperiment:
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
+  max_unknown: a larger share of tokens unknown to the tokenizer is an error; 1:
+  none is.
   """
 
   seed: int = 0
@@ -218,12 +221,17 @@ class FinetuneExperiment:
   mesh: MeshConfig = execution(default_factory=MeshConfig)
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
+  max_unknown: float = execution(unknown.MAX_SHARE)
   profile_steps: tuple[int, ...] = execution(())
 
   def validate(self) -> None:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
     self.task.validate()
+    if not 0 < self.max_unknown <= 1:
+      raise InputError(
+        f'max_unknown is {self.max_unknown}; it must be above 0 and at most 1'
+      )
     if not self.init_from:
       self.model.validate()
     counts = ('num_seeds', 'num_epochs', 'eval_every_epochs', 'eval_batch_size')

@@ -21,7 +21,7 @@ from bert_jax.data.labelled import (
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tables.header import refuse_lone_first_label
-from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
@@ -97,6 +97,8 @@ def finetune(
     if is_finished and not changes:
       inputs.spare_reading()
       return Outcome()
+    for note in tokenizer.notes:
+      print(note, flush=True)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
     examples = load_examples(experiment, tokenizer)
@@ -284,6 +286,13 @@ def load_examples(
     if name == 'train' and 0 < task.max_train_examples < len(labels):
       drawn = Permutation(len(labels), 0)(np.arange(task.max_train_examples))
       part, labels = part.take(drawn), labels[drawn]
+    unknown.report(
+      name,
+      part.texts,
+      tokenizer,
+      max_share=experiment.max_unknown,
+      way_out='--config.max_unknown=1 goes on in spite of it',
+    )
     ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
     arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
     print(

@@ -107,7 +107,7 @@ def grow(
     durable_files.write_json(folder / _RECORD, record | {'steps': lines})
   return [
     f'{output}: {sizes[0]:,} -> {sizes[1]:,} parameters',
-    *_notes(small),
+    *_notes(small, tokenizer),
     *lines,
     *_how_to_go_on(output, small, model, tokenizer),
   ]
@@ -194,8 +194,8 @@ def _experiment(
   return config
 
 
-def _notes(small: Pretrained) -> list[str]:
-  lines = []
+def _notes(small: Pretrained, tokenizer: Tokenizer) -> list[str]:
+  lines = [*dict.fromkeys((*small.tokenizer.notes, *tokenizer.notes))]
   if small.which_seed:
     lines.append(f'seed: {small.which_seed}')
   if small.checkpoint:

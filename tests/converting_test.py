@@ -445,6 +445,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path):
   (folder / 'tokenizer.json').write_text(json.dumps(spec))
   with pytest.raises(InputError, match="model.type 'WordLevel'"):
     convert(str(folder), tmp_path / 'new')
+  (folder / 'tokenizer.json').unlink()
   tokens = (GOLDEN / 'vocab.txt').read_text()
   (folder / 'vocab.txt').write_text(tokens + 'more\n')
   with pytest.raises(InputError, match='56 entries, .* only 55'):

@@ -285,7 +285,8 @@ def test_what_cannot_grow_leaves_nothing_behind(tmp_path, growth, message):
 
 
 def test_another_tokenizer_is_refused_by_its_first_entry(tmp_path):
-  shutil.copy(GOLDEN / 'vocab.txt', tmp_path / 'vocab.txt')
+  for name in ('vocab.txt', 'tokenizer_config.json'):
+    shutil.copy(GOLDEN / name, tmp_path / name)
   lines = (tmp_path / 'vocab.txt').read_text().splitlines()
   lines[7] = 'other'
   (tmp_path / 'vocab.txt').write_text('\n'.join([*lines, 'more']) + '\n')

@@ -127,29 +127,27 @@ def test_links_in_a_circle(corpus, small_experiment):
       pass
 
 
-def test_a_tokenizer_config_names_no_class_and_no_file(
+def test_a_tokenizer_config_runs_no_class_and_opens_no_file(
   small_tokenizer, tmp_path, monkeypatch
 ):
-  """As Hugging Face's does, whose other keys have no meaning here."""
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'evil.py').write_text('raise SystemExit')
   (tmp_path / 'vocab.txt').write_text('secret\n')
   small_tokenizer.save(tmp_path / 'tokenizer')
   path = tmp_path / 'tokenizer' / 'tokenizer_config.json'
-  path.write_text(
-    json.dumps(
-      {
-        'do_lower_case': True,
-        'tokenizer_class': 'evil.Tokenizer',
-        'auto_map': {'AutoTokenizer': ['evil.Tokenizer', None]},
-        'vocab_file': '../vocab.txt',
-        'name_or_path': '..',
-        '_type': 'os.system',
-      }
-    )
-  )
+  config = {
+    'do_lower_case': True,
+    'auto_map': {'AutoTokenizer': ['evil.Tokenizer', None]},
+    'vocab_file': '../vocab.txt',
+    'name_or_path': '..',
+    '_type': 'os.system',
+  }
+  path.write_text(json.dumps(config))
   tokenizer = load_tokenizer(tmp_path / 'tokenizer')
   assert tokenizer.fingerprint == small_tokenizer.fingerprint
+  path.write_text(json.dumps(config | {'tokenizer_class': 'evil.Tokenizer'}))
+  with pytest.raises(InputError, match="tokenizer_class is 'evil.Tokenizer'"):
+    load_tokenizer(tmp_path / 'tokenizer')
   path.write_text('{"kind": "evil.Tokenizer"}')
   with pytest.raises(InputError, match="kind 'evil.Tokenizer' is not known"):
     load_tokenizer(tmp_path / 'tokenizer')

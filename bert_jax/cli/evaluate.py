@@ -29,10 +29,12 @@ def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
   from bert_jax import inference, predicting
   from bert_jax.data.labelled import read_examples
+  from bert_jax.data.tokenizers import unknown
 
   model = inference.load(WORKDIR.value)
   model.require_labels('evaluate')
   examples = read_examples(INPUT.value, **COLUMNS(model))
-  for note in examples.notes:
-    print(note)
+  for note in (*model.tokenizer.notes, *examples.notes):
+    print(note, flush=True)
+  unknown.report(INPUT.value, examples.texts, model.tokenizer)
   print(predicting.evaluation_table(model, examples))

@@ -38,11 +38,13 @@ def main(argv: list[str]) -> None:
 
   from bert_jax import inference, predicting
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
+  from bert_jax.data.tokenizers import unknown
 
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
-  for note in examples.notes:
-    print(note)
+  for note in (*model.tokenizer.notes, *examples.notes):
+    print(note, flush=True)
+  unknown.report(INPUT.value, examples.texts, model.tokenizer)
   predicting.write_predictions(model, examples, pathlib.Path(OUTPUT.value))
   print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')

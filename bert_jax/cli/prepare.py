@@ -31,6 +31,12 @@ _row_options = define_rows()
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder to write; needed to prepare.'
 )
+_MAX_UNKNOWN = flags.DEFINE_float(
+  'max_unknown',
+  0.2,
+  'The largest share of tokens that may be unknown to the tokenizer; where the '
+  'reason is plain, such as a wrong case, 15 % of it. 1 turns it off.',
+)
 _engine = define_engine()
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
@@ -53,11 +59,18 @@ def main(argv: list[str]) -> None:
   source = _filtered(_open_source())
   options = {**_row_options(), 'num_workers': engine['num_workers']}
   tokenizer = tokenizers.load_tokenizer(tokenizer)
+  for note in tokenizer.notes:
+    print(note, flush=True)
   if _DRY_RUN.value:
     print(preview.preview(source, tokenizer, **options))
     return
   summary = prepare.prepare(
-    source, tokenizer, output=output, **options | engine, progress=True
+    source,
+    tokenizer,
+    output=output,
+    max_unknown=_MAX_UNKNOWN.value,
+    progress=True,
+    **options | engine,
   )
   print(format_summary(summary, output))
 

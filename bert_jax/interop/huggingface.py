@@ -357,7 +357,10 @@ def _check_padding(
 def _foreign_tokenizer(
   folder: pathlib.Path, family: Family, config: dict[str, Any]
 ) -> list[str]:
-  """Problems where the folder says that its tokenizer is of another kind."""
+  """A problem where the tokenizer's class is not one of the family's.
+
+  What else the files of a tokenizer say is the business of its reader.
+  """
   path = folder / 'tokenizer_config.json'
   configs = [config, read_json(path)] if path.is_file() else [config]
   for one in configs:
@@ -367,19 +370,4 @@ def _foreign_tokenizer(
         f'tokenizer_class is {shown(repr(name))}, a tokenizer of another kind '
         f'than {family.tokenizer_classes[0]}'
       ]
-  options = configs[-1]
-  lowercase = options.get('do_lower_case')
-  allowed = {
-    'tokenize_chinese_chars': (None, True),
-    'do_basic_tokenize': (None, True),
-    'strip_accents': (None, lowercase),
-    # Of ALBERT's, whose text is lowercase and without accents.
-    'keep_accents': (None, lowercase is False),
-    'remove_space': (None, True),
-  }
-  return [
-    f'{name} is {shown(repr(options[name]))} in tokenizer_config.json, which '
-    f'our tokenizer cannot do (do_lower_case is {shown(repr(lowercase))})'
-    for name, values in allowed.items()
-    if options.get(name) not in values
-  ]
+  return []

@@ -1,6 +1,7 @@
 """Holds a converted model against transformers, where that is installed."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -84,6 +85,42 @@ def compare(
       f'transformers {transformers.__version__}, torch {torch.__version__}'
     ),
   }
+
+
+def compare_ids(
+  folder: pathlib.Path, texts: Sequence[str], ids: Sequence[np.ndarray]
+) -> dict[str, Any]:
+  """How many of the texts AutoTokenizer of the folder encodes otherwise.
+
+  Args:
+    folder: of Hugging Face.
+    texts, ids: what our tokenizer makes of them, without special tokens around.
+
+  Returns:
+    `texts`, `differing`, and of the first that differs `text`, `ours`, `theirs`
+    as tokens; or `not_compared`, why transformers cannot load the folder.
+  """
+  import transformers
+
+  transformers.logging.set_verbosity_error()
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+      folder, trust_remote_code=False
+    )
+    theirs = tokenizer([*texts], add_special_tokens=False)['input_ids']
+  except Exception as error:  # whatever an untidy folder makes it raise
+    reason = ' '.join(str(error).split())[:200]
+    return {'not_compared': f'{type(error).__name__}: {reason}'}
+  differing = [
+    (text, mine.tolist(), other)
+    for text, mine, other in zip(texts, ids, theirs, strict=True)
+    if mine.tolist() != other
+  ]
+  record: dict[str, Any] = {'texts': len(texts), 'differing': len(differing)}
+  for text, mine, other in differing[:1]:
+    tokens = tokenizer.convert_ids_to_tokens
+    record |= {'text': text, 'ours': tokens(mine), 'theirs': tokens(other)}
+  return record
 
 
 def _run_theirs(

@@ -232,17 +232,6 @@ def test_a_pooler_that_has_no_place_is_listed(tmp_path, name):
   assert found.family.architecture(found.heads) == name
 
 
-@pytest.mark.parametrize('option', ['keep_accents', 'do_lower_case'])
-def test_an_albert_tokenizer_that_ours_is_not(tmp_path, option):
-  options = {'do_lower_case': True, 'keep_accents': False, 'remove_space': True}
-  path = save(tmp_path, 'AlbertForMaskedLM') / 'tokenizer_config.json'
-  path.write_text(json.dumps(options))
-  read(tmp_path)
-  path.write_text(json.dumps(options | {option: not options[option]}))
-  with pytest.raises(InputError, match='keep_accents is (True|False) in'):
-    read(tmp_path)
-
-
 @pytest.mark.parametrize('theta', [160_000.0, 10_000.0])
 def test_a_modernbert_of_before_version_5(tmp_path, theta):
   name = 'ModernBertForMaskedLM'

@@ -22,6 +22,7 @@ from bert_jax.data import side_files, token_rows
 from bert_jax.data.preparing import packing, pairs
 from bert_jax.data.preparing.block_rows import ROWS, RowMaker, most_pairs
 from bert_jax.data.preparing.encoding import EncodedText, Encoder
+from bert_jax.data.preparing.unknown_share import BlockSample
 from bert_jax.data.preparing.word_segmenter import WordSegmenter
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import (
@@ -115,7 +116,8 @@ class BlockWorker:
   """Tokenises and packs blocks, each into a file; lives in a worker process.
 
   A file has the arrays of RowMaker for each part and row length, and counts:
-  documents, tokens, literal_special_tokens, dropped_no_tokens, and for each row
+  documents, tokens, unknown_tokens and the commonest unknown words (see
+  BlockSample), literal_special_tokens, dropped_no_tokens, and for each row
   length N what RowMaker counts, such as rows_N.
   """
 
@@ -173,6 +175,7 @@ class BlockWorker:
   ) -> tuple[dict[str, list[EncodedText]], dict[str, Counter[str]]]:
     documents: dict[str, list[EncodedText]] = {TRAIN: [], EVAL: []}
     counts: dict[str, Counter[str]] = {TRAIN: Counter(), EVAL: Counter()}
+    sample = BlockSample(self._tokenizer)
     for batch in _batches(texts):
       for text, encoded in zip(batch, self._encode_texts(batch), strict=True):
         part = _part(text, self._options.eval_fraction)
@@ -188,7 +191,9 @@ class BlockWorker:
           )
         count['documents'] += 1
         count['tokens'] += len(encoded.ids)
+        sample.add(part, text, encoded.ids, count)
         documents[part].append(encoded)
+    sample.write_words(counts)
     return documents, counts
 
   def _write(

@@ -5,8 +5,6 @@ the end, and a rerun goes on from the blocks that were finished. The same input
 gives the same bytes, whatever the number of workers and interruptions.
 """
 
-import contextlib
-import errno
 import json
 import os
 import pathlib
@@ -16,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bert_jax import durable_files, stopping
+from bert_jax import durable_files
 from bert_jax.data import token_rows
-from bert_jax.data.preparing import blocks, worker_processes
+from bert_jax.data.preparing import blocks, ending, worker_processes
 from bert_jax.data.preparing.completed import RECORD_NAME, complete_summary
+from bert_jax.data.preparing.unknown_share import MAX_SHARE, UnknownShare
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.sources import content
 from bert_jax.data.sources.base import ReadReport, Source
@@ -53,6 +52,7 @@ def prepare(
   num_workers: int,
   progress: bool,
   beam_flags: Sequence[str] | None = None,
+  max_unknown: float = MAX_SHARE,
   **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
@@ -64,6 +64,7 @@ def prepare(
     num_workers: processes; 0 takes all cores.
     progress: shows a bar on a terminal, a line now and then elsewhere.
     beam_flags: Apache Beam's own, where it works on the blocks; else None.
+    max_unknown: a larger share of unknown tokens is an error; 1: none is.
     **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
       document, there is no `output/eval`.
 
@@ -81,8 +82,9 @@ def prepare(
   num_workers = worker_processes.number_of_workers(num_workers)
   output = _checked_output(output)
   partial = output.with_name(output.name + '.partial')
+  work = _Work(UnknownShare(tokenizer, max_unknown))
   started = time.monotonic()
-  with _stoppable(partial), _explained(output, partial), _lock(output) as lock:
+  with ending.guarded(output, partial) as lock:
     stamps = content.stamps_beside(output)
     contents = content.open_contents(stamps, lock, progress=progress)
     request = _request(contents.identify(source.describe()), tokenizer, options)
@@ -95,7 +97,8 @@ def prepare(
     with _workers(
       num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
-      work = _work_on_blocks(source, workers, partial, request, progress)
+      _work_on_blocks(source, workers, partial, request, progress, work)
+    work.unknown.check()
     summary = _write_output(partial, output, tokenizer, request, work, contents)
   return {
     **summary,
@@ -151,13 +154,15 @@ def _request(
 class _Work:
   """All blocks together, once each has its file."""
 
-  def __init__(self) -> None:
+  def __init__(self, unknown_share: UnknownShare) -> None:
+    self.unknown = unknown_share
     self.paths: list[pathlib.Path] = []
     self.counts = {blocks.TRAIN: Counter(), blocks.EVAL: Counter()}
     self.num_reused = 0
     self.report = ReadReport()
 
   def add(self, done: blocks.BlockDone) -> None:
+    self.unknown.add(done.counts.values())
     for part, count in done.counts.items():
       self.counts[part].update(count)
     self.num_reused += done.was_there
@@ -173,9 +178,8 @@ def _work_on_blocks(
   partial: pathlib.Path,
   request: dict[str, Any],
   progress: bool,
-) -> _Work:
-  work = _Work()
-
+  work: _Work,
+) -> None:
   def tasks() -> Iterator[tuple[blocks.Block, pathlib.Path]]:
     for block in blocks.read_blocks(source, work.report):
       # Not before: an input that cannot be read leaves no folder.
@@ -203,7 +207,6 @@ def _work_on_blocks(
         f'--pairs: no document gives a pair in rows of {length}; a pair needs '
         'two sentences, or two documents in a block: see --document'
       )
-  return work
 
 
 def _write_output(
@@ -233,6 +236,7 @@ def _write_output(
     'literal_special_tokens': sum(
       count['literal_special_tokens'] for count in work.counts.values()
     ),
+    'unknown': work.unknown.facts(),
     'parts': [],
   }
   for part, prefix in parts:
@@ -333,40 +337,3 @@ def _remove_partial(partial: pathlib.Path) -> None:
     elif path.name != _PARTIAL_MARK:
       path.unlink()
   shutil.rmtree(partial)
-
-
-@contextlib.contextmanager
-def _lock(output: pathlib.Path) -> Iterator[pathlib.Path]:
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
-    yield lock
-
-
-def _kept(partial: pathlib.Path) -> str:
-  return f'finished blocks are kept in {partial}'
-
-
-def _stoppable(partial: pathlib.Path) -> contextlib.AbstractContextManager:
-  return stopping.stoppable(
-    f'{_kept(partial)}. The same command goes on from there.'
-  )
-
-
-@contextlib.contextmanager
-def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
-  """Turns what the machine refuses into a line that says what to do."""
-  try:
-    yield
-  except worker_processes.WorkerDied:
-    raise InputError(
-      'a worker process was killed, most often for lack of memory; '
-      f'{_kept(partial)}: run again, with fewer --workers'
-    ) from None
-  except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      raise InputError(
-        f'--output={output}: no space left on the disk; {_kept(partial)}: '
-        'make room and run again'
-      ) from None
-    raise

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from bert_jax.data.preparing import blocks, worker_processes
 from bert_jax.data.preparing.summary import format_pairs
+from bert_jax.data.preparing.unknown_share import UnknownShare
 from bert_jax.data.sources.base import Document, ReadReport, Source
+from bert_jax.data.tokenizers import unknown
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, quoted
 
@@ -53,10 +53,9 @@ def preview(
   sample, is_all = _read_sample(source, report)
   read_at = time.monotonic()
   with _single_threaded_tokenizers():
-    arrays, by_part = worker.rows(
-      [document.text for document in sample], 'preview'
-    )
+    _, by_part = worker.rows([document.text for document in sample], 'preview')
   packed_at = time.monotonic()
+  unknown_lines = _unknown_lines(tokenizer, by_part)
   counts = sum(by_part.values(), Counter())
   if not counts['tokens']:
     raise InputError(
@@ -74,7 +73,7 @@ def preview(
       *_sample_lines(sample, num_bytes, counts, is_all),
       *_whole_lines(scale, is_all, total_bytes, counts, seconds, num_workers),
       *_row_lines(counts, options, scale),
-      *_unknown_lines(arrays, tokenizer, counts),
+      *unknown_lines,
       *_finding_lines(report, counts),
       'documents, shortened:',
       *_shown(sample),
@@ -164,17 +163,17 @@ def _row_lines(
 
 
 def _unknown_lines(
-  arrays: dict[str, np.ndarray], tokenizer: Tokenizer, counts: Counter[str]
+  tokenizer: Tokenizer, by_part: dict[str, Counter[str]]
 ) -> list[str]:
   """A tokenizer of another language shows as unknown tokens."""
-  length_of_first = next(iter(arrays)).rpartition('_')[2]
-  unknown = sum(
-    int((rows == tokenizer.table.unk_id).sum())
-    for name, rows in arrays.items()
-    if name.endswith(f'_{length_of_first}')
-  )
-  token = tokenizer.token(tokenizer.table.unk_id)
-  return [f'unknown to the tokenizer: {unknown / counts["tokens"]:.2%} {token}']
+  share = UnknownShare(tokenizer, 1.0)
+  share.add(by_part.values())
+  lines = [share.facts()['line']]
+  try:
+    share.check(unknown.MAX_SHARE)
+  except InputError as error:
+    lines.append(f'prepare would refuse it: {error}')
+  return lines
 
 
 def _finding_lines(report: ReadReport, counts: Counter[str]) -> list[str]:

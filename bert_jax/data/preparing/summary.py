@@ -45,6 +45,9 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
       '--eval_fraction, or cut the text into more documents, such as by '
       '--document=paragraph.'
     )
+  # Corpora of before have no such count.
+  if 'unknown' in summary:
+    lines.append(summary['unknown']['line'])
   return '\n'.join(lines + _format_findings(summary))
 
 

@@ -53,6 +53,7 @@ class Tokenizer(Protocol):
 
   table: TokenTable
   fingerprint: str  # sha256 of kind, options and vocabulary: no paths
+  notes: tuple[str, ...]  # what was decided when it was loaded, and why
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     """int32 [n] ids of each text; a literal '[SEP]' is ordinary text."""

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,18 @@ class ByteBpe:
   first token for a start. Text and case are left as they are.
 
   Args:
-    spec: The content of a `tokenizer.json`, ours or Hugging Face's. Its tokens
-      that are marked as special are not found in texts; other added ones, such
-      as ModernBERT's runs of spaces, are.
+    spec: The content of a `tokenizer.json`, ours or Hugging Face's. Its added
+      tokens, such as ModernBERT's runs of spaces, are found in texts.
+    special_in_text: Whether added tokens that are marked as special are found
+      too, as transformers does. The five of base.SPECIAL_TOKENS never are.
 
   Raises:
     InputError: It is of another kind, or a special token is missing.
   """
 
-  def __init__(self, spec: dict[str, Any]):
+  notes: tuple[str, ...] = ()
+
+  def __init__(self, spec: dict[str, Any], *, special_in_text: bool = False):
     if not is_byte_bpe(spec):
       raise InputError(
         'it is no byte-level BPE; give a tokenizer.json with model.type BPE '
@@ -63,18 +66,26 @@ class ByteBpe:
     special_ids = set(special.values())
     self._tokens = _by_id(token_ids)
     self._bytes = _bytes_of_tokens(self._tokens, added)
+    hidden = special_ids | {t['id'] for t in added if t.get('special')}
+    # The fingerprint of a tokenizer without such tokens does not depend on it.
+    self._special_in_text = special_in_text and hidden != special_ids
+    starts = special_ids
+    if self._special_in_text:
+      hidden = special_ids
+      starts = special_ids | {t['id'] for t in added}
+    self._hidden = hidden
     self.table = base.token_table(
       special,
       np.array(
         [
-          i in special_ids or text[:1] in _WHITE_SPACE and text != b''
+          i in starts or text[:1] in _WHITE_SPACE and text != b''
           for i, text in enumerate(self._bytes)
         ],
         bool,
       ),
       pair_separators=_pair_separators(spec.get('post_processor'), special),
     )
-    reduced = _without_special_tokens(spec, special_ids)
+    reduced = _without_special_tokens(spec, hidden)
     described = [KIND, reduced, special, self._tokens]
     self.fingerprint = hashlib.sha256(
       json.dumps(described, sort_keys=True).encode()
@@ -87,7 +98,7 @@ class ByteBpe:
     self._rest_tokenizer = _build(reduced)
 
   def __reduce__(self):
-    return ByteBpe, (self._spec,)
+    return _rebuild, (self._spec, self._special_in_text)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     if self._cache and not any(map(_DISPUTED.search, texts)):
@@ -148,10 +159,25 @@ class ByteBpe:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     durable_files.write_json(folder / FILE_NAME, self._spec)
-    durable_files.write_json(folder / CONFIG_NAME, {'kind': KIND})
+    config: dict[str, Any] = {'kind': KIND}
+    if self._special_in_text:
+      config['special_in_text'] = True
+    durable_files.write_json(folder / CONFIG_NAME, config)
 
   def tokenizer_json(self) -> dict[str, Any]:
-    return copy.deepcopy(self._spec)
+    spec = copy.deepcopy(self._spec)
+    added = spec.get('added_tokens') or []
+    # One that is hidden is ordinary text, but keeps its id.
+    spec['added_tokens'] = [t for t in added if t['id'] not in self._hidden]
+    spec['model']['vocab'] |= {
+      t['content']: t['id'] for t in added if t['id'] in self._hidden
+    }
+    return spec
+
+  def added_contents(self) -> list[str]:
+    """The added tokens that are found in texts."""
+    added = self._spec.get('added_tokens') or []
+    return [t['content'] for t in added if t['id'] not in self._hidden]
 
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
@@ -168,6 +194,21 @@ def bytes_of_characters() -> dict[str, int]:
   others = [byte for byte in range(256) if byte not in printable]
   names = {chr(byte): byte for byte in printable}
   return names | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def prefix_space(spec: Mapping[str, Any]) -> bool:
+  """Whether a tokenizer.json puts a space before a text."""
+  return any(
+    part['type'] == 'ByteLevel' and part.get('add_prefix_space', False)
+    for part in _parts(spec['pre_tokenizer'])
+  )
+
+
+def with_prefix_space(spec: Mapping[str, Any], value: bool) -> dict[str, Any]:
+  """A copy of a tokenizer.json that does it, or does not."""
+  changed = copy.deepcopy({**spec})
+  _set_prefix_space(changed['pre_tokenizer'], value)
+  return changed
 
 
 def _parts(pre_tokenizer: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -202,11 +243,13 @@ def _bytes_of_tokens(
 
 
 def _without_special_tokens(
-  spec: dict[str, Any], special_ids: set[int]
+  spec: dict[str, Any], hidden: set[int]
 ) -> dict[str, Any]:
-  """What encodes plain text: the same for the same ids, and nothing else."""
+  """What encodes plain text: the same for the same ids, and nothing else.
+
+  `hidden`: the ids that no text may turn into.
+  """
   added = spec.get('added_tokens') or []
-  hidden = special_ids | {t['id'] for t in added if t.get('special')}
   ordinary = [token for token in added if token['id'] not in hidden]
   vocab = spec['model']['vocab'] | {t['content']: t['id'] for t in ordinary}
   model = spec['model'] | {
@@ -283,3 +326,7 @@ def _build(spec: dict[str, Any]):
     raise InputError(
       f'the tokenizers package cannot read it ({reason}); restore the file.'
     ) from None
+
+
+def _rebuild(spec: dict[str, Any], special_in_text: bool) -> ByteBpe:
+  return ByteBpe(spec, special_in_text=special_in_text)

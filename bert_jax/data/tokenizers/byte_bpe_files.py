@@ -7,14 +7,14 @@ import json
 import pathlib
 from typing import Any
 
-from bert_jax.data.tokenizers import base, byte_bpe
+from bert_jax.data.tokenizers import base
 from bert_jax.errors import InputError, quoted
 
 VOCAB_NAME, MERGES_NAME = 'vocab.json', 'merges.txt'
 
 
-def load(path: pathlib.Path, *, prefix_space: bool) -> byte_bpe.ByteBpe:
-  """The tokenizer of a vocab.json and the merges.txt beside it.
+def read(path: pathlib.Path, *, prefix_space: bool) -> dict[str, Any]:
+  """A vocab.json and the merges.txt beside it, as a tokenizer.json has them.
 
   Args:
     path: The vocab.json.
@@ -31,47 +31,45 @@ def load(path: pathlib.Path, *, prefix_space: bool) -> byte_bpe.ByteBpe:
   level = {'type': 'ByteLevel', 'trim_offsets': True, 'use_regex': True}
   level['add_prefix_space'] = prefix_space
   names = {i: name for name, i in vocab.items()}
-  return byte_bpe.ByteBpe(
-    {
-      'version': '1.0',
-      'truncation': None,
-      'padding': None,
-      'added_tokens': [
-        {
-          'id': i,
-          'content': names[i],
-          'single_word': False,
-          'lstrip': False,
-          'rstrip': False,
-          'normalized': False,
-          'special': True,
-        }
-        for i in sorted(special.values())
-      ],
-      'normalizer': None,
-      'pre_tokenizer': level,
-      'post_processor': _around_texts(names, special, prefix_space),
-      'decoder': level,
-      'model': {
-        'type': 'BPE',
-        'dropout': None,
-        'unk_token': None,
-        'continuing_subword_prefix': None,
-        'end_of_word_suffix': None,
-        'fuse_unk': False,
-        'byte_fallback': False,
-        'ignore_merges': False,
-        'vocab': vocab,
-        'merges': merges,
-      },
-    }
-  )
+  return {
+    'version': '1.0',
+    'truncation': None,
+    'padding': None,
+    'added_tokens': [
+      {
+        'id': i,
+        'content': names[i],
+        'single_word': False,
+        'lstrip': False,
+        'rstrip': False,
+        'normalized': False,
+        'special': True,
+      }
+      for i in sorted(special.values())
+    ],
+    'normalizer': None,
+    'pre_tokenizer': level,
+    'post_processor': _around_texts(names, special, prefix_space),
+    'decoder': level,
+    'model': {
+      'type': 'BPE',
+      'dropout': None,
+      'unk_token': None,
+      'continuing_subword_prefix': None,
+      'end_of_word_suffix': None,
+      'fuse_unk': False,
+      'byte_fallback': False,
+      'ignore_merges': False,
+      'vocab': vocab,
+      'merges': merges,
+    },
+  }
 
 
 def _around_texts(
   names: dict[int, str], special: dict[str, int], prefix_space: bool
 ) -> dict[str, Any] | None:
-  """Of fairseq, where the name <s> is of: two separators between texts."""
+  """RoBERTa's two separators between texts; None where [CLS] is not <s>."""
   cls_id, sep_id = special[base.CLS], special[base.SEP]
   if names[cls_id] != '<s>':
     return None

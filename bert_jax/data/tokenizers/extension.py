@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.data.tokenizers.added_tokens import inner_of
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, listed, quoted, shown
 
@@ -59,6 +60,7 @@ def pieces_of_new(
         f'the entry {quoted(new.token(theirs))}'
       )
   _check_each_once(new, old_size, name)
+  _check_added(old, new, name)
   return [
     ids[ids != old.table.unk_id]
     for ids in (old.pieces_of(new, i) for i in range(old_size, new_size))
@@ -79,6 +81,7 @@ def never_drawn(new: Tokenizer, first: int) -> list[str]:
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   """By name, all that cuts a text but the entries."""
+  tokenizer = inner_of(tokenizer)
   spec = tokenizer.tokenizer_json()
   rules = {
     'kind': type(tokenizer).__name__,
@@ -90,6 +93,28 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   # Not a rule but what follows from the entries: whether one has two words.
   rules.pop('pre_tokenizer.split', None)
   return rules
+
+
+def _check_added(old: Tokenizer, new: Tokenizer, name: str) -> None:
+  """The added tokens of `old` must be found in texts as they were."""
+  theirs = {t['content']: t for t in _added(new)}
+  for token in _added(old):
+    other = theirs.get(token['content'])
+    if other != token:
+      raise InputError(
+        f'{name}: the added token {quoted(token["content"])} of the model is '
+        f'{"another" if other else "missing"} there; copy added_tokens.json '
+        'and the lists of tokenizer_config.json too'
+      )
+
+
+def _added(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+  """Those of its tokenizer.json, the five special tokens aside."""
+  return [
+    token
+    for token in tokenizer.tokenizer_json().get('added_tokens') or []
+    if token['id'] not in tokenizer.table.special_ids
+  ]
 
 
 def _check_each_once(new: Tokenizer, first: int, name: str) -> None:

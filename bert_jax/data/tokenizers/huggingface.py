@@ -10,21 +10,16 @@ import pathlib
 from typing import Any
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, tokenizer_json, wordpiece
+from bert_jax.data.tokenizers import (
+  added_tokens,
+  base,
+  probes,
+  tokenizer_json,
+  wordpiece,
+)
 from bert_jax.errors import InputError, quoted
 
 _CONFIG_NAME = 'tokenizer_config.json'
-# What the two are held against each other on, before anything is written.
-_PROBES = (
-  "The café's 3.14 naïve TESTS -- don't fail: (a+b)*c == [d]!",
-  'unaffable  tokens\twith\nall kinds of   space ',
-  'Ein größeres Übermaß, İstanbul, Ελληνικά, Москва, שלום, العربية, हिन्दी',
-  '深度学习 日本語のテキスト 한국어 ไทย 🙂 ½ ﬁ ™ ① Å',
-  'C1=CC=C(C=C1)C(=O)O def f(x): return x**2  # https://a.org/b?c=d&e_f',
-  '``quoted\'\' "text" — …',
-  'a' * 120,
-  '',
-)
 
 
 def save(
@@ -57,8 +52,29 @@ def save(
     tokenizer.tokenizer_json(), table, names, second_type=int(has_token_types)
   )
   _check(tokenizer, spec)
+  config = _config(tokenizer, spec, names) | {
+    'model_max_length': max_length,
+    'model_input_names': [
+      'input_ids',
+      *(['token_type_ids'] if has_token_types else []),
+      'attention_mask',
+    ],
+  }
+  tokenizer.save(folder)
+  ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
+  # They stand in tokenizer.json, where other programs may add to them.
+  ours.pop(added_tokens.KEY, None)
+  durable_files.write_json(folder / tokenizer_json.NAME, spec)
+  durable_files.write_json(folder / _CONFIG_NAME, config | ours)
+
+
+def _config(
+  tokenizer: base.Tokenizer, spec: dict[str, Any], names: dict[str, str]
+) -> dict[str, Any]:
+  """The part of tokenizer_config.json that decides ids."""
+  inner = added_tokens.inner_of(tokenizer)
   is_bert = (
-    isinstance(tokenizer, wordpiece.WordPiece)
+    isinstance(inner, wordpiece.WordPiece)
     # BertTokenizer has this limit, whatever tokenizer.json says.
     and spec['model']['max_input_chars_per_word'] == 100
     and list(names.values()) == [f'[{name[:-6].upper()}]' for name in names]
@@ -67,25 +83,22 @@ def save(
     'tokenizer_class': 'BertTokenizer'
     if is_bert
     else 'PreTrainedTokenizerFast',
-    'model_max_length': max_length,
-    'model_input_names': [
-      'input_ids',
-      *(['token_type_ids'] if has_token_types else []),
-      'attention_mask',
-    ],
     **names,
   }
-  if isinstance(tokenizer, wordpiece.WordPiece):
-    lowercase = spec['normalizer']['lowercase']
+  if isinstance(inner, wordpiece.WordPiece):
+    normalizer = spec['normalizer']
     config |= {
-      'do_lower_case': lowercase,
-      'strip_accents': lowercase,
-      'tokenize_chinese_chars': True,
+      'do_lower_case': normalizer['lowercase'],
+      'strip_accents': normalizer['strip_accents'],
+      'tokenize_chinese_chars': normalizer['handle_chinese_chars'],
     }
-  tokenizer.save(folder)
-  ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
-  durable_files.write_json(folder / tokenizer_json.NAME, spec)
-  durable_files.write_json(folder / _CONFIG_NAME, config | ours)
+  if len(spec['added_tokens']) > len(names):
+    # Older versions of transformers look for them here.
+    config['added_tokens_decoder'] = {
+      str(token['id']): {k: v for k, v in token.items() if k != 'id'}
+      for token in spec['added_tokens']
+    }
+  return config
 
 
 def _with_special_tokens(
@@ -153,15 +166,11 @@ def _piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
 
 
 def _check(tokenizer: base.Tokenizer, spec: dict[str, Any]) -> None:
+  """Holds what is to be written against ours on texts of all kinds."""
   from tokenizers import Tokenizer
 
   theirs = Tokenizer.from_str(json.dumps(spec))
-  # Each entry as a text: so that scripts of its own are among the probes.
-  step = max(1, tokenizer.table.vocab_size // 1000)
-  entries = [
-    tokenizer.decode([i]) for i in tokenizer.table.ordinary_ids[::step]
-  ]
-  texts = [*_PROBES, ' '.join(entries), *entries]
+  texts = probes.texts(tokenizer)
   for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
     if theirs.encode(text, add_special_tokens=False).ids != ids.tolist():
       raise InputError(

@@ -1,22 +1,31 @@
-"""Finds out of which kind a tokenizer is, and loads it."""
+"""Loads a tokenizer from its folder: the one reader for every verb.
 
-import json
+`folder_files` reads what stands beside the vocabulary, `added_token_files`
+which tokens were added to it; here they become a tokenizer.
+"""
+
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from bert_jax.data.tokenizers import (
+  added_token_files,
+  added_tokens,
   byte_bpe,
   byte_bpe_files,
+  folder_files,
   sentencepiece,
   tokenizer_json,
+  vocabulary_case,
   wordpiece,
+  wordpiece_options,
 )
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError, shown
+from bert_jax.data.tokenizers.folder_files import CONFIG_NAME, FolderFiles
+from bert_jax.errors import InputError
 
-CONFIG_NAME = 'tokenizer_config.json'
-# kind -> the files it may lie in. Where the config names no kind, the first
+# kind -> the files it may lie in. Where no file names the kind, the first
 # file that is there decides: a tokenizer.json comes after those it is made
 # from, but for a vocab.json, which needs another file beside it.
 FILES = {
@@ -30,48 +39,58 @@ _ANY_KIND = (
   tokenizer_json.NAME,
   byte_bpe_files.VOCAB_NAME,
 )
+_NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   """Loads the tokenizer of a folder, or one of the files it lies in.
 
   Those are a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
-  merges.txt beside it.
+  merges.txt beside it. What lies beside them is read too (`folder_files`).
 
-  A vocab.txt or .model without a `tokenizer_config.json` beside it is taken as
-  uncased where no entry has a capital letter (nor, in a .model, an accent).
+  Where no file says whether text is lowered, the vocabulary as a whole decides
+  (`vocabulary_case`). `notes` of the tokenizer says what was decided so, and
+  why.
 
   Raises:
-    InputError: There is none, its kind is not known, or its vocabulary lacks a
-      special token.
+    InputError: There is none, its kind is not known, a file beside it asks for
+      what ours cannot do, or its vocabulary lacks a special token.
   """
   path = pathlib.Path(os.path.expanduser(path))
-  config = {}
   if path.is_dir():
-    if (path / CONFIG_NAME).is_file():
-      config = _read_config(path / CONFIG_NAME)
-    path = _find_file(path, config.get('kind'))
+    files = folder_files.read(path)
+    path = _find_file(path, files)
+  elif path.name in _ANY_KIND:
+    files = folder_files.read(path.parent)
+  else:
+    # A vocabulary by a name of its own, beside who knows what.
+    files = FolderFiles(folder=path.parent)
   if not path.is_file():
     raise InputError(
       f'{path}: there is no such file; give a folder that train_tokenizer '
       'wrote, or the vocab.txt, .model or tokenizer.json of a model.'
     )
   try:
-    return _load_file(path, config)
+    return _load_file(path, files)
   except InputError as error:
     message = str(error)
-    if message.startswith(f'{path}: '):
+    if message.startswith(str(path.parent)):
       raise
     raise InputError(f'{path}: {message}') from None
 
 
-def _find_file(folder: pathlib.Path, kind: str | None) -> pathlib.Path:
+def _find_file(folder: pathlib.Path, files: FolderFiles) -> pathlib.Path:
   """The tokenizer's file; the first name that there could be if none is."""
-  names = _ANY_KIND if kind is None else FILES[kind]
+  names = FILES[files.kind] if files.kind else _ANY_KIND
   found = [folder / name for name in names if (folder / name).is_file()]
+  is_only_in_json = files.class_name in folder_files.ANY_KIND and not any(
+    path.suffix == '.model' for path in found
+  )
+  if is_only_in_json and folder / tokenizer_json.NAME in found:
+    return folder / tokenizer_json.NAME
   if found:
     return found[0]
-  if kind is not None:
+  if files.is_ours:
     return folder / names[0]
   raise InputError(
     f'{folder}: there is none of {", ".join(names)} in it; give a folder that '
@@ -79,71 +98,254 @@ def _find_file(folder: pathlib.Path, kind: str | None) -> pathlib.Path:
   )
 
 
-def _load_file(path: pathlib.Path, config: dict[str, Any]) -> Tokenizer:
-  lowercase = config.get('lowercase')
+def _load_file(path: pathlib.Path, files: FolderFiles) -> Tokenizer:
+  notes: list[str] = []
   if path.suffix == '.model':
-    model = path.read_bytes()
-    if lowercase is None:
-      lowercase = sentencepiece.is_lowercase(model)
-    return sentencepiece.SentencePiece(model, lowercase=lowercase)
-  if path.name == byte_bpe_files.VOCAB_NAME:
-    return byte_bpe_files.load(
-      path, prefix_space=config.get('add_prefix_space', False)
+    tokenizer = _sentencepiece(path, files, notes)
+    kind = sentencepiece.KIND
+  elif path.name == byte_bpe_files.VOCAB_NAME:
+    tokenizer = _two_files(path, files)
+    kind = byte_bpe.KIND
+  elif path.suffix == '.json':
+    kind, spec = tokenizer_json.read(path)
+    if files.config.get('kind') not in (None, kind):
+      raise InputError(
+        f'kind is {files.config["kind"]!r}, by the config beside it, but the '
+        f'file is of kind {kind!r}; restore them.'
+      )
+    if kind == byte_bpe.KIND:
+      tokenizer = _byte_bpe(path, spec, files)
+    else:
+      tokenizer = _wordpiece(path, files, spec, notes)
+  else:
+    spec = files.spec
+    if spec is not None and spec['model'].get('type') != 'WordPiece':
+      raise InputError(
+        f'{tokenizer_json.NAME} beside it is no WordPiece; remove the one that '
+        'is not of the model'
+      )
+    tokenizer = _wordpiece(path, files, spec, notes)
+    kind = wordpiece.KIND
+  theirs = folder_files.CLASSES.get(files.class_name)
+  if theirs not in (None, kind):
+    raise InputError(
+      f'{files.folder / CONFIG_NAME}: tokenizer_class is '
+      f'{files.class_name!r}, but {path.name} is of kind {kind}; they are of '
+      'different models'
     )
-  if path.suffix == '.json':
-    return tokenizer_json.load(path, config.get('kind'), lowercase)
-  tokens = wordpiece.read_vocab(path)
+  table = tokenizer.table
+  added_token_files.check_special_names(
+    files,
+    {f'{n}_token': tokenizer.token(getattr(table, f'{n}_id')) for n in _NAMES},
+  )
+  tokenizer.notes = tuple(notes)
+  return tokenizer
+
+
+def _sentencepiece(
+  path: pathlib.Path, files: FolderFiles, notes: list[str]
+) -> Tokenizer:
+  model = path.read_bytes()
+  lowercase = files.flag('lowercase', 'do_lower_case')
   if lowercase is None:
-    lowercase = wordpiece.is_lowercase(tokens)
-  return wordpiece.WordPiece(
-    tokens,
+    case = sentencepiece.case_of(model)
+    lowercase = case.lowercase and case.strip_accents
+    notes.append(_decided(path, lowercase, lowercase, case.reason))
+  keeps = files.flag('keep_accents')
+  # Without a class no rule of theirs is known: cased text stays as it is.
+  default = not lowercase and files.class_name != 'AlbertTokenizer'
+  if (default if keeps is None else keeps) == lowercase:
+    raise InputError(
+      f'{files.folder / CONFIG_NAME}: keep_accents is {keeps} and '
+      f'do_lower_case {lowercase}; a SentencePiece here changes case and '
+      'accents together, or neither (do_lower_case false, keep_accents true)'
+    )
+  tokenizer = sentencepiece.SentencePiece(
+    model,
     lowercase=lowercase,
-    max_word_characters=config.get(
-      'max_word_characters', wordpiece.MAX_WORD_CHARACTERS
-    ),
+    straight_quotes=files.class_name == 'AlbertTokenizer'
+    or files.flag('straight_quotes') is True,
+  )
+  vocab = {tokenizer.token(i): i for i in range(tokenizer.table.vocab_size)}
+  return _with_added(tokenizer, files, vocab)
+
+
+def _wordpiece(
+  path: pathlib.Path,
+  files: FolderFiles,
+  spec: Mapping[str, Any] | None,
+  notes: list[str],
+) -> Tokenizer:
+  """`spec`: the tokenizer.json, be it `path` or beside it."""
+  in_json = tokenizer_json.wordpiece_spec(spec) if spec is not None else None
+  if path.suffix == '.json':
+    tokens = in_json.tokens
+  else:
+    tokens = wordpiece.read_vocab(path)
+    if in_json is not None:
+      wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
+  options = {
+    name: wordpiece_options.option(files, in_json, name)
+    for name in wordpiece_options.DEFAULTS
+  }
+  if not files.is_ours or options['lowercase'] is None:
+    case = vocabulary_case.of_entries(
+      token.removeprefix(wordpiece.CONTINUATION) for token in tokens
+    )
+    _decide_case(path, files, case, options, notes)
+  if options['tokenize_chinese_chars'] is None:
+    options['tokenize_chinese_chars'] = True
+  tokenizer = wordpiece.WordPiece(
+    tokens,
+    max_word_characters=wordpiece_options.max_word_characters(files, in_json),
+    **options,
+  )
+  vocab = {token: i for i, token in enumerate(tokens)}
+  return _with_added(tokenizer, files, vocab)
+
+
+def _decide_case(
+  path: pathlib.Path,
+  files: FolderFiles,
+  case: vocabulary_case.VocabularyCase,
+  options: dict[str, bool | None],
+  notes: list[str],
+) -> None:
+  """Fills in what no file says, and notes what does not suit the vocabulary."""
+  lowercase = options['lowercase']
+  if lowercase is not None:
+    if lowercase != case.lowercase:
+      notes.append(
+        f'{path.name}: do_lower_case is {str(lowercase).lower()} by the files '
+        f'beside it, although {case.reason}'
+      )
+    return
+  options['lowercase'] = case.lowercase
+  if options['strip_accents'] is None and not files.is_transformers:
+    options['strip_accents'] = case.strip_accents
+  strips = options['strip_accents']
+  strips = case.lowercase if strips is None else strips
+  notes.append(_decided(path, case.lowercase, strips, case.reason))
+  if files.is_transformers and (case.lowercase, case.strip_accents) != (
+    True,
+    strips,
+  ):
+    notes.append(_other_default(path, case.lowercase))
+
+
+def _with_added(
+  tokenizer: wordpiece.WordPiece | sentencepiece.SentencePiece,
+  files: FolderFiles,
+  vocab: Mapping[str, int],
+) -> Tokenizer:
+  if files.is_ours:
+    added = added_tokens.from_config(files.config.get(added_tokens.KEY, []))
+  else:
+    table = tokenizer.table
+    special = {tokenizer.token(int(i)) for i in table.special_ids}
+    added = added_token_files.collect(files, vocab, table.vocab_size, special)
+  if not added:
+    return tokenizer
+  return added_tokens.WithAddedTokens(tokenizer, added)
+
+
+def _two_files(path: pathlib.Path, files: FolderFiles) -> byte_bpe.ByteBpe:
+  spec = byte_bpe_files.read(
+    path, prefix_space=files.flag('add_prefix_space') or False
+  )
+  return _byte_bpe_with_added(spec, files)
+
+
+def _byte_bpe(
+  path: pathlib.Path, spec: dict[str, Any], files: FolderFiles
+) -> byte_bpe.ByteBpe:
+  """That of a tokenizer.json, after a look at what stands beside it."""
+  if files.is_ours:
+    return byte_bpe.ByteBpe(
+      spec, special_in_text=files.config.get('special_in_text') is True
+    )
+  if path.name != tokenizer_json.NAME:
+    return byte_bpe.ByteBpe(spec, special_in_text=True)
+  there = byte_bpe.prefix_space(spec)
+  asked = files.flag('add_prefix_space')
+  is_roberta = files.class_name not in ('', *folder_files.ANY_KIND)
+  if is_roberta:
+    _check_roberta(files, spec)
+    if asked is None and there:
+      raise InputError(
+        f'{files.folder / CONFIG_NAME}: it says no add_prefix_space, and '
+        f'{path.name} True; say in {CONFIG_NAME} what the model was trained '
+        'with'
+      )
+    if asked is not None and asked != there:
+      spec = byte_bpe.with_prefix_space(spec, asked)
+  elif asked not in (None, there):
+    raise InputError(
+      f'{files.folder / CONFIG_NAME}: add_prefix_space is {asked}, and in '
+      f'{path.name} {there}; make them agree'
+    )
+  return _byte_bpe_with_added(spec, files)
+
+
+def _check_roberta(files: FolderFiles, spec: Mapping[str, Any]) -> None:
+  """RobertaTokenizer has rules of its own: others in the file are not read."""
+  split = spec['pre_tokenizer']
+  found = {
+    'normalizer': (spec.get('normalizer'), None),
+    'pre_tokenizer.type': (split.get('type'), 'ByteLevel'),
+    'pre_tokenizer.use_regex': (split.get('use_regex', True), True),
+    'model.ignore_merges': (bool(spec['model'].get('ignore_merges')), False),
+  }
+  for name, (there, expected) in found.items():
+    if there != expected:
+      raise InputError(
+        f'{files.folder / tokenizer_json.NAME}: {name} is {there!r}, and '
+        f'{files.class_name} of transformers takes {expected!r}; name '
+        f'PreTrainedTokenizerFast as tokenizer_class in {CONFIG_NAME}, if the '
+        'model was trained with this file'
+      )
+
+
+def _byte_bpe_with_added(
+  spec: dict[str, Any], files: FolderFiles
+) -> byte_bpe.ByteBpe:
+  plain = byte_bpe.ByteBpe(spec)
+  special = {plain.token(int(i)) for i in plain.table.special_ids}
+  vocab = spec['model']['vocab']
+  added = added_token_files.collect(files, vocab, len(vocab), special)
+  there = spec.get('added_tokens') or []
+  known = {token['content'] for token in there}
+  more = [
+    {'id': token.id, 'content': token.content, **token.flags()}
+    for token in added
+    if token.content not in known
+  ]
+  if more:
+    spec = {**spec, 'added_tokens': [*there, *more]}
+  return byte_bpe.ByteBpe(spec, special_in_text=True)
+
+
+def _decided(
+  path: pathlib.Path, lowercase: bool, strips: bool, reason: str
+) -> str:
+  case = 'cased'
+  if lowercase:
+    case = 'uncased' if strips else 'uncased, accents kept'
+  return (
+    f'{path.name}: taken as {case}: {reason}; say do_lower_case (and '
+    f'strip_accents) in {CONFIG_NAME} beside it to decide otherwise'
   )
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any]:
-  """What our config, or Hugging Face's, says of our options and the kind."""
-  try:
-    config = json.loads(path.read_text('utf-8'))
-  except (ValueError, RecursionError) as error:
-    raise InputError(
-      f'{path}: is not JSON ({error}); restore it, or remove it.'
-    ) from error
-  if not isinstance(config, dict):
-    raise InputError(f'{path}: is no JSON object; restore it, or remove it.')
-  known = {}
-  if 'kind' in config:
-    # A list, which cannot be looked up, is no kind either.
-    if config['kind'] not in [*FILES]:
-      raise InputError(
-        f'{path}: kind {shown(repr(config["kind"]))} is not known; there are '
-        f'{", ".join(FILES)}.'
-      )
-    known['kind'] = config['kind']
-  lowercase = config.get('lowercase', config.get('do_lower_case'))
-  if lowercase is not None:
-    if not isinstance(lowercase, bool):
-      raise InputError(
-        f'{path}: lowercase is {shown(repr(lowercase))}; it must be true or '
-        'false.'
-      )
-    known['lowercase'] = lowercase
-  if 'add_prefix_space' in config:
-    if not isinstance(config['add_prefix_space'], bool):
-      raise InputError(
-        f'{path}: add_prefix_space is '
-        f'{shown(repr(config["add_prefix_space"]))}; it must be true or false.'
-      )
-    known['add_prefix_space'] = config['add_prefix_space']
-  if 'max_word_characters' in config:
-    limit = config['max_word_characters']
-    if not isinstance(limit, int) or limit < 1:
-      raise InputError(
-        f'{path}: max_word_characters is {shown(repr(limit))}; it must be 1 '
-        'or more.'
-      )
-    known['max_word_characters'] = limit
-  return known
+def _other_default(path: pathlib.Path, lowercase: bool) -> str:
+  """Where what transformers does by default does not suit the vocabulary."""
+  if lowercase:
+    return (
+      f'{path.name}: accents are stripped as transformers does where no file '
+      'says otherwise, so its entries with one are never used; say '
+      f'strip_accents false in {CONFIG_NAME} if the model was trained with them'
+    )
+  return (
+    f'{path.name}: transformers takes do_lower_case true where no file says '
+    f'otherwise; say false in {CONFIG_NAME} for it to give these ids'
+  )

@@ -11,13 +11,18 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.tokenizers import base, offsets, sentencepiece_json
+from bert_jax.data.tokenizers import (
+  base,
+  offsets,
+  sentencepiece_json,
+  vocabulary_case,
+)
 from bert_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,14 +52,22 @@ class SentencePiece:
     lowercase: Lower the text and strip its accents before the model sees it, as
       ALBERT and XLNet do ("uncased"). What else the model's own rules do to a
       text, such as NFKC, lies in the model.
+    straight_quotes: Make " of `` and '' before the model sees them, as ALBERT
+      does with cased text too; always done where text is lowered.
 
   Raises:
     InputError: It is no such model, or a special token is missing.
   """
 
-  def __init__(self, model: bytes, *, lowercase: bool):
+  notes: tuple[str, ...] = ()
+
+  def __init__(
+    self, model: bytes, *, lowercase: bool, straight_quotes: bool = False
+  ):
     self._model = model
-    self._lowercase = lowercase
+    self._options = {'lowercase': lowercase}
+    if straight_quotes and not lowercase:
+      self._options['straight_quotes'] = True
     proto = _parse(model)
     self._tokens = tuple(piece.piece for piece in proto.pieces)
     types = type(proto.pieces[0])
@@ -78,7 +91,7 @@ class SentencePiece:
         bool,
       ),
     )
-    described = json.dumps([KIND, lowercase]).encode() + model
+    described = json.dumps([KIND, *self._options.values()]).encode() + model
     self.fingerprint = hashlib.sha256(described).hexdigest()
     # A symbol "defined by the user" would be found in texts.
     for special_id in special_ids - {special[base.UNK]}:
@@ -88,7 +101,7 @@ class SentencePiece:
     self._rest_processor = _processor(proto)
 
   def __reduce__(self):
-    return _rebuild, (self._model, self._lowercase)
+    return _rebuild, (self._model, self._options)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self._encode(text) for text in texts]
@@ -98,9 +111,11 @@ class SentencePiece:
   ) -> list[tuple[np.ndarray, np.ndarray]]:
     encoded = []
     for text in texts:
-      ready = prepare_text(text, self._lowercase)
+      ready = prepare_text(text, **self._options)
       found = self._processor.encode(ready, return_type='offset_mapping')
-      lengths = _lengths(text) if self._lowercase else None
+      lengths = None
+      if any(self._options.values()):
+        lengths = _lengths(text, self._options)
       encoded.append(
         (
           np.array(found['ids'], np.int32),
@@ -111,7 +126,7 @@ class SentencePiece:
 
   def encode_with_mask(self, text: str) -> np.ndarray:
     return base.encode_around_masks(
-      text, self.table.mask_id, self._encode, self._encode_rest
+      text, self.table.mask_id, self._encode, self.encode_rest
     )
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -149,23 +164,23 @@ class SentencePiece:
     with durable_files.new_file(folder / MODEL_NAME) as file:
       file.write(self._model)
     durable_files.write_json(
-      folder / CONFIG_NAME, {'kind': KIND, 'lowercase': self._lowercase}
+      folder / CONFIG_NAME, {'kind': KIND, **self._options}
     )
 
   def tokenizer_json(self) -> dict[str, Any]:
     return sentencepiece_json.tokenizer_json(
-      _parse(self._model), self.table, lowercase=self._lowercase
+      _parse(self._model), self.table, **self._options
     )
 
   def _encode(self, text: str) -> np.ndarray:
-    text = prepare_text(text, self._lowercase)
+    text = prepare_text(text, **self._options)
     return np.array(self._processor.encode(text), np.int32)
 
-  def _encode_rest(self, text: str) -> np.ndarray:
-    """Of a text that follows a mask: 's' after one does not begin a word."""
+  def encode_rest(self, text: str) -> np.ndarray:
+    """int32 [n] ids of a text that follows a mask: no word begins there."""
     if text[:1].isspace():
       return self._encode(text)
-    text = prepare_text(text, self._lowercase)
+    text = prepare_text(text, **self._options)
     return np.array(self._rest_processor.encode(text), np.int32)
 
 
@@ -173,37 +188,40 @@ class SentencePiece:
 _TWO_QUOTES = re.compile("``|''")
 
 
-def prepare_text(text: str, lowercase: bool) -> str:
+def prepare_text(
+  text: str, lowercase: bool, straight_quotes: bool = False
+) -> str:
   """What google-research/albert does to a text before an uncased model."""
+  if lowercase or straight_quotes:
+    text = text.replace('``', '"').replace("''", '"')
   if not lowercase:
     return text
-  text = text.replace('``', '"').replace("''", '"')
   if not text.isascii():
     text = unicodedata.normalize('NFKD', text)
     text = ''.join(c for c in text if not unicodedata.combining(c))
   return text.lower()
 
 
-def _lengths(text: str) -> list[int]:
-  """How many characters each becomes in `prepare_text` of an uncased model.
+def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
+  """How many characters each becomes in `prepare_text` with these options.
 
   Its steps go character by character, but for the quotes: each letter is alike
   whatever stands beside it, up to a sigma's form and the order of marks, which
   are dropped.
   """
-  lengths = [len(prepare_text(c, lowercase=True)) for c in text]
+  lengths = [len(prepare_text(c, **options)) for c in text]
   for quotes in _TWO_QUOTES.finditer(text):
     lengths[quotes.end() - 1] = 0
   return lengths
 
 
-def is_lowercase(model: bytes) -> bool:
-  """Whether every piece of the model is as `prepare_text` would leave it."""
+def case_of(model: bytes) -> vocabulary_case.VocabularyCase:
+  """What the pieces of a model show of the text that it was trained on."""
   proto = _parse(model)
-  return all(
-    piece.piece == prepare_text(piece.piece, lowercase=True)
+  return vocabulary_case.of_entries(
+    piece.piece.removeprefix(SPACE)
     for piece in proto.pieces
-    if piece.type == piece.NORMAL and piece.piece not in ("''", '``')
+    if piece.type == piece.NORMAL
   )
 
 
@@ -238,5 +256,5 @@ def _processor(proto: 'ModelProto'):
   return processor
 
 
-def _rebuild(model: bytes, lowercase: bool) -> SentencePiece:
-  return SentencePiece(model, lowercase=lowercase)
+def _rebuild(model: bytes, options: Mapping[str, bool]) -> SentencePiece:
+  return SentencePiece(model, **options)

@@ -19,7 +19,11 @@ _SPACE = '\u2581'
 
 
 def tokenizer_json(
-  proto: 'ModelProto', table: base.TokenTable, *, lowercase: bool
+  proto: 'ModelProto',
+  table: base.TokenTable,
+  *,
+  lowercase: bool,
+  straight_quotes: bool = False,
 ) -> dict[str, Any]:
   """The content of the file, without special tokens around a text."""
   trainer = proto.trainer_spec
@@ -47,7 +51,9 @@ def tokenizer_json(
     'version': '1.0',
     'normalizer': {
       'type': 'Sequence',
-      'normalizers': _normalizers(proto.normalizer_spec, lowercase),
+      'normalizers': _normalizers(
+        proto.normalizer_spec, lowercase, straight_quotes
+      ),
     },
     'pre_tokenizer': metaspace,
     'decoder': metaspace,
@@ -55,13 +61,16 @@ def tokenizer_json(
   }
 
 
-def _normalizers(spec: Any, lowercase: bool) -> list[dict[str, Any]]:
+def _normalizers(
+  spec: Any, lowercase: bool, straight_quotes: bool
+) -> list[dict[str, Any]]:
   def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
     return {'type': 'Replace', 'pattern': pattern, 'content': content}
 
   found: list[dict[str, Any]] = []
-  if lowercase:
+  if lowercase or straight_quotes:
     found += [replace({'String': mark}, '"') for mark in ('``', "''")]
+  if lowercase:
     found += [
       {'type': 'NFKD'},
       replace({'Regex': f'[{_combining_characters()}]'}, ''),

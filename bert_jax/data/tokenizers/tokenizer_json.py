@@ -2,10 +2,11 @@
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from bert_jax.data.tokenizers import byte_bpe, wordpiece
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 NAME = 'tokenizer.json'
 _KINDS = (
@@ -17,18 +18,24 @@ _KINDS = (
 _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-def load(
-  path: pathlib.Path, kind: str | None, lowercase: bool | None
-) -> wordpiece.WordPiece | byte_bpe.ByteBpe:
-  """The tokenizer of the file.
+class WordPieceSpec(NamedTuple):
+  """What a tokenizer.json says of a WordPiece.
 
-  Args:
-    path: The file.
-    kind: What the folder's config says that it is, if it does.
-    lowercase: Likewise; for a WordPiece it wins over the file.
+  strip_accents: None where it goes with lowercase.
+  """
+
+  tokens: list[str]
+  lowercase: bool
+  strip_accents: bool | None
+  tokenize_chinese_chars: bool
+  max_word_characters: int
+
+
+def read(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
+  """(kind, content) of a file that holds a WordPiece or a byte-level BPE.
 
   Raises:
-    InputError: It is of another kind, or does what ours cannot.
+    InputError: It is of another kind, or no such file.
   """
   try:
     spec = json.loads(path.read_text('utf-8'))
@@ -39,19 +46,10 @@ def load(
       f'it is no tokenizer.json ({type(error).__name__}: {error}); restore it.'
     ) from None
   if is_byte_bpe:
-    found = byte_bpe.KIND
-  elif model_type == 'WordPiece':
-    found = wordpiece.KIND
-  else:
-    raise _unknown(model_type)
-  if kind not in (None, found):
-    raise InputError(
-      f'kind is {kind!r}, by the config beside it, but the file is of kind '
-      f'{found!r}; restore them.'
-    )
-  if found == byte_bpe.KIND:
-    return byte_bpe.ByteBpe(spec)
-  return _wordpiece(spec, lowercase)
+    return byte_bpe.KIND, spec
+  if model_type == 'WordPiece':
+    return wordpiece.KIND, spec
+  raise _unknown(model_type)
 
 
 def _unknown(model_type: Any) -> InputError:
@@ -63,28 +61,23 @@ def _unknown(model_type: Any) -> InputError:
   )
 
 
-def _wordpiece(
-  spec: dict[str, Any], lowercase: bool | None
-) -> wordpiece.WordPiece:
-  """Ours, after a look at whether it can do what the file asks for."""
+def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
+  """What a WordPiece here needs of the file.
+
+  Raises:
+    InputError: It asks for what ours cannot do, by name.
+  """
   model = spec['model']
   normalizer = spec.get('normalizer') or {}
-  if lowercase is None:
-    lowercase = normalizer.get('lowercase', True)
-  accents = normalizer.get('strip_accents')
   found = {
     'normalizer.type': normalizer.get('type'),
     'normalizer.clean_text': normalizer.get('clean_text'),
-    'normalizer.handle_chinese_chars': normalizer.get('handle_chinese_chars'),
-    'normalizer.strip_accents': lowercase if accents is None else accents,
     'pre_tokenizer.type': (spec.get('pre_tokenizer') or {}).get('type'),
     'model.continuing_subword_prefix': model.get('continuing_subword_prefix'),
   }
   needed = {
     'normalizer.type': 'BertNormalizer',
     'normalizer.clean_text': True,
-    'normalizer.handle_chinese_chars': True,
-    'normalizer.strip_accents': lowercase,
     'pre_tokenizer.type': 'BertPreTokenizer',
     'model.continuing_subword_prefix': wordpiece.CONTINUATION,
   }
@@ -93,20 +86,30 @@ def _wordpiece(
       raise InputError(
         f'{name} is {found[name]!r}; a WordPiece here must have {value!r}.'
       )
+  flags = {
+    'lowercase': normalizer.get('lowercase', True),
+    'handle_chinese_chars': normalizer.get('handle_chinese_chars', True),
+    'strip_accents': normalizer.get('strip_accents'),
+  }
+  for name, value in flags.items():
+    if not isinstance(value, bool) and (name, value) != ('strip_accents', None):
+      raise InputError(
+        f'normalizer.{name} is {shown(repr(value))}; it must be true or false.'
+      )
   tokens = sorted(model['vocab'], key=model['vocab'].__getitem__)
   ids = [model['vocab'][token] for token in tokens]
-  extra = [
-    token['content']
-    for token in spec.get('added_tokens') or []
-    if token['content'] not in model['vocab']
-  ]
-  if extra or ids != list(range(len(ids))):
+  if ids != list(range(len(ids))):
     raise InputError(
-      'its ids are not those of a vocab.txt, each once and without added '
-      f'tokens{f" such as {extra[0]!r}" if extra else ""}; give the vocab.txt.'
+      'its ids are not those of a vocab.txt, each once; give the vocab.txt.'
     )
-  return wordpiece.WordPiece(
-    tokens,
-    lowercase=lowercase,
+  return WordPieceSpec(
+    tokens=tokens,
+    lowercase=flags['lowercase'],
+    strip_accents=(
+      None
+      if flags['strip_accents'] == flags['lowercase']
+      else flags['strip_accents']
+    ),
+    tokenize_chinese_chars=flags['handle_chinese_chars'],
     max_word_characters=model.get('max_input_chars_per_word', 100),
   )

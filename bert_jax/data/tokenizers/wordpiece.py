@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,17 @@ class WordPiece:
   Args:
     tokens: The vocabulary in the order of ids. Of an entry that occurs twice
       the last counts, as with Google.
-    lowercase: Lower the text and strip its accents ("uncased").
+    lowercase: Lower the text, as "uncased" models do.
     max_word_characters: A longer word is [UNK].
+    strip_accents: Strip the text's accents, and all other marks that Unicode
+      calls nonspacing; None: where it is lowered, as Google does.
+    tokenize_chinese_chars: Make a word of each Chinese character.
 
   Raises:
     InputError: A special token is missing.
   """
+
+  notes: tuple[str, ...] = ()
 
   def __init__(
     self,
@@ -57,14 +62,28 @@ class WordPiece:
     *,
     lowercase: bool,
     max_word_characters: int = MAX_WORD_CHARACTERS,
+    strip_accents: bool | None = None,
+    tokenize_chinese_chars: bool = True,
   ):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     self._tokens = tuple(tokens)
     self._options = {'lowercase': lowercase}
     self._lowercase = lowercase
+    self._splits_chinese = tokenize_chinese_chars
     if max_word_characters != MAX_WORD_CHARACTERS:
       self._options['max_word_characters'] = max_word_characters
+    described: list[Any] = [KIND, *self._options.values(), self._tokens]
+    # Named and only where Google has no such option: the fingerprints of all
+    # other tokenizers stay as they were.
+    rare: dict[str, bool] = {}
+    if strip_accents not in (None, lowercase):
+      rare['strip_accents'] = not lowercase
+    if not tokenize_chinese_chars:
+      rare['tokenize_chinese_chars'] = False
+    if rare:
+      self._options |= rare
+      described.append(rare)
     token_ids = {token: i for i, token in enumerate(self._tokens)}
     if missing := [t for t in base.SPECIAL_TOKENS if t not in token_ids]:
       raise InputError(
@@ -75,7 +94,6 @@ class WordPiece:
       token_ids,
       np.array([not t.startswith(CONTINUATION) for t in self._tokens], bool),
     )
-    described = [KIND, *self._options.values(), self._tokens]
     self.fingerprint = hashlib.sha256(
       json.dumps(described).encode()
     ).hexdigest()
@@ -87,7 +105,11 @@ class WordPiece:
         continuing_subword_prefix=CONTINUATION,
       )
     )
-    self._tokenizer.normalizer = normalizer(lowercase)
+    self._tokenizer.normalizer = normalizer(
+      lowercase,
+      strip_accents=lowercase if strip_accents is None else strip_accents,
+      tokenize_chinese_chars=tokenize_chinese_chars,
+    )
     self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     self._cache = word_cache.WordCache(self._encode_words, _WORDS)
 
@@ -95,24 +117,25 @@ class WordPiece:
     return _rebuild, (self._tokens, self._options)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-    return self._cache.encode_batch(
-      [prepare_text(text, self._lowercase) for text in texts]
-    )
+    return self._cache.encode_batch([self._prepare(text) for text in texts])
 
   def encode_with_offsets(
     self, texts: Sequence[str]
   ) -> list[tuple[np.ndarray, np.ndarray]]:
-    prepared = [prepare_text(text, self._lowercase) for text in texts]
+    prepared = [self._prepare(text) for text in texts]
     encodings = self._tokenizer.encode_batch(prepared, add_special_tokens=False)
     return [
       (
         np.array(encoding.ids, np.int32),
         offsets.in_text(
-          encoding.offsets, text, ready, _lengths(text, ready, self._lowercase)
+          encoding.offsets, text, ready, _lengths(text, ready, self._prepare)
         ),
       )
       for text, ready, encoding in zip(texts, prepared, encodings, strict=True)
     ]
+
+  def _prepare(self, text: str) -> str:
+    return prepare_text(text, self._lowercase, self._splits_chinese)
 
   def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(
@@ -121,11 +144,14 @@ class WordPiece:
     return [encoding.ids for encoding in encodings]
 
   def encode_with_mask(self, text: str) -> np.ndarray:
-    def encode(part: str) -> np.ndarray:
-      return self.encode_batch([part])[0]
-
     # Its pieces hold no space, so a text after a mask is like any other.
-    return base.encode_around_masks(text, self.table.mask_id, encode, encode)
+    return base.encode_around_masks(
+      text, self.table.mask_id, self.encode_rest, self.encode_rest
+    )
+
+  def encode_rest(self, text: str) -> np.ndarray:
+    """int32 [n] ids of a text that follows a mask."""
+    return self.encode_batch([text])[0]
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     text = ' '.join(self._tokens[int(i)] for i in ids)
@@ -184,19 +210,26 @@ class WordPiece:
     return spec | {'decoder': decoder}
 
 
-def normalizer(lowercase: bool):
+def normalizer(
+  lowercase: bool,
+  *,
+  strip_accents: bool | None = None,
+  tokenize_chinese_chars: bool = True,
+):
   """Google's cleaning of text: control characters, Chinese, case, accents."""
   from tokenizers import normalizers
 
   return normalizers.BertNormalizer(
     clean_text=True,
-    handle_chinese_chars=True,
-    strip_accents=lowercase,
+    handle_chinese_chars=tokenize_chinese_chars,
+    strip_accents=lowercase if strip_accents is None else strip_accents,
     lowercase=lowercase,
   )
 
 
-def prepare_text(text: str, lowercase: bool) -> str:
+def prepare_text(
+  text: str, lowercase: bool, tokenize_chinese_chars: bool = True
+) -> str:
   """Mends what the `tokenizers` package does otherwise than Google."""
   if text.isascii():
     return text
@@ -204,20 +237,21 @@ def prepare_text(text: str, lowercase: bool) -> str:
   # Python, as in Greek, it depends on what follows.
   if lowercase and 'Σ' in text:
     text = text.lower()
+  if not tokenize_chinese_chars:
+    return text
   # Its list of Chinese characters lacks the first 256 of Extension E.
   return _MISSED_CHINESE.sub(r' \g<0> ', text)
 
 
-def _lengths(text: str, prepared: str, lowercase: bool) -> list[int] | None:
+def _lengths(
+  text: str, prepared: str, prepare: Callable[[str], str]
+) -> list[int] | None:
   """How many characters each becomes in `prepare_text`; None: all stay one."""
   if len(text) == len(prepared):
     # Lower case never makes a text shorter, nor do the added spaces.
     return None
-  lowered = lowercase and 'Σ' in text
-  return [
-    len(_MISSED_CHINESE.sub(r' \g<0> ', c.lower() if lowered else c))
-    for c in text
-  ]
+  lowered = 'Σ' in text and prepare('Σ') != 'Σ'
+  return [len(prepare(c.lower() if lowered else c)) for c in text]
 
 
 def read_vocab(path: pathlib.Path) -> list[str]:
@@ -233,19 +267,6 @@ def read_vocab(path: pathlib.Path) -> list[str]:
   if not lines[-1]:
     lines.pop()
   return [line.strip() for line in lines]
-
-
-def is_lowercase(tokens: Sequence[str]) -> bool:
-  """Whether no ordinary entry would change in lower case.
-
-  Not whether one has a capital: Google's uncased vocabulary holds the letter of
-  the real numbers, which has no lower case.
-  """
-  return all(
-    token == token.lower()
-    for token in tokens
-    if token not in base.SPECIAL_TOKENS
-  )
 
 
 def _rebuild(tokens: tuple[str, ...], options: dict[str, Any]) -> WordPiece:

@@ -68,11 +68,14 @@ def test_limit_of_words_is_kept_when_saved(tmp_path):
   assert [len(ids) for ids in google.encode_batch(texts)] == [96, 97]
 
 
-def test_vocab_txt_wins_as_it_is_googles(tmp_path):
-  write(tmp_path, spec())
+def test_a_vocab_txt_beside_it_must_be_the_same(tmp_path):
+  path = write(tmp_path, spec())
   (tmp_path / 'vocab.txt').write_text('\n'.join(TOKENS))
-  google = wordpiece.WordPiece(TOKENS, lowercase=False)
-  assert load_tokenizer(tmp_path).fingerprint == google.fingerprint
+  alone = load_tokenizer(path)
+  assert load_tokenizer(tmp_path).fingerprint == alone.fingerprint
+  (tmp_path / 'vocab.txt').write_text('\n'.join([*TOKENS[:-1], 'other']))
+  with pytest.raises(InputError, match="entry '本' is None there and 14 in"):
+    load_tokenizer(tmp_path)
 
 
 def test_config_beside_it_decides_the_case(tmp_path):
@@ -94,17 +97,10 @@ def test_config_beside_it_decides_the_case(tmp_path):
     (spec(model__type='WordLevel'), "'WordLevel' .* there are wordpiece"),
     (spec(model__type='BPE'), "'BPE' as it stands there is not known"),
     (spec(normalizer=None), r'normalizer\.type is None; .* must have'),
-    (
-      spec(normalizer__handle_chinese_chars=False),
-      'handle_chinese_chars is Fa',
-    ),
-    (spec(normalizer__strip_accents=False), 'strip_accents is False'),
+    (spec(normalizer__clean_text=False), 'normalizer.clean_text is False'),
+    (spec(normalizer__lowercase='yes'), "normalizer.lowercase is 'yes'; it"),
     (spec(model__continuing_subword_prefix=''), "prefix is ''; .* '##'"),
     (spec(model__vocab={'[PAD]': 0, 'a': 2}), 'its ids are not those of a vo'),
-    (
-      spec(added_tokens=[{'id': 99, 'content': 'x'}]),
-      "added tokens such as 'x'",
-    ),
   ],
 )
 def test_what_cannot_be_loaded_is_one_clear_line(tmp_path, content, message):

@@ -1,0 +1,118 @@
+"""The share of unknown tokens of a corpus, from the counts of its blocks.
+
+Unknown ids are counted in all documents; their words are looked for in a few of
+each block, which costs next to nothing and is the same for any workers.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.tokenizers import unknown
+from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.errors import InputError
+
+MAX_SHARE = unknown.MAX_SHARE
+TOKENS = 'unknown_tokens'
+# What the counts of a block have in front of a word.
+_WORD = 'unknown_word:'
+# Of each block and part: texts to look at, words to keep.
+_TEXTS, _WORDS = 32, 20
+# Of a corpus: beyond it the rarest are forgotten.
+_MAX_WORDS = 10_000
+# After the first block nothing is certain but what most of its tokens show.
+_EARLY_SHARE = 0.5
+
+
+class BlockSample:
+  """Counts what is unknown in the documents of a block."""
+
+  def __init__(self, tokenizer: Tokenizer):
+    self._tokenizer = tokenizer
+    self._num_texts: Counter[str] = Counter()
+    self._words: dict[str, Counter[str]] = {}
+
+  def add(
+    self, part: str, text: str, ids: np.ndarray, counts: Counter[str]
+  ) -> None:
+    """Adds a document of a part, whose `counts` get its unknown tokens."""
+    found = int(np.count_nonzero(ids == self._tokenizer.table.unk_id))
+    if not found:
+      return
+    counts[TOKENS] += found
+    self._num_texts[part] += 1
+    if self._num_texts[part] <= _TEXTS:
+      common = self._words.setdefault(part, Counter())
+      common.update(unknown.words(self._tokenizer, text))
+
+  def write_words(self, counts: dict[str, Counter[str]]) -> None:
+    """Puts the commonest words among the counts of each part."""
+    for part, common in self._words.items():
+      for word in unknown.most_common(common, _WORDS):
+        counts[part][_WORD + word] = common[word]
+
+
+class UnknownShare:
+  """That of a corpus, block by block in their order.
+
+  Args:
+    tokenizer: of the corpus.
+    max_share: of its tokens may be unknown.
+  """
+
+  def __init__(self, tokenizer: Tokenizer, max_share: float):
+    if not 0 < max_share <= 1:
+      raise InputError(
+        f'--max_unknown={max_share}: give a share above 0, up to 1'
+      )
+    self._tokenizer = tokenizer
+    self._max_share = max_share
+    self._num_tokens = self._num_unknown = 0
+    self._words: Counter[str] = Counter()
+    self._num_blocks = 0
+
+  def add(self, counts: Iterable[Counter[str]]) -> None:
+    """Takes the counts of a block, and its words out of them.
+
+    Raises:
+      InputError: the first block shows already that a setting is wrong.
+    """
+    for count in counts:
+      self._num_tokens += count['tokens']
+      self._num_unknown += count[TOKENS]
+      for name in [name for name in count if name.startswith(_WORD)]:
+        self._words[name.removeprefix(_WORD)] += count.pop(name)
+    if len(self._words) > _MAX_WORDS:
+      kept = unknown.most_common(self._words, _MAX_WORDS // 2)
+      self._words = Counter({word: self._words[word] for word in kept})
+    self._num_blocks += 1
+    if self._num_blocks == 1:
+      self.check(max(self._max_share, _EARLY_SHARE))
+
+  def check(self, max_share: float | None = None) -> None:
+    """Raises InputError where so much is unknown that a setting is wrong."""
+    if max_share is None:
+      max_share = self._max_share
+    if why := unknown.problem(*self._counted, max_share):
+      raise InputError(
+        f'--tokenizer: {why}; {self._line}; --max_unknown=1 goes on in spite '
+        'of it'
+      )
+
+  def facts(self) -> dict[str, Any]:
+    """What the record of a corpus says of it."""
+    return {
+      'num_unknown': self._num_unknown,
+      'words': unknown.most_common(self._words, _WORDS),
+      'line': self._line,
+    }
+
+  @property
+  def _counted(self) -> tuple[Tokenizer, int, int, Counter[str]]:
+    return self._tokenizer, self._num_tokens, self._num_unknown, self._words
+
+  @property
+  def _line(self) -> str:
+    return unknown.line(*self._counted)
