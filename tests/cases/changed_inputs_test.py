@@ -54,9 +54,11 @@ def text(tmp_path):
   return path
 
 
-def prepared(spec, tokenizer, output, document='line', **options):
-  """True where it was complete already."""
-  source = open_inputs(str(spec), document=document)
+def prepared(spec, tokenizer, output, **options):
+  """True where it was complete already. Lines of a text are documents."""
+  spec = str(spec)
+  is_text = not spec.endswith((':', '.jsonl', '.parquet'))
+  source = open_inputs(spec, document='line' if is_text else None)
   source = filtered(source, FilterOptions(**options))
   options = {'row_lengths': (16,), 'eval_fraction': 0.0}
   return run(source, tokenizer, output, **options)['already_complete']
@@ -195,7 +197,7 @@ def test_a_rerun_reads_nothing(text, tmp_path, tokenizer, monkeypatch):
 
 
 def test_copies_of_the_input_give_the_same_bytes(text, tmp_path, tokenizer):
-  copy = shutil.copytree(text.parent, tmp_path / 'copy')
+  copy = shutil.copytree(text.parent, tmp_path / 'copy') / text.name
   os.utime(text, (0, 0))
   prepared(text, tokenizer, tmp_path / 'one')
   prepared(copy, tokenizer, tmp_path / 'two')

@@ -85,10 +85,8 @@ def prepare(
   work = _Work(UnknownShare(tokenizer, max_unknown))
   started = time.monotonic()
   with ending.guarded(output, partial) as lock:
-    stamps = content.stamps_beside(output)
-    contents = content.open_contents(stamps, lock, progress=progress)
-    request = _request(contents.identify(source.describe()), tokenizer, options)
-    content.write_stamps(stamps, contents)
+    contents, source_now = _identified(source, output, lock, progress)
+    request = _request(source_now, tokenizer, options)
     summary = complete_summary(output, request)
     if summary is not None:
       # A run before may have been killed between the renaming and this.
@@ -98,7 +96,6 @@ def prepare(
       num_workers, beam_flags, tokenizer, options, partial, progress
     ) as workers:
       _work_on_blocks(source, workers, partial, request, progress, work)
-    work.unknown.check()
     summary = _write_output(partial, output, tokenizer, request, work, contents)
   return {
     **summary,
@@ -117,6 +114,17 @@ def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
       'object storage afterwards'
     )
   return path
+
+
+def _identified(
+  source: Source, output: pathlib.Path, lock: pathlib.Path, progress: bool
+) -> tuple[content.Contents, dict[str, Any]]:
+  """The contents of the input files, and the source described by them."""
+  stamps = content.stamps_beside(output)
+  contents = content.open_contents(stamps, lock, progress=progress)
+  identified = contents.identify(source.describe())
+  content.write_stamps(stamps, contents)
+  return contents, identified
 
 
 def _workers(
@@ -207,6 +215,7 @@ def _work_on_blocks(
         f'--pairs: no document gives a pair in rows of {length}; a pair needs '
         'two sentences, or two documents in a block: see --document'
       )
+  work.unknown.check()
 
 
 def _write_output(

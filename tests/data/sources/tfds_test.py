@@ -314,6 +314,7 @@ def test_the_command_needs_no_tensorflow(shared_dir, small_corpus, tmp_path):
       '--input=tfds:tiny_text/en:train[:40],tfds:tiny_text/en:test',
       f'--data_dir={shared_dir}',
       f'--tokenizer={small_corpus / "tokenizer"}',
+      '--max_unknown=1',
       '--workers=1',
       '--output=out',
     ],
