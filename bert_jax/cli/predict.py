@@ -27,11 +27,12 @@ OUTPUT = absl_flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
   import json
-  import pathlib
 
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
+  from bert_jax.local_paths import local_path
 
+  output = local_path(OUTPUT.value, '--output')
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
   examples = read_examples(
@@ -39,7 +40,6 @@ def main(argv: list[str]) -> None:
     text_columns=model.experiment.task.text_columns,
     label_column=None,
   )
-  output = pathlib.Path(OUTPUT.value)
   partial = output.with_name(output.name + '.partial')
   with open(partial, 'w') as file:
     for probabilities in model.predict(examples.texts):

@@ -25,9 +25,6 @@ from bert_jax.train.checkpoint import (
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import init_state, state_shardings, with_shardings
 
-# Of Orbax, where reading fails.
-pytestmark = pytest.mark.filterwarnings('ignore:coroutine')
-
 BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
 OPTIMIZER = AdamWConfig().build()
 BIG = 2**40 + 7

@@ -19,6 +19,7 @@ from bert_jax.data.tokenizers import (
   wordpiece,
 )
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 
 RECORD_NAME = 'training.json'
 _SENTENCEPIECE = {
@@ -54,7 +55,7 @@ def train_folder(
     raise InputError(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
-  output = pathlib.Path(os.path.expanduser(output)).absolute()
+  output = local_path(output, '--output')
   request = {
     'kind': kind,
     'vocab_size': vocab_size,
