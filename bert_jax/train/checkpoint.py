@@ -55,9 +55,17 @@ class SaveFailed(Exception):
   lasting: trying again is of no use, as where the disk is read-only.
   """
 
-  def __init__(self, message: str, lasting: bool = False):
-    super().__init__(message)
+  def __init__(self, step: int, reason: str, lasting: bool = False):
+    super().__init__(f'saving step {step} failed: {reason}')
+    self.reason = reason
     self.lasting = lasting
+
+
+class _Done:
+  """A save with nothing left to wait for."""
+
+  def result(self, timeout: float | None) -> None:
+    pass
 
 
 class Checkpoints:
@@ -94,9 +102,13 @@ class Checkpoints:
     self._other_threads = set(threading.enumerate())
     with orbax_traces.quiet():
       try:
-        response = self._open().save_checkpointables_async(
-          step, items, force=True
-        )
+        if step in saved_steps(self.folder):
+          # Orbax was done, but its files could not be put on the disk.
+          response = _Done()
+        else:
+          response = self._open().save_checkpointables_async(
+            step, items, force=True
+          )
       except Exception as error:  # whatever a full disk makes Orbax raise
         failure = self._failed(step, error)
       else:
@@ -137,6 +149,7 @@ class Checkpoints:
         failure = self._failed(step, error)
       if failure:
         orbax_traces.collect()
+        failure = self._without_removals(step, failure)
     self._pending = None
     self._quiet.close()
     if failure:
@@ -150,9 +163,24 @@ class Checkpoints:
       self._close_checkpointer()
     orbax_traces.end_threads(self._other_threads)
     fault = fault_of(error)
-    return SaveFailed(
-      f'saving step {step} failed: {fault.text}', fault.number in _LASTING
+    return SaveFailed(step, fault.text, fault.number in _LASTING)
+
+  def _without_removals(
+    self, step: int, failure: SaveFailed
+  ) -> SaveFailed | None:
+    """None where the step is whole, and older ones could not be removed."""
+    try:
+      if step not in saved_steps(self.folder):
+        return failure
+      seal(self.folder / str(step))
+    except OSError:
+      return failure
+    print(
+      f'step {step} is saved; what Orbax does after that, such as removing '
+      f'older checkpoints, ended in {failure.reason}',
+      flush=True,
     )
+    return None
 
   def _close_checkpointer(self) -> None:
     if self._checkpointer is not None:

@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import replicated
-from bert_jax.train.damage import CheckpointError, sound
+from bert_jax.train.damage import CheckpointError, Incomplete, sound
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import TrainState
 
@@ -63,12 +63,12 @@ def load(
     InputError: it could not be read, or holds another tree than `abstract`.
   """
   wanted = {'params': abstract.params, 'state': without_params(abstract)}
-  return sound(path, lambda: _load(path, wanted))
+  return sound(path, list(wanted), lambda: _load(path, wanted))
 
 
 def load_params(path: pathlib.Path) -> functional.Params:
   """The params of one checkpoint as host arrays; raises as `load`."""
-  return sound(path, lambda: _load_params(path))
+  return sound(path, ['params'], lambda: _load_params(path))
 
 
 def without_params(state: TrainState) -> dict[str, Any]:
@@ -142,9 +142,14 @@ def _saved_tree(
   """Shapes and dtypes as Orbax has them; the digests say what was saved."""
   with context():
     metadata = ocp.checkpointables_metadata(path).metadata
+  for name in names:
+    if metadata.get(name) is None:
+      # Orbax logs why it could not be read and goes on; this raises it.
+      _read(path, {name: None})
+      raise Incomplete(f'it has no metadata of {name}')
   saved = {name: metadata[name] for name in names}
   if functional.flatten(saved).keys() != digests.keys():
-    raise CheckpointError('its metadata does not list the arrays that it holds')
+    raise Incomplete('its metadata does not list the arrays that it holds')
   return saved
 
 

@@ -14,7 +14,7 @@ import os
 import pathlib
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -35,12 +35,17 @@ class CheckpointError(Exception):
   """A checkpoint that cannot be trusted; the message says why."""
 
 
+class Incomplete(Exception):
+  """Something is not there by Orbax's word, which is no proof."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
   """Why Orbax or a check of ours failed.
 
-  kind: 'digest', 'array file' and 'file' may be damage; 'memory', 'device',
-  'disk' are the environment's; 'unknown'.
+  kind: 'digest' and 'array file' are damage where they are seen twice;
+  'memory', 'device' and 'disk' are the environment's; 'missing' and 'unknown'
+  need proof.
   number: of the system's error, 0 without one.
   """
 
@@ -64,14 +69,16 @@ _ADVICE = {
   'machine, or give the run more or larger devices',
   'device': 'try again; where it stays so, look after the device',
   'disk': 'try again, or move the workdir to another disk',
+  'missing': 'its files are there; try again, or move the workdir to another '
+  'disk',
   'unknown': 'it may have been written by another version of bert_jax or '
   'Orbax; try again with that one, or move this folder away to go on from the '
   'checkpoint before it',
 }
 
 
-def sound(path: pathlib.Path, load: Callable[[], T]) -> T:
-  """What `load` gives, called once more where it failed.
+def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
+  """What `load` gives of the `items`, called once more where it failed.
 
   Raises:
     CheckpointError: there is proof of damage.
@@ -94,16 +101,13 @@ def sound(path: pathlib.Path, load: Callable[[], T]) -> T:
       )
       return result
     try:
-      changed = changed_file(path)
+      proof = _changed(path) or _incomplete(path, items)
     except OSError as error:
       raise _not_read(path, fault_of(error)) from error
-    if (
-      second.kind in ('digest', 'array file')
-      or changed
-      or (second.kind == 'file' and changed is None)
-    ):
-      told = second.kind == 'digest' or not changed
-      raise CheckpointError(second.text if told else changed)
+    if second.kind in ('digest', 'array file'):
+      raise CheckpointError(second.text)
+    if proof:
+      raise CheckpointError(proof)
     raise _not_read(path, second)
 
 
@@ -136,7 +140,7 @@ def fault_of(error: BaseException) -> Fault:
     ('memory', 'device', 'disk'),
     ('digest',),
     ('array file',),
-    ('file',),
+    ('missing',),
   ):
     for fault in found:
       if fault and fault.kind in kinds:
@@ -151,24 +155,24 @@ def _classified(error: BaseException) -> Fault | None:
     return Fault('digest', text)
   if isinstance(error, MemoryError):
     return Fault('memory', _one_line(error))
-  if 'RESOURCE_EXHAUSTED' in text:
-    return Fault('memory', _one_line(error))
-  if isinstance(error, jax.errors.JaxRuntimeError):
-    return Fault('device', _one_line(error))
   if isinstance(error, OSError):
     if error.errno is None or error.errno in _MISSING:
-      return Fault('file', _one_line(error))
+      return Fault('missing', _one_line(error))
     return _disk(error.errno, error.filename)
   if match := _OS_ERROR.search(text):
     if int(match[1]) not in _MISSING:
       names = _LOCAL_FILE.findall(text)
       return _disk(int(match[1]), names[-1] if names else None)
+  if isinstance(error, Incomplete):
+    return Fault('missing', text)
+  if 'RESOURCE_EXHAUSTED' in text or "can't start new thread" in text:
+    return Fault('memory', _one_line(error))
+  if isinstance(error, jax.errors.JaxRuntimeError):
+    return Fault('device', _one_line(error))
   if _ENVIRONMENT.match(text):
     return Fault('disk', _one_line(error))
   if _DAMAGE.match(text):
     return Fault('array file', _one_line(error))
-  if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-    return Fault('file', _one_line(error))
   return None
 
 
@@ -253,18 +257,15 @@ def seal(folder: pathlib.Path) -> None:
     )
 
 
-def changed_file(folder: pathlib.Path) -> str | None:
-  """What differs from the MANIFEST, '' for nothing, None without one.
-
-  Raises OSError where that cannot be looked up.
-  """
+def _changed(folder: pathlib.Path) -> str:
+  """What differs from the MANIFEST; '' for nothing, or where there is none."""
   try:
     manifest = json.loads((folder / MANIFEST).read_bytes())
     files = manifest['files']
     if manifest['sha256'] != _hash(_text(files)):
-      return None
+      return ''
   except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-    return None  # a process can be killed before it is written
+    return ''  # a process can be killed before it is written
   for name, (size, digest) in files.items():
     path = folder / name
     try:
@@ -276,6 +277,28 @@ def changed_file(folder: pathlib.Path) -> str | None:
     if digest and _hash(path.read_bytes()) != digest:
       return f'its file {name} is not what was written'
   return ''
+
+
+def _incomplete(folder: pathlib.Path, items: Sequence[str]) -> str:
+  """Which file is missing or no JSON that every checkpoint has; '' for none.
+
+  Orbax's own word is no proof: it takes an error in looking for a file for one
+  that is not there.
+  """
+  names = [f'{item}/{name}' for item in items for name in _ARRAY_FILES]
+  for name in ['data/data.json', *names]:
+    try:
+      content = (folder / name).read_bytes()
+      if not name.endswith('.ocdbt'):
+        json.loads(content)
+    except (FileNotFoundError, NotADirectoryError):
+      return f'its file {name} is missing'
+    except ValueError:
+      return f'its file {name} is cut or changed'
+  return ''
+
+
+_ARRAY_FILES = ('_METADATA', 'manifest.ocdbt')
 
 
 def _text(files: dict[str, list]) -> bytes:

@@ -27,7 +27,7 @@ class Disk:
     if step is None:
       return
     if not self.works:
-      raise SaveFailed(f'saving step {step} failed: no room', self.is_read_only)
+      raise SaveFailed(step, 'no room', self.is_read_only)
     self.last_saved = step
 
   wait = close = poll
@@ -146,7 +146,7 @@ def test_a_failed_save_does_not_keep_the_end_from_being_saved(saver, disk):
   def fail_once():
     disk.wait = poll
     disk._pending = None
-    raise SaveFailed('saving step 10 failed: no room')
+    raise SaveFailed(10, 'no room')
 
   disk.wait = fail_once
   saver.finish(12, 12, lambda: None)
