@@ -28,6 +28,7 @@ def quiet() -> Iterator[None]:
   """For calls that wait: also what Python says of coroutines left behind."""
   with quiet_threads(), warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
+    warnings.filterwarnings('ignore', module=r'orbax\.')
     yield
 
 

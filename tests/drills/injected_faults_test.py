@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
-from injected import Faults
+from injected import Faults, injected_calls
+from runs import assert_same_run
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
@@ -35,6 +36,7 @@ from bert_jax.train.checkpoint import (
   saved_steps,
 )
 from bert_jax.train.state import init_state, state_shardings, with_shardings
+from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.faults
 
@@ -284,8 +286,10 @@ def refusal(result, log) -> str:
   assert result.returncode == 2, result.stderr
   assert 'Traceback' not in result.stderr + result.stdout
   lines = result.stderr.splitlines()
-  (line,) = (line for line in lines if not line.startswith('strace: '))
-  return line
+  # strace tells of each thread and process that it comes to.
+  lines = [line for line in lines if 'strace: Process' not in line]
+  assert len(lines) == 1, lines
+  return lines[0]
 
 
 _RUN_EXPERIMENT = """
