@@ -36,6 +36,13 @@ _DISK_ADVICE = {
   errno.EISDIR: 'choose a file',
   errno.ELOOP: 'mend the links, or choose another path',
   errno.ENAMETOOLONG: 'choose a shorter path',
+  errno.EIO: 'try again, and look after the disk; the kernel logs its errors',
+  errno.ESTALE: 'try again once the file system is mounted anew',
+  errno.ENOTCONN: 'try again once the file system is mounted anew',
+  errno.ETIMEDOUT: 'try again once the file system answers',
+  errno.ENOMEM: 'close what else runs on this machine',
+  errno.EMFILE: 'allow more open files: ulimit -n',
+  errno.ENFILE: 'close what else runs on this machine',
 }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 
 
 @contextlib.contextmanager
@@ -51,13 +52,31 @@ def sync_folder(path: pathlib.Path) -> None:
     os.close(handle)
 
 
-def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Renames a finished folder, after all that is in it is on the disk."""
-  for folder, _, names in os.walk(source):
+def sync_tree(path: pathlib.Path) -> None:
+  """Makes all below a folder last through a power cut, names and contents."""
+  for folder, _, names in os.walk(path, onerror=_raise):
     for name in names:
       with open(os.path.join(folder, name), 'rb') as file:
         os.fsync(file.fileno())
     sync_folder(pathlib.Path(folder))
+
+
+def _raise(error: OSError) -> None:
+  raise error
+
+
+def check_writable(folder: pathlib.Path) -> None:
+  """Makes a file for a moment; OSError where a folder is there and it fails."""
+  path = folder / f'.writable.{os.getpid()}'
+  with contextlib.suppress(FileNotFoundError):
+    with new_file(path) as file:
+      file.write(b'a run begins here')
+    path.unlink()
+
+
+def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Renames a finished folder, after all that is in it is on the disk."""
+  sync_tree(source)
   os.rename(source, target)
   sync_folder(target.parent)
 
@@ -68,7 +87,7 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
   Raises InputError where a verb's --output is there, or is being written.
   """
-  path = pathlib.Path(os.path.expanduser(output)).absolute()
+  path = local_path(output, '--output')
   path.parent.mkdir(parents=True, exist_ok=True)
   lock = path.with_name(path.name + '.lock')
   with exclusive_lock(lock, f'--output={path}'):

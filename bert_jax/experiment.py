@@ -16,6 +16,7 @@ from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.staging import STAGING_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
+from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.heads import EncoderWithHeads
@@ -323,6 +324,9 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   for part in (config.optimizer, config.checkpoint, config.logging):
     part.validate()
   _validate_batch(config.batch_size, config.num_microbatches)
+  for name in ('init_from', 'resume_from', 'tokenizer'):
+    if path := getattr(config, name, ''):
+      local_path(path, name)
   if config.compute_dtype not in ('', 'float32', 'bfloat16'):
     raise InputError(
       f'compute_dtype is {quoted(config.compute_dtype)}; choose float32 or '

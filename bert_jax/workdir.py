@@ -32,14 +32,14 @@ from typing import Any
 from bert_jax import durable_files
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError, quoted, shown
+from bert_jax.local_paths import local_path
 
 
 class Workdir:
   """Names within a workdir; nothing is created before `create`."""
 
   def __init__(self, path: str | os.PathLike):
-    # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
-    self.path = pathlib.Path(os.path.expanduser(path)).absolute()
+    self.path = local_path(path, '--workdir')
     self.lock_path = self.path / 'lock'
     self.config = self.path / 'config.json'
     self.tokenizer = self.path / 'tokenizer'
@@ -54,7 +54,14 @@ class Workdir:
     self.report = self.path / 'report.html'
 
   def create(self) -> None:
-    self.metrics.mkdir(parents=True, exist_ok=True)
+    """Raises OSError where a run could not write: before it computes."""
+    try:
+      self.metrics.mkdir(parents=True, exist_ok=True)
+      for folder in (self.path, self.checkpoints):
+        durable_files.check_writable(folder)
+    except OSError as error:
+      # The folder that its user has named, not the file that was tried.
+      raise OSError(error.errno, error.strerror, str(self.path)) from error
 
   def require(self) -> None:
     """Raises InputError unless this is a workdir."""
@@ -80,14 +87,15 @@ class Workdir:
 
   def has_checkpoint(self) -> bool:
     """Whether a run has come as far as its first checkpoint here."""
-    folder = self.checkpoints
-    return folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())
+    return any(name.isdigit() for name in _names(self.checkpoints))
 
   def noted_checkpoint(self) -> int:
     """The step of the newest checkpoint that the metrics tell of, -1: none."""
     newest = -1
-    for path in self.metrics.glob('part-*.jsonl'):
-      for line in path.read_bytes().splitlines():
+    for name in _names(self.metrics):
+      if not _PART_NAME.fullmatch(name):
+        continue
+      for line in (self.metrics / name).read_bytes().splitlines():
         # A line may be cut where a process was killed.
         with contextlib.suppress(
           ValueError, KeyError, TypeError, RecursionError
@@ -204,6 +212,17 @@ class Workdir:
 def default_compute_dtype(devices: str) -> str:
   """The dtype of products on devices, by their platform or what jax prints."""
   return 'float32' if 'cpu' in devices.lower() else 'bfloat16'
+
+
+_PART_NAME = re.compile(r'part-.*\.jsonl')
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+  """What is in a folder; none where it is not there, OSError of a bad disk."""
+  try:
+    return os.listdir(folder)
+  except FileNotFoundError:
+    return []
 
 
 def encode(value: Any) -> Any:

@@ -20,7 +20,8 @@ MAX_FUNCTION_LINES = 60
 # that these may import in turn: the arrows of a layer diagram.
 ARROWS = {
   'errors': (),
-  'durable_files': (),
+  'local_paths': (),
+  'durable_files': ('local_paths',),
   'stopping': (),
   'parallel': (),
   'optim': (),

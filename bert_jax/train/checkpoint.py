@@ -1,21 +1,16 @@
-"""Checkpoints: the only file that knows Orbax.
+"""Checkpoints: written in the background, and the newest sound one restored.
 
-A checkpoint is one folder with three items: `params`, `state` (everything else
-that training changes) and `data` (the next example number, fingerprints,
-digests). Orbax does not notice a flipped bit in an array, nor does it fall back
-from a damaged folder to the one before it; both are done here.
+A checkpoint is one folder; see checkpoint_items.py for what is in it, and
+damage.py for when it is set aside. Orbax does not fall back from a damaged
+folder to the one before it; that is done here.
 """
 
 import contextlib
 import dataclasses
-import functools
-import hashlib
-import json
-import logging
+import errno
+import os
 import pathlib
-import sys
-import warnings
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import jax
@@ -24,30 +19,13 @@ from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
-from bert_jax.parallel.sharding import replicated
-from bert_jax.train import digests
-from bert_jax.train.digests import array_digests
+from bert_jax.train import checkpoint_items, orbax_traces
+from bert_jax.train.checkpoint_items import Position as Position
+from bert_jax.train.damage import CheckpointError, fault_of, seal
 from bert_jax.train.state import TrainState
 
-# What training shows at its start; Orbax's own lines are for its developers.
-# Nor are the pages that it logs of a failure, which is raised here.
-for _name in ('absl', 'asyncio'):
-  logging.getLogger(_name).setLevel(logging.CRITICAL)
-warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
-# Nor what its tasks that a failure left behind say when they are collected,
-# some time after that.
-_ECHOES = ('Event loop is closed', 'Encountered error while reading array')
-
-
-def _without_echoes(report: Callable[[Any], Any]) -> Callable[[Any], None]:
-  def filtered(unraisable: Any) -> None:
-    if not str(unraisable.exc_value).startswith(_ECHOES):
-      report(unraisable)
-
-  return filtered
-
-
-sys.unraisablehook = _without_echoes(sys.unraisablehook)
+# A disk that says one of these will say it again at the next try.
+_LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -71,28 +49,23 @@ class CheckpointConfig:
       )
 
 
-@dataclasses.dataclass(frozen=True)
-class Position:
-  """Where a run stands, beside its arrays.
+class SaveFailed(Exception):
+  """A checkpoint that could not be written; the message says why.
 
-  next_example: the first one not yet seen.
-  read: what it has read of which data; see MixedStream.read_before.
-  window: the metrics of the steps that have had no log line yet.
-  evaluated: False where the evaluation due at this step was cut short.
+  lasting: trying again is of no use, as where the disk is read-only.
   """
 
-  next_example: int
-  read: dict[str, str]
-  window: tuple[dict[str, Any], ...] = ()
-  evaluated: bool = True
+  def __init__(self, step: int, reason: str, lasting: bool = False):
+    super().__init__(f'saving step {step} failed: {reason}')
+    self.reason = reason
+    self.lasting = lasting
 
 
-class CheckpointError(Exception):
-  """A checkpoint that cannot be trusted; the message says why."""
+class _Done:
+  """A save with nothing left to wait for."""
 
-
-class SaveFailed(Exception):
-  """A checkpoint that could not be written; the message says why."""
+  def result(self, timeout: float | None) -> None:
+    pass
 
 
 class Checkpoints:
@@ -107,6 +80,9 @@ class Checkpoints:
     self._config = config
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
+    # Orbax logs from threads of its own while it writes.
+    self._quiet = contextlib.ExitStack()
+    self._other_threads: set[threading.Thread] = set()
     self.last_saved = -1
 
   @property
@@ -120,20 +96,27 @@ class Checkpoints:
     Raises SaveFailed, also for the save before this one; then nothing is begun.
     """
     step = _step(state)
-    rest = _without_params(state)
-    data = dataclasses.asdict(position) | _digests_of(
-      {'params': state.params, 'state': rest}
-    )
+    items = checkpoint_items.items_of(state, position)
     self.wait()
-    try:
-      response = self._open().save_checkpointables_async(
-        step,
-        {'params': state.params, 'state': rest, 'data': _sealed(data)},
-        force=True,
-      )
-    except Exception as error:  # whatever a full or lost disk makes Orbax raise
-      raise self._failed(step, error) from error
-    self._pending = step, response
+    self._quiet.enter_context(orbax_traces.quiet_threads())
+    self._other_threads = set(threading.enumerate())
+    with orbax_traces.quiet():
+      try:
+        if step in saved_steps(self.folder):
+          # Orbax was done, but its files could not be put on the disk.
+          response = _Done()
+        else:
+          response = self._open().save_checkpointables_async(
+            step, items, force=True
+          )
+      except Exception as error:  # whatever a full disk makes Orbax raise
+        failure = self._failed(step, error)
+      else:
+        self._pending = step, response
+        return
+      orbax_traces.collect()
+    self._quiet.close()
+    raise failure
 
   def poll(self) -> None:
     """Takes note of a save that has ended; raises SaveFailed if it failed."""
@@ -154,14 +137,23 @@ class Checkpoints:
     if self._pending is None:
       return
     step, response = self._pending
-    try:
-      response.result(timeout=timeout)
-    except Exception as error:
-      if timeout == 0 and isinstance(error, TimeoutError):
-        return  # still at work
-      self._pending = None
-      raise self._failed(step, error) from error
+    failure = None
+    with orbax_traces.quiet():
+      try:
+        response.result(timeout=timeout)
+        seal(self.folder / str(step))
+      except Exception as error:
+        if timeout == 0 and isinstance(error, TimeoutError):
+          if not error.errno:  # the storage has timeouts of its own
+            return  # still at work
+        failure = self._failed(step, error)
+      if failure:
+        orbax_traces.collect()
+        failure = self._without_removals(step, failure)
     self._pending = None
+    self._quiet.close()
+    if failure:
+      raise failure
     self.last_saved = step
 
   def _failed(self, step: int, error: Exception) -> SaveFailed:
@@ -169,26 +161,50 @@ class Checkpoints:
     # it again; the next save opens a new one, which removes what is half there.
     with contextlib.suppress(Exception):  # its close raises the same once more
       self._close_checkpointer()
-    return SaveFailed(f'saving step {step} failed: {_one_line(error)}')
+    orbax_traces.end_threads(self._other_threads)
+    fault = fault_of(error)
+    return SaveFailed(step, fault.text, fault.number in _LASTING)
+
+  def _without_removals(
+    self, step: int, failure: SaveFailed
+  ) -> SaveFailed | None:
+    """None where the step is whole, and older ones could not be removed."""
+    try:
+      if step not in saved_steps(self.folder):
+        return failure
+      seal(self.folder / str(step))
+    except OSError:
+      return failure
+    print(
+      f'step {step} is saved; what Orbax does after that, such as removing '
+      f'older checkpoints, ended in {failure.reason}',
+      flush=True,
+    )
+    return None
 
   def _close_checkpointer(self) -> None:
     if self._checkpointer is not None:
       checkpointer, self._checkpointer = self._checkpointer, None
-      checkpointer.close()
+      with orbax_traces.quiet():
+        checkpointer.close()
 
   def restore(self, abstract: TrainState) -> tuple[TrainState, Position] | None:
     """The newest state whose digests hold, or None where none was ever saved.
 
-    `abstract` gives shapes, dtypes and shardings: any mesh will do. Damaged
-    checkpoints are reported and renamed to `damaged-STEP`.
+    `abstract` gives shapes, dtypes and shardings: any mesh will do. Where there
+    is proof of damage, that is said and the checkpoint is renamed to
+    `damaged-STEP`.
 
     Raises:
-      InputError: there were checkpoints, but not one that can be trusted.
+      InputError: one could not be read for another reason, or is of another
+        tree, or there is not one that can be trusted.
     """
     steps = saved_steps(self.folder)
     for step in steps:
       try:
-        state, position = _load(self.folder / str(step), abstract)
+        state, position = checkpoint_items.load(
+          self.folder / str(step), abstract
+        )
       except CheckpointError as error:
         aside = _set_aside(self.folder, step)
         print(
@@ -215,7 +231,7 @@ class Checkpoints:
         policies.append(keep.EveryNSteps(self._config.keep_every))
       self._checkpointer = ocp.training.Checkpointer(
         self.folder,
-        context=_context(),
+        context=checkpoint_items.context(),
         preservation_policy=keep.AnyPreservationPolicy(policies),
         cleanup_tmp_directories=True,
       )
@@ -223,10 +239,15 @@ class Checkpoints:
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
-  """Steps that have a folder of their own, newest first."""
-  if not folder.is_dir():
+  """Steps that have a folder of their own, newest first.
+
+  Raises OSError where that cannot be seen: it is not the same as none.
+  """
+  try:
+    with os.scandir(folder) as entries:
+      names = [entry.name for entry in entries if entry.is_dir()]
+  except FileNotFoundError:
     return []
-  names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
   return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
@@ -235,15 +256,15 @@ def restore_step(
 ) -> tuple[TrainState, Position]:
   """One named checkpoint, read only. Raises InputError if it is not sound."""
   path = folder / str(step)
-  if not path.is_dir():
+  if step not in saved_steps(folder):
     raise _no_step(folder, step)
-  if not (path / 'state').is_dir():
+  if not _is_there(path / 'state') and _is_there(path / 'params'):
     raise InputError(
       f'checkpoint {path} has parameters alone, as a converted model has; give '
       'init_from, not resume_from'
     )
   try:
-    return _load(path, abstract)
+    return checkpoint_items.load(path, abstract)
   except CheckpointError as error:
     raise InputError(
       f'checkpoint {path} cannot be used: {error}; there are {_listed(folder)}'
@@ -252,13 +273,11 @@ def restore_step(
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
   """Writes a params-only checkpoint `folder/0`, replacing an older one."""
-  data = _digests_of({'params': params})
-  with _context():
+  with orbax_traces.quiet(), checkpoint_items.context():
     ocp.save_checkpointables(
-      folder / '0',
-      {'params': params, 'data': _sealed(data)},
-      overwrite=True,
+      folder / '0', checkpoint_items.items_of_params(params), overwrite=True
     )
+  seal(folder / '0')
 
 
 def load_params(
@@ -266,7 +285,8 @@ def load_params(
 ) -> tuple[functional.Params, int]:
   """Params as host arrays, with the step they are from.
 
-  Without `step`, the newest checkpoint that can be trusted; nothing is moved.
+  Without `step`, the newest checkpoint that can be trusted; nothing is moved,
+  and it is said which were passed over.
   """
   steps = saved_steps(folder)
   if not steps:
@@ -280,10 +300,19 @@ def load_params(
     steps = [step]
   problems = []
   for candidate in steps:
+    path = folder / str(candidate)
     try:
-      return _load_params(folder / str(candidate)), candidate
+      params = checkpoint_items.load_params(path)
     except CheckpointError as error:
       problems.append(f'{candidate}: {error}')
+      continue
+    if problems:
+      print(
+        f'checkpoints passed over as damaged ({"; ".join(problems)}); the '
+        f'params are those of {path}',
+        flush=True,
+      )
+    return params, candidate
   raise InputError(
     f'{folder}: no checkpoint to load params from ({"; ".join(problems)})'
   )
@@ -300,94 +329,12 @@ def _listed(folder: pathlib.Path) -> str:
   return ', '.join(map(str, sorted(saved_steps(folder)))) or 'none at all'
 
 
-def _load(
-  path: pathlib.Path, abstract: TrainState
-) -> tuple[TrainState, Position]:
-  wanted = {'params': abstract.params, 'state': _without_params(abstract)}
-  items = _read(path, wanted | {'data': None})
-  data = _unsealed(items.pop('data'))
-  _check_digests(items, data, ('params/', 'state/'))
-  del data['digests'], data['digest_version']
-  position = Position(**data | {'window': tuple(data['window'])})
-  return TrainState(params=items['params'], **items['state']), position
-
-
-def _load_params(path: pathlib.Path) -> functional.Params:
+def _is_there(path: pathlib.Path) -> bool:
   try:
-    with _context():
-      saved = ocp.checkpointables_metadata(path).metadata['params']
-  except Exception as error:  # whatever a damaged folder makes Orbax raise
-    raise CheckpointError(_one_line(error)) from error
-  mesh = jax.sharding.get_mesh()
-  whole = (
-    jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    if mesh.empty
-    else replicated(mesh)
-  )
-  abstract = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
-    saved,
-  )
-  items = _read(path, {'params': abstract, 'data': None})
-  data = _unsealed(items.pop('data'))
-  _check_digests(items, data, ('params/',))
-  return jax.tree.map(np.asarray, items['params'])
-
-
-def _read(path: pathlib.Path, abstract: dict[str, Any]) -> dict[str, Any]:
-  try:
-    with _context():
-      return ocp.load_checkpointables(path, abstract)
-  except Exception as error:  # whatever a damaged folder makes Orbax raise
-    raise CheckpointError(_one_line(error)) from error
-
-
-def _digests_of(items: dict[str, Any]) -> dict[str, Any]:
-  return {'digests': array_digests(items), 'digest_version': digests.VERSION}
-
-
-def _check_digests(
-  items: Any, data: dict[str, Any], prefixes: tuple[str, ...]
-) -> None:
-  """Holds arrays against the digests in `data` whose paths begin so.
-
-  Earlier versions did not say the version of their digests: it was 1.
-  """
-  expected = {
-    path: digest
-    for path, digest in data['digests'].items()
-    if path.startswith(prefixes)
-  }
-  version = data.setdefault('digest_version', 1)
-  if version not in range(1, digests.VERSION + 1):
-    raise InputError(
-      f'the digests of the checkpoint are of version {version}, and this '
-      f'bert_jax knows 1 to {digests.VERSION}; go on with the version of '
-      'bert_jax that wrote it'
-    )
-  found = array_digests(items, version)
-  wrong = [path for path in expected if found.get(path) != expected[path]]
-  wrong += [path for path in found if path not in expected]
-  if wrong:
-    raise CheckpointError(
-      f'{len(wrong)} arrays are not what was saved, first {wrong[0]}'
-    )
-
-
-def _sealed(data: dict[str, Any]) -> dict[str, Any]:
-  text = json.dumps(data, sort_keys=True)
-  return {'data': data, 'sha256': hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
-  if not isinstance(sealed, dict) or _sealed(sealed.get('data')) != sealed:
-    raise CheckpointError('its data position is not what was saved')
-  return sealed['data']
-
-
-def _without_params(state: TrainState) -> dict[str, Any]:
-  names = [field.name for field in dataclasses.fields(state)]
-  return {name: getattr(state, name) for name in names if name != 'params'}
+    path.stat()
+  except FileNotFoundError:
+    return False
+  return True
 
 
 def _step(state: TrainState) -> int:
@@ -400,17 +347,3 @@ def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
     number += 1
     aside = folder / f'damaged-{step}-{number}'
   return (folder / str(step)).rename(aside)
-
-
-@functools.cache
-def _context() -> ocp.Context:
-  registry = ocp.handlers.local_registry()
-  registry.add(ocp.handlers.JsonHandler, checkpointable_name='data')
-  context = ocp.Context()
-  context.checkpointables.registry = registry
-  return context
-
-
-def _one_line(error: Exception) -> str:
-  text = ' '.join(str(error).split())
-  return f'{type(error).__name__}: {text[:200]}'

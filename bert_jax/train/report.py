@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bert_jax.local_paths import local_path
 from bert_jax.train import report_plots
 from bert_jax.train.report_evaluation import (
   evaluation_lines,
@@ -78,8 +79,9 @@ def write_report(
     InputError: a workdir is none, has no metrics, or (fine-tuned ones) no
       results yet.
   """
+  path = local_path(output, '--output') if output else None
   run, finetuned_runs = _read(workdir, finetuned)
-  path = pathlib.Path(output) if output else run.workdir.report
+  path = path or run.workdir.report
   # A browser that reloads meanwhile sees the old file or the new one.
   partial = path.with_name(path.name + '.partial')
   partial.write_text(_render(run, finetuned_runs), encoding='utf-8')

@@ -6,7 +6,6 @@ run), else `init_from` (its parameters), else fresh parameters.
 
 import collections
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from bert_jax.data.reading.stages import Plan
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.train.checkpoint import (
   Checkpoints,
@@ -64,7 +64,7 @@ def starting_state(
       'another --workdir'
     )
   if restored is None and resume_from:
-    folder, step = split_workdir(resume_from)
+    folder, step = split_workdir(resume_from, 'resume_from')
     steps = saved_steps(folder / 'checkpoints')
     if not steps:
       raise InputError(f'resume_from={resume_from}: it has no checkpoint')
@@ -152,14 +152,12 @@ def _with_pretrained(
   return jax.tree_util.tree_map_with_path(choose, params)
 
 
-def split_workdir(text: str) -> tuple[pathlib.Path, int | None]:
-  """'DIR@120' -> (DIR, 120); 'DIR' -> (DIR, None)."""
+def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
+  """'DIR@120' -> (DIR, 120); 'DIR' -> (DIR, None). `what` as of local_path."""
   folder, at, step = text.rpartition('@')
   if not (at and step.isdecimal()):
     folder, step = text, ''
-  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
-  path = pathlib.Path(os.path.expanduser(folder)).absolute()
-  return path, int(step) if step else None
+  return local_path(folder, what), int(step) if step else None
 
 
 def _summed_up(paths: list[str], taken: set[str]) -> str:

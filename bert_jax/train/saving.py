@@ -2,7 +2,9 @@
 
 A full disk or a lost mount must not cost what has been computed: training goes
 on, the failure is reported at the next step, and saving is tried again, at once
-at first and then less and less often.
+at first and then less and less often. A run whose first save fails ends there,
+and so does one whose workdir may not be written any more: going on would spend
+accelerators on what cannot be kept.
 """
 
 import dataclasses
@@ -30,13 +32,17 @@ class Saver:
 
   def __post_init__(self) -> None:
     self._noted = self.checkpoints.last_saved
+    self._has_saved = False
     self._retry_at: int | None = None
     self._patience = 0
 
   def before_first_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Saves step 0 where it is one of those to keep and not there yet."""
+    """Saves step 0 where it is one of those to keep and not there yet.
+
+    This and all below raise InputError where the failure ends the run.
+    """
     is_new = done == 0 and self.checkpoints.last_saved < 0
     if is_new and self.checkpoints.keeps_the_start:
       self._attempt(0, lambda: self.checkpoints.save(state, position()))
@@ -70,10 +76,7 @@ class Saver:
     """Like `keep_all`, but raises InputError where it cannot be done."""
     failure = self._save_and_wait(state, done, position)
     if failure:
-      raise InputError(
-        f'{failure}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
-        'such as by making room, and run the same command again'
-      )
+      raise self._end(failure)
 
   def settle(self) -> str:
     """Waits for what is being written; returns what is kept then."""
@@ -85,11 +88,12 @@ class Saver:
 
   def _save_and_wait(
     self, state: TrainState, done: int, position: Callable[[], Position]
-  ) -> str:
-    """Why it failed, '' where all is saved."""
+  ) -> SaveFailed | None:
+    """Why it failed, None where all is saved."""
     # A failure of the save before this one says nothing of this one.
-    self._attempt(done, self.checkpoints.wait)
-    failure = ''
+    if earlier := _failure(self.checkpoints.wait):
+      self.log.say(f'step {done}: {earlier}; it will be tried again')
+    failure = None
     if done > self.checkpoints.last_saved:
       failure = _failure(
         lambda: self.checkpoints.save(state, position())
@@ -101,15 +105,25 @@ class Saver:
     if failure := _failure(action):
       self._try_again(done, failure)
 
-  def _try_again(self, done: int, failure: str) -> None:
+  def _try_again(self, done: int, failure: SaveFailed) -> None:
+    self._note_saved()  # the one before it may have ended well just now
+    if failure.lasting or not self._has_saved:
+      raise self._end(failure)
     self._retry_at = done + self._patience
     self._patience = min(max(1, 2 * self._patience), self.every_steps)
     self.log.say(f'step {done}: {failure}; it will be tried again')
+
+  def _end(self, failure: SaveFailed) -> InputError:
+    return InputError(
+      f'{failure}; {kept(self.checkpoints.last_saved)}. Mend what it says, '
+      'such as by making room, and run the same command again'
+    )
 
   def _note_saved(self) -> None:
     step = self.checkpoints.last_saved
     if step > self._noted:
       self._noted = step
+      self._has_saved = True
       self._patience = 0
       self.stop.kept = kept_and_goes_on(step)
       self.log.note({'kind': 'checkpoint', 'step': step})
@@ -127,10 +141,9 @@ def kept_and_goes_on(step: int) -> str:
   return f'{kept(step)}. The same command goes on {where}.'
 
 
-def _failure(action: Callable[[], None]) -> str:
-  """Why a save failed, '' where it did not."""
+def _failure(action: Callable[[], None]) -> SaveFailed | None:
   try:
     action()
   except SaveFailed as error:
-    return str(error)
-  return ''
+    return error
+  return None

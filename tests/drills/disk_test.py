@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from runs import after_steps, assert_same_run
@@ -57,14 +59,77 @@ def test_full_for_some_steps(
   small_disk, finished_run, small_experiment, monkeypatch, capsys
 ):
   filler = Filler(small_disk)
-  after_steps(monkeypatch, {3: filler.fill, 8: filler.free})
+  saved = small_disk / 'run' / 'checkpoints' / '4'
+
+  def fill_once_saved():
+    while not saved.is_dir():
+      time.sleep(0.01)
+    filler.fill()
+
+  after_steps(monkeypatch, {5: fill_once_saved, 8: filler.free})
+  small_experiment.checkpoint.every_steps = 2
   outcome = pretrain(small_experiment, small_disk / 'run')
   assert outcome.saved_step == 10
   output = capsys.readouterr()
-  assert 'saving step 5 failed' in output.out
+  assert 'saving step 6 failed: ENOSPC: No space left' in output.out
   assert 'it will be tried again' in output.out
   assert 'Traceback' not in output.out + output.err
   assert_same_run(small_disk / 'run', finished_run)
+
+
+def test_full_at_the_first_save(
+  small_disk, small_experiment, monkeypatch, capsys
+):
+  """The run ends there, not after all its steps."""
+  filler = Filler(small_disk)
+  after_steps(monkeypatch, {3: filler.fill})
+  small_experiment.num_steps = 1000
+  with pytest.raises(InputError) as error:
+    pretrain(small_experiment, small_disk / 'run')
+  message = str(error.value)
+  assert message.startswith('saving step 5 failed: ENOSPC: No space left')
+  assert 'nothing has been saved yet' in message
+  output = capsys.readouterr()
+  assert 'step 50/' not in output.out
+  assert 'Traceback' not in output.out + output.err
+
+
+@pytest.fixture
+def own_mount(tmp_path):
+  """A folder that can be mounted read-only by itself."""
+  folder = tmp_path / 'run' / 'checkpoints'
+  folder.mkdir(parents=True)
+  if not mount('--bind', folder, folder):
+    pytest.skip('mounting a file system needs the rights of root')
+  yield folder
+  subprocess.run(['umount', '--lazy', folder], check=True)
+
+
+def test_read_only_from_some_step_on(
+  own_mount, finished_run, small_experiment, monkeypatch, capsys
+):
+  """As a kernel makes a disk that has errors: the run ends at once."""
+
+  def remount(mode):
+    assert mount('-o', f'remount,bind,{mode}', own_mount)
+
+  after_steps(monkeypatch, {5: lambda: remount('ro')})
+  small_experiment.checkpoint.every_steps = 2
+  with pytest.raises(InputError) as error:
+    pretrain(small_experiment, own_mount.parent)
+  message = str(error.value)
+  # The disk may be quicker than the save of the step before.
+  assert re.match('saving step [246] failed: EROFS: Read-only file', message)
+  assert 'run the same command again' in message
+  output = capsys.readouterr()
+  assert 'step 8/' not in output.out
+  assert 'Traceback' not in output.out + output.err
+  with pytest.raises(OSError, match='Read-only file system'):
+    pretrain(small_experiment, own_mount.parent)
+  assert 'continuing' not in capsys.readouterr().out
+  remount('rw')
+  pretrain(small_experiment, own_mount.parent)
+  assert_same_run(own_mount.parent, finished_run)
 
 
 def test_full_to_the_end(

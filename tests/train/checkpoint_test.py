@@ -14,7 +14,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
-from bert_jax.train import checkpoint
+from bert_jax.train import checkpoint_items
 from bert_jax.train.checkpoint import (
   CheckpointConfig,
   Checkpoints,
@@ -25,9 +25,6 @@ from bert_jax.train.checkpoint import (
 )
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import init_state, state_shardings, with_shardings
-
-# Of Orbax, where reading fails.
-pytestmark = pytest.mark.filterwarnings('ignore:coroutine')
 
 BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
 OPTIMIZER = AdamWConfig().build()
@@ -216,7 +213,7 @@ def test_a_checkpoint_is_verified_by_the_digests_it_was_written_with(
     named = {} if version is None else {'digest_version': version}
     return {'digests': array_digests(items, 1)} | named
 
-  monkeypatch.setattr(checkpoint, '_digests_of', written)
+  monkeypatch.setattr(checkpoint_items, '_digests_of', written)
   checkpoints = Checkpoints(tmp_path, CheckpointConfig())
   checkpoints.save(at_step(5), Position(BIG + 5, READ))
   checkpoints.close()
@@ -224,7 +221,7 @@ def test_a_checkpoint_is_verified_by_the_digests_it_was_written_with(
     assert_equal(restore(tmp_path, one_device)[0], at_step(5))
     assert load_params(tmp_path)[1] == 5
     return
-  with pytest.raises(InputError, match='of version 99'):
+  with pytest.raises(InputError, match='digests of version 99'):
     restore(tmp_path, one_device)
   assert saved_steps(tmp_path) == [5]
 

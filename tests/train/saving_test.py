@@ -12,7 +12,7 @@ class Disk:
   """In place of Checkpoints: a save ends, or fails, at the next look."""
 
   def __init__(self):
-    self.works = True
+    self.works, self.is_read_only = True, False
     self.last_saved = -1
     self.begun = []
     self._pending = None
@@ -27,7 +27,7 @@ class Disk:
     if step is None:
       return
     if not self.works:
-      raise SaveFailed(f'saving step {step} failed: no room')
+      raise SaveFailed(step, 'no room', self.is_read_only)
     self.last_saved = step
 
   wait = close = poll
@@ -64,34 +64,61 @@ def test_saves_at_its_cadence_and_notes_what_is_on_the_disk(saver, disk):
 
 
 def test_a_failure_is_reported_at_the_next_step_and_retried(saver, disk):
+  steps(saver, 1, 11)
+  disk.works = False
+  steps(saver, 12, 20)
+  assert not saver.log.said
+  steps(saver, 21, 21)
+  assert saver.log.said == [
+    'step 21: saving step 20 failed: no room; it will be tried again'
+  ]
+  assert disk.begun == [10, 20, 21]
+  disk.works = True
+  steps(saver, 22, 22)
+  assert disk.last_saved == 21
+  assert saver.log.records[1:] == [{'kind': 'checkpoint', 'step': 21}]
+
+
+def test_a_first_save_that_fails_ends_the_run(saver, disk):
   disk.works = False
   steps(saver, 1, 10)
-  assert not saver.log.said
-  steps(saver, 11, 11)
-  assert saver.log.said == [
-    'step 11: saving step 10 failed: no room; it will be tried again'
-  ]
-  assert disk.begun == [10, 11]
-  disk.works = True
-  steps(saver, 12, 12)
-  assert disk.last_saved == 11
-  assert saver.log.records == [{'kind': 'checkpoint', 'step': 11}]
+  with pytest.raises(InputError) as error:
+    steps(saver, 11, 11)
+  assert str(error.value).startswith('saving step 10 failed: no room; nothing')
+  assert 'run the same command again' in str(error.value)
+
+
+def test_so_it_does_where_a_start_continues_a_run(disk):
+  disk.last_saved, disk.works = 40, False
+  saver = Saver(disk, 10, Log(), StopSignal('work', ''))
+  with pytest.raises(InputError, match='the checkpoint of step 40 is kept'):
+    steps(saver, 41, 51)
+
+
+def test_what_may_not_be_written_any_more_ends_the_run(saver, disk):
+  steps(saver, 1, 11)
+  disk.works, disk.is_read_only = False, True
+  steps(saver, 12, 20)
+  with pytest.raises(InputError, match='the checkpoint of step 10 is kept'):
+    steps(saver, 21, 21)
 
 
 def test_tries_become_rarer_but_not_rarer_than_the_cadence(saver, disk):
+  steps(saver, 1, 11)
   disk.works = False
-  steps(saver, 1, 59)
-  assert disk.begun == [10, 11, 13, 16, 20, 29, 30, 40, 50]
+  steps(saver, 12, 69)
+  assert disk.begun == [10, 20, 21, 23, 26, 30, 39, 40, 50, 60]
 
 
 def test_patience_is_as_at_first_after_a_success(saver, disk):
+  steps(saver, 1, 11)
   disk.works = False
-  steps(saver, 1, 16)
+  steps(saver, 12, 26)
   disk.works = True
-  steps(saver, 17, 20)
+  steps(saver, 27, 30)
   disk.works = False
-  steps(saver, 21, 22)
-  assert disk.begun == [10, 11, 13, 16, 20, 21]
+  steps(saver, 31, 32)
+  assert disk.begun == [10, 20, 21, 23, 26, 30, 31]
 
 
 def test_the_end_cannot_be_saved(saver, disk):
@@ -119,7 +146,7 @@ def test_a_failed_save_does_not_keep_the_end_from_being_saved(saver, disk):
   def fail_once():
     disk.wait = poll
     disk._pending = None
-    raise SaveFailed('saving step 10 failed: no room')
+    raise SaveFailed(10, 'no room')
 
   disk.wait = fail_once
   saver.finish(12, 12, lambda: None)

@@ -24,6 +24,7 @@ from bert_jax.data.sources import content
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 
 _PARTIAL_MARK = 'unfinished.json'
 # What a source reports without having left a document out.
@@ -107,12 +108,9 @@ def prepare(
 
 
 def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
-  path = pathlib.Path(output).absolute()
-  if not path.name or '://' in str(output):
-    raise InputError(
-      f'--output={output}: give a folder of its own on a disk; copy it to '
-      'object storage afterwards'
-    )
+  path = local_path(output, '--output')
+  if not path.name:
+    raise InputError(f'--output={output}: give a folder of its own')
   return path
 
 

@@ -33,6 +33,7 @@ from bert_jax.data.reading.stream import GroupWindow
 from bert_jax.data.sources import remote
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 
 STAGING_PATH = '~/.cache/bert_jax/corpora'
 _ORIGIN_NAME = 'staged_from.json'
@@ -98,7 +99,7 @@ def on_this_machine(
   corpora = {
     url: RemoteCorpus(url, row_lengths, eval_row_length) for url in urls
   }
-  root = pathlib.Path(os.path.expanduser(options.path)).absolute()
+  root = local_path(options.path, 'data.staging_path')
   with contextlib.ExitStack() as resources:
     if corpora and options.browse:
       staged = _browse(corpora, root, resources)
@@ -125,7 +126,7 @@ def local_folder(path: str, staging_path: str) -> pathlib.Path | None:
     return pathlib.Path(os.path.expanduser(path))
   url = path.rstrip('/')
   found = []
-  root = pathlib.Path(os.path.expanduser(staging_path))
+  root = local_path(staging_path, 'data.staging_path')
   for origin in root.glob(f'*/{_ORIGIN_NAME}'):
     if url in _read_origin(origin):
       found.append((origin.stat().st_mtime, origin.parent))

@@ -21,6 +21,7 @@ from bert_jax.data.tokenizers import (
   wordpiece,
 )
 from bert_jax.errors import InputError
+from bert_jax.local_paths import local_path
 
 RECORD_NAME = 'training.json'
 _SENTENCEPIECE = {
@@ -56,7 +57,7 @@ def train_folder(
     raise InputError(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
-  output = pathlib.Path(os.path.expanduser(output)).absolute()
+  output = local_path(output, '--output')
   output.parent.mkdir(parents=True, exist_ok=True)
   lock = output.with_name(output.name + '.lock')
   with durable_files.exclusive_lock(lock, f'--output={output}'):

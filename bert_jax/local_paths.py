@@ -1,0 +1,41 @@
+"""The path on this machine that a user means, or why it is none.
+
+pathlib takes gs://bucket/run for the folder `gs:` below the current one: a run
+would train to its end and save nothing where its user looks for it.
+"""
+
+import os
+import pathlib
+import re
+
+from bert_jax.errors import InputError, shown
+
+_URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/+')
+_COPY = {'gs': 'gcloud storage rsync -r', 's3': 'aws s3 sync'}
+
+
+def local_path(text: str | os.PathLike[str], what: str = '') -> pathlib.Path:
+  """Absolute, with `~` expanded.
+
+  Args:
+    text: as the user gave it.
+    what: it is, such as '--workdir'; begins the error's message, with an equals
+      sign. '' where only the text itself is known.
+
+  Raises:
+    InputError: it is a URL, such as gs://bucket/folder.
+  """
+  name = os.fspath(text)
+  if match := _URL.match(name):
+    scheme = match[1].lower()
+    advice = 'give a folder or file on a disk of this machine'
+    if scheme == 'file':
+      advice = f'leave {match[0].rstrip("/")}// out'
+    elif copy := _COPY.get(scheme):
+      advice += f', and copy from or to it by `{copy}`'
+    raise InputError(
+      f'{what}{"=" if what else ""}{shown(name)}: remote storage is not '
+      f'supported here yet; {advice}'
+    )
+  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+  return pathlib.Path(os.path.expanduser(name)).absolute()

@@ -1,0 +1,309 @@
+"""What proves that a checkpoint is damaged, and what only kept it from us.
+
+Proof is a digest that differs, or a file that is missing, cut or changed, seen
+twice, while the system can read every file of the folder. An error of the disk,
+the memory, the device or the program proves nothing about the checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import re
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import jax
+
+from bert_jax import durable_files
+from bert_jax.errors import InputError
+from bert_jax.train import orbax_traces
+
+# The list of a finished step's files: {name: [size, sha256]}. Large ones are
+# not hashed here: they hold arrays, which have digests.
+MANIFEST = 'files.json'
+_SMALL = 4 << 20
+
+T = TypeVar('T')
+
+
+class CheckpointError(Exception):
+  """A checkpoint that cannot be trusted; the message says why."""
+
+
+class Incomplete(Exception):
+  """Something is not there by Orbax's word, which is no proof."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+  """Why Orbax or a check of ours failed.
+
+  kind: 'digest' and 'array file' are damage where they are seen twice;
+  'memory', 'device' and 'disk' are the environment's; 'missing' and 'unknown'
+  need proof.
+  number: of the system's error, 0 without one.
+  """
+
+  kind: str
+  text: str
+  number: int = 0
+
+
+# Of a missing file; they say something about the folder, not about the disk.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_DAMAGE = re.compile(r'(NOT_FOUND|OUT_OF_RANGE|DATA_LOSS): ')
+_ENVIRONMENT = re.compile(
+  r'(UNKNOWN|UNAVAILABLE|RESOURCE_EXHAUSTED|PERMISSION_DENIED|ABORTED'
+  r'|DEADLINE_EXCEEDED|CANCELLED|INTERNAL|UNAUTHENTICATED): '
+)
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+_LOCAL_FILE = re.compile(r'(?:local file |open file |open: )"?(/[^":]+)')
+
+_ADVICE = {
+  'memory': 'it needs more memory than is free: close what else runs on this '
+  'machine, or give the run more or larger devices',
+  'device': 'try again; where it stays so, look after the device',
+  'disk': 'try again, or move the workdir to another disk',
+  'missing': 'its files are there; try again, or move the workdir to another '
+  'disk',
+  'unknown': 'it may have been written by another version of bert_jax or '
+  'Orbax; try again with that one, or move this folder away to go on from the '
+  'checkpoint before it',
+}
+
+
+def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
+  """What `load` gives of the `items`, called once more where it failed.
+
+  Raises:
+    CheckpointError: there is proof of damage.
+    InputError: there is none; nothing was changed.
+  """
+  with orbax_traces.quiet():
+    result, first = _tried(load)
+    if first is None:
+      return result
+    # A read error is told from damage by reading all bytes by ourselves.
+    unreadable = _unreadable(path)
+    if first.kind in ('memory', 'device', 'disk') or unreadable:
+      raise _not_read(path, unreadable or first)
+    result, second = _tried(load)
+    if second is None:
+      print(
+        f'checkpoint {path} was read at the second try; the first said: '
+        f'{first.text}. Look after the disk and the memory of this machine',
+        flush=True,
+      )
+      return result
+    try:
+      proof = _changed(path) or _incomplete(path, items)
+    except OSError as error:
+      raise _not_read(path, fault_of(error)) from error
+    if second.kind in ('digest', 'array file'):
+      raise CheckpointError(second.text)
+    if proof:
+      raise CheckpointError(proof)
+    raise _not_read(path, second)
+
+
+def _tried(load: Callable[[], T]) -> tuple[T | None, Fault | None]:
+  fault = None
+  try:
+    return load(), None
+  except InputError:
+    raise
+  except Exception as error:  # whatever a damaged folder makes Orbax raise
+    fault = fault_of(error)
+  # The error, which holds on to tasks of Orbax, is gone by now.
+  orbax_traces.collect()
+  return None, fault
+
+
+def _not_read(path: pathlib.Path, fault: Fault) -> InputError:
+  kind = fault.kind if fault.kind in _ADVICE else 'unknown'
+  return InputError(
+    f'checkpoint {path} could not be read ({fault.text}); nothing was changed; '
+    f'{_ADVICE[kind]}'
+  )
+
+
+def fault_of(error: BaseException) -> Fault:
+  """What lies behind an error; an environment's fault goes before all else."""
+  causes = list(_causes(error))
+  found = [_classified(cause) for cause in causes]
+  for kinds in (
+    ('memory', 'device', 'disk'),
+    ('digest',),
+    ('array file',),
+    ('missing',),
+  ):
+    for fault in found:
+      if fault and fault.kind in kinds:
+        return fault
+  root = causes[-1]
+  return Fault('unknown', f'{_one_line(root)}{_place(root)}')
+
+
+def _classified(error: BaseException) -> Fault | None:
+  text = str(error)
+  if isinstance(error, CheckpointError):
+    return Fault('digest', text)
+  if isinstance(error, MemoryError):
+    return Fault('memory', _one_line(error))
+  if isinstance(error, OSError):
+    if error.errno is None or error.errno in _MISSING:
+      return Fault('missing', _one_line(error))
+    return _disk(error.errno, error.filename)
+  if match := _OS_ERROR.search(text):
+    if int(match[1]) not in _MISSING:
+      names = _LOCAL_FILE.findall(text)
+      return _disk(int(match[1]), names[-1] if names else None)
+  if isinstance(error, Incomplete):
+    return Fault('missing', text)
+  if 'RESOURCE_EXHAUSTED' in text or "can't start new thread" in text:
+    return Fault('memory', _one_line(error))
+  if isinstance(error, jax.errors.JaxRuntimeError):
+    return Fault('device', _one_line(error))
+  if _ENVIRONMENT.match(text):
+    return Fault('disk', _one_line(error))
+  if _DAMAGE.match(text):
+    return Fault('array file', _one_line(error))
+  return None
+
+
+def _disk(number: int, filename: object) -> Fault:
+  kind = 'memory' if number == errno.ENOMEM else 'disk'
+  name = errno.errorcode.get(number, str(number))
+  where = f' on {os.fsdecode(filename)}' if isinstance(filename, str) else ''
+  return Fault(kind, f'{name}: {os.strerror(number)}{where}', number)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+  """The error and what caused it, outermost first, each once."""
+  ahead, seen = [error], set()
+  while ahead:
+    current = ahead.pop(0)
+    if id(current) in seen:
+      continue
+    seen.add(id(current))
+    yield current
+    inner = [*getattr(current, 'exceptions', ())]
+    inner += [current.__cause__ or current.__context__]
+    ahead += [cause for cause in inner if cause is not None]
+
+
+def _one_line(error: BaseException) -> str:
+  text = ' '.join(str(error).split())
+  return f'{type(error).__name__}: {text[:200]}'
+
+
+def _place(error: BaseException) -> str:
+  frames = traceback.extract_tb(error.__traceback__)
+  if not frames:
+    return ''
+  return f', at {pathlib.Path(frames[-1].filename).name}:{frames[-1].lineno}'
+
+
+def _unreadable(folder: pathlib.Path) -> Fault | None:
+  """The first error of the system in listing and reading the whole folder."""
+  try:
+    for path in _files(folder):
+      with open(path, 'rb', buffering=0) as file:
+        # Bytes that were read wrongly are not to be met again in memory.
+        if hasattr(os, 'posix_fadvise'):
+          os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while file.read(1 << 20):
+          pass
+  except OSError as error:
+    return _disk(error.errno or errno.EIO, error.filename or str(path))
+  except MemoryError as error:
+    return Fault('memory', _one_line(error))
+  return None
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """All files below a folder, in order; OSError where it cannot be listed."""
+  with os.scandir(folder) as entries:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+      if entry.is_dir(follow_symlinks=False):
+        yield from _files(pathlib.Path(entry.path))
+      else:
+        yield pathlib.Path(entry.path)
+
+
+def seal(folder: pathlib.Path) -> None:
+  """Puts a finished checkpoint on the disk for good, with its MANIFEST.
+
+  Orbax itself leaves its metadata to the system's cache. Raises OSError where
+  that fails. Where there is no room for the MANIFEST, the checkpoint is whole
+  without it, as after a kill: the next save will tell of the disk.
+  """
+  durable_files.sync_tree(folder)
+  durable_files.sync_folder(folder.parent)
+  files = {}
+  for path in _files(folder):
+    size = path.stat().st_size
+    digest = _hash(path.read_bytes()) if size <= _SMALL else ''
+    files[str(path.relative_to(folder))] = [size, digest]
+  files.pop(MANIFEST, None)
+  with contextlib.suppress(OSError):
+    durable_files.write_json(
+      folder / MANIFEST, {'files': files, 'sha256': _hash(_text(files))}
+    )
+
+
+def _changed(folder: pathlib.Path) -> str:
+  """What differs from the MANIFEST; '' for nothing, or where there is none."""
+  try:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    files = manifest['files']
+    if manifest['sha256'] != _hash(_text(files)):
+      return ''
+  except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+    return ''  # a process can be killed before it is written
+  for name, (size, digest) in files.items():
+    path = folder / name
+    try:
+      found = path.stat().st_size
+    except FileNotFoundError:
+      return f'its file {name} is missing'
+    if found != size:
+      return f'its file {name} has {found} bytes, {size} were written'
+    if digest and _hash(path.read_bytes()) != digest:
+      return f'its file {name} is not what was written'
+  return ''
+
+
+def _incomplete(folder: pathlib.Path, items: Sequence[str]) -> str:
+  """Which file is missing or no JSON that every checkpoint has; '' for none.
+
+  Orbax's own word is no proof: it takes an error in looking for a file for one
+  that is not there.
+  """
+  names = [f'{item}/{name}' for item in items for name in _ARRAY_FILES]
+  for name in ['data/data.json', *names]:
+    try:
+      content = (folder / name).read_bytes()
+      if not name.endswith('.ocdbt'):
+        json.loads(content)
+    except (FileNotFoundError, NotADirectoryError):
+      return f'its file {name} is missing'
+    except ValueError:
+      return f'its file {name} is cut or changed'
+  return ''
+
+
+_ARRAY_FILES = ('_METADATA', 'manifest.ocdbt')
+
+
+def _text(files: dict[str, list]) -> bytes:
+  return json.dumps(files, sort_keys=True).encode()
+
+
+def _hash(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,136 @@
+"""URLs where a path on this machine is needed: refused before any work.
+
+pathlib takes gs://bucket/run for a folder `gs:` below the current one.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from bert_jax import durable_files
+from bert_jax.data.preparing.prepare import prepare
+from bert_jax.data.tokenizers.folder import train_folder
+from bert_jax.errors import InputError
+from bert_jax.finetuning import finetune
+from bert_jax.inspecting import read_experiment
+from bert_jax.local_paths import local_path
+from bert_jax.pretrained import open_pretrained
+from bert_jax.pretraining import pretrain
+from bert_jax.train.report import write_report
+
+URLS = ['gs://bucket/run', 's3://bucket/run', 'hdfs://host/run', 'gs:/b/run']
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_made(tmp_path, monkeypatch):
+  """In an empty folder, where a local `gs:` would be seen."""
+  folder = tmp_path / 'here'
+  folder.mkdir()
+  monkeypatch.chdir(folder)
+  yield
+  assert not list(folder.iterdir())
+
+
+def new_folder(path):
+  with durable_files.new_folder(path):
+    pass
+
+
+def prepare_rows(path):
+  prepare(
+    None,
+    None,
+    row_lengths=(32,),
+    eval_fraction=0.1,
+    output=path,
+    num_workers=1,
+    progress=False,
+  )
+
+
+def train_tokenizer(path):
+  train_folder(
+    None, kind='wordpiece', vocab_size=9, lowercase=True, output=path
+  )
+
+
+@pytest.mark.parametrize('url', URLS)
+@pytest.mark.parametrize(
+  'use',
+  [
+    new_folder,
+    open_pretrained,
+    read_experiment,
+    write_report,
+    lambda url: write_report('run', output=url),
+    prepare_rows,
+    train_tokenizer,
+  ],
+)
+def test_every_use_of_a_path_refuses_it(use, url):
+  with pytest.raises(InputError, match='remote storage is not supported') as e:
+    use(url)
+  assert url in str(e.value)
+
+
+@pytest.mark.parametrize('url', URLS)
+def test_a_workdir_is_refused_before_its_data_is_looked_for(
+  small_experiment, url
+):
+  small_experiment.data.path = '/nowhere'
+  with pytest.raises(InputError, match=f'--workdir={url}: remote storage'):
+    pretrain(small_experiment, url)
+
+
+@pytest.mark.parametrize('name', ['init_from', 'resume_from'])
+def test_so_is_what_a_run_starts_from(small_experiment, tmp_path, name):
+  setattr(small_experiment, name, 'gs://bucket/run@3')
+  with pytest.raises(InputError, match=f'{name}=gs://bucket/run@3: remote'):
+    pretrain(small_experiment, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_fine_tuning_refuses_both(tmp_path):
+  from bert_jax.experiment import FinetuneExperiment
+  from bert_jax.tasks.classification import ClassificationConfig
+
+  task = ClassificationConfig(train_path='/nowhere', eval_path='/nowhere')
+  experiment = FinetuneExperiment(
+    task=task, num_epochs=1, batch_size=8, init_from='s3://bucket/run'
+  )
+  with pytest.raises(InputError, match='init_from=s3://bucket/run: remote'):
+    finetune(experiment, tmp_path / 'run')
+  experiment.init_from = str(tmp_path)
+  with pytest.raises(InputError, match='--workdir=gs://bucket/run: remote'):
+    finetune(experiment, 'gs://bucket/run')
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['predict', '--workdir=/nowhere', '--input=a.jsonl', '--output=gs://b/p'],
+    ['convert', '--input=/nowhere', '--output=gs://b/p'],
+    ['evaluate', '--workdir=gs://b/p', '--input=a.jsonl'],
+  ],
+)
+def test_verbs_say_so_in_one_line(arguments):
+  result = subprocess.run(
+    [sys.executable, '-m', 'bert_jax', *arguments],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+  )
+  assert result.returncode == 2
+  (line,) = result.stderr.splitlines()
+  assert 'gs://b/p: remote storage is not supported here yet' in line
+
+
+def test_paths_of_this_machine_are_taken(tmp_path):
+  for name in ('runs/a', './gs:/a', 'a:b', 'x=1://', '~nobody-here/a'):
+    assert local_path(name).is_absolute()
+  with pytest.raises(InputError, match='leave file:// out'):
+    local_path('file:///tmp/run')

@@ -1,0 +1,449 @@
+"""Faults at the system call while checkpoints are read and written.
+
+No good checkpoint is lost or renamed, the message is one line and right, and
+once the fault is over the run goes on as if nothing had been. strace makes the
+calls fail, so .ci/run repeats these where it is installed.
+"""
+
+import dataclasses
+import errno
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+from injected import Faults, injected_calls
+from runs import assert_same_run
+
+from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.objectives.mlm import MaskedLMConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.train.checkpoint import (
+  CheckpointConfig,
+  Checkpoints,
+  Position,
+  SaveFailed,
+  load_params,
+  saved_steps,
+)
+from bert_jax.train.state import init_state, state_shardings, with_shardings
+from bert_jax.workdir import Workdir
+
+pytestmark = pytest.mark.faults
+
+ROOT = pathlib.Path(__file__).parents[2]
+BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
+OPTIMIZER = AdamWConfig().build()
+TEXT = {
+  'EIO': 'EIO: Input/output error',
+  'ENOSPC': 'ENOSPC: No space left on device',
+  'EACCES': 'EACCES: Permission denied',
+  'ENOMEM': 'ENOMEM: Cannot allocate memory',
+}
+
+
+def new_state(key):
+  return init_state(functional.init(BUILD, key), OPTIMIZER, keep_best=False)
+
+
+@pytest.fixture(scope='module')
+def states():
+  return {
+    step: dataclasses.replace(
+      new_state(jax.random.key(step)), step=jnp.array(step, jnp.int32)
+    )
+    for step in (5, 10, 15)
+  }
+
+
+@pytest.fixture(scope='module')
+def abstract():
+  mesh = MeshConfig().build(jax.devices()[:1])
+  abstract = jax.eval_shape(new_state, jax.random.key(0))
+  shardings = state_shardings(
+    abstract, OPTIMIZER, mesh, functional.logical_axes(BUILD)
+  )
+  return with_shardings(abstract, shardings)
+
+
+@pytest.fixture(scope='module')
+def saved(states, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
+  checkpoints = Checkpoints(folder, CheckpointConfig(keep_last=2))
+  for step in (5, 10):
+    checkpoints.save(states[step], Position(step, {}))
+  checkpoints.close()
+  return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+  return shutil.copytree(saved, tmp_path / 'checkpoints')
+
+
+def is_step(found, state) -> bool:
+  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True)
+  return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def names(folder) -> list[str]:
+  return sorted(path.name for path in folder.iterdir())
+
+
+def everything(path) -> list[pathlib.Path]:
+  return [path, *sorted(path.rglob('*'))]
+
+
+def parts(checkpoint) -> list[pathlib.Path]:
+  """Its files and folders, of params and state those of params alone."""
+  return [
+    path
+    for path in everything(checkpoint)
+    if 'state' not in path.relative_to(checkpoint).parts
+    and path.name != 'commit_success.txt'
+  ]
+
+
+@pytest.mark.parametrize(
+  ('call', 'error', 'when'),
+  [
+    ('openat', 'EIO', '1'),
+    ('openat', 'EIO', '1+'),
+    ('openat', 'EACCES', '1+'),
+    ('read', 'EIO', '1'),
+    ('read', 'EIO', '1+'),
+    ('read', 'ENOMEM', '1'),
+    ('pread64', 'EIO', '1'),
+    ('pread64', 'EIO', '1+'),
+    ('pread64', 'ENOMEM', '1+'),
+    ('newfstatat', 'EIO', '1'),
+    ('newfstatat', 'EIO', '1+'),
+    ('getdents64', 'EIO', '1+'),
+  ],
+)
+def test_reading(folder, states, abstract, capsys, call, error, when):
+  """Any file or folder of the newest checkpoint, each by itself."""
+  num_made = num_refused = 0
+  for path in parts(folder / '10'):
+    faults = Faults(call, error, when, [path])
+    refusal = ''
+    with faults:
+      try:
+        restored = Checkpoints(folder, CheckpointConfig()).restore(abstract)
+      except (InputError, OSError) as problem:
+        refusal = str(problem)
+    num_made += bool(faults.made)
+    assert names(folder) == ['10', '5'], path
+    if refusal:
+      assert faults.made
+      num_refused += 1
+      assert '\n' not in refusal
+      # Orbax takes an error in looking for a file for one that is missing.
+      assert TEXT[error].split(': ')[1] in refusal or (
+        when == '1' and 'its files are there; try again' in refusal
+      ), path
+    else:
+      # Read in spite of it, at the second try, or it was not needed.
+      assert is_step(restored[0], states[10]), path
+    output = capsys.readouterr()
+    assert 'Traceback' not in output.out + output.err
+  assert num_made >= 1
+  if call != 'getdents64':
+    assert num_refused >= 1
+  restored = Checkpoints(folder, CheckpointConfig()).restore(abstract)
+  assert is_step(restored[0], states[10])
+
+
+def test_params_of_an_older_checkpoint_are_not_given_instead(folder, states):
+  for path in parts(folder / '10')[::2]:
+    faults = Faults('openat', 'EIO', '1+', [path])
+    with faults:
+      try:
+        params, step = load_params(folder)
+      except InputError as problem:
+        assert 'EIO: Input/output error' in str(problem)
+        continue
+    assert step == 10
+    assert is_step(params, states[10].params)
+
+
+_WRITING = {
+  'EIO': 'mkdir 1 2, openat 1 2 4 7, write 1 2, writev 1 2 3, fsync 1 2 3 6 8, '
+  'rename 1 2, unlink 1, rmdir 1, unlinkat 1',
+  'ENOSPC': 'mkdir 1, openat 2, write 1, writev 1 2, fsync 1 8',
+}
+
+
+def writing_faults():
+  for error, calls in _WRITING.items():
+    for call, *whens in map(str.split, calls.split(',')):
+      yield from ((call, error, when) for when in whens)
+
+
+@pytest.mark.parametrize(('call', 'error', 'when'), list(writing_faults()))
+def test_writing(folder, states, abstract, capsys, call, error, when):
+  """The first of them fails or is whole; the second one succeeds."""
+  checkpoints = Checkpoints(folder, CheckpointConfig(keep_last=2))
+  checkpoints.restore(abstract)
+  faults = Faults(call, error, when)
+  failure = ''
+  with faults:
+    try:
+      checkpoints.save(states[15], Position(15, {}))
+      checkpoints.wait()
+    except SaveFailed as problem:
+      failure = str(problem)
+  assert faults.made
+  if failure:
+    assert checkpoints.last_saved == 10
+    assert failure.startswith(f'saving step 15 failed: {TEXT[error]}')
+    assert '\n' not in failure
+  else:
+    assert checkpoints.last_saved == 15
+  assert 10 in saved_steps(folder)
+  restored = Checkpoints(folder, CheckpointConfig()).restore(abstract)
+  assert is_step(restored[0], states[max(saved_steps(folder))])
+  checkpoints.save(states[15], Position(15, {}))
+  checkpoints.close()
+  assert checkpoints.last_saved == 15
+  restored = Checkpoints(folder, CheckpointConfig()).restore(abstract)
+  assert is_step(restored[0], states[15])
+  assert not [name for name in names(folder) if not name.isdigit()]
+  output = capsys.readouterr()
+  assert 'Traceback' not in output.out + output.err
+
+
+_RESTORE_IN_LITTLE_MEMORY = """
+import pathlib, resource, sys
+import jax, jax.numpy as jnp
+from bert_jax.errors import InputError
+from bert_jax.train.checkpoint import load_params
+
+jax.block_until_ready(jnp.ones(3) + 1)
+status = pathlib.Path('/proc/self/status').read_text()
+used = int(status.split('VmSize:')[1].split()[0]) << 10
+limit = used + (int(sys.argv[2]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+  load_params(pathlib.Path(sys.argv[1]))
+except InputError as error:
+  sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize('megabytes', [150, 230, 300, 400])
+def test_memory_runs_out(tmp_path, megabytes):
+  """Where C++ ends the process, or Python may say it: nothing is renamed."""
+  from bert_jax.train.checkpoint import save_params
+
+  folder = tmp_path / 'checkpoints'
+  save_params(folder, {'a': jnp.arange(60 << 20, dtype=jnp.float32)})
+  before = everything(folder)
+  result = subprocess.run(
+    [
+      sys.executable,
+      '-c',
+      _RESTORE_IN_LITTLE_MEMORY,
+      str(folder),
+      str(megabytes),
+    ],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
+  )
+  assert result.returncode != 0
+  assert everything(folder) == before
+  print(result.returncode, result.stderr[-600:])
+  if result.returncode == 1:
+    assert 'could not be read' in result.stderr
+    assert 'it needs more memory than is free' in result.stderr
+
+
+def run(faults, log, *arguments) -> subprocess.CompletedProcess:
+  """A Python of its own, under strace where there are `faults`."""
+  return subprocess.run(
+    [*(faults.command(log) if faults else []), sys.executable, *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
+  )
+
+
+def refusal(result, log) -> str:
+  """The one line that a run under faults ended with."""
+  assert injected_calls(log)
+  assert result.returncode == 2, result.stderr
+  assert 'Traceback' not in result.stderr + result.stdout
+  lines = result.stderr.splitlines()
+  # strace tells of each thread and process that it comes to.
+  lines = [line for line in lines if 'strace: Process' not in line]
+  assert len(lines) == 1, lines
+  return lines[0]
+
+
+_RUN_EXPERIMENT = """
+import pickle, sys
+from bert_jax import errors, finetuning, pretraining
+with open(sys.argv[2], 'rb') as file:
+  experiment = pickle.load(file)
+run = getattr(
+  {'pretrain': pretraining, 'finetune': finetuning}[sys.argv[1]], sys.argv[1]
+)
+try:
+  run(experiment, sys.argv[3])
+except errors.InputError as error:
+  print(error, file=sys.stderr)
+  sys.exit(2)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+  """(verb, experiment, workdir) -> arguments of a Python that runs it."""
+
+  def arguments(verb, experiment, workdir):
+    path = tmp_path / f'{verb}.pickle'
+    path.write_bytes(pickle.dumps(experiment))
+    return '-c', _RUN_EXPERIMENT, verb, str(path), str(workdir)
+
+  return arguments
+
+
+@pytest.mark.parametrize('call', ['openat', 'pread64'])
+def test_a_run_that_cannot_read_its_checkpoint(
+  finished_run, small_experiment, script, tmp_path, call
+):
+  """One refusal, nothing changed; the same command then ends as ever."""
+  workdir = Workdir(shutil.copytree(finished_run, tmp_path / 'run'))
+  shutil.rmtree(workdir.checkpoints / '10')
+  data = [
+    path for path in (workdir.checkpoints / '5').rglob('d/*') if path.is_file()
+  ]
+  faults, log = Faults(call, 'EIO', '1+', data), tmp_path / 'strace'
+  command = script('pretrain', small_experiment, workdir.path)
+  line = refusal(run(faults, log, *command), log)
+  assert f'checkpoint {workdir.checkpoints / "5"} could not be read' in line
+  assert 'EIO: Input/output error' in line
+  assert 'nothing was changed; try again' in line
+  assert names(workdir.checkpoints) == ['5']
+  result = run(None, None, *command)
+  assert result.returncode == 0, result.stderr
+  assert_same_run(workdir.path, finished_run)
+
+
+@pytest.mark.parametrize(
+  ('call', 'error', 'when'),
+  [('writev', 'EIO', '1+'), ('rename', 'ENOSPC', '6+'), ('fsync', 'EIO', '1')],
+)
+def test_a_run_that_cannot_write(
+  finished_run, small_experiment, script, tmp_path, call, error, when
+):
+  faults, log = Faults(call, error, when), tmp_path / 'strace'
+  command = script('pretrain', small_experiment, tmp_path / 'run')
+  result = run(faults, log, *command)
+  if result.returncode:
+    assert injected_calls(log)
+    *_, line = result.stderr.splitlines()
+    assert os.strerror(getattr(errno, error)) in line
+  result = run(None, None, *command)
+  assert result.returncode == 0, result.stderr
+  assert_same_run(tmp_path / 'run', finished_run)
+
+
+@pytest.mark.parametrize('call', ['write', 'rename', 'fsync'])
+def test_prepare(small_corpus, tmp_path, call):
+  text = tmp_path / 'text.txt'
+  text.write_text('the function returns the sum of its values\n' * 2000)
+  command = [
+    '-m',
+    'bert_jax',
+    'prepare',
+    f'--input={text}',
+    '--document=line',
+    f'--tokenizer={small_corpus / "tokenizer"}',
+    '--row_length=32',
+    '--workers=1',
+  ]
+  output, log = tmp_path / 'corpus', tmp_path / 'strace'
+  partial = tmp_path / 'corpus.partial'
+  paths = [partial, output, tmp_path] if call != 'write' else []
+  # What a terminal gets is written too, but only by the first process.
+  faults = Faults(call, 'EIO', '2+' if call == 'write' else '1+', paths)
+  result = run(faults, log, *command, f'--output={output}')
+  print(result.returncode, result.stderr[-500:])
+  if result.returncode:
+    assert injected_calls(log)
+    assert 'Traceback' not in result.stderr
+    assert 'Input/output error' in result.stderr
+    assert not output.exists()
+  again = run(None, None, *command, f'--output={output}')
+  assert again.returncode == 0, again.stderr
+  whole = run(None, None, *command, f'--output={tmp_path / "whole"}')
+  assert whole.returncode == 0, whole.stderr
+  found, expected = (
+    {
+      str(path.relative_to(folder)): path.read_bytes()
+      for path in folder.rglob('*')
+      if path.is_file()
+    }
+    for folder in (output, tmp_path / 'whole')
+  )
+  assert found == expected
+
+
+def test_finetune(small_corpus, script, tmp_path):
+  from bert_jax.experiment import FinetuneExperiment
+  from bert_jax.models.config import EncoderConfig
+  from bert_jax.tasks.classification import ClassificationConfig
+  from bert_jax.train.logging import LoggingConfig
+
+  lines = [f'the function returns {n % 2}\tlabel {n % 2}' for n in range(16)]
+  data = tmp_path / 'data.tsv'
+  data.write_text('\n'.join(['sentence\tlabel', *lines]) + '\n')
+  experiment = FinetuneExperiment(
+    num_seeds=1,
+    num_epochs=4,
+    batch_size=8,
+    max_length=16,
+    eval_batch_size=8,
+    tokenizer=str(small_corpus / 'tokenizer'),
+    model=EncoderConfig(
+      num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+    ),
+    task=ClassificationConfig(
+      train_path=str(data), eval_path=str(data), text_columns=('sentence',)
+    ),
+    checkpoint=CheckpointConfig(every_steps=2),
+    logging=LoggingConfig(tensorboard=False, peak_tflops=1.0),
+  )
+  run_dir, log = tmp_path / 'run', tmp_path / 'strace'
+  command = script('finetune', experiment, run_dir)
+  line = refusal(run(Faults('writev', 'EIO', '1+'), log, *command), log)
+  assert line.startswith('saving step 2 failed: EIO: Input/output error')
+  result = run(None, None, *command)
+  assert result.returncode == 0, result.stderr
+  best = [path for path in (run_dir / 'best').rglob('d/*') if path.is_file()]
+  before = everything(run_dir / 'best')
+  predict = (
+    '-m',
+    'bert_jax',
+    'predict',
+    f'--workdir={run_dir}',
+    f'--input={data}',
+    f'--output={tmp_path / "predictions.jsonl"}',
+  )
+  line = refusal(run(Faults('pread64', 'EIO', '1+', best), log, *predict), log)
+  assert 'could not be read (EIO: Input/output error' in line
+  assert everything(run_dir / 'best') == before
+  assert run(None, None, *predict).returncode == 0
