@@ -100,6 +100,12 @@ def test_a_stray_byte_is_counted(tmp_path):
   assert report.examples['undecodable_bytes'][0].startswith(f'{path}:51: ')
 
 
+def test_a_stray_that_is_no_letter_is_counted(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_bytes(b'nothing but\xff the letters of English here ' * 9)
+  assert read(path)[1].counts == {'undecodable_bytes': 9}
+
+
 def test_texts_that_were_cut_within_a_character_are_counted(tmp_path):
   path = tmp_path / 'a.txt'
   line = ('Привет мир ' * 9).encode()[:151]

@@ -95,10 +95,11 @@ WRITERS = {
 @pytest.mark.parametrize('name', WRITERS)
 def test_other_text_of_as_many_bytes(tmp_path, tokenizer, name):
   path, output = tmp_path / name, tmp_path / 'out'
+  unit = 'line' if '.txt' in name else None
   WRITERS[name](path, FIRST)
   size = path.stat().st_size
-  assert not prepared(path, tokenizer, output)
-  assert prepared(path, tokenizer, output)
+  assert not prepared(path, tokenizer, output, unit)
+  assert prepared(path, tokenizer, output, unit)
   before = path.stat()
   WRITERS[name](path, OTHER)
   os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -106,9 +107,9 @@ def test_other_text_of_as_many_bytes(tmp_path, tokenizer, name):
   with pytest.raises(
     InputError, match=f'the content of {name} has changed; ch'
   ):
-    prepared(path, tokenizer, output)
+    prepared(path, tokenizer, output, unit)
   WRITERS[name](path, FIRST)
-  assert prepared(path, tokenizer, output)
+  assert prepared(path, tokenizer, output, unit)
 
 
 @pytest.mark.parametrize(
@@ -357,18 +358,18 @@ def package(tmp_path, monkeypatch):
 
 def test_other_packages_under_installed_docs(package, tmp_path, tokenizer):
   path, versions = package
-  assert not prepared('installed_docs:', tokenizer, tmp_path / 'out')
-  assert prepared('installed_docs:', tokenizer, tmp_path / 'out')
+  assert not prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
+  assert prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
   text = path.read_text()
   path.write_text(text.replace('one', 'two'))
   with pytest.raises(InputError, match='content of installed.numpy has chang'):
-    prepared('installed_docs:', tokenizer, tmp_path / 'out')
+    prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
   versions['numpy'] = '2.1'
   with pytest.raises(InputError, match='packages.numpy was "2.0", now "2.1"'):
-    prepared('installed_docs:', tokenizer, tmp_path / 'out')
+    prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
   path.write_text(text)
   versions['numpy'] = '2.0'
-  assert prepared('installed_docs:', tokenizer, tmp_path / 'out')
+  assert prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
 
 
 def test_all_of_installed_docs_is_described():

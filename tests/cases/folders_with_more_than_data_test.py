@@ -41,10 +41,9 @@ def fill(folder, contents):
 
 
 def left_out(report):
-  return {
-    line.partition(': ')[0].rpartition('/')[2]
-    for line in report.examples.get('files_left_out', [])
-  }
+  """The names of what a report says was left out."""
+  notes = '\n'.join(report.notes).partition('left out: ')[2].splitlines()[1:]
+  return {line.partition(': ')[0].rpartition('/')[2] for line in notes}
 
 
 def test_a_cloned_data_set(tmp_path):
@@ -63,13 +62,14 @@ def test_a_cloned_data_set(tmp_path):
     )
   texts, report = read(tmp_path)
   assert texts == ['test', 'train']
-  assert report.counts == {
-    'files_read': 2,
-    'files_left_out': 6,
-    'files_of_test_or_validation_by_name': 1,
-  }
-  (split,) = report.examples['files_of_test_or_validation_by_name']
-  assert 'test-0.parquet: read as the others' in split
+  assert report.notes[:4] == [
+    f'{tmp_path}: read as Parquet: 2 files (.parquet 2)',
+    '  of a test or validation split by name: 1 file, read as the others; a '
+    'glob leaves them out',
+    f'    {tmp_path}/data/test-0.parquet',
+    '  left out: 6 files',
+  ]
+  assert not report.counts
   assert left_out(report) <= beside.keys() | {'.git'}
 
 
@@ -174,13 +174,13 @@ def test_the_endings_of_stated_text_are_counted(tmp_path):
   )
   texts, report = read(f'text:{tmp_path}')
   assert sorted(texts) == ['# c', '# d', r'\LaTeX', 'all:', 'print()']
-  assert report.examples['files_read'] == [
-    f'{tmp_path}: plain text: .md 2, .py 1, .tex 1, none 1'
-  ]
+  assert report.notes[0] == (
+    f'{tmp_path}: read as plain text: 5 files (.md 2, .py 1, .tex 1, none 1)'
+  )
   assert left_out(report) == {'logo.png'}
   assert read(f'text:{tmp_path}/**/*.md')[0] == ['# c', '# d']
-  assert read(f'text:{tmp_path}/b.tex')[1].examples['files_read'] == [
-    f'{tmp_path}/b.tex: plain text: .tex 1'
+  assert read(f'text:{tmp_path}/b.tex')[1].notes == [
+    f'{tmp_path}/b.tex: read as plain text: 1 file (.tex 1)'
   ]
 
 
@@ -188,7 +188,7 @@ def test_empty_shards_are_counted(tmp_path):
   fill(tmp_path, {'0.jsonl': '', '1.jsonl': LINE, '2.jsonl': ''})
   texts, report = read(tmp_path)
   assert texts == ['one']
-  assert report.counts == {'files_read': 3, 'empty_files': 2}
+  assert report.counts == {'empty_files': 2}
   fill(tmp_path, {'1.jsonl': ''})
   with pytest.raises(InputError, match='there is no text in it'):
     read(tmp_path)
@@ -199,3 +199,30 @@ def test_linked_folders_are_read_once(tmp_path):
   (tmp_path / 'data' / 'link').symlink_to(tmp_path / 'elsewhere')
   (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'data')
   assert read(tmp_path / 'data')[0] == ['a', 'b']
+
+
+def test_what_lies_beside_the_data_changes_no_byte(tmp_path, small_tokenizer):
+  from bert_jax.data.preparing.prepare import prepare
+  from bert_jax.data.preparing.summary import format_summary
+
+  contents = {'a.txt': 'the array\n' * 20}
+  (tmp_path / 'one').mkdir()
+  fill(tmp_path / 'one', contents)
+  fill(tmp_path / 'other', contents | {'README.md': '#'})
+  found = []
+  for name in ('one', 'other'):
+    output = tmp_path / f'{name} corpus'
+    summary = prepare(
+      open_inputs(str(tmp_path / name), document='line'),
+      small_tokenizer,
+      output=output,
+      row_lengths=(16,),
+      eval_fraction=0.0,
+      num_workers=1,
+      progress=False,
+    )
+    paths = sorted(p for p in output.rglob('*') if p.is_file())
+    found.append([(p.name, p.read_bytes()) for p in paths])
+  assert found[0] == found[1]
+  page = format_summary(summary, 'corpus')
+  assert 'left out: 1 file\n' in page and 'README.md: about the data' in page

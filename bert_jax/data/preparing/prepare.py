@@ -29,7 +29,6 @@ from bert_jax.local_paths import local_path
 _PARTIAL_MARK = 'unfinished.json'
 # What a source reports without having left a document out.
 _NOT_DROPPED = ('undecodable_bytes', 'lone_surrogates', 'split_documents')
-_NOT_DROPPED += ('files_read', 'files_of_test_or_validation_by_name')
 
 # What the summary takes from each manifest, and calls by shorter names.
 _IN_SUMMARY = {
@@ -104,6 +103,7 @@ def prepare(
     'blocks': len(work.paths),
     'blocks_reused': work.num_reused,
     'seconds': time.monotonic() - started,
+    'notes': work.report.notes,
   }
 
 

@@ -69,7 +69,8 @@ def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:
 def _format_findings(summary: dict[str, Any]) -> list[str]:
   """What was dropped, and what was met in the text, each with first places."""
   examples = summary['read_examples']
-  lines = []
+  # What was complete already was not read.
+  lines = list(summary.get('notes', ()))
   if not summary['dropped']:
     lines.append('dropped: nothing')
   for kind, number in summary['dropped'].items():

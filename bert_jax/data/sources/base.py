@@ -29,18 +29,20 @@ class ReadReport:
   'lone_surrogates' (likewise), 'unparsable_lines' and 'missing_field' (the line
   or row was skipped), 'empty_documents' (skipped), 'split_documents' (documents
   above MAX_DOCUMENT_CHARACTERS, cut in pieces: nothing is lost),
-  'empty_files' (skipped), 'files_read', 'files_left_out' and
-  'files_of_test_or_validation_by_name' (of folders), 'missing_packages' and
-  'unparsable_files' (of the installed documentation, skipped).
+  'empty_files' (skipped), 'missing_packages' and 'unparsable_files' (of the
+  installed documentation, skipped).
 
   Attributes:
     counts: How often each kind was met.
     examples: The first few 'path:line: why' of each kind.
+    notes: Lines on the files that were chosen. They are printed and never
+      stored, since what lies beside an input changes no output.
   """
 
   def __init__(self):
     self.counts: dict[str, int] = {}
     self.examples: dict[str, list[str]] = {}
+    self.notes: list[str] = []
 
   def add(
     self, kind: str, where: str, detail: str = '', count: int = 1
@@ -53,7 +55,7 @@ class ReadReport:
 
   def lines(self) -> list[str]:
     """The report as lines to print, the kinds in alphabetical order."""
-    lines = []
+    lines = list(self.notes)
     for kind in sorted(self.counts):
       lines.append(f'{kind.replace("_", " ")}: {self.counts[kind]:,}')
       lines.extend(f'  {example}' for example in self.examples[kind])

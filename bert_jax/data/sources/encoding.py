@@ -16,7 +16,9 @@ _MIN_BAD_BYTES = 4
 _MAX_BAD_SHARE = 0.001
 # Even between correct characters: texts that were cut at a number of bytes have
 # one such byte in a hundred.
-_MAX_BAD_SHARE_OF_MIXED = 0.02
+_MAX_BAD_SHARE_OF_MIXED = 0.05
+# A letter of hardly any text in Latin-1, and common in what is no text at all.
+_NO_LETTER = b'\xff'
 # Tabs, line breaks and the escape of coloured terminals stand in text.
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
 _MAX_CONTROL_SHARE = 0.02
@@ -44,13 +46,15 @@ class ByteCounts:
 
   def __init__(self, where: object):
     self._where = where
-    self._total = self._bad = self._continuation = 0
+    self._total = self._bad = self._letters = self._continuation = 0
     self._next_check = _BYTES_BETWEEN_CHECKS
 
   def add(self, data: bytes, text: str, num_bad: int) -> None:
     """Counts `data`, which was decoded to `text`; see check()."""
     self._total += len(data)
-    self._bad += num_bad
+    if num_bad:
+      self._bad += num_bad
+      self._letters += num_bad - data.count(_NO_LETTER)
     # A character of n bytes has n - 1 of these.
     self._continuation += len(data) - len(text)
     if self._total >= self._next_check:
@@ -59,10 +63,15 @@ class ByteCounts:
 
   def check(self) -> None:
     """Raises InputError if so many bytes cannot be decoded as no UTF-8 has."""
-    share = self._bad / max(1, self._total)
-    is_mostly_bad = self._bad > self._continuation
-    limit = _MAX_BAD_SHARE if is_mostly_bad else _MAX_BAD_SHARE_OF_MIXED
-    if self._bad < _MIN_BAD_BYTES or share <= limit:
+    if self._bad < _MIN_BAD_BYTES:
+      return
+    share = self._bad / self._total
+    is_other_encoding = (
+      self._letters >= _MIN_BAD_BYTES
+      and self._letters > self._continuation
+      and self._letters > _MAX_BAD_SHARE * self._total
+    )
+    if not is_other_encoding and share <= _MAX_BAD_SHARE_OF_MIXED:
       return
     raise InputError(
       f'{self._where}: is not UTF-8 text ({self._bad:,} of its first '

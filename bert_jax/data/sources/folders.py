@@ -7,7 +7,7 @@ its data, and must be read as the data alone.
 import collections
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bert_jax.data.sources import (
@@ -105,9 +105,6 @@ def choose(
 class FolderSource:
   """A source whose report names the files that were chosen for it.
 
-  The report receives 'files_read', with the endings; 'files_left_out'; and
-  'files_of_test_or_validation_by_name'.
-
   Args:
     source: Of the chosen files.
     pattern: What was named, for the report.
@@ -140,18 +137,30 @@ class FolderSource:
 
   def _add_notes(self, report: base.ReadReport) -> None:
     choice = self._choice
-    what = f'{self._pattern}: {forms.TITLES[choice.kind]}'
-    endings = forms.summary(choice.paths)
-    report.add('files_read', what, endings, len(choice.paths))
-    for path, why in choice.left_out:
-      report.add('files_left_out', str(path), why)
-    for path in self._hidden:
-      report.add('files_left_out', str(path), 'hidden')
+    report.notes.append(
+      f'{self._pattern}: read as {forms.TITLES[choice.kind]}: '
+      f'{_files(choice.paths)} ({forms.summary(choice.paths)})'
+    )
     held_out = list(filter(_is_held_out, choice.paths))
     if 0 < len(held_out) < len(choice.paths):
-      for path in held_out:
-        detail = 'read as the others; a glob leaves it out'
-        report.add('files_of_test_or_validation_by_name', str(path), detail)
+      report.notes.append(
+        f'  of a test or validation split by name: {_files(held_out)}, read as '
+        'the others; a glob leaves them out'
+      )
+      report.notes += _shown([str(path) for path in held_out])
+    left_out = [f'{path}: {why}' for path, why in choice.left_out]
+    left_out += [f'{path}: hidden' for path in self._hidden]
+    if left_out:
+      report.notes.append(f'  left out: {_files(left_out)}')
+      report.notes += _shown(left_out)
+
+
+def _files(paths: Sequence[object]) -> str:
+  return '1 file' if len(paths) == 1 else f'{len(paths):,} files'
+
+
+def _shown(lines: list[str]) -> list[str]:
+  return [f'    {line}' for line in lines[: base.EXAMPLES_PER_KIND]]
 
 
 _UNKNOWN = 'of no known form'
