@@ -153,6 +153,53 @@ def test_a_tokenizer_config_runs_no_class_and_opens_no_file(
     load_tokenizer(tmp_path / 'tokenizer')
 
 
+TOKENIZER_FILES = {
+  'config.json': {'model_type': 'bert', 'tokenizer_class': None},
+  'tokenizer_config.json': {
+    'do_lower_case': True,
+    'strip_accents': None,
+    'bos_token': '[E1]',
+    'mask_token': {'content': '[MASK]', 'lstrip': True},
+    'additional_special_tokens': ['[E1]', {'content': '[E2]'}],
+    'extra_special_tokens': {'x_token': '[E3]'},
+    'never_split': [],
+    'never': {'0': 1},
+  },
+  'added_tokens.json': {'[E1]': 160, '[E2]': 161},
+  'special_tokens_map.json': {'mask_token': '[MASK]', 'eos_token': '[E1]'},
+  'tokenizer.json': {
+    'added_tokens': [{'id': 160, 'content': '[E1]', 'special': True}],
+    'normalizer': {'type': 'BertNormalizer', 'clean_text': True},
+    'pre_tokenizer': {'type': 'BertPreTokenizer'},
+    'model': {'type': 'WordPiece', 'vocab': {'[PAD]': 0, '[UNK]': 1}},
+  },
+}
+
+
+@hypothesis.given(data=st.data())
+@SETTINGS
+def test_files_beside_a_vocabulary_load_or_are_one_line(
+  small_tokenizer, tmp_path, data
+):
+  small_tokenizer.save(tmp_path)
+  (tmp_path / 'tokenizer_config.json').unlink()
+  names = data.draw(
+    st.sets(st.sampled_from(sorted(TOKENIZER_FILES)), min_size=1)
+  )
+  for name in TOKENIZER_FILES:
+    (tmp_path / name).unlink(missing_ok=True)
+  junk = data.draw(st.sampled_from(sorted(names)))
+  for name in names:
+    text = json.dumps(TOKENIZER_FILES[name])
+    if name == junk:
+      text = data.draw(damaged(TOKENIZER_FILES[name]))
+    (tmp_path / name).write_bytes(text.encode(errors='surrogatepass'))
+  try:
+    load_tokenizer(tmp_path).encode_batch(['the [E1] array'])
+  except InputError as error:
+    assert_one_line(error)
+
+
 @pytest.mark.parametrize(
   'record', ['{"request": 3}', '{"request": "xy"}', '[]', '[' * 100_000, '']
 )

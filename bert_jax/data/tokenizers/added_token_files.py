@@ -7,6 +7,7 @@ give, are refused: the rows of the embedding belong to one reading alone.
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ _NAMED = tuple(
 )
 _LISTS = ('extra_special_tokens', 'additional_special_tokens')
 _NO_ID = -1
+# Half a character, which JSON can write and no text can hold.
+_SURROGATES = re.compile('[\ud800-\udfff]')
 
 
 def collect(
@@ -49,6 +52,9 @@ def collect(
     if token.content not in known:
       known.add(token.content)
       listed.append(token)
+  for token in listed:
+    if _SURROGATES.search(token.content):
+      raise _damaged(str(files.folder), token.content)
   ids = assign_ids(vocab, listed)
   tokens = []
   for token in listed:
@@ -140,7 +146,7 @@ def _in_json(files: FolderFiles) -> list[AddedToken]:
   tokens = []
   for token in value:
     token_id = token.get('id') if isinstance(token, Mapping) else None
-    if type(token_id) is not int or token_id < 0:
+    if not _is_id(token_id):
       raise _damaged(where, token)
     tokens.append(_token(where, token, token_id))
   return tokens
@@ -159,7 +165,7 @@ def _legacy(files: FolderFiles) -> list[AddedToken]:
   }
   tokens = []
   for content, token_id in files.added.items():
-    if type(token_id) is not int or token_id < 0:
+    if not _is_id(token_id):
       raise _damaged(str(files.folder / ADDED_NAME), {content: token_id})
     is_special = content in special
     tokens.append(
@@ -232,7 +238,9 @@ def _list(
 def _special(where: str, value: Any) -> AddedToken:
   if isinstance(value, str):
     return AddedToken(content=value, id=_NO_ID, special=True)
-  return _token(where, {'special': True, **value}, _NO_ID)
+  if isinstance(value, Mapping):
+    value = {'special': True, **value}
+  return _token(where, value, _NO_ID)
 
 
 def _token(where: str, value: Any, token_id: int) -> AddedToken:
@@ -268,6 +276,10 @@ def _check_id(
       f'files, and transformers gives it {given}, {why}; which row of the '
       'embedding is meant cannot be known: mend the id or the vocabulary'
     )
+
+
+def _is_id(value: Any) -> bool:
+  return type(value) is int and 0 <= value < 2**31
 
 
 def _damaged(where: str, value: Any) -> InputError:

@@ -186,7 +186,7 @@ def _check_config(path: pathlib.Path, config: Mapping[str, Any]) -> None:
         f'{path}: {name} is {shown(repr(value))}; it must be true or false.'
       )
   limit = config.get('max_word_characters', 1)
-  if type(limit) is not int or limit < 1:
+  if type(limit) is not int or not 0 < limit < 2**31:
     raise InputError(
       f'{path}: max_word_characters is {shown(repr(limit))}; it must be 1 '
       'or more.'
@@ -212,8 +212,9 @@ def _class_name(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
   if name is None:
     path, name = folder / MODEL_CONFIG_NAME, model.get('tokenizer_class')
   if name is None and isinstance(model.get('model_type'), str):
-    what = f'model_type is {model["model_type"]!r}, so its tokenizer_class'
-    name = _MODEL_TYPES.get(model['model_type'])
+    kind = model['model_type']
+    what = f'model_type is {shown(repr(kind))}, so its tokenizer_class'
+    name = _MODEL_TYPES.get(kind)
   if name is None:
     return ''
   plain = name.removesuffix('Fast') if isinstance(name, str) else name

@@ -23,7 +23,7 @@ from bert_jax.data.tokenizers import (
 )
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.data.tokenizers.folder_files import CONFIG_NAME, FolderFiles
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 # kind -> the files it may lie in. Where no file names the kind, the first
 # file that is there decides: a tokenizer.json comes after those it is made
@@ -299,7 +299,8 @@ def _check_roberta(files: FolderFiles, spec: Mapping[str, Any]) -> None:
   for name, (there, expected) in found.items():
     if there != expected:
       raise InputError(
-        f'{files.folder / tokenizer_json.NAME}: {name} is {there!r}, and '
+        f'{files.folder / tokenizer_json.NAME}: {name} is '
+        f'{shown(repr(there))}, and '
         f'{files.class_name} of transformers takes {expected!r}; name '
         f'PreTrainedTokenizerFast as tokenizer_class in {CONFIG_NAME}, if the '
         'model was trained with this file'

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -56,8 +57,8 @@ def _unknown(model_type: Any) -> InputError:
   is_sentencepiece = model_type in ('Unigram', 'BPE')
   advice = '; give its .model file' if is_sentencepiece else ''
   return InputError(
-    f'model.type {model_type!r} as it stands there is not known; there are '
-    f'{_KINDS}{advice}.'
+    f'model.type {shown(repr(model_type))} as it stands there is not known; '
+    f'there are {_KINDS}{advice}.'
   )
 
 
@@ -67,12 +68,19 @@ def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
   Raises:
     InputError: It asks for what ours cannot do, by name.
   """
-  model = spec['model']
-  normalizer = spec.get('normalizer') or {}
+  model, normalizer = spec['model'], _part(spec, 'normalizer')
+  vocab, limit = model.get('vocab'), model.get('max_input_chars_per_word', 100)
+  if (
+    not isinstance(vocab, Mapping)
+    or re.search('[\ud800-\udfff]', ''.join(vocab))
+    or type(limit) is not int
+    or not 0 < limit < 2**31
+  ):
+    raise InputError(f'its model of {NAME} is damaged; restore it.')
   found = {
     'normalizer.type': normalizer.get('type'),
     'normalizer.clean_text': normalizer.get('clean_text'),
-    'pre_tokenizer.type': (spec.get('pre_tokenizer') or {}).get('type'),
+    'pre_tokenizer.type': _part(spec, 'pre_tokenizer').get('type'),
     'model.continuing_subword_prefix': model.get('continuing_subword_prefix'),
   }
   needed = {
@@ -84,7 +92,8 @@ def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
   for name, value in needed.items():
     if found[name] != value:
       raise InputError(
-        f'{name} is {found[name]!r}; a WordPiece here must have {value!r}.'
+        f'{name} is {shown(repr(found[name]))}; a WordPiece here must have '
+        f'{value!r}.'
       )
   flags = {
     'lowercase': normalizer.get('lowercase', True),
@@ -96,14 +105,13 @@ def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
       raise InputError(
         f'normalizer.{name} is {shown(repr(value))}; it must be true or false.'
       )
-  tokens = sorted(model['vocab'], key=model['vocab'].__getitem__)
-  ids = [model['vocab'][token] for token in tokens]
-  if ids != list(range(len(ids))):
+  ids = {i: token for token, i in vocab.items() if type(i) is int}
+  if len(ids) != len(vocab) or ids.keys() != set(range(len(ids))):
     raise InputError(
       'its ids are not those of a vocab.txt, each once; give the vocab.txt.'
     )
   return WordPieceSpec(
-    tokens=tokens,
+    tokens=[ids[i] for i in range(len(ids))],
     lowercase=flags['lowercase'],
     strip_accents=(
       None
@@ -111,5 +119,12 @@ def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
       else flags['strip_accents']
     ),
     tokenize_chinese_chars=flags['handle_chinese_chars'],
-    max_word_characters=model.get('max_input_chars_per_word', 100),
+    max_word_characters=limit,
   )
+
+
+def _part(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+  part = spec.get(name) or {}
+  if not isinstance(part, Mapping):
+    raise InputError(f'{name} of {NAME} is {shown(repr(part))}; restore it.')
+  return part
