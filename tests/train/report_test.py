@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment
+from bert_jax.models.config import bert_tiny
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train import report_plots
 from bert_jax.train.report import summary, write_report
@@ -345,6 +347,8 @@ def test_unusable_workdirs_are_refused_by_name(tmp_path):
   with pytest.raises(InputError, match=r'part-0.jsonl:1: not JSON'):
     read_run(pretrain)
   path.write_text('')
+  config = PretrainExperiment(num_steps=1, batch_size=8, model=bert_tiny())
+  Workdir(pretrain).write_config(config, [], 0)
   with pytest.raises(InputError, match='no metrics yet'):
     write_report(pretrain)
   assert not (pretrain / 'report.html').exists()
