@@ -39,7 +39,7 @@ setuptools.setup(
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12.8,<0.13',
     'protobuf',  # the form of SentencePiece models
-    'pyarrow',  # reads Parquet
+    'pyarrow',  # reads Parquet and Arrow
     'safetensors',
     'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
     'tensorboardX',
