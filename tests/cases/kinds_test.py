@@ -3,7 +3,7 @@
 | file | what | right |
 |---|---|---|
 | unknown_forms | a file of no known form, read as prose | its records, or refused |
-| folders_with_more_than_data | README, settings | the data; the rest is named |
+| folders_with_more_than_data | README, settings | the data, the rest named |
 | unused_flags | a flag that changes nothing | refused |
 | bytes_that_are_no_text | another encoding, an archive | refused |
 | line_ends | lines that end in CR alone | each is a line |
@@ -14,10 +14,10 @@
 | unknown_tokens | text of another case or language | printed, or refused |
 | changed_inputs | other text under an old corpus | refused, the file named |
 | changed_examples | other labels under old figures | refused, the field named |
-| malformed_tables | a row of another width, a name twice | refused by its line |
+| malformed_tables | rows of another width, a name twice | refused, by line |
 | unseen_headers | a header read as an example | refused, both ways on said |
-| values_of_another_type | a list, an object, null | refused by its line |
-| classes_nobody_meant | odd classes, numbers as text | counts, in order of size |
+| values_of_another_type | a list, an object, null | refused, by line |
+| classes_nobody_meant | odd classes, numbers as text | counts, by size |
 | outputs_in_order | a blank record | a result for each record |
 | labels_of_others | config and weights disagree | the weights decide, said |
 | wrapped_names | prefixes, adapters | read, or named with what to do |
