@@ -104,10 +104,10 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       proof = _changed(path) or _incomplete(path, items)
     except OSError as error:
       raise _not_read(path, fault_of(error)) from error
-    if second.kind in ('digest', 'array file'):
+    if second.kind == 'digest':
       raise CheckpointError(second.text)
-    if proof:
-      raise CheckpointError(proof)
+    if proof or second.kind == 'array file':
+      raise CheckpointError(proof or second.text)
     raise _not_read(path, second)
 
 

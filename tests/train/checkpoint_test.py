@@ -1,6 +1,7 @@
 """Checkpoints: what is damaged is found, and the one before it is used."""
 
 import dataclasses
+import errno
 import shutil
 
 import jax
@@ -20,6 +21,7 @@ from bert_jax.train.checkpoint import (
   Checkpoints,
   Position,
   load_params,
+  restore_step,
   save_params,
   saved_steps,
 )
@@ -139,6 +141,134 @@ def test_damage_in_any_file_is_found_or_does_no_harm(
     shutil.rmtree(copy)
   # Where arrays and positions lie, nothing goes unnoticed.
   assert {'10/params/d', '10/state/d', '10/data'} <= passed_over
+
+
+def unlisted(folder):
+  """As 2c38d8d wrote it, or where a process was killed after the save."""
+  for path in folder.glob('*/files.json'):
+    path.unlink()
+
+
+@pytest.mark.parametrize('how', ['cut', 'removed'])
+def test_damage_is_found_without_the_list_of_files(copy, one_device, how):
+  unlisted(copy)
+  damage(copy / '10' / 'params' / '_METADATA', how)
+  state, _ = restore(copy, one_device)
+  assert_equal(state, at_step(5))
+  assert (copy / 'damaged-10').is_dir()
+
+
+def test_one_without_the_list_of_files_is_restored(copy, one_device):
+  unlisted(copy)
+  state, position = restore(copy, one_device)
+  assert_equal(state, at_step(10))
+  assert position == Position(BIG + 10, READ)
+
+
+@pytest.mark.parametrize(
+  ('error', 'message'),
+  [
+    (OSError(errno.EIO, 'Input/output error', '/a/b'), 'EIO: .* on /a/b.*disk'),
+    (OSError(errno.ENOMEM, 'no'), 'ENOMEM: Cannot allocate.*more memory than'),
+    (MemoryError('9 GB'), 'MemoryError: 9 GB.*needs more memory than is free'),
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GB'), 'more memory'),
+    (jax.errors.JaxRuntimeError('INTERNAL: halted'), 'look after the device'),
+    (ValueError('UNAVAILABLE: no answer'), 'no answer.*another disk'),
+    (KeyError('param_name'), 'KeyError: .*another version'),
+    (FileNotFoundError('no metadata'), 'its files are there; try again'),
+    (ExceptionGroup('two', [ValueError(), OSError(5, 'a')]), 'EIO: Input/out'),
+  ],
+)
+def test_what_is_no_damage_renames_nothing(
+  saved, one_device, monkeypatch, error, message
+):
+  def fail(*unused):
+    raise RuntimeError('Orbax says') from error
+
+  monkeypatch.setattr('bert_jax.train.checkpoint_items._read', fail)
+  for read in (
+    lambda: restore(saved, one_device),
+    lambda: load_params(saved),
+    lambda: restore_step(saved, 10, abstract_on(one_device)),
+  ):
+    with pytest.raises(InputError, match=message) as found:
+      read()
+    assert 'nothing was changed' in str(found.value)
+    assert '\n' not in str(found.value)
+  assert saved_steps(saved) == [10, 5]
+
+
+def test_what_passes_is_read_and_said(saved, one_device, monkeypatch, capsys):
+  read, errors = checkpoint_items._read, [ValueError('DATA_LOSS: a bit')]
+
+  def fail_once(*arguments):
+    if errors:
+      raise errors.pop()
+    return read(*arguments)
+
+  monkeypatch.setattr(checkpoint_items, '_read', fail_once)
+  state, _ = restore(saved, one_device)
+  assert_equal(state, at_step(10))
+  assert (
+    'was read at the second try; the first said: ValueError: DATA_LOSS'
+    in (capsys.readouterr().out)
+  )
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (
+      lambda wanted: dataclasses.replace(wanted, optimizer_state=()),
+      'another optimizer than this config: state/optimizer_state/.* is '
+      'int32.* in it, here it is not there',
+    ),
+    (
+      lambda wanted: jax.tree.map(
+        lambda leaf: (
+          jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=leaf.sharding)
+          if leaf.ndim
+          else leaf
+        ),
+        wanted,
+      ),
+      r'another model than this config: params/.* float32\[.* bfloat16\[',
+    ),
+    (
+      lambda wanted: dataclasses.replace(
+        wanted, params=wanted.params | {'new_head': wanted.step}
+      ),
+      'another model .*: params/new_head is not there in it, here it is int32',
+    ),
+    (
+      lambda wanted: dataclasses.replace(
+        wanted,
+        params=wanted.params
+        | {'mlm_head': wanted.params['mlm_head'] | {'bias': wanted.step}},
+      ),
+      r'another model .*: params/mlm_head/bias is float32\[50\] in it',
+    ),
+  ],
+)
+def test_another_tree_is_named_and_renames_nothing(
+  saved, one_device, change, message
+):
+  wanted = change(abstract_on(one_device))
+  with pytest.raises(InputError, match=message) as error:
+    Checkpoints(saved, CheckpointConfig()).restore(wanted)
+  assert 'nothing was changed' in str(error.value)
+  assert saved_steps(saved) == [10, 5]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+  saved, one_device, monkeypatch
+):
+  def fail(path):
+    raise OSError(errno.EIO, 'Input/output error', str(path))
+
+  monkeypatch.setattr('os.scandir', fail)
+  with pytest.raises(OSError, match='Input/output error'):
+    restore(saved, one_device)
 
 
 def test_a_changed_data_position_is_found(copy, one_device):
