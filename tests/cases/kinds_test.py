@@ -2,7 +2,7 @@
 
 | file | what | right |
 |---|---|---|
-| unknown_forms | a file of no known form, read as prose | its records, or refused |
+| unknown_forms | a file of no known form | its records, or refused |
 | folders_with_more_than_data | README, settings | the data, the rest named |
 | unused_flags | a flag that changes nothing | refused |
 | bytes_that_are_no_text | another encoding, an archive | refused |
