@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.staging import STAGING_PATH
@@ -28,7 +29,7 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
-from bert_jax.workdir import Workdir, default_compute_dtype, execution
+from bert_jax.workdir import Workdir, default_compute_dtype
 
 MIN_ROW_LENGTH = 8
 

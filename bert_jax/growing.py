@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 
 from bert_jax import durable_files
+from bert_jax.config.codec import differences
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
 from bert_jax.errors import InputError, listed
@@ -21,7 +22,6 @@ from bert_jax.models import functional, growing
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.growing import Grown
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
-from bert_jax.workdir import differences
 
 _RECORD = 'growth.json'
 SAME = 'computes the same, exactly'

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from bert_jax import durable_files
+from bert_jax.config.codec import encode
 from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
@@ -24,7 +25,7 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import params_digest
-from bert_jax.workdir import Workdir, encode, read_json
+from bert_jax.workdir import Workdir, read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from bert_jax.config.codec import differences
 from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
@@ -41,7 +42,7 @@ from bert_jax.train.program import make_program
 from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
-from bert_jax.workdir import Workdir, differences
+from bert_jax.workdir import Workdir
 
 # Of model.*, what continued pretraining may have otherwise: it is of training
 # alone.

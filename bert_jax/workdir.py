@@ -1,4 +1,4 @@
-"""The layout of a workdir, and its config in and out of JSON.
+"""The layout of a workdir, and what every verb asks of one.
 
 WORKDIR/config.json   the experiment, with `_type` for every dataclass
 WORKDIR/inputs.json   what its paths held, see run_inputs.py
@@ -14,7 +14,6 @@ WORKDIR/lock          held while a process works here
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import os
 import pathlib
@@ -23,15 +22,14 @@ import re
 import shutil
 import sys
 import time
-import types
-import typing
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
 from bert_jax import durable_files
+from bert_jax.config.codec import check_unchanged, decode, encode
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
 
@@ -91,19 +89,15 @@ class Workdir:
 
   def noted_checkpoint(self) -> int:
     """The step of the newest checkpoint that the metrics tell of, -1: none."""
-    newest = -1
-    for name in _names(self.metrics):
-      if not _PART_NAME.fullmatch(name):
-        continue
-      for line in (self.metrics / name).read_bytes().splitlines():
-        # A line may be cut where a process was killed.
-        with contextlib.suppress(
-          ValueError, KeyError, TypeError, RecursionError
-        ):
-          record = json.loads(line)
-          if record['kind'] == 'checkpoint':
-            newest = max(newest, int(record['step']))
-    return newest
+    steps = [
+      record['step']
+      for name in _names(self.metrics)
+      if _PART_NAME.fullmatch(name)
+      for record in _records(self.metrics / name)
+      if record.get('kind') == 'checkpoint'
+      and isinstance(record.get('step'), int)
+    ]
+    return max(steps, default=-1)
 
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
     """Writes the whole folder or nothing."""
@@ -137,9 +131,9 @@ class Workdir:
   ) -> list[str]:
     """How the config differs from the one that is here, as allowed by name.
 
-    Raises InputError on any other difference. Before the first checkpoint a
-    config binds nobody. `same` are fields that name the same content by another
-    path, which are no difference.
+    Raises InputError on any other difference, but for the fields `same`, which
+    name the same content by another path. Before the first checkpoint a config
+    binds nobody.
     """
     recorded = self.recorded_config()
     if recorded is None:
@@ -149,8 +143,8 @@ class Workdir:
   def recorded_config(self) -> Any | None:
     """The config that binds the next start; None before the first checkpoint.
 
-    Earlier versions left compute_dtype '' for the device to decide, so the
-    devices of the newest start say what it was.
+    Earlier versions left compute_dtype '', for the devices of a start to
+    decide.
     """
     if not (self.config.exists() and self.binds()):
       return None
@@ -161,18 +155,13 @@ class Workdir:
     return config
 
   def _devices_of_newest_start(self) -> str:
-    starts = []
-    if self.starts.is_file():
-      for line in self.starts.read_bytes().splitlines():
-        # A line may be cut where a process was killed.
-        with contextlib.suppress(ValueError, RecursionError):
-          starts.append(json.loads(line))
+    starts = _records(self.starts) if self.starts.is_file() else ()
     named = [start['devices'] for start in starts if 'devices' in start]
     if not named:
       raise InputError(
-        f'{self.starts}: it does not say on which devices the run was '
-        'computed, and its config leaves compute_dtype to them; write '
-        '"float32" or "bfloat16" into compute_dtype of config.json'
+        f'{self.starts}: does not say on which devices the run was computed, '
+        'which decides its compute_dtype; write "float32" or "bfloat16" for it '
+        'into config.json'
       )
     return str(named[-1])
 
@@ -225,165 +214,13 @@ def _names(folder: pathlib.Path) -> list[str]:
     return []
 
 
-def encode(value: Any) -> Any:
-  """A config -> JSON values; every dataclass carries its `_type`."""
-  if dataclasses.is_dataclass(value):
-    cls = type(value)
-    fields = {
-      field.name: encode(getattr(value, field.name))
-      for field in dataclasses.fields(value)
-    }
-    return {'_type': f'{cls.__module__}.{cls.__qualname__}', **fields}
-  if isinstance(value, (list, tuple)):
-    return [encode(item) for item in value]
-  return value
-
-
-def decode(value: Any, *, where: str) -> Any:
-  """The reverse of `encode`; `where` names the file in errors.
-
-  Only dataclasses of this package are made, with the fields they have and
-  values of the types that these say. Raises InputError on all else.
-  """
-  try:
-    return _decode(value, where)
-  except RecursionError:
-    raise InputError(
-      f'{where}: is nested too deeply for a config; restore it or start anew'
-    ) from None
-
-
-def _decode(value: Any, where: str) -> Any:
-  if isinstance(value, list):
-    return tuple(_decode(item, where) for item in value)
-  if not isinstance(value, dict):
-    return value
-  fields = dict(value)
-  cls = _config_class(fields.pop('_type', None), where)
-  known = {field.name: field for field in dataclasses.fields(cls)}
-  unknown = sorted(set(fields) - set(known))
-  missing = [
-    name
-    for name, field in known.items()
-    if name not in fields
-    and field.default is field.default_factory is dataclasses.MISSING
-  ]
-  if unknown or missing:
-    problem = 'no field' if unknown else 'to have a field'
-    raise InputError(
-      f'{where}: {cls.__name__} has {problem} '
-      f'{quoted((unknown or missing)[0])}; it was written by another version '
-      'of bert_jax'
-    )
-  values = {name: _decode(item, where) for name, item in fields.items()}
-  for name, value in values.items():
-    if not _is_a(value, known[name].type):
-      expected = getattr(known[name].type, '__name__', 'config')
-      raise InputError(
-        f'{where}: {cls.__name__}.{name} is {shown(repr(value))}, which is no '
-        f'{expected}; restore the file or start anew'
-      )
-  return cls(**values)
-
-
-def _is_a(value: Any, annotation: Any) -> bool:
-  """Whether a decoded value is of the type that its field says."""
-  origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-  if origin in (typing.Union, types.UnionType):
-    return any(_is_a(value, kind) for kind in inner)
-  if origin is tuple:
-    if not isinstance(value, tuple):
-      return False
-    if inner[-1] is Ellipsis:
-      inner = inner[:1] * len(value)
-    return len(value) == len(inner) and all(map(_is_a, value, inner))
-  # Any is the place of a component's config, whichever was chosen.
-  if annotation is Any:
-    return dataclasses.is_dataclass(value)
-  if dataclasses.is_dataclass(annotation):
-    return isinstance(value, annotation)
-  # Not isinstance: bool is an int to Python.
-  return type(value) in _PLAIN_TYPES.get(annotation, ())
-
-
-_PLAIN_TYPES = {
-  int: (int,),
-  float: (int, float),
-  bool: (bool,),
-  str: (str,),
-  type(None): (type(None),),
-}
-_CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
-
-
-def _config_class(name: Any, where: str) -> type:
-  match = _CONFIG_NAME.fullmatch(name) if isinstance(name, str) else None
-  cls = None
-  # A verb is run by being imported: it defines the flags of the process.
-  if match and not match[1].startswith('bert_jax.cli'):
-    with contextlib.suppress(ModuleNotFoundError):
-      cls = getattr(importlib.import_module(match[1]), match[2], None)
-  if not (
-    isinstance(cls, type)
-    and dataclasses.is_dataclass(cls)
-    # Not one that the module has imported.
-    and cls.__module__ == match[1]
-  ):
-    raise InputError(
-      f'{where}: {shown(repr(name))} is not a config class of bert_jax; refused'
-    )
-  return cls
-
-
-def differences(
-  old: Any, new: Any, prefix: str = ''
-) -> list[tuple[str, Any, Any]]:
-  """(field, old value, new value) where two configs differ.
-
-  Fields with `execution` in their metadata say how a run is carried out, not
-  what it computes; they are left out.
-  """
-  if type(old) is not type(new) or not dataclasses.is_dataclass(old):
-    return [] if old == new else [(prefix, old, new)]
-  found = []
-  for field in dataclasses.fields(old):
-    if field.metadata.get('execution'):
-      continue
-    name = f'{prefix}.{field.name}' if prefix else field.name
-    found += differences(
-      getattr(old, field.name), getattr(new, field.name), name
-    )
-  return found
-
-
-def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
-  """A dataclass field that may change when a run is continued."""
-  if default is not dataclasses.MISSING:
-    kwargs['default'] = default
-  return dataclasses.field(metadata={'execution': True}, **kwargs)
-
-
-def check_unchanged(
-  old: Any, new: Any, allowed: tuple[str, ...], same: tuple[str, ...] = ()
-) -> list[str]:
-  """Raises InputError on fields that may not change; returns what did change.
-
-  `allowed` are the fields named by --allow_change; a name covers all below it.
-  `same` are fields that are not compared.
-  """
-  changes = []
-  for name, before, after in differences(old, new):
-    if name in same:
-      continue
-    line = f'{name}: {before!r} -> {after!r}'
-    if any(name == item or name.startswith(item + '.') for item in allowed):
-      changes.append(line)
-      continue
-    raise InputError(
-      f'the config differs from that of the workdir in {line}; use another '
-      f'--workdir, or --allow_change={name} to go on from its checkpoint'
-    )
-  return changes
+def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  """The objects of a file of JSON lines, without those that a kill cut off."""
+  for line in path.read_bytes().splitlines():
+    with contextlib.suppress(ValueError, RecursionError):
+      record = json.loads(line)
+      if isinstance(record, dict):
+        yield record
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -13,6 +13,7 @@ from runs import arrays, assert_same_arrays, stop_after
 from safetensors.numpy import load_file
 
 from bert_jax import inference
+from bert_jax.config.codec import encode
 from bert_jax.converting import convert
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
@@ -38,7 +39,7 @@ from bert_jax.train.checkpoint import (
   save_params,
 )
 from bert_jax.train.logging import LoggingConfig
-from bert_jax.workdir import Workdir, encode
+from bert_jax.workdir import Workdir
 
 GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
 QUERY = 'bert.encoder.layer.1.attention.self.query.weight'

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from bert_jax import inference
+from bert_jax.config.codec import encode
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder as tokenizer_folder
 from bert_jax.data.tokenizers import load_tokenizer
@@ -21,7 +22,7 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.pretraining import open_data
 from bert_jax.train.report_metrics import read_metrics, read_run
-from bert_jax.workdir import Workdir, encode
+from bert_jax.workdir import Workdir
 
 SETTINGS = hypothesis.settings(
   max_examples=100,

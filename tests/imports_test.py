@@ -38,7 +38,8 @@ ARROWS = {
     'models',
     'data.tokenizers',
   ),
-  'workdir': ('data.tokenizers', 'durable_files'),
+  'config': (),
+  'workdir': ('config', 'data.tokenizers', 'durable_files'),
   'train': (
     'objectives',
     'tasks',

@@ -13,18 +13,13 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax import workdir
+from bert_jax.config import codec
+from bert_jax.config.codec import check_unchanged, decode, differences, encode
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.models.config import bert_tiny
 from bert_jax.train.evaluation import EvaluationConfig
-from bert_jax.workdir import (
-  Workdir,
-  check_unchanged,
-  decode,
-  differences,
-  encode,
-)
+from bert_jax.workdir import Workdir
 
 
 def experiment(**overrides) -> PretrainExperiment:
@@ -109,9 +104,11 @@ def test_a_dataclass_from_elsewhere_is_none_of_ours(monkeypatch):
   class Imported:
     a: int
 
-  monkeypatch.setattr(workdir, 'Imported', Imported, raising=False)
+  monkeypatch.setattr(codec, 'Imported', Imported, raising=False)
   with pytest.raises(InputError, match='refused'):
-    decode({'_type': 'bert_jax.workdir.Imported', 'a': 1}, where='config.json')
+    decode(
+      {'_type': 'bert_jax.config.codec.Imported', 'a': 1}, where='config.json'
+    )
 
 
 @pytest.mark.parametrize(

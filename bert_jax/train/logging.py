@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from bert_jax.config.codec import encode
 from bert_jax.errors import InputError
-from bert_jax.workdir import Workdir, encode
+from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

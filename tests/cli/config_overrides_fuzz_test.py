@@ -15,8 +15,8 @@ from absl import flags as absl_flags
 from hypothesis import strategies as st
 
 from bert_jax.cli import config_file, flags
+from bert_jax.config.codec import decode, encode
 from bert_jax.errors import InputError
-from bert_jax.workdir import decode, encode
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / 'experiments'
 FILES = {

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_jax import inference
+from bert_jax.config.codec import encode
 from bert_jax.converting import convert
 from bert_jax.data.labelled import encode_examples
 from bert_jax.data.sources import open_inputs
@@ -30,7 +31,7 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import POOLINGS
 from bert_jax.train.checkpoint import save_params
-from bert_jax.workdir import Workdir, encode
+from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.interop
 

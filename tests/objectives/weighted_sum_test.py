@@ -9,6 +9,7 @@ import optax
 import pytest
 import toys
 
+from bert_jax.config.codec import check_unchanged, decode, encode
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.models.encoder import Encoder
@@ -18,7 +19,6 @@ from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
-from bert_jax.workdir import check_unchanged, decode, encode
 
 KEY = jax.random.key(0)
 BERT = WeightedSumConfig(objectives=(MaskedLMConfig(), SentencePairsConfig()))

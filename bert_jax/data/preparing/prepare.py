@@ -69,9 +69,8 @@ def prepare(
       document, there is no `output/eval`.
 
   Returns:
-    What manifests and the closing table say: documents, dropped {why: number},
-    parts [{folder, rows, padding_share, ...}]; `already_complete`, or the
-    `blocks` and `seconds` of this run.
+    What manifests and the closing table say: documents, dropped, parts of rows;
+    `already_complete`, or the `blocks` and `seconds` of this run.
 
   Raises:
     InputError: a value or the folder cannot be used, no document has text, the

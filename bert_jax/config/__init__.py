@@ -1,0 +1,1 @@
+"""Configs of experiments: in and out of JSON, and held against each other."""
