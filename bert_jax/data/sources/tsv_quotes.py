@@ -25,11 +25,13 @@ class Quotes:
   def add(self, number: int, text: str, cells: list[str]) -> None:
     """Counts the row of line `number`, which is `text` before it was split."""
     self._num_rows += 1
-    if '"' in text:
-      with_quotes = [cell for cell in cells if '"' in cell]
-      if not all(map(is_quoted, with_quotes)):
+    if (place := text.find('"')) >= 0:
+      # The first test is the quick one.
+      if (place and text[place - 1] != '\t') or not all(
+        is_quoted(cell) for cell in cells if '"' in cell
+      ):
         self._num_others += 1
-      elif any('""' in cell[1:-1] for cell in with_quotes):
+      elif any(is_quoted(cell) and '""' in cell[1:-1] for cell in cells):
         self._num_quoted += 1
         self._first = self._first or number
     if self._num_rows % _ROWS_BETWEEN_CHECKS == 0:

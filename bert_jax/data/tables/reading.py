@@ -52,10 +52,10 @@ def read_table(
   `.csv`: fields may stand in quotes, which may hold commas and line breaks;
   semicolons or tabs where these give the columns asked for and commas do not.
   `.tsv`, `.tab`: a quote is an ordinary character, as in GLUE; the three header
-  lines of Orange are known. `.jsonl`, `.ndjson`: an object a line.
-  `.json`: those, or one array. Each also compressed (.gz, .xz, .zst).
-  `.parquet`. All rows of a .csv or .tsv have one width; blank lines, but for
-  rows of one column, may stand at the end alone.
+  lines of Orange are known. `.jsonl`, `.ndjson`: an object a line, or one array
+  of them. `.json`: those, over any lines. `.parquet`. Each also compressed
+  (.gz, .xz, .zst). All rows of a .csv or .tsv have one width; blank lines, but
+  for rows of one column, may stand at the end alone.
 
   Args:
     path: The file.
@@ -86,11 +86,10 @@ def read_table(
       f'{flags}header={header_setting}: {path} has its names in every record; '
       'leave it out'
     )
-  if ending in _JSON_LINES:
-    return _json_table(path, json_records.read_lines(path), wanted)
-  if ending == '.json':
-    return _json_table(path, json_records.read_document(path), wanted)
-  if path.suffix.lower() == '.parquet':
+  if ending in (*_JSON_LINES, '.json'):
+    records = json_records.read_records(path, in_lines=ending != '.json')
+    return _json_table(path, records, wanted)
+  if ending == '.parquet':
     return _parquet_table(path, wanted)
   raise InputError(
     f'{path}: its ending says no format; name it, or save it as {FORMS}.'
