@@ -101,13 +101,7 @@ def read_rows(
     rows = _below_orange_lines(path, rows, first.cells, notes)
   yield first
   once = first.cells if named and len(first.cells) > 1 else None
-  for row in _of_one_width(path, first, rows, dialect, each_line):
-    if row.cells == once:
-      raise InputError(
-        f'{path}:{row.line}: is the header once more, as where files were '
-        'joined; remove the line.'
-      )
-    yield row
+  yield from _of_one_width(path, first, rows, dialect, each_line, once)
 
 
 def csv_dialect(
@@ -151,6 +145,7 @@ def _of_one_width(
   rows: Iterator[Row],
   dialect: Dialect,
   each_line: bool,
+  once: list[str] | None,
 ) -> Iterator[Row]:
   """Yields `rows`, those below the first, without blanks; see read_rows."""
   width, before, blank = len(first.cells), first, None
@@ -171,6 +166,11 @@ def _of_one_width(
         f'{path}:{row.line}: the line has {_columns(len(row.cells))}, '
         f'the first line {width}; {_cause(row, before, width, dialect)}'
       )
+    if row.cells == once:
+      raise InputError(
+        f'{path}:{row.line}: is the header once more, as where files were '
+        'joined; remove the line.'
+      )
     yield row
     before = row
 
@@ -189,23 +189,20 @@ class _LineEnds:
     self._each_line = each_line
     self._has_cr: bool | None = None
 
-  def without(self, number: int, line: str) -> str:
-    """The line without its end."""
-    text = line[:-1] if line.endswith('\n') else line
-    has_cr = text is line
-    if text.endswith('\r'):
-      text = text[:-1]
-    elif has_cr:
-      return text
-    if has_cr is not self._has_cr and (text or self._each_line):
-      if self._has_cr is not None:
-        raise InputError(
-          f'{self._path}:{number}: a carriage return alone ends this line or '
-          'those before, and others end in a line feed; write all ends alike, '
-          'and no carriage return within a field.'
-        )
-      self._has_cr = has_cr
-    return text
+  def check(self, number: int, line: str) -> None:
+    """Raises InputError if the line does not end as those before."""
+    has_cr = line.endswith('\r')
+    if has_cr is self._has_cr or not (has_cr or line.endswith('\n')):
+      return
+    if not self._each_line and not line.strip('\r\n'):
+      return
+    if self._has_cr is not None:
+      raise InputError(
+        f'{self._path}:{number}: a carriage return alone ends this line or '
+        'those before, and others end in a line feed; write all ends alike, '
+        'and no carriage return within a field.'
+      )
+    self._has_cr = has_cr
 
 
 def _plain_rows(
@@ -216,7 +213,8 @@ def _plain_rows(
 ) -> Iterator[Row]:
   quotes = tsv_quotes.Quotes(path)
   for number, line in _whole_lines(path, report):
-    text = ends.without(number, line)
+    ends.check(number, line)
+    text = line.rstrip('\r\n')
     cells = text.split(dialect.delimiter) if text else []
     quotes.add(number, text, cells)
     yield Row(number, cells)
@@ -238,7 +236,7 @@ def _quoted_rows(
   try:
     for cells in reader:
       first, last = lines.first, lines.last
-      ends.without(last, lines.text)
+      ends.check(last, lines.text)
       yield Row(first, cells)
       if last > first:
         num_broken += 1
