@@ -57,6 +57,12 @@ def read(path, content, columns=('text',), label='label', **options):
       'text\tlabel\n"old\tkettle"\t0\n',
       ':2: .*quoted field with a tab',
     ),
+    # A .csv with the name of a .tsv.
+    (
+      'a.tsv',
+      'text\tlabel\n"He said ""no"""\t0\nplain\t1\n',
+      ':2: 1 of 3 rows .* quoted as in CSV.*ending .csv',
+    ),
     # A quote that is never closed, or stands within a field.
     ('a.csv', 'text,label\na,1\n"open,0\nb,1\n', ':3: .* never closed'),
     ('a.csv', 'text,label\n"a "b" c",0\n', ':2: .* is written twice'),
@@ -87,7 +93,8 @@ def test_a_row_of_another_width(tmp_path, name, content, message):
     ('a.csv', 'text,label,text\na,1,b\n', "2 columns are called 'text'"),
     ('a.tsv', 'x\ttext\tx\tlabel\n1\ta\t2\t0\n', "2 columns are called 'x'"),
     ('a.csv', 'text,label,label\na,1,b\n', "2 columns are called 'label'"),
-    ('a.csv', ',text,label\n0,a,1\n', r'column 1 .* index=False'),
+    ('a.csv', 'text,,label\n0,a,1\n', r'column 2 .* no name'),
+    ('a.csv', ',text,label,\n0,a,1,\n', r'column 4 .* ends in a delimiter'),
     ('a.csv', 'text,label,\na,1,\n', r'column 3 .* ends in a delimiter'),
     ('a.tsv', 'text\t \tlabel\na\tb\t1\n', r'column 2 .* no name'),
     (
@@ -134,6 +141,10 @@ def test_the_way_out_is_columns_by_number(tmp_path):
     # Excel where the comma is the decimal mark.
     ('a.csv', 'text;label\na, b;0\n"c; d";1\n', ['a, b', 'c; d']),
     ('a.csv', '"text";"label"\n"a, b";"0"\n"c";"1"\n', ['a, b', 'c']),
+    ('a.csv', 'text\tlabel\n"a ""b"""\t0\nc,\t1\n', ['a "b"', 'c,']),
+    # The row numbers of pandas.
+    ('a.csv', ',text,label\n0,a,0\n1,b,1\n', ['a', 'b']),
+    ('a.tab', 'label\ttext\n0 1\tstring\nclass\t\n0\ta\n1\tb\n', ['a', 'b']),
     ('a.tab', 'label\ttext\nd\tstring\nclass\t\n\n0\ta\n1\tb\n', ['a', 'b']),
   ],
 )
@@ -145,11 +156,11 @@ def test_a_sound_table_is_read_as_it_is(tmp_path, name, content, texts):
 
 
 def test_what_a_tsv_keeps_as_text_is_noted(tmp_path):
-  content = 'text\tlabel\n"He said ""no"""\t0\nplain\t1\n'
+  content = 'text\tlabel\n"He said ""no"""\t0\nplain\t1\n"\t0\n'
   examples = read(tmp_path / 'a.tsv', content)
-  assert examples.texts == [('"He said ""no"""',), ('plain',)]
+  assert examples.texts == [('"He said ""no"""',), ('plain',), ('"',)]
   (note,) = examples.notes
-  assert "1 of 2 values of column 'text' stand in quotes" in note
+  assert "1 of 3 values of column 'text' stand in quotes" in note
   content = 'text\n"the old\nkettle"\n'
   examples = read(tmp_path / 'b.tsv', content, label=None)
   assert len(examples.texts) == 2

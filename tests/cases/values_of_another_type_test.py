@@ -92,8 +92,6 @@ def test_two_types_of_one_name(tmp_path, values, message):
   ('content', 'message'),
   [
     ('{"text": "a", "label": 1}\n{"text": "b"}\n', ":2: .* no column 'label'"),
-    ('[{"text": "a", "label": 1}]\n', ': is a JSON array, not lines'),
-    ('[\n {"text": "a", "label": 1}\n]\n', ': is a JSON array, not lines'),
     ('["a", 1]\n["b", 0]\n', ':1: is no JSON object'),
     ('{"train": [["a", "x"]], "dev": []}\n', ':1: .*hold the whole table'),
     (
@@ -119,8 +117,12 @@ def test_lines_that_are_no_records(tmp_path, content, message):
     ',{"text": "b", "label": 0} ]\n',
   ],
 )
-def test_json_in_lines_or_one_array(tmp_path, content):
-  path = tmp_path / 'a.json'
+@pytest.mark.parametrize('name', ['a.json', 'a.jsonl'])
+def test_json_in_lines_or_one_array(tmp_path, name, content):
+  # What has a name of lines may be an array, but no object over several.
+  if content.startswith('{\n'):
+    name = 'a.json'
+  path = tmp_path / name
   path.write_text(content, newline='')
   examples = read(path)
   assert examples.texts == [('a',), ('b',)] and examples.labels == ['1', '0']

@@ -149,8 +149,8 @@ def test_compressed(tmp_path, ending, name, content):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    ('text,label\na,1\n'.encode('utf-16'), 'a.csv:1: is UTF-16; .*iconv'),
-    (b'text,label\na,1\nb\0,0\n', 'a.csv:3: holds a NUL'),
+    ('text,label\na,1\n'.encode('utf-16'), 'a.csv: is UTF-16, .*iconv'),
+    (b'text,label\na,1\nb\0,0\n', 'a.csv:3: holds NUL'),
     (b'text,label\na,1\n"\xe9\n\xe9",0\n', 'a.csv:3: 1 bytes .* not UTF-8'),
   ],
 )

@@ -80,11 +80,11 @@ class ByteCounts:
     )
 
 
-def check_encoding(data: bytes, where: object) -> None:
-  """Raises InputError where the beginning of a file is no UTF-8 text.
+def check_marks(data: bytes, where: object) -> None:
+  """Raises InputError where marks in `data` name another encoding.
 
   Args:
-    data: Unpacked bytes; a character that is cut off at the end is no matter.
+    data: The unpacked beginning of a file.
     where: The file, for the message.
   """
   for mark, name in _BYTE_ORDER_MARKS:
@@ -98,6 +98,16 @@ def check_encoding(data: bytes, where: object) -> None:
       f'{where}: is in an encoding that changes by escapes (ISO-2022), not '
       'UTF-8; convert it: iconv -f ISO-2022-JP -t UTF-8, or leave it out.'
     )
+
+
+def check_encoding(data: bytes, where: object) -> None:
+  """Raises InputError where the beginning of a file is no UTF-8 text.
+
+  Args:
+    data: Unpacked bytes; a character that is cut off at the end is no matter.
+    where: The file, for the message.
+  """
+  check_marks(data, where)
   if b'\0' in data:
     raise nul_error(where)
   text, num_bad = decode(data)

@@ -159,6 +159,7 @@ def read_whole_lines(
   path: pathlib.Path,
   report: ReadReport,
   *,
+  keep_ends: bool = False,
   skip: Callable[[str, str, str], None] | None = None,
 ) -> Iterator[tuple[int, str]]:
   """Like read_lines, each line in one piece.
@@ -168,24 +169,29 @@ def read_whole_lines(
   Args:
     path: The file.
     report: As for read_lines.
+    keep_ends: As for read_lines.
     skip: Called for a skipped line as report.add; None calls that.
   """
   skip = skip or report.add
   pieces, size = [], 0
-  for number, text in read_lines(path, report):
-    is_whole = text.endswith('\n')
+  for number, text in read_lines(path, report, keep_ends=keep_ends):
+    is_whole = text.endswith(('\n', '\r'))
     if is_whole and not size:
       yield number, text
       continue
-    size += len(text)
-    pieces.append(text)
-    if size > MAX_LINE_CHARACTERS:
+    if size <= MAX_LINE_CHARACTERS < size + len(text):
       pieces.clear()
+      detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
+      skip('unparsable_lines', f'{path}:{number}', detail)
+    size += len(text)
+    if size <= MAX_LINE_CHARACTERS:
+      pieces.append(text)
     if is_whole:
-      yield from _whole_line(path, number, pieces, size, skip)
+      if pieces:
+        yield number, ''.join(pieces)
       pieces, size = [], 0
-  if size:
-    yield from _whole_line(path, number, pieces, size, skip)
+  if pieces:
+    yield number, ''.join(pieces)
 
 
 def with_line_feeds(text: str) -> str:
@@ -228,20 +234,6 @@ def _report_undecodable(
   lines = chunk.replace(b'\r\n', b'\n').replace(b'\r', b'\n').split(b'\n')
   for number, text in enumerate(lines, line):
     _decode_reported(text, f'{path}:{number}', report)
-
-
-def _whole_line(
-  path: pathlib.Path,
-  number: int,
-  pieces: list[str],
-  size: int,
-  skip: Callable[[str, str, str], None],
-) -> Iterator[tuple[int, str]]:
-  if size <= MAX_LINE_CHARACTERS:
-    yield number, ''.join(pieces)
-  else:
-    detail = f'longer than {MAX_LINE_CHARACTERS:,} characters'
-    skip('unparsable_lines', f'{path}:{number}', detail)
 
 
 def _chunks(file: io.BufferedIOBase) -> Iterator[bytes]:

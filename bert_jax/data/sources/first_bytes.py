@@ -102,11 +102,17 @@ def remedy(found: Signature, path: pathlib.Path) -> str:
 
 def check_text(path: pathlib.Path, data: bytes) -> None:
   """Raises InputError where a file that begins with `data` is no UTF-8 text."""
+  check_known(path, data)
+  encoding.check_encoding(data, path)
+
+
+def check_known(path: pathlib.Path, data: bytes) -> None:
+  """Raises InputError where `data` tells another form or encoding than text."""
   if found := signature(data):
     raise InputError(
       f'{path}: is {found.what}, no text; {remedy(found, path)}.'
     )
-  encoding.check_encoding(data, path)
+  encoding.check_marks(data, path)
 
 
 def checked(

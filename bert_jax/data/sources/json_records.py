@@ -7,7 +7,7 @@ one after the other.
 import json
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bert_jax.data.sources import base, files, first_bytes
@@ -102,7 +102,7 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
   data = first_bytes.read_beginning(path).lstrip()
   if not data:
     return False
-  if data.startswith(b'['):
+  if is_array(data):
     return not data[1:].lstrip().startswith(b'{')
   if first_bytes.form_of_content(data) != 'jsonl':
     return True
@@ -112,16 +112,39 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
   return not isinstance(Field(text_field).value(json.loads(lines[0])), str)
 
 
-def read_array(
-  path: pathlib.Path, report: base.ReadReport
+def is_array(data: bytes) -> bool:
+  """Whether a file that begins with `data` holds a JSON array."""
+  return data.lstrip().startswith(b'[')
+
+
+class RepeatedKey(ValueError):
+  """An object has a key twice; for a `make_object` to raise."""
+
+
+def read_values(
+  path: pathlib.Path,
+  report: base.ReadReport,
+  make_object: Callable[[list[tuple[str, Any]]], dict] | None = None,
 ) -> Iterator[tuple[int, Any, str]]:
   """Yields (line number, value, its JSON) of the elements of a JSON array.
 
+  Where the file holds no array, those of the values that follow each other in
+  it, however they are broken into lines.
+
+  Args:
+    path: The file.
+    report: As for files.read_lines.
+    make_object: As object_pairs_hook of json.
+
   Raises:
-    InputError: The array is not well-formed, or something follows it. What has
-      been yielded by then is right.
+    InputError: The JSON is not well-formed, or something follows the array.
+      What has been yielded by then is right.
   """
-  text = _Text(path, report)
+  text = _Text(path, report, make_object)
+  if text.next() != '[':
+    while text.next():
+      yield text.element()
+    return
   text.skip('[')
   if text.next() == ']':
     text.skip(']')
@@ -139,13 +162,18 @@ def read_array(
 class _Text:
   """The text of a file from the current place on, read as it is needed."""
 
-  def __init__(self, path: pathlib.Path, report: base.ReadReport):
+  def __init__(
+    self,
+    path: pathlib.Path,
+    report: base.ReadReport,
+    make_object: Callable[[list[tuple[str, Any]]], dict] | None,
+  ):
     self._path = path
     self._pieces = files.read_lines(path, report)
     self._text = ''
     self._place = 0
     self._line = 1
-    self._decode = json.JSONDecoder().raw_decode
+    self._decode = json.JSONDecoder(object_pairs_hook=make_object).raw_decode
 
   def next(self) -> str:
     """The next character that is no white space; '' at the end."""
@@ -176,6 +204,10 @@ class _Text:
         # A number may go on in what is not read yet.
         if end < len(self._text) or not self._read(step):
           break
+      except RepeatedKey as error:
+        raise InputError(
+          f'{self._path}:{self._line}: {error}; leave one of them.'
+        ) from None
       except RecursionError:
         raise self.error('it is nested too deeply') from None
       except ValueError as error:
@@ -193,8 +225,8 @@ class _Text:
 
   def error(self, why: str) -> InputError:
     return InputError(
-      f'{self._path}:{self._line}: is no well-formed JSON array ({why}); mend '
-      'it, or write its objects as JSON lines.'
+      f'{self._path}:{self._line}: is no well-formed JSON array or row of '
+      f'objects ({why}); mend it, or write its objects as JSON lines.'
     )
 
   def _move(self, end: int) -> None:

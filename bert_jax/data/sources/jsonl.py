@@ -95,7 +95,7 @@ class JsonLines:
 
   def _check(self, path: pathlib.Path, data: bytes) -> None:
     json_records.check_layout(path, data)
-    if data.lstrip().startswith(b'['):
+    if json_records.is_array(data):
       self._arrays.add(path)
 
   def _values(
@@ -103,7 +103,7 @@ class JsonLines:
   ) -> Iterator[tuple[int, Any, str]]:
     """Yields (line, value, its JSON); what is no JSON goes into the tally."""
     if path in self._arrays:
-      return json_records.read_array(path, report)
+      return json_records.read_values(path, report)
     return _read_lines(path, report, tally)
 
   def _why_no_text(self, value: object) -> str:

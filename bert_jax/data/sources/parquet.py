@@ -51,7 +51,7 @@ class ParquetFiles:
     """
     total = 0.0
     for path in self._paths:
-      with _open(path) as file:
+      with opened(path) as file:
         column = _column(file, path, self._text_field)
         metadata = file.metadata
         groups = [metadata.row_group(g) for g in range(file.num_row_groups)]
@@ -73,7 +73,7 @@ class ParquetFiles:
 
 def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
   """The column as UTF-8."""
-  with _open(path) as file:
+  with opened(path) as file:
     column = _column(file, path, text_field)
     name = file.schema.column(column).path
     for group in range(file.num_row_groups):
@@ -102,7 +102,7 @@ def _column(file: Any, path: pathlib.Path, text_field: str) -> int:
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[Any]:
+def opened(path: pathlib.Path) -> Iterator[Any]:
   """Opens a file; InputError, also out of the `with` block, if it is damaged.
 
   Checksums of pages are compared where the writer made any.

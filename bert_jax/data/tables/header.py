@@ -6,9 +6,9 @@ it would be read as an example.
 """
 
 import pathlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from bert_jax.data.sources import column_names
 from bert_jax.errors import InputError, listed, quoted
 
 # Whether the first line of a .csv or .tsv names the columns; '' tells by the
@@ -70,6 +70,7 @@ def find_places(
   optional: Sequence[str],
   named: bool,
   flags: str,
+  notes: list[str],
 ) -> dict[str, int]:
   """The place of each column, and of the first optional one that is there.
 
@@ -80,6 +81,7 @@ def find_places(
     optional: Names.
     named: The first line is a header.
     flags: What the flags begin with, for messages.
+    notes: Receives what is odd about the names.
 
   Raises:
     InputError: A column is not there, or a number is the name of another; or
@@ -105,52 +107,19 @@ def find_places(
         f'asked for; in the first line there are {listed(first)}.'
       )
   if not by_number(list(columns)):
-    check_names(path, first, flags)
+    way_out = f', or give columns by number with {flags}header=yes'
+    column_names.check(f'{path}:1', first, notes, way_out)
   if named:
     more = [name for name in optional if first.count(name) == 1][:1]
     places |= {name: first.index(name) for name in more}
   return places
 
 
-def check_names(path: pathlib.Path, names: Sequence[str], flags: str) -> None:
-  """Raises InputError where a column has no name, or two have the same."""
-  way_out = (
-    f'or give columns by number with {flags}header=yes, which names no column.'
-  )
-  for place, name in enumerate(names):
-    if name.strip():
-      continue
-    if place == 0:
-      why = 'pandas writes its row numbers so: to_csv(..., index=False)'
-    elif place == len(names) - 1:
-      why = 'the line ends in a delimiter, so remove it from every line'
-    else:
-      why = 'give it one'
-    raise InputError(
-      f'{path}:1: column {place + 1} of the header has no name; {why}, '
-      f'{way_out}'
-    )
-  twice = [name for name, count in Counter(names).items() if count > 1]
-  if twice:
-    count = len([name for name in names if name == twice[0]])
-    raise InputError(
-      f'{path}:1: {count} columns are called {quoted(twice[0])}; rename them, '
-      f'{way_out}'
-    )
-
-
 def missing_column(
   path: pathlib.Path | str, column: str, names: Sequence[str], flag: str
 ) -> InputError:
   """The error for a header without a column; it shows the whole line."""
-  alike = [name for name in names if _bare(name) == _bare(column)]
-  why = ''
-  if alike:
-    why = f' ({quoted(alike[0])} differs in spaces, quotes or case alone)'
-  elif len(names) == 1 and any(mark in names[0] for mark in ',;\t|'):
-    why = (
-      ' (is it separated by another character? a .csv has commas, a .tsv tabs)'
-    )
+  why = column_names.why_missing(column, names)
   return InputError(
     f'{path}: there is no column {quoted(column)}; there are {listed(names)}'
     f'{why}; name one with {flag}, or by number from 0 if the file has no '
@@ -169,9 +138,9 @@ def refuse_named_row(
     label: Its label; None where none is read.
     flags: What the flags begin with, for the message.
   """
-  if any(_bare(text) in _TEXT_NAMES for text in texts):
+  if any(column_names.bare(text) in _TEXT_NAMES for text in texts):
     raise _seems_header(origin, f'the text is {listed(texts)}', flags)
-  if label is not None and _bare(label) in _LABEL_NAMES:
+  if label is not None and column_names.bare(label) in _LABEL_NAMES:
     raise _seems_header(origin, f'the label is {quoted(label)}', flags)
 
 
@@ -231,7 +200,3 @@ def _is_float(text: str) -> bool:
   except ValueError:
     return False
   return True
-
-
-def _bare(name: str) -> str:
-  return name.strip().strip('"\'').strip().casefold()

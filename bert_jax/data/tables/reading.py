@@ -1,6 +1,5 @@
 """One way to read a table, whatever form its file has."""
 
-import csv
 import dataclasses
 import itertools
 import os
@@ -8,16 +7,14 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_jax.data.sources import files
-from bert_jax.data.tables import delimited, header, json_records, parquet_rows
-from bert_jax.data.tables.delimited import CSV, SEMICOLONS, TSV, Dialect
-from bert_jax.data.tables.strict_lines import strict_lines
+from bert_jax.data.sources import delimited, files, first_bytes, tsv_quotes
+from bert_jax.data.tables import header, json_records, parquet_rows
+from bert_jax.data.tables.strict_lines import StrictReport
 from bert_jax.errors import InputError, quoted
 
 # In words, for --help and messages.
 FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
 
-_DIALECTS = {'.csv': CSV, '.tsv': TSV, '.tab': TSV}
 _JSON_LINES = ('.jsonl', '.ndjson')
 
 
@@ -53,12 +50,12 @@ def read_table(
   """Reads columns of a file; every record of it, or an error.
 
   `.csv`: fields may stand in quotes, which may hold commas and line breaks;
-  semicolons where the first line has no comma and they give the columns asked
-  for. `.tsv`, `.tab`: a quote is an ordinary character, as in GLUE; the three
-  header lines of Orange are known. `.jsonl`, `.ndjson`: an object a line.
-  `.json`: those, or one array. Each also compressed (.gz, .xz, .zst).
-  `.parquet`. All rows of a .csv or .tsv have one width; blank lines, but for
-  rows of one column, may stand at the end alone.
+  semicolons or tabs where these give the columns asked for and commas do not.
+  `.tsv`, `.tab`: a quote is an ordinary character, as in GLUE; the three header
+  lines of Orange are known. `.jsonl`, `.ndjson`: an object a line, or one array
+  of them. `.json`: those, over any lines. `.parquet`. Each also compressed
+  (.gz, .xz, .zst). All rows of a .csv or .tsv have one width; blank lines, but
+  for rows of one column, may stand at the end alone.
 
   Args:
     path: The file.
@@ -80,18 +77,19 @@ def read_table(
     raise InputError(f'{path}: there is no such file; check the path.')
   wanted = _Wanted(columns, optional, header_setting, flags)
   ending = files.text_ending(path)
-  if ending in _DIALECTS:
-    return _delimited_table(path, _DIALECTS[ending], wanted)
+  if ending in ('.csv', '.tsv', '.tab', '.json', *_JSON_LINES):
+    first_bytes.check_known(path, first_bytes.read_beginning(path))
+  if ending[1:] in delimited.DIALECTS:
+    return _delimited_table(path, ending[1:], wanted)
   if header_setting and ending in (*_JSON_LINES, '.json', '.parquet'):
     raise InputError(
       f'{flags}header={header_setting}: {path} has its names in every record; '
       'leave it out'
     )
-  if ending in _JSON_LINES:
-    return _json_table(path, json_records.read_lines(path), wanted)
-  if ending == '.json':
-    return _json_table(path, json_records.read_document(path), wanted)
-  if path.suffix.lower() == '.parquet':
+  if ending in (*_JSON_LINES, '.json'):
+    records = json_records.read_records(path, in_lines=ending != '.json')
+    return _json_table(path, records, wanted)
+  if ending == '.parquet':
     return _parquet_table(path, wanted)
   raise InputError(
     f'{path}: its ending says no format; name it, or save it as {FORMS}.'
@@ -108,21 +106,33 @@ class _Wanted:
   flags: str
 
 
-def _delimited_table(
-  path: pathlib.Path, dialect: Dialect, wanted: _Wanted
-) -> Table:
+def _delimited_table(path: pathlib.Path, kind: str, wanted: _Wanted) -> Table:
   notes: list[str] = []
   names = list(wanted.columns)
   named = header.has_header(names, wanted.header, wanted.flags)
-  if dialect is CSV and _has_semicolons(path, names):
-    dialect = SEMICOLONS
-    notes.append(f"{path}: is separated by ';'")
-  rows = delimited.strict_rows(path, dialect, notes)
+
+  def has_columns(cells: Sequence[str]) -> bool:
+    if header.by_number(names):
+      return max(map(int, names)) < len(cells)
+    return set(names) <= set(cells)
+
+  dialect = delimited.DIALECTS[kind]
+  if kind == 'csv':
+    dialect = delimited.csv_dialect(path, has_columns, notes)
+  rows = delimited.read_rows(
+    path, dialect, StrictReport(), each_line=True, named=named, notes=notes
+  )
   first = next(rows, None)
   if first is None:
     return Table(columns={name: [] for name in names})
   places = header.find_places(
-    path, first.cells, wanted.columns, wanted.optional, named, wanted.flags
+    path,
+    first.cells,
+    wanted.columns,
+    wanted.optional,
+    named,
+    wanted.flags,
+    notes,
   )
   table = Table(columns={name: [] for name in places}, notes=notes)
   if not named:
@@ -132,11 +142,6 @@ def _delimited_table(
       header.refuse_numbered_header(f'{path}:1', first.cells, wanted.flags)
   cells = [(table.columns[name], place) for name, place in places.items()]
   for row in rows:
-    if named and row.cells == first.cells and len(row.cells) > 1:
-      raise InputError(
-        f'{path}:{row.line}: is the header once more, as where files were '
-        'joined; remove the line.'
-      )
     for column, place in cells:
       column.append(row.cells[place])
     table.lines.append(row.line)
@@ -146,24 +151,13 @@ def _delimited_table(
   return table
 
 
-def _has_semicolons(path: pathlib.Path, columns: list[str]) -> bool:
-  """Whether the first line has the columns if split at ; and not at commas."""
-  _, line = next(strict_lines(path), (0, ''))
-
-  def has_columns(delimiter: str) -> bool:
-    cells = next(csv.reader([line.rstrip('\r\n')], delimiter=delimiter), [])
-    if header.by_number(columns):
-      return max(map(int, columns)) < len(cells)
-    return set(columns) <= set(cells)
-
-  return has_columns(';') and not has_columns(',')
-
-
 def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
   """Notes what looks as if a .csv had been given the name of a .tsv."""
   for name, cells in table.columns.items():
-    num_quoted = sum(_is_quoted(cell) for cell in cells)
-    num_doubled = sum(_is_quoted(cell) and '""' in cell[1:-1] for cell in cells)
+    num_quoted = sum(tsv_quotes.is_quoted(cell) for cell in cells)
+    num_doubled = sum(
+      tsv_quotes.is_quoted(cell) and '""' in cell[1:-1] for cell in cells
+    )
     if num_doubled or (num_quoted == len(cells) > 1):
       table.notes.append(
         f'{path}: {num_quoted:,} of {len(cells):,} values of column '
@@ -171,22 +165,12 @@ def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
         'only enclose it, save the file as .csv'
       )
     # Where rows have one column, no width tells of a field in two lines.
-    if width == 1 and any(map(delimited.opens_quote, cells)):
-      num_open = sum(map(delimited.opens_quote, cells))
+    if width == 1 and any(map(tsv_quotes.opens_quote, cells)):
+      num_open = sum(map(tsv_quotes.opens_quote, cells))
       table.notes.append(
         f'{path}: {num_open:,} lines begin with a quote that is not closed; '
         'each line is an example, since a .tsv has no fields of several lines'
       )
-
-
-def _is_quoted(cell: str) -> bool:
-  """Whether a cell is what a .csv makes of some text that needs quotes."""
-  return (
-    len(cell) > 1
-    and cell.startswith('"')
-    and cell.endswith('"')
-    and '"' not in cell[1:-1].replace('""', '')
-  )
 
 
 def _json_table(

@@ -40,22 +40,33 @@ def test_a_column_of_an_index_has_no_name(tmp_path):
 @pytest.mark.parametrize(
   ('name', 'content', 'what'),
   [
-    ('a.csv', 'id,text\n1,a\n2,b,c\n', r':3: has 3 columns.*header has 2'),
-    ('a.csv', 'id,text\n1,a\n2\n', ':3: has 1 columns'),
-    ('a.csv', 'text,text\na,b\n', ":1: the header has 2 .* called 'text'"),
-    ('a.csv', 'id;text\n1;a\n', "separated by ',', not ';'"),
+    (
+      'a.csv',
+      'id,text\n1,a\n2,b,c\n',
+      r':3: the line has 3 columns.*first line 2',
+    ),
+    ('a.csv', 'id,text\n1,a\n2\n', ':3: the line has 1 column,'),
+    ('a.csv', 'text,text\na,b\n', ":1: 2 columns are called 'text'"),
+    ('a.csv', 'text,\na,\n', ':1: column 2 .* ends in a delimiter'),
+    ('a.csv', 'id|text\n1|a\n', 'separated by another character'),
+    ('a.csv', 'id,text\n1,a\nid,text\n', ':3: is the header once more'),
+    ('a.csv', 'id,text\n1,a\r2,b\n', ':2: a carriage return alone'),
     ('a.csv', 'a,b\n1,2\n', "has no column 'text'; .*: 'a', 'b'"),
     ('a.csv', 'text\n"a\nb\n', ':2: is not well-formed CSV .*never closed'),
     ('a.csv', 'text\nc\n"a" b\n', ':3: is not well-formed CSV'),
     ('a.csv', 'text\n', 'there is no text in it'),
-    ('a.tsv', 'id\ttext\n1\ta\tb\n', ':2: has 3 columns'),
-    ('a.tsv', 'id\ttext\n1\t"a\nb"\n', ':3: has 1 columns'),
+    ('a.tsv', 'id\ttext\n1\ta\tb\n', ':2: the line has 3 columns'),
+    (
+      'a.tsv',
+      'id\ttext\n1\t"a\nb"\n',
+      ':3: the line has 1 column, .*line break',
+    ),
     (
       'a.tsv',
       'id\ttext\n1\t"a ""b"""\n',
       ':2: 1 of 2 rows .* quoted as in CSV',
     ),
-    ('a.tsv', 'id,text\n1,a\n', r"separated by '\\t', not ','"),
+    ('a.tsv', 'id,text\n1,a\n', 'separated by another character'),
     ('a.tab', 'text\tn\nstring\tc\nno\tflags\n', ':3: the line above names'),
   ],
 )
@@ -72,6 +83,31 @@ def test_types_that_are_words_of_a_row(tmp_path):
   content = 'tag\ttext\nd\tthree words here\nc\tmore words\n'
   documents, _ = read(write(tmp_path / 'a.tab', content))
   assert [d.text for d in documents] == ['three words here', 'more words']
+
+
+@pytest.mark.parametrize(
+  ('content', 'delimiter'),
+  [
+    ('id;text\n1;a, b\n2;"c; d"\n', "';'"),
+    ('id\ttext\n1\ta, b\n2\t"c; d"\n', r"'\t'"),
+  ],
+)
+def test_another_delimiter_of_a_csv_is_noted(tmp_path, content, delimiter):
+  documents, report = read(write(tmp_path / 'a.csv', content))
+  assert [d.text for d in documents] == ['a, b', 'c; d']
+  assert any(f'is separated by {delimiter}' in note for note in report.notes)
+
+
+def test_quotes_of_a_tsv_that_are_its_text(tmp_path):
+  """A writer of CSV leaves none outside of a quoted field."""
+  content = 'text\n' + '"a ""b"""\n' * 3 + 'he said "c\n' * 3
+  documents, _ = read(write(tmp_path / 'a.tsv', content))
+  assert documents[0].text == '"a ""b"""'
+
+
+def test_rows_that_python_wrote_on_windows(tmp_path):
+  documents, _ = read(write(tmp_path / 'a.csv', 'id,text\r\r\n1,a\r\r\n'))
+  assert [d.text for d in documents] == ['a']
 
 
 @pytest.mark.parametrize('name', ['a.csv', 'a.tsv'])
