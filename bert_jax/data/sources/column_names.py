@@ -7,28 +7,31 @@ from bert_jax.errors import InputError, quoted
 
 
 def check(
-  where: str, names: Sequence[str], notes: list[str], way_out: str = ''
+  where: str,
+  names: Sequence[str],
+  *,
+  notes: list[str] | None = None,
+  way_out: str = '',
 ) -> None:
   """Raises InputError where a column has no name, or two have the same.
 
-  The first may have none: pandas writes its row numbers so. That is noted.
-
   Args:
     where: 'path:line' of the header.
-    names: Those of all columns.
-    notes: Receives a line for whoever started the program.
-    way_out: What else can be done, for the message: ', or give ...'.
+    names: The names of all columns.
+    notes: A list that receives a line where the first column has no name, as
+      pandas writes its row numbers; None: that is an error too.
+    way_out: Another way to go on, for the message: ', or give ...'.
   """
   for place, name in enumerate(names):
     if name.strip():
       continue
-    if place == 0 and len(names) > 1:
-      notes.append(
-        f'{where}: column 1 has no name, as where pandas writes its row numbers'
-      )
-      continue
     why = 'give it one'
-    if place == len(names) - 1:
+    if place == 0 and len(names) > 1:
+      if notes is not None:
+        notes.append(f'{where}: column 1 has no name, as pandas writes it')
+        continue
+      why = 'pandas writes its row numbers so: to_csv(..., index=False)'
+    elif place == len(names) - 1:
       why = 'the line ends in a delimiter, so remove it from every line'
     raise InputError(
       f'{where}: column {place + 1} of the header has no name; {why}{way_out}.'

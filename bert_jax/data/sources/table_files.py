@@ -63,7 +63,7 @@ class TableFiles:
     self, path: pathlib.Path, header: delimited.Row, report: base.ReadReport
   ) -> int:
     names = header.cells
-    column_names.check(f'{path}:{header.line}', names, report.notes)
+    column_names.check(f'{path}:{header.line}', names, notes=report.notes)
     if self._text_field not in names:
       raise InputError(
         f'{path}: has no column {quoted(self._text_field)}; name one of these '

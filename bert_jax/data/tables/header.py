@@ -70,7 +70,6 @@ def find_places(
   optional: Sequence[str],
   named: bool,
   flags: str,
-  notes: list[str],
 ) -> dict[str, int]:
   """The place of each column, and of the first optional one that is there.
 
@@ -81,7 +80,6 @@ def find_places(
     optional: Names.
     named: The first line is a header.
     flags: What the flags begin with, for messages.
-    notes: Receives what is odd about the names.
 
   Raises:
     InputError: A column is not there, or a number is the name of another; or
@@ -108,7 +106,7 @@ def find_places(
       )
   if not by_number(list(columns)):
     way_out = f', or give columns by number with {flags}header=yes'
-    column_names.check(f'{path}:1', first, notes, way_out)
+    column_names.check(f'{path}:1', first, way_out=way_out)
   if named:
     more = [name for name in optional if first.count(name) == 1][:1]
     places |= {name: first.index(name) for name in more}

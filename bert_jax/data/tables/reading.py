@@ -132,7 +132,6 @@ def _delimited_table(path: pathlib.Path, kind: str, wanted: _Wanted) -> Table:
     wanted.optional,
     named,
     wanted.flags,
-    notes,
   )
   table = Table(columns={name: [] for name in places}, notes=notes)
   if not named:
