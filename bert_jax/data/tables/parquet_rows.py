@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bert_jax.data.sources import first_bytes
 from bert_jax.errors import InputError, listed
 
 _BATCH_ROWS = 4096
@@ -56,7 +57,8 @@ def _open(path: pathlib.Path) -> Any:
 
 def _damaged(path: pathlib.Path, error: Exception) -> InputError:
   why = ' '.join(str(error).split())[:200]
-  return InputError(
+  damaged = InputError(
     f'{path}: cannot be read as Parquet ({why}); it may be cut short or '
     'damaged, so copy it again.'
   )
+  return first_bytes.foreign(path, 'Parquet', damaged)
