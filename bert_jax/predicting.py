@@ -1,6 +1,7 @@
 """What a classifier says of the examples of a table, a result each in order."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -42,6 +43,36 @@ def evaluation_table(model: TrainedModel, examples: LabelledExamples) -> str:
   return report_table(figures)
 
 
+def check_output(output: pathlib.Path, source: str) -> None:
+  """Refuses a path in whose place no new file of results may be put.
+
+  Args:
+    output: Absolute.
+    source: The table that is read.
+
+  Raises:
+    InputError: There is no folder to write to, or the path is that of the
+      table, a folder, a device or standard output.
+  """
+  why = ''
+  if not output.parent.is_dir():
+    why = f'there is no folder {output.parent}; make it first'
+  elif output.is_dir():
+    why = 'is a folder; name a file in it'
+  # A link there leads to a file where the shell redirects to one.
+  elif (
+    output.name == '-'
+    or output.is_relative_to('/dev')
+    or (output.exists() and not output.is_file())
+  ):
+    why = 'results go to a file alone, which is there whole or not; name one'
+  elif output.exists() and os.path.exists(source):
+    if output.samefile(source):
+      why = 'is the table that is read; name another file'
+  if why:
+    raise InputError(f'--output={output}: {why}')
+
+
 def write_predictions(
   model: TrainedModel, examples: LabelledExamples, output: pathlib.Path
 ) -> None:
@@ -49,15 +80,7 @@ def write_predictions(
 
   Its keys: record (from 1), line (where the input has lines), id (where it has
   a column of ids), label, probabilities (by label).
-
-  Raises:
-    InputError: There is no folder to write to.
   """
-  if not output.absolute().parent.is_dir():
-    raise InputError(
-      f'--output={output}: there is no folder {output.absolute().parent}; make '
-      'it first'
-    )
   with durable_files.new_file(output) as file:
     for row, probabilities in enumerate(model.predict(examples.texts)):
       by_label = dict(

@@ -12,6 +12,8 @@ a table of one column; in a wider one it is an error, but for the end of a file.
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 """
 
+import os
+
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags
@@ -40,6 +42,7 @@ def main(argv: list[str]) -> None:
   from bert_jax.local_paths import local_path
 
   output = local_path(OUTPUT.value, '--output')
+  predicting.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))

@@ -95,11 +95,10 @@ WRITERS = {
 @pytest.mark.parametrize('name', WRITERS)
 def test_other_text_of_as_many_bytes(tmp_path, tokenizer, name):
   path, output = tmp_path / name, tmp_path / 'out'
-  unit = 'line' if '.txt' in name else None
   WRITERS[name](path, FIRST)
   size = path.stat().st_size
-  assert not prepared(path, tokenizer, output, unit)
-  assert prepared(path, tokenizer, output, unit)
+  assert not prepared(path, tokenizer, output)
+  assert prepared(path, tokenizer, output)
   before = path.stat()
   WRITERS[name](path, OTHER)
   os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -107,9 +106,9 @@ def test_other_text_of_as_many_bytes(tmp_path, tokenizer, name):
   with pytest.raises(
     InputError, match=f'the content of {name} has changed; ch'
   ):
-    prepared(path, tokenizer, output, unit)
+    prepared(path, tokenizer, output)
   WRITERS[name](path, FIRST)
-  assert prepared(path, tokenizer, output, unit)
+  assert prepared(path, tokenizer, output)
 
 
 @pytest.mark.parametrize(
@@ -358,18 +357,18 @@ def package(tmp_path, monkeypatch):
 
 def test_other_packages_under_installed_docs(package, tmp_path, tokenizer):
   path, versions = package
-  assert not prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
-  assert prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
+  assert not prepared('installed_docs:', tokenizer, tmp_path / 'out')
+  assert prepared('installed_docs:', tokenizer, tmp_path / 'out')
   text = path.read_text()
   path.write_text(text.replace('one', 'two'))
   with pytest.raises(InputError, match='content of installed.numpy has chang'):
-    prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
+    prepared('installed_docs:', tokenizer, tmp_path / 'out')
   versions['numpy'] = '2.1'
   with pytest.raises(InputError, match='packages.numpy was "2.0", now "2.1"'):
-    prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
+    prepared('installed_docs:', tokenizer, tmp_path / 'out')
   path.write_text(text)
   versions['numpy'] = '2.0'
-  assert prepared('installed_docs:', tokenizer, tmp_path / 'out', None)
+  assert prepared('installed_docs:', tokenizer, tmp_path / 'out')
 
 
 def test_all_of_installed_docs_is_described():

@@ -4,7 +4,10 @@
 |---|---|
 | a cloned data set: README, LICENSE, JSON, Parquet | the Parquet |
 | save_to_disk: state.json, dataset_info.json, Arrow | the Arrow |
-| Spark's: _SUCCESS, .crc | the shards |
+| the same, after map(): cache-*.arrow | the Arrow without it |
+| Spark's: _SUCCESS, .crc, _committed_1 | the shards |
+| a list of checksums called .txt | the text without it |
+| pointers of git-lfs, packed and plain | refused, with `git lfs pull` |
 | text and JSON lines | refused, with the way out |
 | no file of a known form | refused, with the way out |
 | 1 note and 2 MB that cannot be read | refused |
@@ -226,3 +229,43 @@ def test_what_lies_beside_the_data_changes_no_byte(tmp_path, small_tokenizer):
   assert found[0] == found[1]
   page = format_summary(summary, 'corpus')
   assert 'left out: 1 file\n' in page and 'README.md: about the data' in page
+
+
+def test_rows_that_map_wrote_once_more(tmp_path):
+  table = pa.table({'text': ['one', 'two']})
+  for name in (
+    'data-00000-of-00001.arrow',
+    'cache-0123456789abcdef.arrow',
+    'cache-0123456789abcdef_00000_of_00002.arrow',
+  ):
+    with pa.ipc.new_stream(tmp_path / name, table.schema) as writer:
+      writer.write_table(table)
+  texts, report = read(tmp_path)
+  assert texts == ['one', 'two']
+  assert len(left_out(report)) == 2
+  assert any('a cache of map() or filter()' in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+  'name', ['_committed_12', '_started_12', 'af_sha256.txt', 'md5sum.txt']
+)
+def test_notes_of_the_writer_of_shards(tmp_path, name):
+  suffix = '.txt' if name.endswith('.txt') else '.jsonl'
+  shard = LINE if suffix == '.jsonl' else 'one'
+  fill(tmp_path, {f'part-0{suffix}': shard, name: '{}'})
+  texts, report = read(tmp_path)
+  assert texts == ['one']
+  assert left_out(report) == {name}
+
+
+@pytest.mark.parametrize(
+  'name', ['a.json', 'a.json.gz', 'a.jsonl.zst', 'a.txt.xz', 'a.csv', 'a.arrow']
+)
+def test_pointers_of_git_lfs(tmp_path, name):
+  pointer = (
+    'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n'
+  )
+  fill(tmp_path, {name: pointer, 'README.md': '# A data set'})
+  for spec in (tmp_path, tmp_path / name):
+    with pytest.raises(InputError, match='pointer of git-lfs.* git lfs pull'):
+      read(spec)

@@ -163,3 +163,35 @@ def test_what_a_tsv_keeps_as_text_is_noted(tmp_path):
   examples = read(tmp_path / 'b.tsv', content, label=None)
   assert len(examples.texts) == 2
   assert '1 lines begin with a quote that is not closed' in examples.notes[0]
+
+
+POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n'
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'message'),
+  [
+    ('a.csv', POINTER, 'git lfs pull'),
+    ('a.jsonl', POINTER, 'git lfs pull'),
+    ('a.parquet', POINTER, 'git lfs pull'),
+    ('a.csv', 'PK\x03\x04', 'an office file'),
+    ('a.tsv', '%PDF-1.4', 'a PDF file'),
+    ('a.json', 'PAR1', 'is Parquet, .*name it .parquet'),
+  ],
+)
+def test_what_is_no_table_is_named(tmp_path, name, content, message):
+  with pytest.raises(InputError, match=message):
+    read(tmp_path / name, content)
+
+
+def test_a_packed_file_that_was_not_fetched(tmp_path):
+  path = tmp_path / 'a.csv.gz'
+  path.write_text(POINTER)
+  with pytest.raises(InputError, match='git lfs pull'):
+    read_examples(path, text_columns=('text',), label_column='label')
+
+
+@pytest.mark.parametrize('name', ['-', '/dev/null'])
+def test_a_stream_is_no_table(name):
+  with pytest.raises(InputError, match='is a stream and no file'):
+    read_examples(name, text_columns=('text',), label_column='label')

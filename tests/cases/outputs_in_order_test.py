@@ -4,6 +4,7 @@ There are as many results as records, and each says which one it is of.
 """
 
 import json
+import os
 import types
 
 import numpy as np
@@ -69,6 +70,29 @@ def test_a_blank_line_that_is_no_record_is_named(tmp_path, name, content):
   line = content.split('\n').index('') + 1
   with pytest.raises(InputError, match=f'{name}:{line}: is blank'):
     predict(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+  ('output', 'message'),
+  [
+    ('a.csv', 'is the table that is read'),
+    ('link.csv', 'is the table that is read'),
+    ('.', 'is a folder'),
+    ('gone/out.jsonl', 'there is no folder .*gone'),
+    ('-', 'results go to a file'),
+    ('/dev/stdout', 'results go to a file'),
+    ('pipe', 'results go to a file'),
+  ],
+)
+def test_an_output_that_would_replace_something_else(tmp_path, output, message):
+  source = tmp_path / 'a.csv'
+  source.write_text('text\na\n')
+  (tmp_path / 'link.csv').symlink_to(source)
+  os.mkfifo(tmp_path / 'pipe')
+  with pytest.raises(InputError, match=message):
+    predicting.check_output(tmp_path / output, str(source))
+  source_of_others = tmp_path / 'b.csv'
+  predicting.check_output(source, str(source_of_others))
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,8 @@ def test_json_in_lines_or_one_array(tmp_path, name, content):
   assert examples.texts == [('a',), ('b',)] and examples.labels == ['1', '0']
   ends = content.replace('\r\n', '\n')
   line = ends[: ends.rindex('{')].count('\n') + 1
-  assert examples.origins == [f'{path}:1', f'{path}:{line}']
+  number = ' (record 2)' if line == 1 else ''
+  assert examples.origins == [f'{path}:1', f'{path}:{line}{number}']
 
 
 @pytest.mark.parametrize(
@@ -166,3 +167,21 @@ def test_labels_of_parquet_are_named_as_those_of_json(tmp_path):
   assert examples.ids == ['p', 'q'] and examples.lines == []
   with pytest.raises(InputError, match=r"no column 'gold'; .*label_column"):
     read(path, 'gold')
+
+
+def test_a_record_of_an_array_in_one_line_has_a_number(tmp_path):
+  path = tmp_path / 'a.json'
+  good = {'text': 'red', 'label': 'x'}
+  path.write_text(json.dumps([good, good, {'text': 'red', 'label': None}]))
+  with pytest.raises(InputError, match=r'a.json:1 \(record 3\): .* is null'):
+    read(path)
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_only_a_record_that_is_alone_may_be_the_table(tmp_path, count):
+  path = tmp_path / 'a.json'
+  record = {'id': 1, 'data': {'text': 'red'}, 'annotations': [{'result': []}]}
+  path.write_text(json.dumps([record] * count))
+  with pytest.raises(InputError) as raised:
+    read(path)
+  assert ('whole table' in str(raised.value)) == (count == 1)

@@ -27,6 +27,13 @@ _MAGICS = {
   '.xz': b'\xfd7zXZ\0',
   '.zst': b'\x28\xb5\x2f\xfd',
 }
+# What a file that was not fetched begins with, the tool that left it there, and
+# the command that fetches it.
+POINTERS = (
+  (b'version https://git-lfs.github.com/spec/', 'git-lfs', 'git lfs pull'),
+  (b'/annex/objects/', 'git-annex', 'git annex get'),
+)
+_POINTER_BYTES = 64
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
 # What is unpacked to estimate the size of compressed files.
@@ -212,10 +219,13 @@ def _damage(path: pathlib.Path) -> str:
   ending = path.suffix.lower()
   try:
     with path.open('rb') as file:
-      begins = file.read(8).startswith(_MAGICS.get(ending, b''))
+      data = file.read(_POINTER_BYTES)
   except OSError:
-    begins = True
-  if begins:
+    return 'it may be cut off or damaged'
+  for magic, tool, command in POINTERS:
+    if data.startswith(magic):
+      return f'it is a pointer of {tool}, not the file itself: {command}'
+  if data.startswith(_MAGICS.get(ending, b'')):
     return 'it may be cut off or damaged'
   return f'it does not begin as {ending} does, so it may need another ending'
 

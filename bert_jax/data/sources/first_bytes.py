@@ -54,10 +54,6 @@ _SIGNATURES = (
   (0, b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'an office file', _EXTRACT),
   (0, b'SQLite format 3\0', 'an SQLite data base', 'export a table as .csv'),
 )
-_POINTERS = (
-  (b'version https://git-lfs.github.com/spec/', 'git-lfs', 'git lfs pull'),
-  (b'/annex/objects/', 'git-annex', 'git annex get'),
-)
 _BZIP2 = re.compile(rb'BZh[1-9]1AY&SY')
 _WIKI = re.compile(rb'\s*<doc\s[^>\n]*\bid="[^>\n]*\btitle="')
 _MARKUP = (
@@ -88,7 +84,7 @@ def signature(data: bytes) -> Signature | None:
       return Signature(what, remedy)
   if _BZIP2.match(data):
     return Signature('bzip2 data', 'unpack it')
-  for magic, tool, command in _POINTERS:
+  for magic, tool, command in files.POINTERS:
     if data.startswith(magic):
       what = f'a pointer of {tool}, not the file itself'
       return Signature(what, f'fetch it: {command}', is_pointer=True)

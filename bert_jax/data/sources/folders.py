@@ -30,9 +30,13 @@ _COMPANIONS = re.compile(
   r'|package(?:-lock)?\.json|tsconfig\.json|(?:\w+_)?config\.json'
   r'|tokenizer\.json|special_tokens_map\.json|added_tokens\.json'
   r'|vocab\.(?:txt|json)|merges\.txt'
-  r'|_success|_metadata|_common_metadata|makefile|dockerfile'
-  r'|.*\.(?:crc|md5|sha\d+|lock)'
+  r'|_success|_metadata|_common_metadata|_(?:committed|started)_\d+'
+  r'|makefile|dockerfile'
+  r'|.*\.(?:crc|md5|sha\d+|lock)|.*[-_.](?:md5|sha\d+)(?:sums?)?\.txt'
 )
+# What map() and filter() of Hugging Face's datasets leave beside the shards of
+# a save_to_disk folder: its rows once more.
+_CACHES = re.compile(r'cache-[0-9a-f]{16}(?:_\d+_of_\d+)?\.arrow')
 # A larger .json file is data, or is refused when it is read.
 _MAX_DESCRIPTION_BYTES = 2**20
 # So many files without an ending in object storage tell the form of all.
@@ -165,6 +169,7 @@ def _shown(lines: list[str]) -> list[str]:
 
 _UNKNOWN = 'of no known form'
 _DESCRIPTION = 'about the data'
+_CACHE = 'a cache of map() or filter()'
 
 
 def _forms(
@@ -176,6 +181,9 @@ def _forms(
     name = path.name.lower()
     if _COMPANIONS.fullmatch(name):
       yield path, _DESCRIPTION
+      continue
+    if _CACHES.fullmatch(name):
+      yield path, _CACHE
       continue
     is_unnamed = not forms.ending_of(path)
     if (

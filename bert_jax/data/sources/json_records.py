@@ -100,7 +100,8 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
   Such are the descriptions and settings that lie beside data.
   """
   data = first_bytes.read_beginning(path).lstrip()
-  if not data:
+  # What is no text is refused when it is read, by what it is.
+  if not data or first_bytes.signature(data):
     return False
   if is_array(data):
     return not data[1:].lstrip().startswith(b'{')

@@ -60,12 +60,15 @@ def _read_lines(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
 
 
 def missing_key(
-  origin: str, column: str, record: Record, flag: str
+  origin: str, column: str, record: Record, flag: str, *, is_alone: bool
 ) -> InputError:
-  """The error for a record that lacks a column."""
+  """The error for a record that lacks a column.
+
+  is_alone: the file holds no other record, so that this may be a whole table.
+  """
   keys = listed(list(record)) or 'none'
   why = ''
-  if _holds_records(record):
+  if is_alone and _holds_records(record):
     why = (
       ' (it seems to hold the whole table; give an object for each example, in '
       'lines or one array, as pandas writes with orient="records")'

@@ -71,14 +71,11 @@ def read_table(
       a row has another width, or a line cannot be read.
   """
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
-  if path.is_dir():
-    raise InputError(f'{path}: is a folder; name the file in it.')
-  if not path.is_file():
-    raise InputError(f'{path}: there is no such file; check the path.')
+  _check_file(path)
   wanted = _Wanted(columns, optional, header_setting, flags)
   ending = files.text_ending(path)
   if ending in ('.csv', '.tsv', '.tab', '.json', *_JSON_LINES):
-    first_bytes.check_known(path, first_bytes.read_beginning(path))
+    _check_text(path)
   if ending[1:] in delimited.DIALECTS:
     return _delimited_table(path, ending[1:], wanted)
   if header_setting and ending in (*_JSON_LINES, '.json', '.parquet'):
@@ -94,6 +91,31 @@ def read_table(
   raise InputError(
     f'{path}: its ending says no format; name it, or save it as {FORMS}.'
   )
+
+
+def _check_file(path: pathlib.Path) -> None:
+  """Raises InputError where there is no file."""
+  if path.is_dir():
+    raise InputError(f'{path}: is a folder; name the file in it.')
+  if not path.is_file():
+    if path.exists() or path == pathlib.Path('-'):
+      raise InputError(
+        f'{path}: is a stream and no file; save it under a name whose ending '
+        'says its format.'
+      )
+    raise InputError(f'{path}: there is no such file; check the path.')
+
+
+def _check_text(path: pathlib.Path) -> None:
+  """Raises InputError where a file begins as something else than text."""
+  data = first_bytes.read_beginning(path)
+  found = first_bytes.signature(data)
+  if found and found.what in ('Parquet', 'Arrow'):
+    raise InputError(
+      f'{path}: is {found.what}, no table of text; '
+      + ('name it .parquet.' if found.what == 'Parquet' else 'save it as one.')
+    )
+  first_bytes.check_known(path, data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,16 +203,21 @@ def _json_table(
   optional = {name: [] for name in wanted.optional if name not in columns}
   table = Table(columns=columns)
   for line, record in records:
+    origin = f'{path}:{line}'
+    # An array may stand in one line.
+    if table.lines and table.lines[-1] == line:
+      origin += f' (record {len(table.lines) + 1})'
     for name, flag in wanted.columns.items():
       if name not in record:
+        is_alone = not table.lines and next(records, None) is None
         raise json_records.missing_key(
-          f'{path}:{line}', name, record, wanted.flags + flag
+          origin, name, record, wanted.flags + flag, is_alone=is_alone
         )
       columns[name].append(record[name])
     for name, values in optional.items():
       values.append(record.get(name))
     table.lines.append(line)
-    table.origins.append(f'{path}:{line}')
+    table.origins.append(origin)
   for name, values in optional.items():
     if any(value is not None for value in values):
       columns[name] = values
