@@ -394,3 +394,13 @@ def test_sentencepiece_models(tmp_path, model_type):
 
 def write_json(path, content):
   path.write_text(json.dumps(content), 'utf-8')
+
+
+def test_a_sentencepiece_without_its_model_says_which_file(tmp_path):
+  """transformers 5 writes tokenizer.json alone."""
+  config = {'tokenizer_class': 'AlbertTokenizer', 'do_lower_case': True}
+  write_json(tmp_path / 'tokenizer_config.json', config)
+  model = {'type': 'Unigram', 'unk_id': 1, 'vocab': [['<pad>', 0.0]]}
+  write_json(tmp_path / 'tokenizer.json', {'model': model, 'added_tokens': []})
+  with pytest.raises(InputError, match=r'spiece\.model is needed; copy it'):
+    load_tokenizer(tmp_path)
