@@ -5,12 +5,18 @@ Each conversion writes parity.json, and its folder whole or not at all.
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from bert_jax import durable_files
+from bert_jax.data.tokenizers import (
+  Tokenizer,
+  added_tokens,
+  probes,
+  sentencepiece,
+  tokenizer_json,
+)
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
-from bert_jax.data.tokenizers import probes
 from bert_jax.errors import InputError, listed, quoted
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
@@ -93,7 +99,14 @@ def _write_workdir(
   if reason := checkpoint.no_comparison:
     return _record(source, checkpoint.params, reason, **facts)
   folder = pathlib.Path(os.path.expanduser(source.origin))
-  facts['ids'] = _compare_ids(source, folder)
+  symbols = _unlisted_symbols(source.tokenizer, folder)
+  if symbols:
+    facts['notes'].append(
+      f'{listed(symbols)} are pieces of the SentencePiece model, as it was '
+      'trained; transformers takes them out of a text first where there is no '
+      f'{tokenizer_json.NAME}, and so gives other ids to what is beside them'
+    )
+  facts['ids'] = _compare_ids(source, folder, symbols)
   try:
     return _record(source, checkpoint.params, folder, **facts)
   except parity.NotLoaded as error:
@@ -158,8 +171,20 @@ def _write_huggingface(
   )
 
 
-def _compare_ids(source: Pretrained, folder: pathlib.Path) -> dict[str, Any]:
+def _unlisted_symbols(tokenizer: Tokenizer, folder: pathlib.Path) -> list[str]:
+  """Symbols of a SentencePiece model that no tokenizer.json speaks of."""
+  inner = added_tokens.inner_of(tokenizer)
+  if not isinstance(inner, sentencepiece.SentencePiece):
+    return []
+  return [] if (folder / tokenizer_json.NAME).exists() else inner.symbols()
+
+
+def _compare_ids(
+  source: Pretrained, folder: pathlib.Path, pieces: Collection[str] = ()
+) -> dict[str, Any]:
   """Our ids and those of transformers on texts of all kinds.
+
+  `pieces`: as in parity.compare_ids.
 
   Raises:
     InputError: They differ: then the rows of the embedding would be others than
@@ -168,7 +193,8 @@ def _compare_ids(source: Pretrained, folder: pathlib.Path) -> dict[str, Any]:
   if not parity.is_possible():
     return {'not_compared': _NOT_INSTALLED}
   texts = probes.texts(source.tokenizer)
-  ids = parity.compare_ids(folder, texts, source.tokenizer.encode_batch(texts))
+  ours = source.tokenizer.encode_batch(texts)
+  ids = parity.compare_ids(folder, texts, ours, pieces)
   if ids.get('differing'):
     raise InputError(
       f'--input={source.origin}: transformers encodes {ids["differing"]:,} of '

@@ -1,7 +1,8 @@
 """Holds a converted model against transformers, where that is installed."""
 
+import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -88,13 +89,17 @@ def compare(
 
 
 def compare_ids(
-  folder: pathlib.Path, texts: Sequence[str], ids: Sequence[np.ndarray]
+  folder: pathlib.Path,
+  texts: Sequence[str],
+  ids: Sequence[np.ndarray],
+  pieces: Collection[str] = (),
 ) -> dict[str, Any]:
   """How many of the texts AutoTokenizer of the folder encodes otherwise.
 
   Args:
     folder: of Hugging Face.
     texts, ids: what our tokenizer makes of them, without special tokens around.
+    pieces: added tokens of AutoTokenizer that are to be ordinary pieces.
 
   Returns:
     `texts`, `differing`, and of the first that differs `text`, `ours`, `theirs`
@@ -107,7 +112,10 @@ def compare_ids(
     tokenizer = transformers.AutoTokenizer.from_pretrained(
       folder, trust_remote_code=False
     )
-    theirs = tokenizer([*texts], add_special_tokens=False)['input_ids']
+    if pieces:
+      theirs = _ids_without_added(tokenizer, texts, pieces)
+    else:
+      theirs = tokenizer([*texts], add_special_tokens=False)['input_ids']
   except Exception as error:  # whatever an untidy folder makes it raise
     reason = ' '.join(str(error).split())[:200]
     return {'not_compared': f'{type(error).__name__}: {reason}'}
@@ -121,6 +129,22 @@ def compare_ids(
     tokens = tokenizer.convert_ids_to_tokens
     record |= {'text': text, 'ours': tokens(mine), 'theirs': tokens(other)}
   return record
+
+
+def _ids_without_added(
+  tokenizer: Any, texts: Sequence[str], contents: Collection[str]
+) -> list[list[int]]:
+  """The ids where these are no added tokens."""
+  from tokenizers import Tokenizer
+
+  spec = json.loads(tokenizer.backend_tokenizer.to_str())
+  spec['added_tokens'] = [
+    token for token in spec['added_tokens'] if token['content'] not in contents
+  ]
+  found = Tokenizer.from_str(json.dumps(spec)).encode_batch(
+    [*texts], add_special_tokens=False
+  )
+  return [encoding.ids for encoding in found]
 
 
 def _run_theirs(

@@ -295,6 +295,53 @@ def test_byte_level_folders_of_before_stay_as_they_were(tmp_path):
   ]
 
 
+def test_byte_level_tokens_below_the_special_ones_are_exported(tmp_path):
+  """ModernBERT's runs of spaces: tokenizer.json alone says their ids."""
+  letters = [*'abcdefghijklmnopqrstuvwxyz', '\u0120']
+  names = [
+    '   ',
+    '  ',
+    '|||IP|||',
+    '[UNK]',
+    '[CLS]',
+    '[SEP]',
+    '[PAD]',
+    '[MASK]',
+  ]
+  spec = {
+    'added_tokens': [
+      {
+        'id': len(letters) + i,
+        **token(name, special=name[0] == '[', normalized=name[0] != '['),
+      }
+      for i, name in enumerate([*names, 'moomcake'])
+    ],
+    'normalizer': {'type': 'NFC'},
+    'pre_tokenizer': {
+      'type': 'ByteLevel',
+      'add_prefix_space': False,
+      'trim_offsets': True,
+      'use_regex': True,
+    },
+    'model': {
+      'type': 'BPE',
+      'vocab': {t: i for i, t in enumerate(letters)},
+      'merges': [],
+    },
+  }
+  write_json(tmp_path / 'tokenizer.json', spec)
+  tokenizer = load_tokenizer(tmp_path)
+  words = ['a', '  ', 'b', '   ', '|||IP|||', 'moomcake']
+  assert tokens(tokenizer, 'a  b   |||IP|||moomcake') == words
+  (tmp_path / 'theirs').mkdir()
+  huggingface.save(tokenizer, tmp_path / 'theirs', max_length=64)
+  theirs = Tokenizer.from_file(str(tmp_path / 'theirs' / 'tokenizer.json'))
+  found = theirs.encode('a  b   |||IP|||moomcake', add_special_tokens=False)
+  assert found.ids == [0, 28, 1, 27, 29, 35]
+  again = load_tokenizer(tmp_path / 'theirs')
+  assert again.fingerprint == tokenizer.fingerprint
+
+
 @functools.cache
 def sentencepiece_model(model_type):
   from sentencepiece import SentencePieceTrainer
@@ -347,3 +394,13 @@ def test_sentencepiece_models(tmp_path, model_type):
 
 def write_json(path, content):
   path.write_text(json.dumps(content), 'utf-8')
+
+
+def test_a_sentencepiece_without_its_model_says_which_file(tmp_path):
+  """transformers 5 writes tokenizer.json alone."""
+  config = {'tokenizer_class': 'AlbertTokenizer', 'do_lower_case': True}
+  write_json(tmp_path / 'tokenizer_config.json', config)
+  model = {'type': 'Unigram', 'unk_id': 1, 'vocab': [['<pad>', 0.0]]}
+  write_json(tmp_path / 'tokenizer.json', {'model': model, 'added_tokens': []})
+  with pytest.raises(InputError, match=r'spiece\.model is needed; copy it'):
+    load_tokenizer(tmp_path)

@@ -434,3 +434,44 @@ def test_a_family_is_exported_whole_and_computes_the_same(
   again = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
   assert again['left_out'] == []
   assert max(again['largest_difference'].values()) < 1e-4
+
+
+def test_symbols_of_albert_are_pieces_as_it_was_trained(transformers, tmp_path):
+  """Its ( and -: transformers takes them out of a text where nothing says so.
+
+  Without spaces around them, what is beside them becomes other ids there.
+  """
+  import io
+
+  from sentencepiece import SentencePieceTrainer
+
+  model = io.BytesIO()
+  SentencePieceTrainer.train(
+    sentence_iterator=iter(['the keeper (of a lantern) - repaired it'] * 20),
+    model_writer=model,
+    vocab_size=40,
+    hard_vocab_limit=False,
+    pad_id=0,
+    unk_id=1,
+    bos_id=-1,
+    eos_id=-1,
+    control_symbols='[CLS],[SEP],[MASK]',
+    user_defined_symbols='(,),-',
+  )
+  config = transformers.AlbertConfig(
+    **dict(vocab_size=32, embedding_size=8, hidden_size=16),
+    **dict(num_attention_heads=2, intermediate_size=32, num_hidden_layers=1),
+  )
+  folder = tmp_path / 'theirs'
+  transformers.AlbertForMaskedLM(config).save_pretrained(folder)
+  (folder / 'spiece.model').write_bytes(model.getvalue())
+  rules = {'do_lower_case': True, 'keep_accents': False}
+  (folder / 'tokenizer_config.json').write_text(json.dumps(rules))
+  lines = convert(str(folder), tmp_path / 'ours')
+  assert any("'(', ')', '-' are pieces" in line for line in lines)
+  convert(str(tmp_path / 'ours'), tmp_path / 'out', output_format='huggingface')
+  for name in ('ours', 'out'):
+    record = json.loads((tmp_path / name / 'parity.json').read_text())
+    assert record['ids']['texts'] and not record['ids']['differing']
+  exported = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  assert '\u2581 (' in ' '.join(exported.tokenize('(the'))

@@ -169,9 +169,10 @@ class ByteBpe:
     added = spec.get('added_tokens') or []
     # One that is hidden is ordinary text, but keeps its id.
     spec['added_tokens'] = [t for t in added if t['id'] not in self._hidden]
-    spec['model']['vocab'] |= {
-      t['content']: t['id'] for t in added if t['id'] in self._hidden
-    }
+    if len(spec['added_tokens']) < len(added):
+      # All of them: to one that the vocabulary lacks, the package gives the
+      # number of entries as its id, which the hidden ones have raised.
+      spec['model']['vocab'] |= {t['content']: t['id'] for t in added}
     return spec
 
   def added_contents(self) -> list[str]:

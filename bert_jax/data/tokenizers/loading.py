@@ -92,6 +92,12 @@ def _find_file(folder: pathlib.Path, files: FolderFiles) -> pathlib.Path:
     return found[0]
   if files.is_ours:
     return folder / names[0]
+  if files.kind == sentencepiece.KIND and files.spec is not None:
+    raise InputError(
+      f'{folder}: {tokenizer_json.NAME} is there, which is all that '
+      f'transformers 5 writes, but for {files.class_name} spiece.model is '
+      'needed; copy it there from the model that this one was made from'
+    )
   raise InputError(
     f'{folder}: there is none of {", ".join(names)} in it; give a folder that '
     'train_tokenizer wrote, or a file of these.'

@@ -106,6 +106,16 @@ class SentencePiece:
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self._encode(text) for text in texts]
 
+  def symbols(self) -> list[str]:
+    """Pieces that the model never joins to others, such as ALBERT's ( and -."""
+    pieces = _parse(self._model).pieces
+    return [
+      piece.piece
+      for i, piece in enumerate(pieces)
+      if piece.type == type(piece).USER_DEFINED
+      and i not in self.table.special_ids
+    ]
+
   def encode_with_offsets(
     self, texts: Sequence[str]
   ) -> list[tuple[np.ndarray, np.ndarray]]:
