@@ -207,7 +207,7 @@ _PART_NAME = re.compile(r'part-.*\.jsonl')
 
 
 def _names(folder: pathlib.Path) -> list[str]:
-  """What is in a folder; none where it is not there, OSError of a bad disk."""
+  """Names in a folder; none where there is no folder. OSError of a bad disk."""
   try:
     return os.listdir(folder)
   except FileNotFoundError:

@@ -54,7 +54,7 @@ class Fault:
   number: int = 0
 
 
-# Of a missing file; they say something about the folder, not about the disk.
+# Errors of a missing file tell of the folder, not of the disk.
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _DAMAGE = re.compile(r'(NOT_FOUND|OUT_OF_RANGE|DATA_LOSS): ')
 _ENVIRONMENT = re.compile(

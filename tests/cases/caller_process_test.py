@@ -18,7 +18,7 @@ before_ours = {before!r}
 for name in before_ours:
   with contextlib.suppress(ImportError):
     importlib.import_module(name)
-# As in an application that has settings of its own.
+# An application has settings of its own.
 logging.getLogger('absl').setLevel(logging.INFO)
 logging.getLogger('asyncio').setLevel(logging.INFO)
 

@@ -263,7 +263,7 @@ def test_a_field_that_ours_cannot_be(tmp_path, name, fields, message):
 
 
 def test_another_name_of_a_field_is_read(tmp_path):
-  """As transformers reads it; nothing else tells how many heads there are."""
+  """transformers reads it; nothing else tells how many heads there are."""
   folder = save_folder(
     tmp_path, 'DistilBertModel', n_heads=None, num_attention_heads=4
   )

@@ -1,4 +1,4 @@
-"""Of a folder the data are read; the rest is named, a mixture is refused.
+"""A folder is read as its data; the rest is named, a mixture is refused.
 
 | folder | right |
 |---|---|

@@ -39,7 +39,7 @@ def read(path, content, columns=('text',), label='label', **options):
     # A line that was cut.
     ('a.csv', 'text,label\nred,1\nblue', ':3: .* 1 column, .* 2'),
     ('a.tsv', 'text\tlabel\nred\t1\nblue\n', ':3: .* 1 column, .* 2'),
-    # Also in a column that nobody asked for.
+    # The same in a column that nobody asked for.
     ('a.csv', 'text,label,x\nred,1,2\nblue,0\n', ':3: .* 2 columns, .* 3'),
     # A quoted field in a .tsv, which has none.
     (

@@ -35,7 +35,7 @@ def tokenizer(**options):
 
 def written(tmp_path, text, lines=50):
   path = tmp_path / 'text.txt'
-  # Of different lengths, so that not all are alike to the hash for eval.
+  # Lengths differ, so that not all are alike to the hash for eval.
   path.write_text(
     ''.join(f'{text}{" ." * (i % 7)}\n' for i in range(lines)), 'utf-8'
   )

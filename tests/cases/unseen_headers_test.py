@@ -24,7 +24,7 @@ def read(path, content, columns=('0',), label='1', **options):
     ('a.tsv', 'sentence\tlabel\na\t0\n', ('0',), '1', "text is 'sentence'"),
     ('a.csv', 'notes,Category\na,x\n', ('0',), '1', "label is 'Category'"),
     ('a.csv', '"Premise",hypothesis,y\na,b,0\n', ('0', '1'), '2', "'Premise'"),
-    # As pandas writes a frame without names.
+    # pandas writes a frame without names so.
     ('a.csv', '0,1\na,x\n', ('0',), '1', "numbers columns so: '0', '1'"),
     # The texts of predict have no label that could tell.
     ('a.tsv', 'id\ttext\n1\ta\n', ('1',), None, "text is 'text'"),

@@ -142,7 +142,7 @@ def test_an_encoder_within_another_model(tmp_path):
 
 
 def lora(weights):
-  """As get_peft_model names them: some of the layers have an adapter."""
+  """Names of get_peft_model, where some of the layers have an adapter."""
   found = {}
   for name, array in weights.items():
     if '.query.' in name:

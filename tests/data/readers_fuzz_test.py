@@ -235,7 +235,7 @@ def test_jsonl_is_read_back(tmp_path, rows):
 )
 @SETTINGS
 def test_csv_is_read_back(tmp_path, rows):
-  """As the standard library writes it."""
+  """A file that the standard library wrote."""
   path = tmp_path / 'file.csv'
   file = io.StringIO()
   csv.writer(file).writerows([('text', 'label'), *rows])

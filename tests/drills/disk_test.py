@@ -108,7 +108,7 @@ def own_mount(tmp_path):
 def test_read_only_from_some_step_on(
   own_mount, finished_run, small_experiment, monkeypatch, capsys
 ):
-  """As a kernel makes a disk that has errors: the run ends at once."""
+  """A disk that turns read-only, as a kernel does on errors, ends the run."""
 
   def remount(mode):
     assert mount('-o', f'remount,bind,{mode}', own_mount)

@@ -308,7 +308,7 @@ def byte_bpe_json(folder):
 
 
 def wordpiece_json(folder):
-  """As version 5 of transformers saves it."""
+  """Files that version 5 of transformers saves."""
   tokenizer = wordpiece.WordPiece(
     entries(), lowercase=True, max_word_characters=100
   )

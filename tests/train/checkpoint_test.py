@@ -144,7 +144,7 @@ def test_damage_in_any_file_is_found_or_does_no_harm(
 
 
 def unlisted(folder):
-  """As 2c38d8d wrote it, or where a process was killed after the save."""
+  """Removes the lists of files, which older versions and kills leave out."""
   for path in folder.glob('*/files.json'):
     path.unlink()
 

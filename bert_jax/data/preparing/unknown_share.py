@@ -18,9 +18,9 @@ MAX_SHARE = unknown.MAX_SHARE
 TOKENS = 'unknown_tokens'
 # What the counts of a block have in front of a word.
 _WORD = 'unknown_word:'
-# Of each block and part: texts to look at, words to keep.
+# Texts to look at and words to keep, of each block and part.
 _TEXTS, _WORDS = 32, 20
-# Of a corpus: beyond it the rarest are forgotten.
+# Words kept of a corpus: beyond it the rarest are forgotten.
 _MAX_WORDS = 10_000
 # After the first block nothing is certain but what most of its tokens show.
 _EARLY_SHARE = 0.5
@@ -55,7 +55,7 @@ class BlockSample:
 
 
 class UnknownShare:
-  """That of a corpus, block by block in their order.
+  """The unknown share of a corpus, block by block in their order.
 
   Args:
     tokenizer: of the corpus.

@@ -44,7 +44,7 @@ class WordSegmenter:
       )
 
   def describe(self) -> dict[str, Any]:
-    """What decides the words, for JSON."""
+    """The segmenter as JSON: all that decides the words."""
     if self._name == JIEBA:
       # The dictionary is a part of the package.
       return {'name': JIEBA, 'rjieba': importlib.metadata.version('rjieba')}

@@ -49,7 +49,7 @@ class ArrowFiles:
     }
 
   def size_in_bytes(self) -> int:
-    """Of the column, as large a share of each file as of its first batch."""
+    """The size of the column, by its share in the first batch of each file."""
     total = 0.0
     for path in self._paths:
       with _open(path, self._text_field, whole=True) as batches:
@@ -110,7 +110,7 @@ def _open(
 
 
 def _maker(file: Any) -> Callable[..., Any]:
-  """What makes the reader of either form, which the first bytes tell."""
+  """The function that opens a stream or a file, by the first bytes."""
   import pyarrow as pa
 
   magic = first_bytes.ARROW_FILE_MAGIC

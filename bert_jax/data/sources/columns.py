@@ -132,7 +132,7 @@ def _begins_as(path: pathlib.Path, magics: tuple[bytes, ...]) -> bool:
 
 
 def _type_of(schema: Any, text_field: str) -> Any:
-  """Of a column or, by a dotted name, a field within; None where none is."""
+  """The type of a column or, by a dotted name, of a field in it; or None."""
   import pyarrow as pa
 
   if text_field in schema.names:

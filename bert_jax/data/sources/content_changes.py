@@ -67,7 +67,7 @@ def _difference_of_files(then: list[dict], now: list[dict]) -> str:
 
 
 def _named(then: list[dict], now: list[dict]) -> str:
-  """Which file is another one; of those that are not on both sides."""
+  """A sentence that names the first file that changed, came or went."""
   gone = _without(then, now)
   new = _without(now, then)
   names_gone = {file['name']: file for file in gone}

@@ -145,7 +145,7 @@ def nul_error(where: object) -> InputError:
   )
 
 
-# That of UTF-32 begins with that of UTF-16.
+# The mark of UTF-32 begins with that of UTF-16, so it comes first.
 _BYTE_ORDER_MARKS = (
   (b'\xff\xfe\0\0', 'UTF-32'),
   (b'\0\0\xfe\xff', 'UTF-32'),

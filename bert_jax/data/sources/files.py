@@ -215,7 +215,7 @@ def bounded_bytes(
 
 
 def _damage(path: pathlib.Path) -> str:
-  """What may be wrong with a file that cannot be unpacked."""
+  """A guess at what is wrong with a file that cannot be unpacked."""
   ending = path.suffix.lower()
   try:
     with path.open('rb') as file:

@@ -39,7 +39,8 @@ _COMPANIONS = re.compile(
 _CACHES = re.compile(r'cache-[0-9a-f]{16}(?:_\d+_of_\d+)?\.arrow')
 # A larger .json file is data, or is refused when it is read.
 _MAX_DESCRIPTION_BYTES = 2**20
-# So many files without an ending in object storage tell the form of all.
+# The number of files in object storage, without an ending, whose form is
+# taken for that of all.
 _REMOTE_SNIFFED = 4
 # Below it, what is left out is not worth an error.
 _MIN_LOST_BYTES = 2**20

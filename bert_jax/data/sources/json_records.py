@@ -16,8 +16,7 @@ from bert_jax.errors import InputError
 MISSING = object()
 
 _SPACE = re.compile(r'[ \t\r\n]*')
-# So much more text is read before an element that is not complete is tried
-# again.
+# The text that is read on before an incomplete element is tried again.
 _STEP_CHARACTERS = 2**16
 
 
@@ -27,7 +26,7 @@ class Field:
   def __init__(self, name: str):
     self._name = name
     self._parts = name.split('.')
-    # As the name stands in JSON, with and without escapes.
+    # The name in JSON, with and without escapes.
     keys = (name, *self._parts)
     self._keys = {json.dumps(key) for key in keys}
     self._keys |= {json.dumps(key, ensure_ascii=False) for key in keys}
@@ -83,7 +82,7 @@ def check_layout(path: pathlib.Path, data: bytes) -> None:
   try:
     json.loads(first)
   except json.JSONDecodeError as error:
-    # It is not wrong, it goes on: an object that is written with indentation.
+    # An error at the end of the line: an object that goes on, indented.
     if error.pos >= len(first.decode('utf-8', 'replace')):
       raise InputError(
         f'{path}: holds JSON objects over several lines, not one object a '

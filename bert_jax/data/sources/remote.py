@@ -17,7 +17,7 @@ _SCHEMES = {
   'gs': ('gcsfs', 'gcloud auth application-default login'),
   's3': ('s3fs', 'aws configure'),
 }
-# As gcsfs and s3fs call them in what they say of a file -> as it is recorded.
+# Names of checksums in gcsfs and s3fs -> in our records.
 _CHECKSUMS = {'md5Hash': 'md5', 'crc32c': 'crc32c', 'ETag': 'etag'}
 
 

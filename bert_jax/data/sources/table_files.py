@@ -41,7 +41,7 @@ class TableFiles:
     }
 
   def size_in_bytes(self) -> int:
-    """Of all columns; which share of it is the text is not known."""
+    """The size of all columns; the share of the text column is not known."""
     return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:

@@ -158,8 +158,8 @@ def _legacy(files: FolderFiles) -> list[AddedToken]:
     token.content
     for content in (files.config, files.special_map)
     for name in _LISTS
-    # Of the other list in special_tokens_map.json transformers knows nothing
-    # when it reads this file.
+    # transformers does not read the other list of special_tokens_map.json
+    # where this file is there.
     if content is files.config or name == _LISTS[0]
     for token in _list(files, content, name)
   }

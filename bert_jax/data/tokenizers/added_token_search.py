@@ -139,7 +139,7 @@ class _Matcher:
   """Texts -> (id or None, first, end) of the stretches of each."""
 
   def __init__(self, tokens: Sequence[AddedToken]):
-    # Of two that are looked for alike the first is found.
+    # The first of two tokens that are spelt alike is found.
     once: dict[str, AddedToken] = {}
     for token in tokens:
       once.setdefault(token.content, token)

@@ -127,7 +127,7 @@ class WithAddedTokens:
     return ' '.join(part for part in parts if part)
 
   def token(self, token_id: int) -> str:
-    """As transformers shows it: one that is normalized, as it is looked for."""
+    """The token as transformers shows it, a normalized one normalized."""
     if token_id not in self._is_new:
       return self.inner.token(token_id)
     token = self._by_id[token_id]

@@ -109,7 +109,7 @@ def _check_added(old: Tokenizer, new: Tokenizer, name: str) -> None:
 
 
 def _added(tokenizer: Tokenizer) -> list[dict[str, Any]]:
-  """Those of its tokenizer.json, the five special tokens aside."""
+  """The added tokens of its tokenizer.json but the five special ones."""
   return [
     token
     for token in tokenizer.tokenizer_json().get('added_tokens') or []

@@ -110,7 +110,7 @@ class FolderFiles:
 
   @property
   def kind(self) -> str | None:
-    """What its tokenizer must be; None where any file decides."""
+    """The kind that its tokenizer must have; None where any file decides."""
     return self.config.get('kind') or CLASSES.get(self.class_name)
 
   def flag(self, *names: str) -> bool | None:

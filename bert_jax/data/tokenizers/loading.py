@@ -265,7 +265,7 @@ def _two_files(path: pathlib.Path, files: FolderFiles) -> byte_bpe.ByteBpe:
 def _byte_bpe(
   path: pathlib.Path, spec: dict[str, Any], files: FolderFiles
 ) -> byte_bpe.ByteBpe:
-  """That of a tokenizer.json, after a look at what stands beside it."""
+  """The tokenizer of a tokenizer.json, checked against the files beside it."""
   if files.is_ours:
     return byte_bpe.ByteBpe(
       spec, special_in_text=files.config.get('special_in_text') is True

@@ -226,7 +226,7 @@ def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
 
 
 def case_of(model: bytes) -> vocabulary_case.VocabularyCase:
-  """What the pieces of a model show of the text that it was trained on."""
+  """The case and accents that the pieces of a model show."""
   proto = _parse(model)
   return vocabulary_case.of_entries(
     piece.piece.removeprefix(SPACE)

@@ -142,7 +142,7 @@ def most_common(common: Counter[str], count: int) -> list[str]:
 
 
 def _share_known(tokenizer: Tokenizer, common: Counter[str], change) -> float:
-  """Which share of the words is changed by it, and known then."""
+  """The share of the words that are changed by `change`, and known then."""
   ranked = most_common(common, 100)
   total = sum(common[word] for word in ranked)
   changed = [word for word in ranked if change(word) != word]

@@ -15,7 +15,7 @@ MAX_MARKED = 0.005
 
 
 class VocabularyCase(NamedTuple):
-  """What the entries show.
+  """The case and accents that the entries show.
 
   lowercase, strip_accents: what was done to the text that they were made of.
   reason: the counts that show it, for a message.

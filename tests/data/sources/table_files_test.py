@@ -32,7 +32,7 @@ def test_origins_are_the_first_line_of_a_row(tmp_path):
 
 
 def test_a_column_of_an_index_has_no_name(tmp_path):
-  """As pandas.DataFrame.to_csv writes it."""
+  """A file of pandas.DataFrame.to_csv."""
   documents, _ = read(write(tmp_path / 'a.csv', ',text\n0,a\n1,"b, c"\n'))
   assert [d.text for d in documents] == ['a', 'b, c']
 

@@ -56,7 +56,7 @@ def load(name, folder):
   else:
     (folder / 'tokenizer.json').write_bytes(content)
     if name == 'modernbert':
-      # As a folder of ours without added special tokens: the golden ids are
+      # A folder of ours without added special tokens: the golden ids are
       # those of texts in which <|endoftext|> is ordinary text.
       (folder / 'tokenizer_config.json').write_text('{"kind": "byte_bpe"}')
   return load_tokenizer(folder)
