@@ -27,6 +27,8 @@ from bert_jax.train import orbax_traces
 # not hashed here: they hold arrays, which have digests.
 MANIFEST = 'files.json'
 _SMALL = 4 << 20
+# What Orbax writes of every item that holds arrays.
+_ARRAY_FILES = ('_METADATA', 'manifest.ocdbt')
 
 T = TypeVar('T')
 
@@ -296,9 +298,6 @@ def _incomplete(folder: pathlib.Path, items: Sequence[str]) -> str:
     except ValueError:
       return f'its file {name} is cut or changed'
   return ''
-
-
-_ARRAY_FILES = ('_METADATA', 'manifest.ocdbt')
 
 
 def _text(files: dict[str, list]) -> bytes:
