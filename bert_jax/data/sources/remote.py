@@ -7,6 +7,7 @@ as pathlib does; finding files asks fsspec, since epath has no `**`.
 import contextlib
 import glob
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -115,10 +116,9 @@ def forget_listings(paths: Iterable[Any]) -> None:
 def explained(what: Any) -> Iterator[None]:
   """Turns what a storage says into one line with a way out."""
   package, login = _SCHEMES[str(what).partition('://')[0]]
-  # It prints the traceback of each attempt beside raising the last one.
-  logging.getLogger(package).setLevel(logging.CRITICAL)
   try:
-    yield
+    with _quiet(package):
+      yield
   except InputError:
     raise
   except ImportError as error:
@@ -132,6 +132,33 @@ def explained(what: Any) -> Iterator[None]:
       f'{what}: cannot be read ({why}); check the name, the network and the '
       f'account ({login}), or copy the files to a disk.'
     ) from error
+
+
+_quiet_lock = threading.Lock()
+# package -> [uses under way, the level of its logger before the first].
+_quiet_uses: dict[str, list[int]] = {}
+
+
+@contextlib.contextmanager
+def _quiet(package: str) -> Iterator[None]:
+  """Holds back what a storage's package logs, while any use is under way.
+
+  It prints the traceback of each attempt beside raising the last one. Uses may
+  overlap in several threads; after the last the level is the caller's again.
+  """
+  logger = logging.getLogger(package)
+  with _quiet_lock:
+    use = _quiet_uses.setdefault(package, [0, logger.level])
+    use[0] += 1
+    logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    with _quiet_lock:
+      use[0] -= 1
+      if not use[0]:
+        logger.setLevel(use[1])
+        del _quiet_uses[package]
 
 
 def _below(storage: Any, name: str) -> list[str]:

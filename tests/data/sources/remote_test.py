@@ -1,6 +1,7 @@
 """gs:// paths, on a storage in memory that stands in for the real one."""
 
 import gzip
+import logging
 import lzma
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 import zstandard
 from storage import FakeStorage
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import base, open_inputs, remote
 from bert_jax.errors import InputError
 
 
@@ -119,3 +120,18 @@ def test_a_storage_out_of_reach_is_no_missing_file(storage, monkeypatch):
   monkeypatch.setattr(FakeStorage, 'info', info)
   with pytest.raises(InputError, match=r'\(no route to host\); check the name'):
     texts('gs://bucket/a.txt')
+
+
+def test_the_log_level_of_a_storage_is_the_callers_again(storage):
+  logger = logging.getLogger('gcsfs')
+  logger.setLevel(logging.INFO)
+  try:
+    storage.pipe('gs://bucket/a.txt', b'a text')
+    with remote.explained('gs://bucket/a'), remote.explained('gs://bucket/b'):
+      assert logger.level == logging.CRITICAL
+    assert texts('gs://bucket/a.txt') == ['a text']
+    with pytest.raises(InputError, match='no such file'):
+      texts('gs://bucket/none.txt')
+    assert logger.level == logging.INFO
+  finally:
+    logger.setLevel(logging.NOTSET)
