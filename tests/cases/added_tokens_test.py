@@ -190,6 +190,9 @@ def test_a_model_grows_by_them(tmp_path):
   changed = load_tokenizer(write(tmp_path / 'other', other))
   with pytest.raises(InputError, match=r"added token '\[E1\]' .* is another"):
     pieces_of_new(old, changed, 'NEW')
+  longer = write(tmp_path / 'longer', one, entries=[*ENTRIES, 'lamp'])
+  with pytest.raises(InputError, match='new ones go to the end of added_token'):
+    pieces_of_new(old, load_tokenizer(longer), 'NEW')
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def pieces_of_new(
       raise InputError(
         f'{name}: its entry {token_id} is {quoted(theirs)}, that of the model '
         f'{quoted(ours)}; all {old_size:,} old entries must come first, in '
-        'their order'
+        f'their order{_where_more_go(old)}'
       )
   if new_size <= old_size:
     raise InputError(
@@ -130,3 +130,12 @@ def _check_each_once(new: Tokenizer, first: int, name: str) -> None:
       f'{name}: {len(repeated):,} of its new entries are there already, '
       f'{listed(repeated)}; leave them out'
     )
+
+
+def _where_more_go(old: Tokenizer) -> str:
+  if not getattr(old, 'added', ()):
+    return ''
+  return (
+    ': its last ones are added tokens, so new ones go to the end of '
+    'added_tokens in tokenizer_config.json, with the ids that follow'
+  )
