@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bert_jax.data.sources import base, columns, files, first_bytes
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError
 
 # Cells that are made Python objects at once.
@@ -19,7 +20,7 @@ _SLICE_ROWS = 512
 _STREAM_END = b'\xff\xff\xff\xff\0\0\0\0'
 
 
-class ArrowFiles:
+class ArrowFiles(FileSource):
   """Arrow IPC files, read in the order given, one column of each.
 
   A null is counted and skipped. Files on a disk are memory-mapped, so that
@@ -34,19 +35,8 @@ class ArrowFiles:
   name = 'arrow'
 
   def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
-    self._paths = paths
+    super().__init__(paths, text_field=text_field)
     self._text_field = text_field
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {
-      'kind': self.name,
-      'text_field': self._text_field,
-      'files': files.describe_files(self._paths),
-    }
 
   def size_in_bytes(self) -> int:
     """The size of the column, by its share in the first batch of each file."""

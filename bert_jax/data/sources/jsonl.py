@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from bert_jax.data.sources import base, files, first_bytes, json_records
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.data.sources.tally import Tally
 from bert_jax.errors import InputError, listed, quoted
 
 
-class JsonLines:
+class JsonLines(FileSource):
   """JSON files (.gz, .xz and .zst unpacked), read in the order given.
 
   A record that is no JSON object, has no string in the field or has the field
@@ -31,24 +32,10 @@ class JsonLines:
   name = 'jsonl'
 
   def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
-    self._paths = paths
+    super().__init__(paths, text_field=text_field)
     self._text_field = text_field
     self._field = json_records.Field(text_field)
     self._arrays: set[pathlib.Path] = set()
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {
-      'kind': self.name,
-      'text_field': self._text_field,
-      'files': files.describe_files(self._paths),
-    }
-
-  def size_in_bytes(self) -> int:
-    return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in first_bytes.checked(self._paths, report, self._check):

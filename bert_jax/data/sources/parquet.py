@@ -5,7 +5,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, columns, files
+from bert_jax.data.sources import base, columns
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError
 
 # Of text that is unpacked at once. A single longer cell is still read whole.
@@ -15,7 +16,7 @@ _MAX_BATCH_ROWS = 512
 _BUFFER_BYTES = 2**20
 
 
-class ParquetFiles:
+class ParquetFiles(FileSource):
   """Parquet files, read in the order given, one column of each.
 
   A null is counted and skipped. Memory: some ten megabytes, whatever the size
@@ -30,19 +31,8 @@ class ParquetFiles:
   name = 'parquet'
 
   def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
-    self._paths = paths
+    super().__init__(paths, text_field=text_field)
     self._text_field = text_field
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {
-      'kind': self.name,
-      'text_field': self._text_field,
-      'files': files.describe_files(self._paths),
-    }
 
   def size_in_bytes(self) -> int:
     """Of the column before compression, as large a share as at the beginning.

@@ -10,10 +10,11 @@ from bert_jax.data.sources import (
   files,
   first_bytes,
 )
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError, listed, quoted
 
 
-class TableFiles:
+class TableFiles(FileSource):
   """CSV, TSV or .tab files, read in the order given, one column of each.
 
   Args:
@@ -25,24 +26,9 @@ class TableFiles:
   def __init__(
     self, paths: list[pathlib.Path], *, kind: str, text_field: str = 'text'
   ):
+    super().__init__(paths, text_field=text_field)
     self.name = kind
-    self._paths = paths
     self._text_field = text_field
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {
-      'kind': self.name,
-      'text_field': self._text_field,
-      'files': files.describe_files(self._paths),
-    }
-
-  def size_in_bytes(self) -> int:
-    """The size of all columns; the share of the text column is not known."""
-    return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in first_bytes.checked(self._paths, report):

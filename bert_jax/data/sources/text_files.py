@@ -4,12 +4,13 @@ import pathlib
 from collections.abc import Iterator
 
 from bert_jax.data.sources import base, files, first_bytes
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError
 
 DOCUMENT_UNITS = ('file', 'line', 'paragraph')
 
 
-class TextFiles:
+class TextFiles(FileSource):
   """Text files (.gz, .xz and .zst unpacked), read in the order given.
 
   Args:
@@ -32,23 +33,9 @@ class TextFiles:
       raise InputError(
         f'--document={document}: is none of {", ".join(DOCUMENT_UNITS)}.'
       )
-    self._paths = paths
+    super().__init__(paths, document=document)
     self._document = document
     self._is_stated = is_stated
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {
-      'kind': self.name,
-      'document': self._document,
-      'files': files.describe_files(self._paths),
-    }
-
-  def size_in_bytes(self) -> int:
-    return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     # An empty file is an empty document where a file is a document.

@@ -14,13 +14,14 @@ import re
 from collections.abc import Iterator
 
 from bert_jax.data.sources import base, files, first_bytes
+from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError, quoted
 
 _BEGIN = re.compile(r'<doc\s[^>]*\bid="[^>]*\btitle="[^\n]*>\s*')
 _END = '</doc>'
 
 
-class WikiFiles:
+class WikiFiles(FileSource):
   """Files of WikiExtractor (.gz, .xz, .zst unpacked), in the order given.
 
   The title stands in the text, as WikiExtractor writes it. What is no article
@@ -31,19 +32,6 @@ class WikiFiles:
   """
 
   name = 'wiki'
-
-  def __init__(self, paths: list[pathlib.Path]):
-    self._paths = paths
-
-  def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    what = files.named(self._paths)
-    return base.require_documents(self._documents(report), what)
-
-  def describe(self) -> dict:
-    return {'kind': self.name, 'files': files.describe_files(self._paths)}
-
-  def size_in_bytes(self) -> int:
-    return files.uncompressed_size(self._paths)
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in first_bytes.checked(self._paths, report, _check):
