@@ -9,13 +9,19 @@ corpus; every array of the last checkpoint, the metrics of every step and the
 results of a training. Then anew, until there were as many kills as asked for.
 Ends with status 1 where one result differs, or a start ends with an error.
 
-Seen on 2 cores of an AMD EPYC (Zen 3) beside other work, which left prepare
-seldom the time to end; Python 3.13, jax 0.12.0; seed 11; every run equal:
+Seen on 2 cores beside other work, which left prepare seldom the time to end on
+the first; Python 3.13, jax 0.12.0; every run equal:
 
+AMD EPYC (Zen 3), seed 11
           kills  runs  before the first record  between steps  silent
 prepare     101     2                        0              0     101
 pretrain     52    13                       14             17      21
 finetune     49     9                       21             21       7
+
+Intel Xeon, seed 12, at 9999210
+prepare      34    50                       30              0       4
+pretrain     33    26                        5             19       9
+finetune     33    26                       13             17       3
 """
 
 import collections
@@ -34,7 +40,7 @@ import time
 from collections.abc import Callable
 
 import measuring
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What a record says of time; all else in it must be equal.
@@ -69,6 +75,8 @@ class Drill:
 
 
 def main(unused_argv: list[str]) -> None:
+  # Orbax tells at length of each checkpoint that is compared.
+  logging.set_verbosity(logging.WARNING)
   rng = random.Random(_SEED.value)
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
