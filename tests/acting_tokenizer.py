@@ -43,5 +43,11 @@ class ActingTokenizer:
       threading.Event().wait()
     return self._tokenizer.encode_batch(texts)
 
+  def encode_with_offsets(self, texts: Sequence[str]) -> list[Any]:
+    return self._tokenizer.encode_with_offsets(texts)
+
+  def token(self, token_id: int) -> str:
+    return self._tokenizer.token(token_id)
+
   def save(self, folder: pathlib.Path) -> None:
     self._tokenizer.save(folder)
