@@ -1,4 +1,4 @@
-"""What a classifier says of the examples of a table, a result each in order."""
+"""Predictions for the examples of a table: a result for each, in order."""
 
 import json
 import os

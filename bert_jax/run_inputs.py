@@ -1,4 +1,4 @@
-"""What a run reads, recorded by content in WORKDIR/inputs.json.
+"""The inputs of a run, recorded by content in WORKDIR/inputs.json.
 
 The config names paths; this says what lay there, so that a run is not taken for
 that of other files, and is for that of the same files at another path.

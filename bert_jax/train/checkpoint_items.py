@@ -42,14 +42,14 @@ class Position:
 
 
 def items_of(state: TrainState, position: Position) -> dict[str, Any]:
-  """What Orbax is to save of a run."""
+  """The items that Orbax saves of a run."""
   items = {'params': state.params, 'state': without_params(state)}
   data = dataclasses.asdict(position) | _digests_of(items)
   return items | {'data': _sealed(data)}
 
 
 def items_of_params(params: functional.Params) -> dict[str, Any]:
-  """What Orbax is to save of a model alone."""
+  """The items that Orbax saves of a model alone."""
   items = {'params': params}
   return items | {'data': _sealed(_digests_of(items))}
 

@@ -80,7 +80,7 @@ _ADVICE = {
 
 
 def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
-  """What `load` gives of the `items`, called once more where it failed.
+  """The result of `load` for the `items`; a failed call is tried once more.
 
   Raises:
     CheckpointError: there is proof of damage.

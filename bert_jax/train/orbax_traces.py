@@ -1,4 +1,4 @@
-"""What Orbax prints, and the threads that it leaves behind after a failure.
+"""Orbax's log lines, and the threads that it leaves behind after a failure.
 
 Orbax logs pages about a failure and then raises it; what it raises becomes one
 line of ours. Nothing is held back outside our own calls, nothing that anybody

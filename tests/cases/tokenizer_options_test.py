@@ -1,4 +1,4 @@
-"""What a tokenizer's files ask for is done, or refused by name.
+"""Options in a tokenizer's files are followed, or refused by name.
 
 | files | result |
 |---|---|

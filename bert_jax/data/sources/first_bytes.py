@@ -24,7 +24,7 @@ _EXTRACT = 'extract its text first'
 
 
 class Signature(NamedTuple):
-  """What a file is by its first bytes, and what its user can do.
+  """The form that first bytes show, and a remedy for its user.
 
   Attributes:
     what: Such as 'gzip data'.

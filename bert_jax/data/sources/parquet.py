@@ -35,7 +35,7 @@ class ParquetFiles(FileSource):
     self._text_field = text_field
 
   def size_in_bytes(self) -> int:
-    """Of the column before compression, as large a share as at the beginning.
+    """The size of the column before compression, by its share at the beginning.
 
     Where the writer left repeats out, the text is larger.
     """

@@ -189,7 +189,7 @@ def inner_of(tokenizer: base.Tokenizer) -> base.Tokenizer:
 
 
 def from_config(value: Any) -> list[AddedToken]:
-  """What `save` wrote into our tokenizer_config.json.
+  """The added tokens that `save` wrote into our tokenizer_config.json.
 
   Raises:
     InputError: it is something else.

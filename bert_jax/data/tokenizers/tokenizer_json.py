@@ -20,7 +20,7 @@ _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class WordPieceSpec(NamedTuple):
-  """What a tokenizer.json says of a WordPiece.
+  """The options of a WordPiece in a tokenizer.json.
 
   strip_accents: None where it goes with lowercase.
   """
@@ -63,7 +63,7 @@ def _unknown(model_type: Any) -> InputError:
 
 
 def wordpiece_spec(spec: Mapping[str, Any]) -> WordPieceSpec:
-  """What a WordPiece here needs of the file.
+  """The parts of the file that a WordPiece needs.
 
   Raises:
     InputError: It asks for what ours cannot do, by name.
