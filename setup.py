@@ -58,13 +58,19 @@ setuptools.setup(
     'test': [
       'hypothesis',
       'pytest',
+      'pytest-timeout',
       'pytest-xdist',
       'rjieba',
       'ruff',
       'scikit-learn',
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
-    'interop': ['pytest', 'torch==2.13.0', 'transformers==5.24.0'],
+    'interop': [
+      'pytest',
+      'pytest-timeout',
+      'torch==2.13.0',
+      'transformers==5.24.0',
+    ],
     'bench': ['datasets', 'torch==2.13.0', 'transformers'],
   },
   entry_points={'console_scripts': ['bert-jax = bert_jax.__main__:main']},
