@@ -16,9 +16,9 @@ from bert_jax.config.codec import check_recordable, decode, encode
 from bert_jax.config.experiment_file import load_classes, load_config
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.finetuning import finetune
+from bert_jax.jobs.finetune import finetune
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import bert_tiny
-from bert_jax.pretraining import pretrain
 from bert_jax.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -43,10 +43,10 @@ def main(argv: list[str]) -> None:
     return
   if (_STEP.value is None) == (_EXAMPLE.value is None):
     raise InputError('give one of --step=K and --example=G beside it')
-  from bert_jax import inspecting
+  from bert_jax.jobs import inspect
 
-  experiment = config or inspecting.read_experiment(_WORKDIR.value)
-  for line in inspecting.describe_examples(
+  experiment = config or inspect.read_experiment(_WORKDIR.value)
+  for line in inspect.describe_examples(
     experiment, step=_STEP.value, example=_EXAMPLE.value, rows=_ROWS.value
   ):
     print(line)
