@@ -28,7 +28,8 @@ ARROWS = {
   'models': ('parallel.sharding',),
   'peft': ('models',),
   'interop': ('models',),
-  'data': ('durable_files', 'stopping'),
+  # Files of JSON are read by the one decoder.
+  'data': ('durable_files', 'stopping', 'config.json_decoder'),
   # Of the side files the kinds of pairs.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
   # A task is an objective with labels: it shares the interface and that loss.
