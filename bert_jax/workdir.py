@@ -27,7 +27,12 @@ from importlib import metadata
 from typing import Any
 
 from bert_jax import durable_files
-from bert_jax.config.codec import check_unchanged, decode, encode
+from bert_jax.config.codec import (
+  check_recordable,
+  check_unchanged,
+  decode,
+  encode,
+)
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
@@ -133,8 +138,9 @@ class Workdir:
 
     Raises InputError on any other difference, but for the fields `same`, which
     name the same content by another path. Before the first checkpoint a config
-    binds nobody.
+    binds nobody. Raises it too on a config that config.json could not hold.
     """
+    check_recordable(experiment)
     recorded = self.recorded_config()
     if recorded is None:
       return []

@@ -58,6 +58,7 @@ SEED = absl_flags.DEFINE_integer(
   lower_bound=0,
   upper_bound=2**32 - 1,
 )
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

@@ -68,7 +68,7 @@ from collections.abc import Sequence
 import measuring
 from absl import app, flags
 
-from bert_jax.cli.config_file import load_config
+from bert_jax.config.experiment_file import load_config
 
 TEXT = '--input=installed_docs:'
 EXPERIMENT = 'experiments/pretrain/small_family.py'
