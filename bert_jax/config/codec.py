@@ -109,15 +109,16 @@ _CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 def _config_class(name: Any, where: str) -> type:
   match = _CONFIG_NAME.fullmatch(name) if isinstance(name, str) else None
   cls = None
+  module = match[1] if match else ''
   # A verb is run by being imported: it defines the flags of the process.
-  if match and not match[1].startswith('bert_jax.cli'):
+  if match and not module.startswith('bert_jax.cli'):
     with contextlib.suppress(ModuleNotFoundError):
-      cls = getattr(importlib.import_module(match[1]), match[2], None)
+      cls = getattr(importlib.import_module(module), match[2], None)
   if not (
     isinstance(cls, type)
     and dataclasses.is_dataclass(cls)
     # Not one that the module has imported.
-    and cls.__module__ == match[1]
+    and cls.__module__ == module
   ):
     raise InputError(
       f'{where}: {shown(repr(name))} is not a config class of bert_jax; refused'

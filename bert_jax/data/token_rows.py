@@ -273,7 +273,7 @@ def write_token_rows(
   dtype = row_dtype(vocab_size)
   rows_per_shard = max(1, SHARD_BYTES // (row_length * dtype.itemsize))
   sizes = {'num_rows': num_rows, 'rows_per_shard': rows_per_shard}
-  manifest = {
+  manifest: dict[str, Any] = {
     'format_version': FORMAT_VERSION,
     'tokenizer_fingerprint': tokenizer_fingerprint,
     'vocab_size': vocab_size,

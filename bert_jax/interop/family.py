@@ -53,7 +53,7 @@ class Field:
 
   name: str
   default: int | float | str
-  words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  words: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

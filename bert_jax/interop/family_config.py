@@ -65,7 +65,7 @@ def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
         f'{" or ".join(field.words)}'
       )
       value = field.default
-    return field.words[value]
+    return field.words[str(value)]
   # Not isinstance: bool is an int to Python.
   is_number = type(value) in (int, type(field.default))
   if not is_number or not 0 <= value < float('inf'):

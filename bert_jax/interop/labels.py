@@ -135,8 +135,7 @@ def _why_not(
     return 'with one label it is a regression'
   kind = config.get('problem_type')
   if kind not in _ONE_LABEL:
-    known = isinstance(kind, str) and kind in _OTHER_PROBLEMS
-    what = _OTHER_PROBLEMS[kind] if known else 'it is not one label a text'
+    what = _OTHER_PROBLEMS.get(str(kind), 'it is not one label a text')
     return f'{what} (problem_type {quoted(str(kind))})'
   pooling = pooling_of(family, config)
   if pooling not in POOLINGS:

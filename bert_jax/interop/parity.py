@@ -219,9 +219,9 @@ def _inputs(
   ends = length - np.arange(_ROWS)[:, None] * step
   is_text = (column < ends).astype(np.int32)
   layout = RowLayout(
-    segment_ids=is_text,
-    position_ids=column * is_text,
-    token_type_ids=(column >= ends // 2).astype(np.int32) * is_text,
+    segment_ids=jnp.asarray(is_text),
+    position_ids=jnp.asarray(column * is_text),
+    token_type_ids=jnp.asarray((column >= ends // 2) * is_text),
   )
   return np.where(is_text > 0, ids, pad_id).astype(np.int32), layout
 
@@ -237,10 +237,8 @@ def _run_ours(
 
   @jax.jit
   def run(params: functional.Params) -> dict[str, jax.Array]:
-    model = functional.bind(build, params)
-    states = model.encoder.hidden_states(
-      jnp.asarray(ids_BT), RowLayout(*map(jnp.asarray, layout))
-    )
+    model: Any = functional.bind(build, params)
+    states = model.encoder.hidden_states(jnp.asarray(ids_BT), layout)
     found = {'hidden_states': jnp.stack(states)}
     embedding_VD = model.encoder.embeddings.token.embedding[...]
     if 'mlm_head' in params:

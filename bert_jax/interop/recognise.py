@@ -12,7 +12,7 @@ from bert_jax.interop.albert import ALBERT
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.distilbert import DISTILBERT
 from bert_jax.interop.electra import ELECTRA
-from bert_jax.interop.family import Family
+from bert_jax.interop.family import Family, Fields
 from bert_jax.interop.family_config import plain, read_config, write_config
 from bert_jax.interop.modernbert import MODERNBERT
 from bert_jax.interop.roberta import ROBERTA
@@ -91,7 +91,7 @@ def recognise(
   raise _unknown(folder, model_type, architectures_of(config), nearest, names)
 
 
-def architectures_of(config: dict[str, Any]) -> list[str]:
+def architectures_of(config: Fields) -> list[str]:
   """The classes that a config.json names."""
   classes = config.get('architectures')
   return list(map(str, classes)) if isinstance(classes, list) else []

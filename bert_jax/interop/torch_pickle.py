@@ -161,8 +161,8 @@ class _Unpickler(pickle._Unpickler):
       return _StorageType(_DTYPES[name])
     raise _Refused(f'it refers to {shown(f"{module}.{name}")}')
 
-  def persistent_load(self, reference: Any) -> _Storage:
-    kind, of_type, key, _, count, *view = reference
+  def persistent_load(self, pid: Any) -> _Storage:
+    kind, of_type, key, _, count, *view = pid
     if kind != 'storage' or not isinstance(of_type, _StorageType):
       raise _Refused(f'it refers to {shown(repr(kind))}')
     if any(part is not None for part in view):

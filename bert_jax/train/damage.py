@@ -213,6 +213,7 @@ def _place(error: BaseException) -> str:
 
 def _unreadable(folder: pathlib.Path) -> Fault | None:
   """The first error of the system in listing and reading the whole folder."""
+  path = folder
   try:
     for path in _files(folder):
       with open(path, 'rb', buffering=0) as file:

@@ -44,8 +44,10 @@ class RowMaker:
     """
     table = self._table
     tokens = _concatenated([text.ids for text in documents], np.int32)
-    if self._pairs_kind:
-      drawn = self._draw(documents, row_length, seed)
+    drawn = (
+      self._draw(documents, row_length, seed) if self._pairs_kind else None
+    )
+    if drawn:
       layout = packing.Layout(drawn.starts, drawn.lengths, row_length)
     else:
       totals = np.array([len(text.ids) for text in documents], np.int64)
@@ -60,11 +62,13 @@ class RowMaker:
       padding=int((rows == table.pad_id).sum()),
     )
     if self._word_starts:
-      starts = _concatenated([text.word_starts for text in documents], bool)
+      starts = _concatenated(
+        [_given(text.word_starts) for text in documents], bool
+      )
       arrays[side_files.WORD_STARTS] = np.packbits(
         layout.word_starts(starts), axis=1
       )
-    if self._pairs_kind:
+    if drawn:
       labels = layout.labels(drawn.labels)
       arrays[side_files.PAIR_LABELS] = labels
       counts.update(drawn.counts)
@@ -79,7 +83,9 @@ class RowMaker:
   ) -> pairs.Pairs:
     max_tokens = row_length - 3
     sentences = [
-      pairs.sentence_ends(text.line_starts, text.sentence_starts, max_tokens)
+      pairs.sentence_ends(
+        _given(text.line_starts), _given(text.sentence_starts), max_tokens
+      )
       for text in documents
     ]
     return pairs.draw(sentences, max_tokens, self._pairs_kind, seed)
@@ -91,6 +97,12 @@ def most_pairs(counts: Counter[str], row_length: int) -> int:
     re.fullmatch(rf'rows_of_(\d+)_{row_length}', name) for name in counts
   )
   return max([1, *(int(match[1]) for match in names if match)])
+
+
+def _given(flags: np.ndarray | None) -> np.ndarray:
+  """Flags of a text that its encoder was asked for."""
+  assert flags is not None
+  return flags
 
 
 def _concatenated(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:

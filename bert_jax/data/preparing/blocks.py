@@ -203,8 +203,9 @@ class BlockWorker:
     counts: dict[str, Counter[str]],
   ) -> None:
     encoded = np.frombuffer(json.dumps(counts).encode(), np.uint8)
+    stored: dict[str, Any] = {'counts': encoded, **arrays}
     with durable_files.new_file(path) as file:
-      np.savez(file, counts=encoded, **arrays)
+      np.savez(file, **stored)
 
 
 def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:

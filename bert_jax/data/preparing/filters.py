@@ -7,6 +7,7 @@ blocks: what it keeps does not depend on the number of workers.
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from bert_jax.data.preparing import user_functions
 from bert_jax.data.preparing.near_duplicates import (
@@ -92,7 +93,7 @@ class _FilteredSource:
 
   def describe(self) -> dict:
     # So that another filter is another request.
-    filters = dataclasses.asdict(self._options)
+    filters: dict[str, Any] = dataclasses.asdict(self._options)
     if self._keep:
       filters['keep'] = user_functions.describe(self._options.keep, self._keep)
     return self._source.describe() | {'filters': filters}

@@ -73,7 +73,7 @@ def _histogram(corpus: TokenRows, table: TokenTable) -> Iterator[str]:
     starts = np.append(0, ends[:-1] + 1)[: len(ends)]
     lengths.append(ends - starts - (row[starts] == table.cls_id))
   lengths = np.concatenate([*lengths, np.empty(0, np.int64)])
-  edges = [0, *2 ** np.arange(2, 30)]
+  edges = [0, *(2**power for power in range(2, 30))]
   counts, _ = np.histogram(lengths, edges)
   what = 'parts of pairs' if corpus.max_segments else 'segments'
   yield f'  {what} of {count:,} rows by their tokens:'

@@ -10,6 +10,7 @@ and the bands are datasketch's.
 import hashlib
 import re
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,8 @@ class NearDuplicates:
     signature = self._empty.copy()
     signature.update_batch(runs)
     values = signature.hashvalues.astype(np.uint32)
-    for number in self._bands.query(signature):
+    similar: list[Any] = self._bands.query(signature)
+    for number in similar:
       earlier = np.frombuffer(self._signatures[number], np.uint32)
       if np.mean(earlier == values) >= self._threshold:
         return False

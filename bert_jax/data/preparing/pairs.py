@@ -229,7 +229,8 @@ class _Drawing:
         bounds[longer][1] -= 1
     self.counts['truncated_tokens'] += excess
     self.counts['label_1'] += label
-    self.bounds.append((tuple(bounds[0]), tuple(bounds[1])))
+    (a_start, a_end), (b_start, b_end) = bounds
+    self.bounds.append(((a_start, a_end), (b_start, b_end)))
     self.labels.append(label)
 
   def _below(self, number: int) -> int:

@@ -133,15 +133,17 @@ class BeamWorkers:
           found.append((num_sent, path))
           num_sent += 1
         shown.update(block.num_bytes)
-    if self._driver:
-      self._driver.begin(num_sent)
+    driver = self._driver
+    if driver:
+      driver.begin(num_sent)
     for there in found:
       if isinstance(there, BlockDone):
         yield there
         continue
       number, path = there
+      assert driver is not None  # made for the first task that was sent
       while not self._exchange.is_done(number):
-        if not self._driver.is_running(_SECONDS_BETWEEN_LOOKS):
+        if not driver.is_running(_SECONDS_BETWEEN_LOOKS):
           break
       yield self._exchange.read_done(number, path)
 

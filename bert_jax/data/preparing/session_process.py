@@ -37,6 +37,7 @@ class SessionProcess:
     self._process.terminate()
     self._process.join(seconds)
     try:
+      assert self._process.pid is not None  # it was started
       os.killpg(self._process.pid, signal.SIGKILL)
     except ProcessLookupError:
       self._process.kill()  # It had not become a leader yet.
@@ -52,5 +53,7 @@ def _lead(
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # multiprocessing started this one
+  parent.join()
   os.killpg(0, signal.SIGKILL)

@@ -116,5 +116,7 @@ def _run(task: Any) -> Any:
 
 
 def _die_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # multiprocessing started this one
+  parent.join()
   os._exit(1)

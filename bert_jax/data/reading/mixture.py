@@ -214,9 +214,9 @@ def count_draws(num_examples: int, weights: Sequence[int]) -> list[int]:
 
 def _share(numbers: np.ndarray, weight: int, total: int) -> np.ndarray:
   """numbers * weight // total, without an overflow of 64 bits."""
-  weight, total = np.uint64(weight), np.uint64(total)
-  whole, rest = np.divmod(numbers, total)
-  return whole * weight + rest * weight // total
+  factor, divisor = np.uint64(weight), np.uint64(total)
+  whole, rest = np.divmod(numbers, divisor)
+  return whole * factor + rest * factor // divisor
 
 
 def _segments(

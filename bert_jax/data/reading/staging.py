@@ -101,6 +101,7 @@ def on_this_machine(
   }
   root = local_path(options.path, 'data.staging_path')
   with contextlib.ExitStack() as resources:
+    staged: Mapping[str, LocalCorpus] = {}
     if corpora and options.browse:
       staged = _browse(corpora, root, resources)
     elif corpora and _fits(corpora, options):

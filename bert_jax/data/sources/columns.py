@@ -151,11 +151,13 @@ def _within(batch: Any, text_field: str) -> Any:
   """The column of `batch`, or the field of one that the name leads to."""
   import pyarrow.compute
 
+  compute: Any = pyarrow.compute  # its functions are made as it is imported
+
   names = batch.schema.names
   if text_field in names:
     return batch.column(names.index(text_field))
   outer, *inner = text_field.split('.')
-  return pyarrow.compute.struct_field(batch.column(names.index(outer)), inner)
+  return compute.struct_field(batch.column(names.index(outer)), inner)
 
 
 def _is_string(kind: Any) -> bool:

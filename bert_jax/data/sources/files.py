@@ -273,7 +273,8 @@ def _split_lines(text: str, keep_ends: bool) -> list[str]:
 
 
 def _size(path: pathlib.Path) -> int:
-  return path.stat().length if remote.is_remote(path) else path.stat().st_size
+  status: Any = path.stat()  # etils has a status of its own for gs://
+  return status.length if remote.is_remote(path) else status.st_size
 
 
 def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:

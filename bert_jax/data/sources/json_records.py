@@ -178,7 +178,9 @@ class _Text:
   def next(self) -> str:
     """The next character that is no white space; '' at the end."""
     while True:
-      end = _SPACE.match(self._text, self._place).end()
+      space = _SPACE.match(self._text, self._place)
+      assert space is not None  # it matches nothing as well
+      end = space.end()
       self._move(end)
       if end < len(self._text):
         return self._text[end]

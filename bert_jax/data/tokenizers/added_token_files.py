@@ -9,7 +9,7 @@ give, are refused: the rows of the embedding belong to one reading alone.
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from bert_jax.data.tokenizers.added_token_search import AddedToken, assign_ids
 from bert_jax.data.tokenizers.folder_files import (
@@ -278,7 +278,7 @@ def _check_id(
     )
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int]:
   return type(value) is int and 0 <= value < 2**31
 
 

@@ -100,20 +100,23 @@ class Finder:
         [Part(first, end, i, text[first:end], True) for i, first, end in places]
         for text, places in zip(texts, found, strict=True)
       ]
-    if self._normalized is None:
+    normalized = self._normalized
+    if normalized is None:
       return cut
     return [
       [
         inner
         for part in parts
-        for inner in ([part] if part.id is not None else self._cut_again(part))
+        for inner in (
+          [part] if part.id is not None else self._cut_again(normalized, part)
+        )
       ]
       for parts in cut
     ]
 
-  def _cut_again(self, part: Part) -> list[Part]:
+  def _cut_again(self, normalized: '_Matcher', part: Part) -> list[Part]:
     ready = self.normalize(part.text)
-    (places,) = self._normalized([ready])
+    (places,) = normalized([ready])
     if all(i is None for i, _, _ in places):
       return [part]
     changes = _Changes(self._normalizer, part.text)

@@ -139,7 +139,8 @@ class WithAddedTokens:
     theirs = {token.id: token for token in getattr(other, 'added', ())}
     if token_id in theirs:
       return self.encode_batch([theirs[token_id].content])[0]
-    return self.inner.pieces_of(getattr(other, 'inner', other), token_id)
+    inner: Any = getattr(other, 'inner', other)
+    return self.inner.pieces_of(inner, token_id)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     self.inner.save(folder)

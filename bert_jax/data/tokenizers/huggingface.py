@@ -79,7 +79,7 @@ def _config(
     and spec['model']['max_input_chars_per_word'] == 100
     and list(names.values()) == [f'[{name[:-6].upper()}]' for name in names]
   )
-  config = {
+  config: dict[str, Any] = {
     'tokenizer_class': 'BertTokenizer'
     if is_bert
     else 'PreTrainedTokenizerFast',

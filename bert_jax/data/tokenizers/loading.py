@@ -184,13 +184,13 @@ def _wordpiece(
 ) -> Tokenizer:
   """`spec`: the tokenizer.json, be it `path` or beside it."""
   in_json = tokenizer_json.wordpiece_spec(spec) if spec is not None else None
-  if path.suffix == '.json':
+  if in_json is not None and path.suffix == '.json':
     tokens = in_json.tokens
   else:
     tokens = wordpiece.read_vocab(path)
     if in_json is not None:
       wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
-  options = {
+  options: dict[str, Any] = {
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
   }

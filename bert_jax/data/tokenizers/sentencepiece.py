@@ -12,7 +12,7 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from bert_jax.data.tokenizers import (
   vocabulary_case,
 )
 from bert_jax.errors import InputError
-
-if TYPE_CHECKING:
-  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 KIND = 'sentencepiece'
 MODEL_NAME = 'tokenizer.model'
@@ -235,7 +232,8 @@ def case_of(model: bytes) -> vocabulary_case.VocabularyCase:
   )
 
 
-def _parse(model: bytes) -> 'ModelProto':
+def _parse(model: bytes) -> Any:
+  """The ModelProto of these bytes; protobuf makes its class at run time."""
   from google.protobuf.message import DecodeError
 
   # Here: WordPiece needs no protobuf.
@@ -252,7 +250,7 @@ def _parse(model: bytes) -> 'ModelProto':
   return proto
 
 
-def _processor(proto: 'ModelProto'):
+def _processor(proto: Any):
   import sentencepiece
 
   processor = sentencepiece.SentencePieceProcessor()

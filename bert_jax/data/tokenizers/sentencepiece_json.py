@@ -8,24 +8,24 @@ import base64
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bert_jax.data.tokenizers import base
-
-if TYPE_CHECKING:
-  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 _SPACE = '\u2581'
 
 
 def tokenizer_json(
-  proto: 'ModelProto',
+  proto: Any,
   table: base.TokenTable,
   *,
   lowercase: bool,
   straight_quotes: bool = False,
 ) -> dict[str, Any]:
-  """The content of the file, without special tokens around a text."""
+  """The content of the file, without special tokens around a text.
+
+  `proto` is a ModelProto of sentencepiece_model.py.
+  """
   trainer = proto.trainer_spec
   pieces = [(piece.piece, piece.score) for piece in proto.pieces]
   model = (
@@ -105,7 +105,7 @@ def _combining_characters() -> str:
 
 
 def _bpe(
-  proto: 'ModelProto',
+  proto: Any,
   table: base.TokenTable,
   pieces: Sequence[tuple[str, float]],
 ) -> dict[str, Any]:

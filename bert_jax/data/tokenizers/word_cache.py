@@ -30,7 +30,7 @@ class WordCache:
 
   def __init__(
     self,
-    encode: Callable[[Sequence[str]], list[Sequence[int]]],
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]],
     words: re.Pattern[str],
   ):
     self._encode = encode

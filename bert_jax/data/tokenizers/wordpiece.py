@@ -68,7 +68,7 @@ class WordPiece:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     self._tokens = tuple(tokens)
-    self._options = {'lowercase': lowercase}
+    self._options: dict[str, Any] = {'lowercase': lowercase}
     self._lowercase = lowercase
     self._splits_chinese = tokenize_chinese_chars
     if max_word_characters != MAX_WORD_CHARACTERS:

@@ -19,7 +19,7 @@ from bert_jax.data.tokenizers.tokenizer_json import WordPieceSpec
 from bert_jax.errors import InputError, quoted
 
 # What BertTokenizer of transformers does where its config says nothing.
-DEFAULTS = {
+DEFAULTS: dict[str, bool | None] = {
   'lowercase': True,
   'strip_accents': None,
   'tokenize_chinese_chars': True,
