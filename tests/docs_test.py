@@ -3,7 +3,7 @@
 A block ```bash or ```python is run, in the order of its page, in a folder that
 holds what a reader has by then. A block ```bash no-run needs a network, an
 accelerator or hours: its flags and fields are looked up instead. Commands are
-run as they stand, by a `bert-jax` that adds the sizes of SMALLER to them.
+run as they stand, by a `bert-jax` that adds the flags of SMALLER to them.
 """
 
 import collections
@@ -25,18 +25,29 @@ README = ROOT / 'README.md'
 CHINESE = ROOT / 'README.zh.md'
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 MODEL = {'num_layers': 2, 'embed_dim': 16, 'num_heads': 2, 'mlp_dim': 32}
-# Flags added to a command: the last value of a flag counts.
+# Flags added to a command that does not give them itself.
 SMALLER = {
-  'train_tokenizer': ['--vocab_size=400'],
   'pretrain': [
     '--config.num_steps=8',
     '--config.batch_size=8',
+    '--config.num_microbatches=1',
     *(f'--config.model.{name}={size}' for name, size in MODEL.items()),
     '--config.optimizer.schedule.warmup_steps=0',
     '--config.evaluation.batch_size=8',
   ],
   'finetune': ['--config.num_epochs=1', '--config.max_length=32'],
 }
+SHIM = """
+import os
+import sys
+
+verb, *words = sys.argv[1:]
+given = {word.partition('=')[0] for word in words}
+for flag in SMALLER.get(verb, ()):
+  if flag.partition('=')[0] not in given:
+    words.append(flag)
+os.execv(sys.executable, [sys.executable, '-m', 'bert_jax', verb, *words])
+"""
 NOUNS = 'array axis matrix value shape function input index'.split()
 VERBS = 'holds takes returns moves reads'.split()
 
@@ -153,14 +164,7 @@ def _write_inputs(folder: pathlib.Path) -> None:
   )
   shim = folder / '.bin' / 'bert-jax'
   shim.parent.mkdir()
-  cases = '\n'.join(
-    f'  {verb}) set -- "$@" {shlex.join(flags)};;'
-    for verb, flags in SMALLER.items()
-  )
-  shim.write_text(
-    f'#!/bin/bash\ncase "$1" in\n{cases}\nesac\n'
-    f'exec {shlex.quote(sys.executable)} -m bert_jax "$@"\n'
-  )
+  shim.write_text(f'#!{sys.executable}\nSMALLER = {SMALLER!r}\n{SHIM}')
   shim.chmod(0o755)
 
 
@@ -168,7 +172,7 @@ def _run(page: pathlib.Path, folder: pathlib.Path) -> None:
   environment = os.environ | {
     'PATH': f'{folder / ".bin"}:{os.environ["PATH"]}',
     'PYTHONPATH': f'{ROOT}:{folder}',
-    'JAX_NUM_CPU_DEVICES': '8' if page.name == 'scale.md' else '1',
+    'JAX_NUM_CPU_DEVICES': '1',
     'HOME': str(folder),
   }
   for block in blocks(page):

@@ -19,8 +19,8 @@ from bert_jax.errors import InputError, shown
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
 
-# What parse() parses. ml_collections looks for overrides here; in sys.argv it
-# would insist on --config before them.
+# The words that parse() parses. ml_collections looks for overrides here; in
+# sys.argv it would insist on --config before them.
 _argv: list[str] = []
 
 _SHOULD_BE = {
@@ -38,7 +38,7 @@ def define_config(
   Args:
     default: the experiment file taken without `--config`; None: it is an error
       to leave `--config` out; '': it may be left out, and the value is None.
-    flag_values: where to define the flag.
+    flag_values: the registry of the flag.
 
   Returns:
     The holder whose `.value` is what the file's `get_config()` returned, with
@@ -97,7 +97,7 @@ def parse(
 
   Args:
     verb: its name, for messages.
-    arguments: what follows the verb on the command line.
+    arguments: the words after the verb on the command line.
     flag_values: the flags that are defined.
 
   Returns:

@@ -50,7 +50,7 @@ class LabelledExamples:
   may_be_header: bool = False
 
   def place(self, row: int) -> dict[str, Any]:
-    """Where an example stands, for an output: record (from 1), line, id."""
+    """The place of an example, for an output: record (from 1), line, id."""
     place: dict[str, Any] = {'record': row + 1}
     if self.lines:
       place['line'] = self.lines[row]
@@ -284,7 +284,7 @@ def _installed_docs_table(
 
 
 def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
-  """How many tokens to keep of each part, `limit` in all."""
+  """The number of tokens to keep of each part, `limit` in all."""
   kept = list(lengths)
   excess = sum(kept) - limit
   if excess <= 0:

@@ -1,4 +1,4 @@
-"""Of which family a checkpoint is, and of which an encoder of ours."""
+"""Recognises the family of a checkpoint, and of one of our own encoders."""
 
 import dataclasses
 import difflib
@@ -129,7 +129,7 @@ def _unknown(
   if model_type is None and classes:
     what = f'architectures {listed(classes)}'
   near = difflib.get_close_matches(str(model_type), known, 1)
-  # What the parameters are called says more than what their config is called.
+  # Names of parameters say more than the name of their config.
   if near and not _is_whole(nearest, names):
     nearest = next(f for f in FAMILIES if f.model_type == near[0])
   lacking = sorted(encoder_patterns(nearest) - matched(nearest, names))

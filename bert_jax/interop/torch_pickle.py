@@ -41,7 +41,7 @@ _DTYPES = {
   'ByteStorage': np.dtype(np.uint8),
   'BoolStorage': np.dtype(np.bool_),
 }
-# What a damaged or hostile pickle can make the unpickler raise.
+# Errors that a damaged or hostile pickle can make the unpickler raise.
 _DAMAGE = (
   *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
   *(LookupError, OverflowError, MemoryError, RuntimeError, struct.error),
@@ -53,7 +53,7 @@ class _Refused(Exception):
 
 
 class _Sealed:
-  """What a pickle may hold, but not change (its BUILD opcode would)."""
+  """An object that a pickle may hold but not change (BUILD would)."""
 
   __slots__ = ()
 
@@ -110,7 +110,7 @@ class _Tensor(_Sealed):
 
 
 class _Function(_Sealed):
-  """What a pickle may call."""
+  """A function that a pickle may call."""
 
   __slots__ = ('_function',)
 
@@ -145,7 +145,7 @@ _FUNCTIONS = {
 }
 
 
-# In Python, not in C: there a pickle of a few bytes can ask for a table of
+# Python's unpickler, not the one in C: there a few bytes can ask for a table of
 # gigabytes.
 class _Unpickler(pickle._Unpickler):
   """Knows the names above and nothing else."""
@@ -271,7 +271,7 @@ def _table(content: Any) -> dict[str, _Tensor]:
 
 
 def _holds_tensors(value: Any) -> bool:
-  """Whether an entry of a table is such a table itself."""
+  """Returns whether an entry of a table is such a table itself."""
   return isinstance(value, dict) and any(
     isinstance(one, _Tensor) for one in value.values()
   )

@@ -18,9 +18,9 @@ class RowMaker:
   """Packs documents into rows of texts, or of pairs.
 
   Args:
-    table: of the tokenizer.
+    table: the tokenizer's table.
     word_starts: whether the documents tell them.
-    pairs_kind: of PAIR_KINDS; '' for rows of texts.
+    pairs_kind: one of PAIR_KINDS; '' for rows of texts.
   """
 
   def __init__(self, table: TokenTable, *, word_starts: bool, pairs_kind: str):
@@ -38,7 +38,7 @@ class RowMaker:
     many rows have K pairs.
 
     Args:
-      documents: of one part of a block, with a token each.
+      documents: those of one part of a block, each with a token or more.
       row_length: tokens in a row.
       seed: 32 bytes for the drawing of pairs.
     """
@@ -72,7 +72,7 @@ class RowMaker:
       labels = layout.labels(drawn.labels)
       arrays[side_files.PAIR_LABELS] = labels
       counts.update(drawn.counts)
-      # So that it can be added up over blocks, as all counts are.
+      # Counted as rows_of_K, so that blocks add up like all other counts.
       numbers, often = np.unique((labels >= 0).sum(axis=1), return_counts=True)
       for number, rows_of_it in zip(numbers, often, strict=True):
         counts[f'rows_of_{number}'] = int(rows_of_it)
@@ -92,7 +92,10 @@ class RowMaker:
 
 
 def most_pairs(counts: Counter[str], row_length: int) -> int:
-  """Of a row of this length, by the counts of all blocks; 1 or more."""
+  """The most pairs in a row of this length, by the counts of all blocks.
+
+  It is 1 where there are none.
+  """
   names = (
     re.fullmatch(rf'rows_of_(\d+)_{row_length}', name) for name in counts
   )

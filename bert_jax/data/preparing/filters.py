@@ -23,7 +23,7 @@ BYTES_PER_DOCUMENT = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilterOptions:
-  """What to leave out; the defaults leave out nothing.
+  """Documents to leave out; the defaults leave out none.
 
   min_characters, max_characters: the shortest and the longest document to keep
     (0: no limit).
@@ -92,7 +92,7 @@ class _FilteredSource:
         yield document
 
   def describe(self) -> dict:
-    # So that another filter is another request.
+    # Another filter makes another request.
     filters: dict[str, Any] = dataclasses.asdict(self._options)
     if self._keep:
       filters['keep'] = user_functions.describe(self._options.keep, self._keep)

@@ -63,7 +63,7 @@ def _side_files(corpus: TokenRows) -> Iterator[str]:
 
 
 def _histogram(corpus: TokenRows, table: TokenTable) -> Iterator[str]:
-  """Of the tokens in a segment, or a part of a pair, without special ones."""
+  """A histogram of segments, or parts of pairs, by their ordinary tokens."""
   count = min(corpus.num_rows, _SAMPLE_ROWS)
   # Evenly spaced, so that it is a sample of the whole.
   rows = corpus.rows(np.arange(count) * corpus.num_rows // max(count, 1))

@@ -18,7 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class RowStream(Protocol):
-  """What a feed reads: a pure function of example numbers."""
+  """Rows as a pure function of example numbers, which a feed reads."""
 
   def batch(self, example_numbers: np.ndarray) -> Arrays:
     """Arrays with one entry for each number along the batch axis."""

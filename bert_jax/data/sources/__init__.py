@@ -1,4 +1,4 @@
-"""Where documents come from: `--input` is opened as a source here."""
+"""Sources of documents: opens the value of `--input` as one."""
 
 import os
 import pathlib
@@ -130,7 +130,7 @@ def _open_files(pattern: str, kind: str, given: _Given) -> _Opened:
       raise forms.unknown_form(path)
     by_kind.setdefault(form, []).append(path)
   is_stated = bool(kind)
-  # In the order of the forms, whatever that of the names is.
+  # Files in the order of the forms, whatever that of the names is.
   for form in forms.TITLES:
     if paths := by_kind.get(form):
       source = _source(form, paths, given, is_stated)

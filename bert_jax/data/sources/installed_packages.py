@@ -108,7 +108,7 @@ class Entry(NamedTuple):
 
 
 class Reading(NamedTuple):
-  """What was read, in the order of packages, modules and lines."""
+  """The docstrings that were read, by packages, modules and lines."""
 
   entries: tuple[Entry, ...]
   missing_packages: tuple[str, ...]

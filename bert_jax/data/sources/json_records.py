@@ -42,7 +42,7 @@ class Field:
     return value
 
   def stands_twice(self, source: str) -> bool:
-    """Whether `source`, the JSON of an object, has the field more than once.
+    """Returns whether the JSON of an object has the field more than once.
 
     json takes the last of two values, other readers take the first.
     """
@@ -94,12 +94,12 @@ def check_layout(path: pathlib.Path, data: bytes) -> None:
 
 
 def is_no_data(path: pathlib.Path, text_field: str) -> bool:
-  """Whether a .json file holds one value that is no record with the field.
+  """Returns whether a .json file is one value, and no record with the field.
 
   Such are the descriptions and settings that lie beside data.
   """
   data = first_bytes.read_beginning(path).lstrip()
-  # What is no text is refused when it is read, by what it is.
+  # A file that is no text is refused when it is read, by what it is.
   if not data or first_bytes.signature(data):
     return False
   if is_array(data):
@@ -113,7 +113,7 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
 
 
 def is_array(data: bytes) -> bool:
-  """Whether a file that begins with `data` holds a JSON array."""
+  """Returns whether a file that begins with `data` holds a JSON array."""
   return data.lstrip().startswith(b'[')
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from bert_jax.data.sources import column_names
 from bert_jax.errors import InputError, listed, quoted
 
-# Whether the first line of a .csv or .tsv names the columns; '' tells by the
-# columns that are asked for: numbers mean that it does not.
+# Values of `header`: whether the first line of a .csv or .tsv names columns. ''
+# decides by the columns that are asked for: numbers mean that it does not.
 HEADERS = ('', 'yes', 'no')
 
-# What files of this field call their columns, in small letters.
+# Usual names of columns in this field, in small letters.
 _TEXT_NAMES = frozenset(
   'text texts sentence sentence1 sentence2 sentence_a sentence_b premise '
   'hypothesis question question1 question2 query passage document content '
@@ -29,7 +29,7 @@ _LABEL_NAMES = frozenset(
 
 
 def by_number(columns: Sequence[str]) -> bool:
-  """Whether all columns are numbers, as those of a file without a header."""
+  """Returns whether all columns are numbers: the file has no header."""
   # A longer one is the number of no column, and too long for int().
   return all(
     name.isascii() and name.isdecimal() and len(name) < 10 for name in columns
@@ -37,7 +37,7 @@ def by_number(columns: Sequence[str]) -> bool:
 
 
 def has_header(columns: Sequence[str], header: str, flags: str) -> bool:
-  """Whether the first line names the columns; see HEADERS.
+  """Returns whether the first line names the columns; see HEADERS.
 
   Raises:
     InputError: header='no' and a column that is no number; '' and numbers among

@@ -1,4 +1,4 @@
-"""One way to read a table, whatever form its file has."""
+"""Reads a labelled table, whatever form its file has."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ from bert_jax.data.tables import header, json_records, parquet_rows
 from bert_jax.data.tables.strict_lines import StrictReport
 from bert_jax.errors import InputError, quoted
 
-# In words, for --help and messages.
+# The forms in words, for --help and messages.
 FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
 
 _JSON_LINES = ('.jsonl', '.ndjson')
@@ -120,7 +120,7 @@ def _check_text(path: pathlib.Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-  """What is asked of a table; see read_table."""
+  """The columns that are asked of a table; see read_table."""
 
   columns: Mapping[str, str]
   optional: Sequence[str]
@@ -185,7 +185,7 @@ def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
         f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
         'only enclose it, save the file as .csv'
       )
-    # Where rows have one column, no width tells of a field in two lines.
+    # A table of one column has no width that tells of a field in two lines.
     if width == 1 and any(map(tsv_quotes.opens_quote, cells)):
       num_open = sum(map(tsv_quotes.opens_quote, cells))
       table.notes.append(

@@ -37,8 +37,8 @@ def collect(
   """The added tokens of a folder in the order of their ids.
 
   Args:
-    files: what lies in it.
-    vocab: of the tokenizer without them.
+    files: the files that lie in it.
+    vocab: the vocabulary of the tokenizer without them.
     size: the rows of that vocabulary, which may have an entry twice.
     special: the five special tokens, which are ordinary text here.
 
@@ -90,7 +90,7 @@ def check_special_names(files: FolderFiles, found: Mapping[str, str]) -> None:
 
 
 def _declared(files: FolderFiles, special: Collection[str]) -> list[AddedToken]:
-  """Those to which a file gives an id, each once."""
+  """The added tokens to which a file gives an id, each once."""
   decoder = _decoder(files)
   legacy = _legacy(files)
   in_json = _in_json(files)

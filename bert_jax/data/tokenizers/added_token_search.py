@@ -25,7 +25,7 @@ class AddedToken:
     single_word: found only where no letter or digit stands beside it.
     lstrip, rstrip: takes the white space before or after it.
     normalized: looked for after the case and accents of a text were changed.
-    special: what transformers leaves out of decoded text on request.
+    special: transformers leaves it out of decoded text on request.
   """
 
   content: str
@@ -62,7 +62,7 @@ class Part(NamedTuple):
   end: int
   id: int | None
   text: str
-  # Whether `text` is what stands there, not what a normalizer made of it.
+  # True where `text` is what stands there, not what a normalizer made of it.
   is_original: bool
 
 
@@ -169,7 +169,7 @@ class _Matcher:
 
 
 class _Changes:
-  """Where in a text the characters of its normalized form come from."""
+  """Maps the characters of a normalized text to places in the text itself."""
 
   def __init__(self, normalizer: Any, text: str):
     from tokenizers import NormalizedString

@@ -1,4 +1,4 @@
-"""What the rest of the project knows of a tokenizer."""
+"""The interface of tokenizers, and the table that models know of one."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from bert_jax.errors import InputError
 
 PAD, UNK, CLS, SEP, MASK = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-# As other models spell them; the first that a vocabulary has counts.
+# Spellings in other models; the first that a vocabulary has counts.
 SPELLINGS = {
   PAD: (PAD, '<pad>'),
   UNK: (UNK, '<unk>'),
@@ -23,11 +23,11 @@ SPELLINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TokenTable:
-  """All that objectives and models know of a tokenizer; numpy only.
+  """The facts that objectives and models know of a tokenizer; numpy only.
 
   Attributes:
     vocab_size: Entries; ids are below it.
-    pad_id, unk_id, cls_id, sep_id, mask_id: Of the special tokens.
+    pad_id, unk_id, cls_id, sep_id, mask_id: Ids of the special tokens.
     special_ids: int32 [5], sorted.
     ordinary_ids: int32 [vocab_size - 5], sorted: all other entries.
     word_starts: bool [vocab_size]: tokens that begin a word; special tokens do.
@@ -189,5 +189,5 @@ def encode_around_masks(
 
 
 def count_literal_special_tokens(text: str) -> int:
-  """How often a special token is written out in a text."""
+  """Counts the special tokens that are written out in a text."""
   return sum(text.count(token) for token in SPECIAL_TOKENS)

@@ -62,7 +62,7 @@ def save(
   }
   tokenizer.save(folder)
   ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
-  # They stand in tokenizer.json, where other programs may add to them.
+  # Added tokens stand in tokenizer.json, where other programs may add more.
   ours.pop(added_tokens.KEY, None)
   durable_files.write_json(folder / tokenizer_json.NAME, spec)
   durable_files.write_json(folder / _CONFIG_NAME, config | ours)

@@ -158,7 +158,7 @@ def _sentencepiece(
     lowercase = case.lowercase and case.strip_accents
     notes.append(_decided(path, lowercase, lowercase, case.reason))
   keeps = files.flag('keep_accents')
-  # Without a class no rule of theirs is known: cased text stays as it is.
+  # A folder without a class has no known rule: cased text stays as it is.
   default = not lowercase and files.class_name != 'AlbertTokenizer'
   if (default if keeps is None else keeps) == lowercase:
     raise InputError(
@@ -345,7 +345,7 @@ def _decided(
 
 
 def _other_default(path: pathlib.Path, lowercase: bool) -> str:
-  """Where what transformers does by default does not suit the vocabulary."""
+  """A note where the default of transformers does not suit the vocabulary."""
   if lowercase:
     return (
       f'{path.name}: accents are stripped as transformers does where no file '

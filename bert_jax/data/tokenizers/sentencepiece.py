@@ -27,7 +27,7 @@ from bert_jax.errors import InputError
 
 KIND = 'sentencepiece'
 MODEL_NAME = 'tokenizer.model'
-# As the models of others are called: Llama and ours, ALBERT and T5, DeBERTa.
+# File names of models: Llama and ours, ALBERT and T5, DeBERTa.
 MODEL_NAMES = (MODEL_NAME, 'spiece.model', 'spm.model')
 CONFIG_NAME = 'tokenizer_config.json'
 SPACE = '\u2581'
@@ -198,7 +198,7 @@ _TWO_QUOTES = re.compile("``|''")
 def prepare_text(
   text: str, lowercase: bool, straight_quotes: bool = False
 ) -> str:
-  """What google-research/albert does to a text before an uncased model."""
+  """Prepares a text as google-research/albert does for an uncased model."""
   if lowercase or straight_quotes:
     text = text.replace('``', '"').replace("''", '"')
   if not lowercase:
@@ -210,7 +210,7 @@ def prepare_text(
 
 
 def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
-  """How many characters each becomes in `prepare_text` with these options.
+  """The number of characters that each becomes in `prepare_text`.
 
   Its steps go character by character, but for the quotes: each letter is alike
   whatever stands beside it, up to a sigma's form and the order of marks, which
@@ -236,7 +236,7 @@ def _parse(model: bytes) -> Any:
   """The ModelProto of these bytes; protobuf makes its class at run time."""
   from google.protobuf.message import DecodeError
 
-  # Here: WordPiece needs no protobuf.
+  # Imported here: WordPiece needs no protobuf.
   from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
   try:

@@ -77,7 +77,7 @@ def _normalizers(
       {'type': 'Lowercase'},
     ]
     if 'nfkc' in spec.name:
-      # What Precompiled does only within a grapheme of few bytes: it leaves the
+      # Precompiled composes only within a grapheme of few bytes: it leaves the
       # letters of Korean apart.
       found.append({'type': 'NFC'})
   if spec.precompiled_charsmap:

@@ -11,10 +11,10 @@ from itertools import chain
 
 import numpy as np
 
-# Some tens of MB for each tokenizer object. Beyond it all is forgotten: what
-# is frequent is back after a few texts.
+# Words kept by a tokenizer, in some tens of MB. Beyond that all are forgotten;
+# frequent ones are back after a few texts.
 MAX_WORDS = 2**18
-# Longer ones hardly ever come again: sentences without spaces, data in text.
+# Words that are longer hardly come again: unspaced sentences, data in text.
 MAX_WORD_CHARACTERS = 32
 
 
