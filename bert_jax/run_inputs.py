@@ -63,7 +63,8 @@ class RunInputs:
 
     Raises InputError on any other difference.
     """
-    names = self._now if self._then is not None else ()
+    then = self._then
+    names = self._now if then is not None else ()
     found = {name: self._difference(name) for name in names}
     same = tuple(name for name in names if not found[name])
     self._changes = self._workdir.config_changes(experiment, allow_change, same)
@@ -73,12 +74,12 @@ class RunInputs:
       since = f'{name}: {what} since --workdir={self._workdir.path} was begun'
       if any(name == a or name.startswith(f'{a}.') for a in allow_change):
         self._changes.append(f'{name}: {what}')
-      elif name == read_at_start:
+      elif then is not None and name == read_at_start:
         print(
           f'{since}, which goes on with the parameters that it took then',
           flush=True,
         )
-        self._now[name] = self._then[name]
+        self._now[name] = then[name]
       else:
         raise InputError(
           f'{since}; put back what it was, or use another --workdir'
