@@ -1,7 +1,7 @@
 """Parses and explains the flags of a verb; no verb itself.
 
-absl and ml_collections do the parsing. What is added is that a misspelt flag
-or a wrong value ends in one line which names the nearest flag or config field.
+absl and ml_collections do the parsing. Added to it: a misspelt flag or a wrong
+value ends in one line, which names the nearest flag or config field.
 """
 
 import difflib

@@ -5,7 +5,7 @@
   bert-jax inspect --config=FILE --config.data.path=DIR --step=0
   bert-jax inspect --corpus=DIR
 
-What is shown is what training saw, or would see by a config: from a log's
+It shows what training saw, or would see by a config: from a log's
 "non-finite" step to its text.
 """
 

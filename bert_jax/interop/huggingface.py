@@ -359,7 +359,7 @@ def _foreign_tokenizer(
 ) -> list[str]:
   """A problem where the tokenizer's class is not one of the family's.
 
-  What else the files of a tokenizer say is the business of its reader.
+  Other settings of a tokenizer are the business of its reader.
   """
   path = folder / 'tokenizer_config.json'
   configs = [config, read_json(path)] if path.is_file() else [config]

@@ -1,6 +1,6 @@
 """ModernBERT as Hugging Face's transformers has it.
 
-Of dropout it has a second place in attention, which follows its
+Its attention has a second place for dropout, which follows its
 `attention_dropout`; ours follows `dropout`.
 """
 

@@ -27,8 +27,8 @@ def family_of(
 ) -> Family:
   """The family of theirs whose config says all of an encoder of ours.
 
-  Of several it is one that has the class `architecture`, then the one that has
-  a place for most of the heads, then one that says the same of a pooler that is
+  Among several, one with the class `architecture` comes first, then the one
+  with places for most of the heads, then one that agrees on a pooler that is
   not there. Raises InputError if there is none.
   """
   fitting = []

@@ -1,7 +1,7 @@
 """Reads the tensors of a pytorch_model.bin without torch, and nothing else.
 
-Such a file is a pickle, and a pickle can call any function there is. This
-reader knows a handful of names, all of them tensors and ordered dicts; any
+The file is a pickle, and a pickle can call any function there is. This reader
+knows a handful of names, all of them tensors and ordered dicts; any
 other name ends it before anything is made or called.
 
 Two formats, both by torch.save: a zip archive (since 1.6) with the pickle in

@@ -28,7 +28,7 @@ _POINTER = b'version https://git-lfs'
 def find(folder: pathlib.Path) -> pathlib.Path | None:
   """The file, or the index of shards, that holds the weights; None: none does.
 
-  As transformers chooses: safetensors first, and one file before shards.
+  The choice is that of transformers: safetensors, then one file before shards.
   """
   return next(iter(find_all(folder)), None)
 

@@ -100,8 +100,8 @@ def draw(
     documents: the ends of the sentences of each, see `sentence_ends`.
     max_tokens: of a pair: the row length without three special tokens.
     kind: one of PAIR_KINDS.
-    seed: 32 bytes. Of Python's generator only `random()` is used, whose numbers
-      stay the same from version to version.
+    seed: 32 bytes. Only `random()` of Python's generator is used, since its
+      numbers stay the same from version to version.
   """
   rng = random.Random(int.from_bytes(seed, 'big'))
   drawing = _Drawing(documents, max_tokens, kind, rng)

@@ -69,7 +69,7 @@ def prepare(
       document, there is no `output/eval`.
 
   Returns:
-    What manifests and the closing table say: documents, dropped, parts of rows;
+    The figures of manifests and the closing table: documents, dropped, rows;
     `already_complete`, or the `blocks` and `seconds` of this run.
 
   Raises:

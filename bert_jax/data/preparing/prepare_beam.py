@@ -20,8 +20,8 @@ FnApiRunner: DirectRunner first looks for a program that it downloads. Tested
 with this one and with a job server of Beam's, of the protocol that Flink's and
 Spark's have; not on a cluster, nor with a bucket.
 
-The limit is the reading, by one process, which is over before Beam begins. Of
-the text below it takes 37 MB a CPU second, and a worker 6.3: beyond some six
+The limit is the reading, by one process, which is over before Beam begins. It
+takes 37 MB a CPU second of the text below, and a worker 6.3: beyond some six
 cores of workers most of the time is reading. A corpus of terabytes is better
 prepared in parts, each by a command of its own, and mixed in training
 (data.corpora).

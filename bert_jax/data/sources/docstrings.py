@@ -27,9 +27,9 @@ class Docstring(NamedTuple):
 def read_docstrings(path: str) -> list[Docstring] | str:
   """The docstrings of a file in the order of their lines.
 
-  Those of modules, classes and functions; and of functions written in C, which
-  numpy and scipy document by calls of `add_newdoc(...)`. Returns the reason
-  (one line) for a file that cannot be parsed.
+  They are those of modules, classes and functions, and of functions written in
+  C, which numpy and scipy document by calls of `add_newdoc(...)`. Returns the
+  reason (one line) for a file that cannot be parsed.
   """
   try:
     with open(path, 'rb') as file:

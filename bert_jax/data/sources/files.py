@@ -69,10 +69,10 @@ def total_size(files: list[pathlib.Path]) -> int:
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
-  """About how many bytes of text the files hold.
+  """The bytes of text in the files, about.
 
-  That of compressed ones is estimated from the beginning of a few of them; 0
-  (unknown) where these cannot be unpacked, which reading then reports.
+  Compressed files are estimated from the beginning of a few of them. The result
+  is 0 (unknown) where these cannot be unpacked, which reading then reports.
   """
   total, packed = 0, []
   for file in files:
@@ -175,8 +175,8 @@ def read_whole_lines(
 
   Args:
     path: The file.
-    report: As for read_lines.
-    keep_ends: As for read_lines.
+    report: Receives findings, as in read_lines.
+    keep_ends: Keeps the ends of lines, as in read_lines.
     skip: Called for a skipped line as report.add; None calls that.
   """
   skip = skip or report.add

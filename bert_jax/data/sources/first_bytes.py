@@ -27,8 +27,8 @@ class Signature(NamedTuple):
   """The form that first bytes show, and a remedy for its user.
 
   Attributes:
-    what: Such as 'gzip data'.
-    remedy: In a message behind 'it is {what}; '.
+    what: The form, such as 'gzip data'.
+    remedy: The end of a message that begins 'it is {what}; '.
     is_pointer: Whether the file only names the data that should be here.
   """
 

@@ -69,7 +69,7 @@ def choose(
   """Chooses the data files among those below a folder.
 
   Args:
-    pattern: What was named, for messages.
+    pattern: The name of the folder as given, for messages.
     below: The files, in order.
     kind: A stated form, or '' for the one that the files have. 'text' takes
       every file that is text; another one takes the files of that form, or if
@@ -111,10 +111,10 @@ class FolderSource:
   """A source whose report names the files that were chosen for it.
 
   Args:
-    source: Of the chosen files.
-    pattern: What was named, for the report.
+    source: Reads the chosen files.
+    pattern: The name of the folder as given, for the report.
     choice: The files.
-    hidden: What was left out unseen.
+    hidden: Hidden files, left out unseen.
   """
 
   def __init__(

@@ -180,9 +180,9 @@ def _examples(entries: tuple[Entry, ...], split: str) -> list[PackageExample]:
 def is_held_out(package: str, module: str) -> bool:
   """Returns whether a module is on the evaluation side of the labelled task.
 
-  By a hash of the package and the module's last name without underscores:
-  modules of one name (`flax.linen.attention`, `flax.nnx.nn.attention`) tend to
-  be versions of each other, and go to the same side together.
+  A hash of the package and the module's last name, without underscores,
+  decides: modules of one name (`flax.linen.attention`, `flax.nnx.nn.attention`)
+  tend to be versions of each other, and go to the same side together.
   """
   if package not in EVAL_SHARES:
     return False

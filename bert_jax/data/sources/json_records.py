@@ -96,7 +96,7 @@ def check_layout(path: pathlib.Path, data: bytes) -> None:
 def is_no_data(path: pathlib.Path, text_field: str) -> bool:
   """Returns whether a .json file is one value, and no record with the field.
 
-  Such are the descriptions and settings that lie beside data.
+  Descriptions and settings that lie beside data are such files.
   """
   data = first_bytes.read_beginning(path).lstrip()
   # A file that is no text is refused when it is read, by what it is.
@@ -128,17 +128,17 @@ def read_values(
 ) -> Iterator[tuple[int, Any, str]]:
   """Yields (line number, value, its JSON) of the elements of a JSON array.
 
-  Where the file holds no array, those of the values that follow each other in
-  it, however they are broken into lines.
+  A file without an array gives the values that follow each other in it, however
+  they are broken into lines.
 
   Args:
     path: The file.
-    report: As for files.read_lines.
-    make_object: As object_pairs_hook of json.
+    report: Receives findings, as in files.read_lines.
+    make_object: The object_pairs_hook of json.
 
   Raises:
     InputError: The JSON is not well-formed, or something follows the array.
-      What has been yielded by then is right.
+      All that was yielded before is right.
   """
   text = _Text(path, report, make_object)
   if text.next() != '[':

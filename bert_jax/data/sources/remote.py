@@ -30,7 +30,7 @@ def is_remote(path: Any) -> bool:
 def find_files(pattern: str) -> list[Any]:
   """The files that an object, a folder (recursively) or a glob names, in order.
 
-  What is hidden below a folder is left out, as with local files.
+  Hidden files below a folder are left out, as with local files.
 
   Returns:
     epath.Path each.

@@ -74,12 +74,12 @@ def find_places(
   """The place of each column, and of the first optional one that is there.
 
   Args:
-    path: For messages.
+    path: The file, for messages.
     first: The cells of the first line.
     columns: Names or numbers, each with the flag that gives it.
-    optional: Names.
+    optional: Names of columns that may be there.
     named: The first line is a header.
-    flags: What the flags begin with, for messages.
+    flags: The beginning of the flags, for messages.
 
   Raises:
     InputError: A column is not there, or a number is the name of another; or
@@ -134,7 +134,7 @@ def refuse_named_row(
     origin: 'path:1'.
     texts: The texts of the example.
     label: Its label; None where none is read.
-    flags: What the flags begin with, for the message.
+    flags: The beginning of the flags, for the message.
   """
   if any(column_names.bare(text) in _TEXT_NAMES for text in texts):
     raise _seems_header(origin, f'the text is {listed(texts)}', flags)
@@ -147,14 +147,14 @@ def refuse_lone_first_label(
 ) -> None:
   """Raises InputError where only the first example has its label.
 
-  It does where other labels recur, or all others are numbers. A class of one
-  example may stand in the first line of a file without a header, so the message
-  says how to go on then.
+  That is an error where other labels recur, or all others are numbers. A class
+  of one example may stand in the first line of a file without a header, so the
+  message says how to go on then.
 
   Args:
     origin: 'path:1'.
-    labels: Those of all examples.
-    flags: What the flags begin with, for the message.
+    labels: The labels of all examples.
+    flags: The beginning of the flags, for the message.
   """
   first, rest = labels[0], labels[1:]
   if first in rest:

@@ -23,13 +23,13 @@ class Table:
   """Columns of a file, and where each record stands.
 
   Attributes:
-    columns: By the name asked for, one value a record: strings of .csv and
+    columns: Name asked for -> one value a record: strings of .csv and
       .tsv, any JSON value of JSON, any value of pyarrow's of Parquet.
     origins: 'path:line' of each record ('path:row N' of Parquet).
     lines: The line from 1 where each record begins; empty of Parquet.
     may_be_header: The first record is the first line of a file whose columns
       went by number, and nobody said that it is an example.
-    notes: Lines for whoever started the program: what was guessed or is odd.
+    notes: Lines for the user on what was guessed or is odd.
   """
 
   columns: dict[str, list[Any]]
@@ -47,7 +47,7 @@ def read_table(
   header_setting: str = '',
   flags: str = '--config.task.',
 ) -> Table:
-  """Reads columns of a file; every record of it, or an error.
+  """Reads columns of all records of a file; an error leaves none out.
 
   `.csv`: fields may stand in quotes, which may hold commas and line breaks;
   semicolons or tabs where these give the columns asked for and commas do not.
@@ -64,7 +64,7 @@ def read_table(
     optional: More columns, of which the first that is there is read.
     header_setting: 'yes' or 'no' where the columns do not tell whether the
       first line is a header.
-    flags: What all these flags begin with, for messages.
+    flags: The beginning of all these flags, for messages.
 
   Raises:
     InputError: The file, a column or a value is missing, a name is there twice,

@@ -227,7 +227,7 @@ def _check_ids(
 def _without_outer_spaces(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
   """Drops the spaces that a normalized token leaves beside it.
 
-  Those of a text are dropped before its normalized tokens are looked for.
+  The outer spaces of a text go before its normalized tokens are looked for.
   Metaspace puts a space before each part again.
   """
   if (

@@ -86,10 +86,11 @@ class Tokenizer(Protocol):
     ...
 
   def pieces_of(self, other: Self, token_id: int) -> np.ndarray:
-    """int32 [n] ids into which this one cuts an entry of `other`.
+    """Cuts an entry of `other` into ids of this tokenizer, int32 [n].
 
-    As the entry stands in a text: one that goes on with a word, or has the
-    space before a word in it, is cut as such. Empty where it is no text.
+    The entry is cut as it stands in a text: one that goes on with a word, or
+    has the space before a word in it, is cut as such. Empty where it is no
+    text.
     """
     ...
 
@@ -113,7 +114,7 @@ def token_table(
   Args:
     token_ids: Token -> id.
     word_starts: bool [vocab_size].
-    pair_separators: As in TokenTable.
+    pair_separators: The number of sep_id in a pair, see TokenTable.
   """
   special_ids = np.array(
     sorted(token_ids[token] for token in SPECIAL_TOKENS), np.int32
@@ -173,7 +174,7 @@ def encode_around_masks(
 
   Args:
     text: Holds any number of '[MASK]'.
-    mask_id: Of the mask.
+    mask_id: The id of the mask.
     encode: Ids of the text before the first mask, that begins a text.
     encode_rest: Ids of a text that follows a mask.
   """

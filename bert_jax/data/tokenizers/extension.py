@@ -70,7 +70,7 @@ def pieces_of_new(
 def never_drawn(new: Tokenizer, first: int) -> list[str]:
   """The entries from `first` on that no longer stand for their own text.
 
-  Such as one with a capital letter where text is lowered, or of two words.
+  Examples: one with a capital letter where text is lowered; one of two words.
   """
   return [
     new.token(i)

@@ -2,7 +2,7 @@
 
 tokenizer_config.json is ours or that of transformers; config.json,
 special_tokens_map.json, added_tokens.json and tokenizer.json are transformers'
-alone. What they ask for is done as transformers 5.24 does it, or refused by
+alone. Options in them are followed as by transformers 5.24, or refused by
 name: an option that nobody looks at gives other ids than the model saw.
 """
 

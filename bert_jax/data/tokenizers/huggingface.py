@@ -34,10 +34,10 @@ def save(
   `load_tokenizer` gives the same tokenizer from them.
 
   Args:
-    tokenizer: Of any kind.
-    folder: Is there already.
-    max_length: At how many tokens users are warned.
-    has_token_types: Whether the model tells the texts of a pair apart.
+    tokenizer: A tokenizer of any kind.
+    folder: The folder, which is there already.
+    max_length: The number of tokens above which users are warned.
+    has_token_types: True where the model tells the texts of a pair apart.
 
   Raises:
     InputError: The `tokenizers` package cannot do the same; nothing is written.

@@ -45,8 +45,8 @@ _NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   """Loads the tokenizer of a folder, or one of the files it lies in.
 
-  Those are a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
-  merges.txt beside it. What lies beside them is read too (`folder_files`).
+  Such a file is a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
+  merges.txt beside it. Files beside it are read too (`folder_files`).
 
   Where no file says whether text is lowered, the vocabulary as a whole decides
   (`vocabulary_case`). `notes` of the tokenizer says what was decided so, and

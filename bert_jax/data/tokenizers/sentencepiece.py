@@ -47,8 +47,8 @@ class SentencePiece:
   Args:
     model: The bytes of a `.model` file.
     lowercase: Lower the text and strip its accents before the model sees it, as
-      ALBERT and XLNet do ("uncased"). What else the model's own rules do to a
-      text, such as NFKC, lies in the model.
+      ALBERT and XLNet do ("uncased"). Further changes to a text, such as NFKC,
+      are rules of the model itself.
     straight_quotes: Make " of `` and '' before the model sees them, as ALBERT
       does with cased text too; always done where text is lowered.
 

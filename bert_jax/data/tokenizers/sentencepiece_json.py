@@ -1,7 +1,7 @@
 """A SentencePiece model as the tokenizer.json of the `tokenizers` package.
 
-As transformers converts such models (convert_slow_tokenizer.py, ALBERT's and
-Llama's), which is what its AutoTokenizer would do.
+The conversion is that of transformers (convert_slow_tokenizer.py, ALBERT's and
+Llama's), which its AutoTokenizer would do.
 """
 
 import base64

@@ -13,7 +13,7 @@ from bert_jax.data.tokenizers import base, wordpiece
 from bert_jax.errors import InputError
 
 # Characters outside this share of the text get no entry; words with them are
-# [UNK]. As SentencePiece's character_coverage.
+# [UNK]. SentencePiece calls it character_coverage.
 CHARACTER_COVERAGE = 0.9999
 MIN_PAIR_COUNT = 2
 
@@ -69,8 +69,8 @@ def train_wordpiece(
     vocab_size=vocab_size,
     min_frequency=MIN_PAIR_COUNT,
     # Ties between pairs are broken by id, and the trainer gives ids to '##x' in
-    # the order of a hash table, which differs from run to run. As "special"
-    # tokens they have fixed ones.
+    # the order of a hash table, which differs from run to run. Given as
+    # "special" tokens they have fixed ones.
     special_tokens=[*base.SPECIAL_TOKENS, *continuations],
     initial_alphabet=alphabet,
     limit_alphabet=len(alphabet),

@@ -24,8 +24,8 @@ class WordCache:
   Args:
     encode: Texts -> the ids of each. The ids of a text must be those of its
       words, one after the other.
-    words: What a word is: its matches, one after the other, are all of a text
-      that has ids.
+    words: The pattern of a word: its matches, one after the other, are all of a
+      text that has ids.
   """
 
   def __init__(

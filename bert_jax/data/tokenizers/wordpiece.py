@@ -42,8 +42,8 @@ class WordPiece:
   of Python, whereas this one has fixed tables.
 
   Args:
-    tokens: The vocabulary in the order of ids. Of an entry that occurs twice
-      the last counts, as with Google.
+    tokens: The vocabulary in the order of ids. The last of entries that
+      are alike counts, as with Google.
     lowercase: Lower the text, as "uncased" models do.
     max_word_characters: A longer word is [UNK].
     strip_accents: Strip the text's accents, and all other marks that Unicode
