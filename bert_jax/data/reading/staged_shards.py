@@ -178,8 +178,8 @@ class StagedPart:
         advance(len(data))
       if num_bytes != file.num_bytes or digest.hexdigest() != file.sha256:
         raise InputError(
-          f'{url}: its content is not that of which the manifest has the '
-          f'checksum ({num_bytes} bytes, sha256 {digest.hexdigest()}; the '
+          f'{url}: its content differs from the checksum of the manifest '
+          f'({num_bytes} bytes, sha256 {digest.hexdigest()}; the '
           f'manifest has {file.num_bytes} bytes, {file.sha256}); copy the '
           'file there again from where the corpus is whole'
         )

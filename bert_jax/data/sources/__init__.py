@@ -183,5 +183,5 @@ def _check_flags_used(spec: str, given: _Given, kinds: list[str]) -> None:
     users = ', '.join(titles[kind] for kind in _FLAGS_USED[name])
     raise InputError(
       f'--{name}={shown(value)}: is not used by --input={shown(spec)}, which '
-      f'is read as {read}; leave it out (it is of {users}).'
+      f'is read as {read}; leave it out (it belongs to {users}).'
     )
