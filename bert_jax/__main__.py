@@ -23,7 +23,7 @@ from bert_jax.errors import InputError, shown
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 
-# What a disk or its rights do to a run is no bug of ours: one line, not a
+# Errors of a disk or of rights are no bug of ours: one line, not a
 # traceback.
 _DISK_ADVICE = {
   errno.ENOSPC: 'free some space, or write to another disk',

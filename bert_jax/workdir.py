@@ -57,7 +57,7 @@ class Workdir:
     self.report = self.path / 'report.html'
 
   def create(self) -> None:
-    """Raises OSError where a run could not write: before it computes."""
+    """Makes the folder; raises OSError where a run could not write in it."""
     try:
       self.metrics.mkdir(parents=True, exist_ok=True)
       for folder in (self.path, self.checkpoints):
@@ -134,7 +134,7 @@ class Workdir:
     allow_change: tuple[str, ...],
     same: tuple[str, ...] = (),
   ) -> list[str]:
-    """How the config differs from the one that is here, as allowed by name.
+    """Differences of a config from the one that is here, as allowed by name.
 
     Raises InputError on any other difference, but for the fields `same`, which
     name the same content by another path. Before the first checkpoint a config
@@ -196,7 +196,7 @@ class Workdir:
         'of another program, such as Hugging Face transformers; name a run'
       )
     config = decode(value, where=str(self.config))
-    # What the verbs ask of every experiment first.
+    # Fields that the verbs ask of every experiment first.
     if not hasattr(config, 'model'):
       raise InputError(
         f'{self.config}: it holds no experiment; restore it or start anew'

@@ -1,7 +1,7 @@
 """Parses and explains the flags of a verb; no verb itself.
 
 absl does the parsing. Two things are added: `--config=FILE` with its fields,
-and one line for a misspelt flag or a wrong value that names the nearest.
+and one line, naming the nearest flag or config field, for a misspelt one.
 """
 
 import difflib
@@ -48,7 +48,7 @@ def define_config(
   Args:
     default: the experiment file taken without `--config`; None: it is an error
       to leave `--config` out; '': it may be left out, and the value is None.
-    flag_values: where to define the flag.
+    flag_values: the registry of the flag.
 
   Returns:
     The holder whose `.value` is what the file's `get_config()` returned, with
@@ -137,7 +137,7 @@ def parse(
 
   Args:
     verb: its name, for messages.
-    arguments: what follows the verb on the command line.
+    arguments: the words after the verb on the command line.
     flag_values: the flags that are defined.
 
   Returns:

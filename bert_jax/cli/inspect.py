@@ -5,8 +5,8 @@
   bert-jax inspect --config=FILE --config.data.path=DIR --step=0
   bert-jax inspect --corpus=DIR
 
-What is shown is what training saw, or would see by a config: from a log's
-"non-finite" step to its text. A run with classes of your own takes its
+It shows what training saw, or would see by a config: from a log's "non-finite"
+step to its text. A run with classes of your own takes its
 experiment file beside --workdir, or --import=MODULE.
 """
 

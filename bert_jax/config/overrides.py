@@ -19,12 +19,12 @@ from ml_collections.config_flags import config_path
 
 from bert_jax.errors import InputError, shown
 
-# All that ast.literal_eval says of a text that is none; the last two where its
-# brackets or signs are nested too deeply.
+# Errors of ast.literal_eval on a text that is no literal; the last two where
+# its brackets or signs are nested too deeply.
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 _BOOLS = {'true': True, 'false': False, '1': True, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
-# What jax and numpy can hold.
+# The largest integer of jax and numpy.
 _MAX_INTEGER = 2**63 - 1
 
 

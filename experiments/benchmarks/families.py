@@ -139,7 +139,7 @@ def main(unused_argv: Sequence[str]) -> None:
 
 
 def name(family: str, num_steps: int) -> str:
-  """Of the run's folder."""
+  """The name of the run's folder."""
   return f'{family}-{num_steps}'
 
 
