@@ -90,7 +90,11 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
+  'datasketch': ('data.preparing.near_duplicates',),
+  'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),
+  'tensorboardX': ('train.logging',),
+  'wandb': ('train.logging',),
 }
 # Parts that only numpy may serve -> the modules excepted.
 WITHOUT_JAX = {'data': ('data.reading.device_feed',)}
