@@ -121,7 +121,7 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  build = model_builder(experiment.model, task, experiment.compute_dtype)
+  build = model_builder(experiment, task)
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(

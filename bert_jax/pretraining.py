@@ -105,7 +105,7 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  build = model_builder(experiment.model, objective, experiment.compute_dtype)
+  build = model_builder(experiment, objective)
   program = make_program(
     objective,
     build,
