@@ -7,8 +7,8 @@ from runs import records
 from verbs_test import verb
 
 from bert_jax.errors import InputError
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.attention.reference import ReferenceAttention
-from bert_jax.pretraining import pretrain
 
 # What a user writes: everything that is in view counts alike.
 USERS_FILE = """
