@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.staging import STAGING_PATH
+from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
@@ -75,7 +75,7 @@ class DataConfig:
   mixture: tuple[MixturePhase, ...] = ()
   shuffle: bool = True
   shards_per_group: int = 0
-  staging_path: str = execution(STAGING_PATH)
+  staging_path: str = execution(COPIES_PATH)
   staging_gigabytes: float = execution(0.0)
 
   def all_corpora(self) -> tuple[Corpus, ...]:
@@ -102,7 +102,7 @@ class DataConfig:
     if not self.staging_path:
       raise InputError(
         'data.staging_path is empty; give a folder for copies of corpora, such '
-        f'as {STAGING_PATH}'
+        f'as {COPIES_PATH}'
       )
 
 
