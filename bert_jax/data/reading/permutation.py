@@ -21,7 +21,7 @@ class Permutation:
     """`key` is what selects the permutation, such as (seed, epoch).
 
     Args:
-      size: how many values, 1 to 2**63.
+      size: the number of values, 1 to 2**63.
       *key: integers, or integer arrays [n]: then n positions are asked for,
         and each goes through the permutation of its own key.
     """
@@ -70,12 +70,12 @@ class Permutation:
 
 
 def _fold(*parts: int | np.ndarray) -> np.ndarray:
-  """One uint64 key [1] or [n] of integers and of integer arrays [n]."""
+  """Folds integers and integer arrays [n] into one uint64 key [1] or [n]."""
   key = np.zeros(1, np.uint64)
   for part in parts:
     if isinstance(part, int):
       part = part % 2**64
-    # One dimension at least: of a scalar's overflow numpy would warn.
+    # At least one dimension: numpy warns when a scalar overflows.
     part = np.atleast_1d(np.asarray(part)).astype(np.uint64)
     key = _mix(key ^ _mix(part + _GOLDEN))
   return key

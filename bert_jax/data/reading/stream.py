@@ -1,4 +1,4 @@
-"""Which row of a corpus is example number g: a pure function, O(1) for any g.
+"""The row of a corpus that is example g: a pure function, O(1) for any g.
 
 Because nothing is consumed and no state is kept, a run resumes at any step
 without replaying, and the batch does not depend on hosts, devices or threads.
@@ -41,7 +41,7 @@ class Stream:
     max_epochs: int = 0,
     window: token_rows.GroupWindow | None = None,
   ):
-    """With 0 `shards_per_group` is all shards; `max_epochs` without limit.
+    """0 means all shards in `shards_per_group`, and no limit in `max_epochs`.
 
     Without a `window` all shards are there; it changes no row.
     """

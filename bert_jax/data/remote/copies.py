@@ -47,22 +47,23 @@ def on_this_machine(
 
   Args:
     paths: folders, which are taken as they are, or URLs of them.
-    row_lengths: of the training rows that are read.
-    eval_row_length: of the held-out rows.
-    options: see there.
+    row_lengths: lengths of the training rows that are read.
+    eval_row_length: the length of the held-out rows.
+    options: the place of copies, and their limit.
 
   Raises:
     InputError: a URL is no corpus or cannot be read, the disk or the limit is
       too small, a file differs from its checksum, or another run reads the
       groups of a corpus in the same folder.
   """
-  # One copy is enough of a corpus that is named twice.
+  # A corpus that is named twice needs one copy.
   urls = [path for path in dict.fromkeys(paths) if storage.is_remote(path)]
   corpora = {
     url: RemoteCorpus(url, row_lengths, eval_row_length) for url in urls
   }
   root = local_path(options.path, 'data.staging_path')
   with contextlib.ExitStack() as resources:
+    copies: Mapping[str, LocalCorpus] = {}
     if corpora and options.browse:
       copies = _browse(corpora, root, resources)
     elif corpora and fits(corpora, options):

@@ -30,14 +30,14 @@ from bert_jax.local_paths import local_path
 
 COPIES_PATH = '~/.cache/bert_jax/corpora'
 _ORIGIN_NAME = 'staged_from.json'
-# No name of these leads out of the corpus.
+# Names that a corpus may have; none of them leads out of it.
 _MANIFEST = re.compile(rf'((?:eval/)?\d+)/{re.escape(MANIFEST_NAME)}')
 _SMALL_FILE = re.compile(r'prepare\.json|tokenizer/[\w-][\w.-]*')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CopyOptions:
-  """Where copies lie and how much of the disk they may take.
+  """The place of copies and how much of the disk they may take.
 
   path: the folder. max_bytes: of all copies of a run together, 0 for no limit.
   browse: for reading a few rows: shards are fetched as they are read, into a
@@ -53,10 +53,10 @@ class CopyOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LocalCorpus:
-  """Where a corpus can be read on this machine.
+  """A corpus as it can be read on this machine.
 
-  lazy_parts: those of which not all shards are there, opened.
-  windows: by row length, what brings the shards of the training rows.
+  lazy_parts: opened parts of which not all shards are there.
+  windows: row length -> what brings the shards of its training rows.
   """
 
   folder: pathlib.Path
@@ -71,7 +71,7 @@ class LocalCorpus:
 
 
 class RemoteCorpus:
-  """What a URL has, and which parts of it are needed here.
+  """A corpus at a URL, and the parts of it that are needed here.
 
   Attributes:
     url: without a slash at its end.
@@ -120,7 +120,7 @@ class RemoteCorpus:
     }
 
   def num_bytes(self, shards_per_group: int = 0) -> int:
-    """Of the needed parts: of training rows at most two groups (0: all)."""
+    """Bytes of the needed parts, with two groups of training rows (0: all)."""
     total = 0
     for name, files in self._files.items():
       sizes = [sum(file.num_bytes for file in shard) for shard in files]
@@ -131,7 +131,7 @@ class RemoteCorpus:
     return total
 
   def write_small_files(self, folder: pathlib.Path) -> None:
-    """All but the shards; what a killed copy has left is removed."""
+    """Writes all files but the shards, and removes what a killed copy left."""
     with full_disk_explained(self.url, folder):
       for name, content in self._small.items():
         path = folder / name
@@ -159,7 +159,7 @@ class RemoteCorpus:
 def no_such_rows(
   length: int, folder: str | pathlib.Path, names: Iterable[str]
 ) -> InputError:
-  """What to say of a corpus, with folders of these names, without a length."""
+  """The message for a corpus with these folders that lacks a row length."""
   lengths = sorted(int(name) for name in names if name.isdecimal())
   return InputError(
     f'data.row_length={length}: {folder} has rows of length '
@@ -169,10 +169,10 @@ def no_such_rows(
 
 
 def local_folder(path: str, copies_path: str) -> pathlib.Path | None:
-  """Where a corpus lies here, without asking the storage; None: nowhere.
+  """The folder of a corpus on this machine, without asking the storage.
 
-  Of one in object storage it is the copy that was used last, which may have no
-  more of the training rows than two groups of shards.
+  For one in object storage it is the copy that was used last, which may have
+  only two groups of the training rows; None where there is no copy.
   """
   if not storage.is_remote(path):
     return pathlib.Path(os.path.expanduser(path))
@@ -186,7 +186,7 @@ def local_folder(path: str, copies_path: str) -> pathlib.Path | None:
 
 
 def write_origin(url: str, folder: pathlib.Path) -> None:
-  """Records where a copy that is here came from: `local_folder` reads it."""
+  """Writes the file that `local_folder` looks for, once the copy is there."""
   with full_disk_explained(url, folder):
     path = folder / _ORIGIN_NAME
     known = _read_origin(path) if path.exists() else []

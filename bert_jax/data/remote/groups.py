@@ -31,10 +31,7 @@ from bert_jax.errors import InputError
 
 
 def fits(corpora: Mapping[str, RemoteCorpus], options: CopyOptions) -> bool:
-  """Whether whole copies are within the limit of the options.
-
-  Raises InputError, naming sizes that would fit, where not even groups are.
-  """
+  """Returns whether whole copies fit; InputError where not even groups do."""
   limit, per_group = options.max_bytes, options.shards_per_group
 
   def size(shards_per_group: int) -> int:
@@ -164,8 +161,8 @@ class GroupCopies:
       self.close()
     self._now = ([], [])
     self._keep_only([*shards, *ahead])
-    # Nothing, where fetching ahead has brought them. Where it has failed, it is
-    # tried again, now that it can no longer wait.
+    # Fetching ahead has usually brought them. Where it failed, it is tried
+    # again, now that it can no longer wait.
     fetch_missing([self._part], [shards], self._stop)
     self._now = (shards, ahead)
     self._closing = threading.Event()
