@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bert_jax.cli import config_file
+from bert_jax.config import overrides
+from bert_jax.config.experiment_file import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -229,10 +230,10 @@ def _check_flags(where, words, help_text, folder) -> None:
     name, _, value = flag[2:].partition('=')
     if name == 'config':
       os.chdir(folder)
-      config = config_file.config_fields(config_file.load_config(value))
+      config = overrides.config_fields(load_config(value))
     elif name.startswith('config.'):
       assert config is not None, f'{where}: --config comes first'
-      config_file.find_field(name.removeprefix('config.'), config)
+      overrides.find_field(name.removeprefix('config.'), config)
     else:
       named = re.escape(name.removeprefix('no'))
       pattern = rf'(?m)^  --(\[no\])?({re.escape(name)}|{named})[= \n]'

@@ -76,6 +76,7 @@ def finetune(
     InputError: the config, data or workdir cannot be used.
   """
   experiment.validate()
+  experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('finetune', saving.kept_and_goes_on(-1))

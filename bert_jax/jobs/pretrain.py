@@ -61,6 +61,7 @@ def pretrain(
       saved is lost.
   """
   experiment.validate()
+  experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
