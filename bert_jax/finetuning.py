@@ -25,10 +25,10 @@ from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
-  model_builder,
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
+from bert_jax.models.heads import model_with_heads
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
@@ -121,13 +121,15 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  build = model_builder(experiment.model, task, experiment.compute_dtype)
+  model = model_with_heads(
+    experiment.model, task.heads(), experiment.compute_dtype
+  )
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
-    build,
-    experiment.optimizer.build(),
+    model,
+    experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
     num_microbatches=experiment.num_microbatches,
@@ -135,7 +137,7 @@ def _train(
   )
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  scoring = Scoring(experiment, task, build, examples, steps_per_epoch)
+  scoring = Scoring(experiment, task, model, examples, steps_per_epoch)
   state, position = program.start(
     workdir,
     checkpoints,

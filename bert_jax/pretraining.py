@@ -19,10 +19,10 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
 from bert_jax.experiment import (
   PretrainExperiment,
-  model_builder,
   with_compute_dtype,
 )
 from bert_jax.models import functional
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
@@ -105,11 +105,13 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  build = model_builder(experiment.model, objective, experiment.compute_dtype)
+  model = model_with_heads(
+    experiment.model, objective.heads(), experiment.compute_dtype
+  )
   program = make_program(
     objective,
-    build,
-    experiment.optimizer.build(),
+    model,
+    experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(experiment.num_steps),
     jax.random.key(experiment.seed),
     num_microbatches=experiment.num_microbatches,
@@ -133,7 +135,7 @@ def _train(
     position=position,
     step_fn=program.step_fn,
     evaluate=make_evaluation(
-      experiment, objective, build, corpora, state.params
+      experiment, objective, model, corpora, state.params
     ),
     stream=stream,
     batch_sharding=batch_sharding(mesh),
@@ -317,7 +319,7 @@ def with_vocab_size(
 def make_evaluation(
   experiment: PretrainExperiment,
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   corpora: list[OpenCorpus],
   params: functional.Params,
 ) -> Callable[[TrainState, StopSignal], Evaluation | None]:
@@ -339,7 +341,7 @@ def make_evaluation(
     return lambda state, stop: Evaluation(records=[])
   mesh = jax.sharding.get_mesh()
   devices = num_batch_devices(mesh)
-  eval_step = jax.jit(make_eval_step(objective, build))
+  eval_step = jax.jit(make_eval_step(objective, model))
   key = jax.random.key(config.seed)
   sharding = batch_sharding(mesh)
   batch_size = -(-config.batch_size // devices) * devices
