@@ -17,6 +17,9 @@ from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
 from bert_jax.models.config import EncoderConfig, bert_mini
+from bert_jax.models.functional import Model
+from bert_jax.models.heads import model_with_heads
+from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -299,6 +302,15 @@ def with_compute_dtype(
       f'--config.compute_dtype={name} --allow_change=compute_dtype'
     )
   return dataclasses.replace(experiment, compute_dtype=name)
+
+
+def model_of(
+  experiment: PretrainExperiment | FinetuneExperiment, objective: Objective
+) -> Model:
+  """The model that an experiment trains for an objective or a task."""
+  return model_with_heads(
+    experiment.model, objective.heads(), experiment.compute_dtype
+  )
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:

@@ -58,8 +58,8 @@ def experiment_step(experiment):
   """As make_step, of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
+  from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
   from bert_jax.models.heads import model_with_heads
-  from bert_jax.pretraining import open_data, open_stream, with_vocab_size
   from bert_jax.workdir import default_compute_dtype
 
   with open_data(experiment) as (corpora, tokenizer):

@@ -23,11 +23,11 @@ import numpy as np
 from absl import app, flags, logging
 
 from bert_jax.data.token_rows import TokenRows
+from bert_jax.jobs.pretrain import open_data
 from bert_jax.models import functional
 from bert_jax.models.heads import model_with_heads
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
-from bert_jax.pretraining import open_data
 from bert_jax.train.evaluation import RowsInOrder
 
 _TRAINING_ROWS = 4096

@@ -19,10 +19,10 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
 from bert_jax.experiment import (
   PretrainExperiment,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models import functional
-from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective, PretrainingObjective
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
@@ -105,9 +105,7 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  model = model_with_heads(
-    experiment.model, objective.heads(), experiment.compute_dtype
-  )
+  model = model_of(experiment, objective)
   program = make_program(
     objective,
     model,

@@ -25,10 +25,10 @@ from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
-from bert_jax.models.heads import model_with_heads
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
@@ -121,9 +121,7 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  model = model_with_heads(
-    experiment.model, task.heads(), experiment.compute_dtype
-  )
+  model = model_of(experiment, task)
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
