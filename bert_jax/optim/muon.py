@@ -95,30 +95,29 @@ def _orthogonalise(
   products as there are shapes, not as there are layers.
   """
   declared = by_info(infos, lambda info: info)
-  newton_schulz = optax.contrib.scale_by_muon(
-    ns_steps=num_steps,
-    beta=0.0,
-    nesterov=False,
-    weight_dimension_numbers=lambda stacks: {
-      shape: optax.contrib.MuonDimensionNumbers(1, 2) for shape in stacks
-    },
-  )
 
   def update(updates: Any, _: Any) -> Any:
     leaves, tree = jax.tree.flatten(updates)
     numbers = collections.defaultdict(list)
     for number, info in enumerate(jax.tree.leaves(declared(updates))):
       numbers[info.matrix_shape(leaves[number].shape)].append(number)
-    stacks = {
-      shape: jnp.stack([leaves[number].reshape(shape) for number in found])
-      for shape, found in numbers.items()
-    }
-    orthogonal: Any
-    orthogonal, _ = newton_schulz.update(stacks, newton_schulz.init(stacks))
     for shape, found in numbers.items():
-      scaled = rms * max(shape) ** 0.5 * orthogonal[shape]
+      stack = jnp.stack([leaves[number].reshape(shape) for number in found])
+      scaled = rms * max(shape) ** 0.5 * _newton_schulz(stack, num_steps)
       for place, number in enumerate(found):
         leaves[number] = scaled[place].reshape(leaves[number].shape)
     return jax.tree.unflatten(tree, leaves)
 
   return optax.stateless(update)
+
+
+def _newton_schulz(stack: jax.Array, num_steps: int) -> Any:
+  """The quintic iteration on each matrix of [n, inputs, outputs]."""
+  # Without momentum, the rule of optax is its iteration alone.
+  rule = optax.contrib.scale_by_muon(
+    ns_steps=num_steps,
+    beta=0.0,
+    nesterov=False,
+    weight_dimension_numbers=optax.contrib.MuonDimensionNumbers(1, 2),
+  )
+  return rule.update(stack, rule.init(stack))[0]
