@@ -22,6 +22,7 @@ from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
@@ -120,7 +121,7 @@ class PretrainExperiment:
   num_microbatches: int = 1
   model: EncoderConfig
   objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
@@ -208,7 +209,7 @@ class FinetuneExperiment:
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
   dropout: float = 0.1
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
