@@ -25,7 +25,7 @@ README = ROOT / 'README.md'
 CHINESE = ROOT / 'README.zh.md'
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 MODEL = {'num_layers': 2, 'embed_dim': 16, 'num_heads': 2, 'mlp_dim': 32}
-# Flags added to a command that does not give them itself.
+# Flags added to a command with a --config that does not give them itself.
 SMALLER = {
   'pretrain': [
     '--config.num_steps=8',
@@ -37,6 +37,7 @@ SMALLER = {
   ],
   'finetune': ['--config.num_epochs=1', '--config.max_length=32'],
 }
+SMALLER['inspect'] = SMALLER['pretrain']
 SHIM = """
 import os
 import sys
@@ -44,7 +45,7 @@ import sys
 verb, *words = sys.argv[1:]
 given = {word.partition('=')[0] for word in words}
 for flag in SMALLER.get(verb, ()):
-  if flag.partition('=')[0] not in given:
+  if '--config' in given and flag.partition('=')[0] not in given:
     words.append(flag)
 os.execv(sys.executable, [sys.executable, '-m', 'bert_jax', verb, *words])
 """
@@ -212,6 +213,7 @@ def test_flags_of_every_command_are_there(world):
     if verb not in helps:
       done = subprocess.run(
         [sys.executable, '-m', 'bert_jax', verb, '--help'],
+        cwd=ROOT,
         capture_output=True,
         text=True,
       )
