@@ -10,8 +10,8 @@ import json
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,6 +43,17 @@ _FIELDS = {
   'dtype': str,
   'shards': list,
 }
+
+
+class GroupWindow(Protocol):
+  """Brings the shards of a corpus to the disk, group by group."""
+
+  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
+    """Returns once `shards` can be read; `ahead` are those of the next group.
+
+    All others may be gone then.
+    """
+    ...
 
 
 class TokenRows:

@@ -18,8 +18,8 @@ from bert_jax.data.labelled import (
   encode_examples,
   read_examples,
 )
+from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
@@ -121,7 +121,7 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  build = model_builder(experiment.model, task, experiment.compute_dtype)
+  build = model_builder(experiment, task)
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(

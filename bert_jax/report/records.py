@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.reading.staging import STAGING_PATH, local_folder
+from bert_jax.data.remote.corpus import COPIES_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.workdir import Workdir, read_json
@@ -304,7 +304,7 @@ def _read_manifests(config: Record) -> dict[str, Record]:
   manifests = {}
   for corpus in corpora:
     url = corpus['path'] or ''
-    folder = local_folder(url, data.get('staging_path') or STAGING_PATH)
+    folder = local_folder(url, data.get('staging_path') or COPIES_PATH)
     name = f' {pathlib.Path(url).name}' if len(corpora) > 1 else ''
     parts = {
       f'train{name} {length}'.removesuffix(f' {row_length}'): str(length)
