@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bert_jax.cli import config_file
+from bert_jax.config.experiment_file import load_config
+from bert_jax.config.overrides import config_fields, find_field
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -231,10 +232,10 @@ def _check_flags(where, words, help_text, folder) -> None:
     name, _, value = flag[2:].partition('=')
     if name == 'config':
       os.chdir(folder)
-      config = config_file.config_fields(config_file.load_config(value))
+      config = config_fields(load_config(value))
     elif name.startswith('config.'):
       assert config is not None, f'{where}: --config comes first'
-      config_file.find_field(name.removeprefix('config.'), config)
+      find_field(name.removeprefix('config.'), config)
     else:
       named = re.escape(name.removeprefix('no'))
       pattern = rf'(?m)^  --(\[no\])?({re.escape(name)}|{named})[= \n]'
