@@ -72,6 +72,7 @@ class EncoderLayer(nnx.Module):
     seeds_B: jax.Array | None,
   ) -> jax.Array:
     if self.norm_placement == 'post':
+      assert norm is not None
       return norm(x_BTD + dropout(block(x_BTD), self.dropout_rate, seeds_B))
     given_BTD = x_BTD if norm is None else norm(x_BTD)
     return x_BTD + dropout(block(given_BTD), self.dropout_rate, seeds_B)
