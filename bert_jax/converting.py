@@ -142,8 +142,7 @@ def _write_huggingface(
     architecture,
     model,
     params,
-    label_names=source.label_names,
-    pooling=source.pooling,
+    head=source.task_head,
     pad_id=table.pad_id,
     cls_id=table.cls_id,
     sep_id=table.sep_id,
@@ -209,11 +208,12 @@ def _compare_ids(
 def _check_pooling(
   source: Pretrained, family: families.Family, architecture: str
 ) -> None:
-  chosen = family.architectures[architecture]
+  chosen, head = family.architectures[architecture], source.task_head
   has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
-  if source.pooling != CLS and has_pooler and not family.pooling_field:
+  pooling = head.pooling if head else CLS
+  if pooling != CLS and has_pooler and not family.pooling_field:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {source.pooling}, and '
+      f'--input={source.origin}: its task.pooling is {pooling}, and '
       f'{architecture} of transformers takes {CLS}; tune with '
       f'--config.task.pooling={CLS} to export it'
     )
@@ -252,15 +252,17 @@ def _record(
   if isinstance(compare, str):
     return record | {'not_compared': compare}
   heads = [name for name in params if name != 'encoder']
+  head = source.task_head
+  num_outputs = len(head.output_names) if head else 0
   return record | parity.compare(
     compare,
     architecture,
-    families.build(model, heads, len(source.label_names)),
+    families.build(model, heads, num_outputs),
     params,
     model,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
-    pooling=source.pooling,
+    pooling=head.pooling if head else CLS,
   )
 
 

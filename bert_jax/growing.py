@@ -184,10 +184,10 @@ def _experiment(
     model=model,
     family=getattr(small.experiment, 'family', ''),
     heads=tuple(sorted(params.keys() - {'encoder'})),
-    label_names=tuple(small.label_names),
     no_classifier=getattr(small.experiment, 'no_classifier', ''),
+    facts=small.facts,
   )
-  if small.label_names:
+  if small.facts is not None:
     config.task = dataclasses.replace(
       small.experiment.task, train_path='', eval_path=''
     )
@@ -211,7 +211,7 @@ def _how_to_go_on(
   model: EncoderConfig,
   tokenizer: Tokenizer,
 ) -> list[str]:
-  if small.label_names:
+  if small.facts is not None:
     return [f'to tune on: bert-jax finetune --config.init_from={output}']
   flags = [f'--config.init_from={output}'] + [
     f'--config.model.{name}={value}'

@@ -43,7 +43,7 @@ def test_it_validates_and_traces(path):
   else:
     experiment.tokenizer = 'tokenizer'
     shapes = {(experiment.batch_size, experiment.max_length)}
-    objective = experiment.task.build(table, ['a', 'b', 'c'])
+    objective = experiment.task.build(table, {'labels': ['a', 'b', 'c']})
     labels = {
       'labels': jax.ShapeDtypeStruct((experiment.batch_size,), jnp.int32),
       'label_weights': jax.ShapeDtypeStruct(

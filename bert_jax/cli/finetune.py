@@ -36,12 +36,15 @@ def main(argv: list[str]) -> int:
   from bert_jax import finetuning
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.train import report_metrics, scoring
-  from bert_jax.workdir import Workdir
+  from bert_jax.workdir import Workdir, read_json
 
   outcome = finetuning.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   if not outcome.stopped_by:
-    results = report_metrics.read_results_json(Workdir(WORKDIR.value))
+    workdir = Workdir(WORKDIR.value)
+    results = report_metrics.read_results_json(
+      workdir, read_json(workdir.config)
+    )
     print(scoring.results_table(results))
   return report_outcome('finetune', outcome, WORKDIR.value)

@@ -31,7 +31,7 @@ INPUT = absl_flags.DEFINE_string(
 OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: label and probabilities.', required=True
 )
-COLUMNS = define_columns(with_label=False)
+COLUMNS = define_columns(with_answers=False)
 
 
 def main(argv: list[str]) -> None:
@@ -44,10 +44,10 @@ def main(argv: list[str]) -> None:
   output = local_path(OUTPUT.value, '--output')
   predicting.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
-  model.require_labels('predict')
+  model.require_task('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)
   predicting.write_predictions(model, examples, output)
-  print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')
+  print(f'{len(examples):,} predictions in {OUTPUT.value}')

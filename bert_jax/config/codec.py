@@ -49,7 +49,9 @@ def _decode(value: Any, where: str) -> Any:
   if not isinstance(value, dict):
     return value
   fields = dict(value)
-  cls = _config_class(fields.pop('_type', None), where)
+  cls = config_class(fields.pop('_type', None), where)
+  if from_earlier := getattr(cls, 'from_earlier', None):
+    fields = from_earlier(fields)
   known = {field.name: field for field in dataclasses.fields(cls)}
   unknown = sorted(set(fields) - set(known))
   missing = [
@@ -65,7 +67,10 @@ def _decode(value: Any, where: str) -> Any:
       f'{quoted((unknown or missing)[0])}; it was written by another version '
       'of bert_jax'
     )
-  values = {name: _decode(item, where) for name, item in fields.items()}
+  values = {
+    name: item if _is_json(known[name].type) else _decode(item, where)
+    for name, item in fields.items()
+  }
   for name, value in values.items():
     if not _is_a(value, known[name].type):
       expected = getattr(known[name].type, '__name__', 'config')
@@ -87,6 +92,8 @@ def _is_a(value: Any, annotation: Any) -> bool:
     if inner[-1] is Ellipsis:
       inner = inner[:1] * len(value)
     return len(value) == len(inner) and all(map(_is_a, value, inner))
+  if origin is dict:
+    return isinstance(value, dict)
   # Any is the place of a component's config, whichever was chosen.
   if annotation is Any:
     return dataclasses.is_dataclass(value)
@@ -94,6 +101,12 @@ def _is_a(value: Any, annotation: Any) -> bool:
     return isinstance(value, annotation)
   # Not isinstance: bool is an int to Python.
   return type(value) in _PLAIN_TYPES.get(annotation, ())
+
+
+def _is_json(annotation: Any) -> bool:
+  """Whether a field holds an object of JSON as it is: dict, or None."""
+  kinds = typing.get_args(annotation) or (annotation,)
+  return any(typing.get_origin(kind) is dict for kind in (annotation, *kinds))
 
 
 _PLAIN_TYPES = {
@@ -106,7 +119,8 @@ _PLAIN_TYPES = {
 _CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 
 
-def _config_class(name: Any, where: str) -> type:
+def config_class(name: Any, where: str) -> type:
+  """The dataclass of this package that a `_type` names; else InputError."""
   match = _CONFIG_NAME.fullmatch(name) if isinstance(name, str) else None
   cls = None
   # A verb is run by being imported: it defines the flags of the process.

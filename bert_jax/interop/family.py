@@ -29,6 +29,7 @@ from bert_jax.models.heads import (
   Pooler,
   ReplacedTokenHead,
 )
+from bert_jax.models.task_head import TaskHead
 
 _HEADS = {
   'pooler': Pooler,
@@ -183,7 +184,7 @@ def read_params(
   weights: Mapping[str, np.ndarray],
   problems: list[str],
   *,
-  num_classes: int = 0,
+  task_head: TaskHead | None = None,
   is_untied: bool = False,
 ) -> Found:
   """Their arrays -> our parameters; what is wrong is added to `problems`.
@@ -193,15 +194,16 @@ def read_params(
     config: the encoder that their config says.
     weights: their name -> array.
     problems: one sentence each; with one, the result is of no use.
-    num_classes: of the classifier; 0: theirs is no classifier of texts.
+    task_head: that of the file, None: there is none that we have.
     is_untied: their config says that the tied parameters may differ; an MLM
       head where they do is left out.
   """
   notes: list[str] = []
   named, left_out = _named(family, weights, problems, notes, is_untied)
-  heads = _heads(family, named, is_classifier=num_classes > 0)
+  heads = _heads(family, named, task_head.head if task_head else '')
+  num_outputs = len(task_head.output_names) if task_head else 0
   abstract = functional.flatten(
-    functional.abstract_params(build(config, heads, num_classes))
+    functional.abstract_params(build(config, heads, num_outputs))
   )
   shapes = {path: leaf.shape for path, leaf in abstract.items()}
   flat, missing, used, misshapen = {}, [], set(), []
@@ -276,16 +278,16 @@ def nested(flat: Mapping[str, Any]) -> functional.Params:
 
 
 def _heads(
-  family: Family, named: Mapping[str, Any], *, is_classifier: bool
+  family: Family, named: Mapping[str, Any], task_head: str
 ) -> list[str]:
-  """Our heads that are among their names."""
+  """Our heads that are among their names; of tasks `task_head` alone, or ''."""
   present = {
     path.partition('/')[0]
     for rule in family.table
     for path in rule.paths
     if rule.theirs in named
   }
-  if not is_classifier:
+  if task_head != CLASSIFIER:
     present -= set(family.classifier_heads)
   return [
     name

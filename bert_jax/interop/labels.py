@@ -3,7 +3,6 @@
 The weights say how many there are; config.json says what they are called.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from bert_jax.interop import name_table
 from bert_jax.interop.family import CLASSIFIER, Family
 from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
+from bert_jax.models.task_head import TaskHead
 
 _TEXT_CLASSIFIER = 'ForSequenceClassification'
 # Values of problem_type that are one label a text.
@@ -29,28 +29,14 @@ _BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
 _DEFAULT_COUNT = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Labels:
-  """The labels of a classifier, or why there are none.
-
-  names: of the labels, in the order of the outputs; () without a classifier of
-    texts.
-  missing_because: why a classifier that is in the file is left out; '' where
-    none is in it.
-  """
-
-  names: tuple[str, ...] = ()
-  missing_because: str = ''
-
-
-def read_labels(
+def read_task_head(
   family: Family,
   config: Mapping[str, Any],
   weights: Mapping[str, np.ndarray],
   problems: list[str],
   notes: list[str],
-) -> Labels:
-  """Finds the classifier's labels, or why it is left out.
+) -> tuple[TaskHead | None, str]:
+  """(the head with its labels, or None; why one in the file is left out).
 
   Classifiers of tokens and of choices have the same names in the file: only the
   class in config.json tells them apart.
@@ -68,18 +54,21 @@ def read_labels(
   reason = _why_not(family, config, count)
   if reason:
     notes.append(f'its classifier was left out: {reason}')
-    return Labels(missing_because=reason)
-  return Labels(_names(config, count, problems, notes))
+    return None, reason
+  names = _names(config, count, problems, notes)
+  if not names:
+    return None, ''  # there is a problem, which ends all
+  return TaskHead(output_names=names, pooling=_pooling(family, config)), ''
 
 
-def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
+def _pooling(family: Family, config: Mapping[str, Any]) -> Any:
   """Reads from config.json what the classifier sees of a text."""
   return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
 
 
 def _without_a_classifier(
   family: Family, config: Mapping[str, Any], notes: list[str]
-) -> Labels:
+) -> tuple[None, str]:
   """Says why a model has no classifier that its class makes one expect.
 
   A class that the family's table does not know can have any other head.
@@ -90,10 +79,10 @@ def _without_a_classifier(
       f'architectures names {listed(classes)}, but the weights have no '
       'classifier'
     )
-    return Labels(missing_because='the weights have none')
+    return None, 'the weights have none'
   if classes and not {*classes} & {*family.architectures}:
-    return Labels(missing_because=_NOT_OF_TEXTS.format(listed(classes)))
-  return Labels()
+    return None, _NOT_OF_TEXTS.format(listed(classes))
+  return None, ''
 
 
 def _classifier_names(family: Family) -> set[str]:
@@ -138,7 +127,7 @@ def _why_not(
     known = isinstance(kind, str) and kind in _OTHER_PROBLEMS
     what = _OTHER_PROBLEMS[kind] if known else 'it is not one label a text'
     return f'{what} (problem_type {quoted(str(kind))})'
-  pooling = pooling_of(family, config)
+  pooling = _pooling(family, config)
   if pooling not in POOLINGS:
     return (
       f'{family.pooling_field} is {shown(repr(pooling))}, ours can only be '

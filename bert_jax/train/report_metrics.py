@@ -7,62 +7,51 @@ below, so that a damaged file is named here and is no bug of the page's.
 
 import dataclasses
 import json
-import math
 import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from bert_jax.config.codec import config_class
+from bert_jax.config.json_shapes import Each, Maybe, is_number, require
 from bert_jax.data.reading.staging import STAGING_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
+from bert_jax.tasks.base import NUMBER, Figure, TaskConfig
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir, read_json
 
 # Kinds of records; others tell of what was done, such as a checkpoint.
 _SHOWN = ('train', 'eval')
 _PART = re.compile(r'part-(\d+)\.jsonl')
 Record = dict[str, Any]
-# Above every loss, perplexity and count, and not too large for any arithmetic.
-_MAX_NUMBER = 1e305
-
-
-@dataclasses.dataclass(frozen=True)
-class _Maybe:
-  """A shape that need not be there."""
-
-  shape: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class _Each:
-  """An object of any names, whose values have the shape."""
-
-  shape: Any
+_AGAIN = 'remove it, and give the finetune command of its workdir again'
+_REMOVE = 'restore the file, or remove it'
 
 
 # float: any number. A list has one shape for all of its items.
 _CONFIG = {
-  'num_steps': _Maybe(int),
-  'init_from': _Maybe(str),
-  'model': _Maybe(
-    {name: _Maybe(int) for name in ('num_layers', 'embed_dim', 'num_heads')}
+  'num_steps': Maybe(int),
+  'init_from': Maybe(str),
+  'model': Maybe(
+    {name: Maybe(int) for name in ('num_layers', 'embed_dim', 'num_heads')}
   ),
-  'data': _Maybe(
+  'data': Maybe(
     {
-      'path': _Maybe(str),
-      'corpora': _Maybe([{'path': str}]),
-      'staging_path': _Maybe(str),
-      'row_length': _Maybe(int),
-      'stages': _Maybe([{'row_length': int}]),
+      'path': Maybe(str),
+      'corpora': Maybe([{'path': str}]),
+      'staging_path': Maybe(str),
+      'row_length': Maybe(int),
+      'stages': Maybe([{'row_length': int}]),
     }
   ),
 }
 _START = {
   'time': float,
-  'host': _Maybe(str),
-  'command': _Maybe([str]),
-  'devices': _Maybe([str]),
-  'versions': _Maybe(_Each(str)),
+  'host': Maybe(str),
+  'command': Maybe([str]),
+  'devices': Maybe([str]),
+  'versions': Maybe(Each(str)),
 }
 _MANIFEST = {
   'num_documents': int,
@@ -71,37 +60,23 @@ _MANIFEST = {
   'row_length': int,
   'num_segments': int,
   'padding_share': float,
-  'read_counts': _Maybe(_Each(int)),
-  'dropped': _Maybe(_Each(int)),
-  'literal_special_tokens': _Maybe(int),
+  'read_counts': Maybe(Each(int)),
+  'dropped': Maybe(Each(int)),
+  'literal_special_tokens': Maybe(int),
 }
 _GUESS = {'token': str, 'probability': float}
 _FILL_MASK = [
-  {'text': str, 'answer': _Maybe(str), 'predictions': [[_GUESS]]},
+  {'text': str, 'answer': Maybe(str), 'predictions': [[_GUESS]]},
 ]
-_FIGURES = ('accuracy', 'macro_f1', 'matthews')
 _RESULTS = {
-  'labels': [str],
-  'label_counts': _Maybe({'train': _Each(int), 'eval': _Each(int)}),
-  'notes': _Maybe([str]),
+  'notes': Maybe([str]),
   'init_from': str,
   'eval_path': str,
   'num_eval': int,
-  'metric': _Maybe(str),
-  'config': _Maybe({'learning_rate': _Maybe(float), 'num_epochs': _Maybe(int)}),
-  'runs': [
-    {
-      'seed': int,
-      'best_epoch': _Maybe(int),
-      'eval_loss': _Maybe(float),
-      **dict.fromkeys(_FIGURES, float),
-      'per_class': _Each(
-        dict.fromkeys(('precision', 'recall', 'f1', 'support'), float)
-      ),
-      'confusion': [[int]],
-    }
-  ],
-  'summary': _Each({'mean': float, 'std': float}),
+  'metric': Maybe(str),
+  'config': Maybe({'learning_rate': Maybe(float), 'num_epochs': Maybe(int)}),
+  'runs': [{'seed': int, 'best_epoch': Maybe(int), 'eval_loss': Maybe(float)}],
+  'summary': Each({'mean': float, 'std': float}),
 }
 
 
@@ -153,14 +128,14 @@ def read_run(path: str | pathlib.Path) -> Run:
   workdir = Workdir(path)
   workdir.require()
   config = read_json(workdir.config)
-  _require(config, _CONFIG, f'{workdir.config}:')
+  require(config, _CONFIG, f'{workdir.config}:')
   starts = _read_lines(workdir.starts)[0] if workdir.starts.exists() else []
-  _require(starts, [_START], f'{workdir.starts}:')
+  require(starts, [_START], f'{workdir.starts}:')
   if any(not 0 <= start['time'] < 1e11 for start in starts):
     raise InputError(f'{workdir.starts}: a time is not one; remove the file')
   fill_mask = _read_optional(workdir.fill_mask)
   if fill_mask is not None:
-    _require(fill_mask, _FILL_MASK, f'{workdir.fill_mask}:')
+    require(fill_mask, _FILL_MASK, f'{workdir.fill_mask}:')
   return Run(
     workdir=workdir,
     metrics=read_metrics(workdir),
@@ -168,7 +143,9 @@ def read_run(path: str | pathlib.Path) -> Run:
     starts=starts,
     manifests=_read_manifests(config),
     fill_mask=fill_mask,
-    results=read_results_json(workdir) if workdir.results.exists() else None,
+    results=read_results_json(workdir, config)
+    if workdir.results.exists()
+    else None,
   )
 
 
@@ -240,32 +217,61 @@ def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
       yield record, steps * seconds
 
 
-def read_results_json(workdir: Workdir) -> Record:
-  """results.json; InputError where it is not what finetune writes."""
+def read_results_json(workdir: Workdir, config: Record) -> Record:
+  """results.json; InputError where it is not what finetune writes.
+
+  Args:
+    workdir: of fine-tuning.
+    config: its config.json, which names the task.
+  """
   results = read_json(workdir.results)
   where = f'{workdir.results}:'
-  _require(results, _RESULTS, where)
-  labels, runs = results['labels'], results['runs']
-  metric = results.get('metric', _FIGURES[0])
-  if not labels or not runs or metric not in _FIGURES:
+  task = task_of(config)
+  require(results, _RESULTS, where)
+  runs, metric = results['runs'], metric_of(results, task)
+  if not runs or metric not in task.figures:
     raise InputError(
-      f'{where} it has {len(labels)} labels, {len(runs)} runs and the metric '
-      f'{shown(metric)}; {_AGAIN}'
+      f'{where} it has {len(runs)} runs and the metric {shown(metric)}; '
+      f'{_AGAIN}'
     )
   for run in runs:
-    if (
-      any(
-        len(row) != len(labels) for row in [run['confusion'], *run['confusion']]
-      )
-      or any(count < 0 for row in run['confusion'] for count in row)
-      or any(label not in run['per_class'] for label in labels)
-      or any(not -1 <= run[figure] <= 1 for figure in _FIGURES)
-      or any(not _is_number(run.get(name)) for name in results['summary'])
-    ):
+    if any(not _is_figure(run.get(n), task.figures[n]) for n in task.figures):
       raise InputError(
         f'{where} the run of seed {run["seed"]} lacks figures; {_AGAIN}'
       )
+    if any(not is_number(run.get(name)) for name in results['summary']):
+      raise InputError(
+        f'{where} the run of seed {run["seed"]} lacks figures; {_AGAIN}'
+      )
+  task.check_results(results, where)
   return results
+
+
+def task_of(config: Record) -> type[TaskConfig]:
+  """The class of a fine-tuning run's task; it knows what its figures are.
+
+  A config of no task, as of a run's that is lost, is taken for that of
+  classification, which earlier versions knew alone.
+  """
+  task = config.get('task')
+  if not isinstance(task, dict):
+    return ClassificationConfig
+  found = config_class(task.get('_type'), 'config.json')
+  if not hasattr(found, 'sections'):
+    raise InputError(
+      f'config.json: task is {shown(repr(task.get("_type")))}, which is no '
+      f'task; {_REMOVE}'
+    )
+  return found
+
+
+def metric_of(results: Record, task: type[TaskConfig]) -> str:
+  """The figure that chose the best epoch."""
+  return results.get('metric', next(iter(task.figures)))
+
+
+def _is_figure(value: Any, figure: Figure) -> bool:
+  return is_number(value) and (figure.kind == NUMBER or -1 <= value <= 1)
 
 
 def _read_lines(path: pathlib.Path) -> tuple[list[Record], int]:
@@ -317,7 +323,7 @@ def _read_manifests(config: Record) -> dict[str, Record]:
       if path.exists():
         refuse_link_out(path)
         manifests[part] = read_json(path)
-        _require(manifests[part], _MANIFEST, f'{path}:')
+        require(manifests[part], _MANIFEST, f'{path}:')
   return manifests
 
 
@@ -325,7 +331,7 @@ def _check_record(record: Record, path: pathlib.Path) -> None:
   if type(record.get('step')) is not int:
     raise InputError(f'{path}: a record has no step; is it a metrics file?')
   where = f'{path}: step {shown(str(record["step"]))}:'
-  _require(record, {'step': int, 'kind': str}, where)
+  require(record, {'step': int, 'kind': str}, where)
   if record['kind'] not in _SHOWN:
     return
   shapes = {'corpus': str, 'nonfinite_steps': [int], 'seed': int}
@@ -334,58 +340,6 @@ def _check_record(record: Record, path: pathlib.Path) -> None:
   for name, value in record.items():
     # A mean without a single finite step is null.
     if name not in ('kind', 'step') and (value is not None or name in shapes):
-      _require(value, shapes.get(name, float), f'{where} {shown(name)}')
+      require(value, shapes.get(name, float), f'{where} {shown(name)}')
   if 'perplexity' in record and 'mlm_loss' not in record:
     raise InputError(f'{where} mlm_loss is missing; {_REMOVE}')
-
-
-_AGAIN = 'remove it, and give the finetune command of its workdir again'
-_REMOVE = 'restore the file, or remove it'
-
-
-def _require(value: Any, shape: Any, where: str) -> None:
-  """Raises InputError unless a JSON value has the shape.
-
-  Args:
-    value: as json gives it.
-    shape: str, int or float; [shape] for a list; {name: shape} for an object,
-      which may have other names too; or an _Each.
-    where: the file and the field, for the message.
-  """
-  if isinstance(shape, dict | _Each):
-    if not isinstance(value, dict):
-      raise _misfit(value, 'an object', where)
-    if isinstance(shape, _Each):
-      shape = dict.fromkeys(value, shape.shape)
-    for name, inner in shape.items():
-      if name in value:
-        inner = inner.shape if isinstance(inner, _Maybe) else inner
-        _require(value[name], inner, f'{where} {shown(name)}')
-      elif not isinstance(inner, _Maybe):
-        raise InputError(f'{where} {name} is missing; {_REMOVE}')
-  elif isinstance(shape, list):
-    if not isinstance(value, list):
-      raise _misfit(value, 'a list', where)
-    for item in value:
-      _require(item, shape[0], where)
-  elif shape is str:
-    # Half of a surrogate pair cannot be written.
-    if not isinstance(value, str) or re.search('[\ud800-\udfff]', value):
-      raise _misfit(value, 'a text', where)
-  elif shape is int:
-    if type(value) is not int or abs(value) > 2**53:
-      raise _misfit(value, 'a whole number', where)
-  elif not _is_number(value):
-    raise _misfit(value, 'a number', where)
-
-
-def _is_number(value: Any) -> bool:
-  return type(value) in (int, float) and not _MAX_NUMBER < abs(value) < math.inf
-
-
-def _misfit(value: Any, expected: str, where: str) -> InputError:
-  # Not repr of it all: it may be nested without end.
-  found = f'a {type(value).__name__}'
-  if value is None or isinstance(value, str | int | float):
-    found = shown(repr(value))
-  return InputError(f'{where} {found} is not {expected}; {_REMOVE}')

@@ -33,8 +33,10 @@ def _without_transformers(monkeypatch):
 def read(folder, name, outputs, change=None, **config):
   change = change or with_outputs(outputs)
   found = open_pretrained(str(save_folder(folder, name, change, **config)))
-  assert found.label_names == list(found.experiment.label_names)
-  return found.label_names, ' '.join(found.checkpoint.notes)
+  assert found.facts == found.experiment.facts
+  return (found.facts or {'labels': []})['labels'], ' '.join(
+    found.checkpoint.notes
+  )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_the_reason_is_said_by_every_verb(tmp_path):
     model = inference.load(place)
     for method in ('predict', 'evaluate'):
       with pytest.raises(InputError) as caught:
-        model.require_labels(method)
+        model.require_task(method)
       message = str(caught.value)
       assert f'{method} needs a classifier of texts' in message
       assert f'{place} has none: {reason}' in message
@@ -216,7 +218,7 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
   folder = save_folder(tmp_path, name)
   model = inference.load(folder)
   with pytest.raises(InputError) as caught:
-    model.require_labels('predict')
+    model.require_task('predict')
   assert 'is a pretrained model with the heads pooler' in str(caught.value)
   assert f'finetune --config.init_from={folder}' in str(caught.value)
 
@@ -237,7 +239,7 @@ def test_a_head_of_another_kind(tmp_path, name, architecture):
 
   folder = save_folder(tmp_path, name, add, architectures=[architecture])
   with pytest.raises(InputError) as caught:
-    inference.load(folder).require_labels('evaluate')
+    inference.load(folder).require_task('evaluate')
   assert f'has none: by architectures {architecture!r} it is not' in str(
     caught.value
   )
@@ -249,4 +251,4 @@ def test_a_class_without_its_weights(tmp_path):
   )
   model = inference.load(folder)
   with pytest.raises(InputError, match='has none: the weights have none'):
-    model.require_labels('predict')
+    model.require_task('predict')
