@@ -16,7 +16,7 @@ from bert_jax.config.codec import encode
 from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.experiment import ConvertedModel
 from bert_jax.interop import beside_weights, google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
@@ -193,24 +193,7 @@ def _open_workdir(
       f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()
-  facts, results = None, {}
-  task = getattr(experiment, 'task', ClassificationConfig)
-  if not hasattr(task, 'columns'):
-    raise InputError(
-      f'{workdir.config}: task is a {type(task).__name__}, which is none; '
-      'restore it or start anew'
-    )
-  if isinstance(experiment, ConvertedModel):
-    if experiment.facts is not None:
-      where = f'{workdir.config}:'
-      facts = experiment.task.read_facts(experiment.facts, where)
-  elif isinstance(experiment, FinetuneExperiment):
-    if not workdir.results.is_file():
-      raise InputError(
-        f'{workdir.path} is a fine-tuning run that is not finished; give its '
-        'bert-jax finetune command again'
-      )
-    results, facts = _read_results(workdir, experiment)
+  facts, results = _facts_and_results(workdir, experiment)
   num_seeds = getattr(experiment, 'num_seeds', 1)
   best_seed = results.get('best_seed', 0)
   if seed is not None:
@@ -271,18 +254,35 @@ def _of_seed(
   return jax.tree.map(lambda leaf: leaf[seed], params)
 
 
-def _read_results(
-  workdir: Workdir, experiment: FinetuneExperiment
-) -> tuple[dict[str, Any], Facts]:
-  """What results.json holds, and the facts of the task among it."""
-  results = read_json(workdir.results)
+def _facts_and_results(
+  workdir: Workdir, experiment: Any
+) -> tuple[Facts | None, dict[str, Any]]:
+  """(facts of its task, None without a head for one; results.json or {})."""
+  task = getattr(experiment, 'task', None)
+  if task is None:
+    return None, {}
+  if not hasattr(task, 'read_facts'):
+    raise InputError(
+      f'{workdir.config}: task is a {type(task).__name__}, which is none; '
+      'restore it or start anew'
+    )
+  if isinstance(experiment, ConvertedModel):
+    facts = experiment.facts
+    if facts is not None:
+      facts = task.read_facts(facts, f'{workdir.config}:')
+    return facts, {}
+  if not workdir.results.is_file():
+    raise InputError(
+      f'{workdir.path} is a fine-tuning run that is not finished; give its '
+      'bert-jax finetune command again'
+    )
   again = (
     'remove it, and give the bert-jax finetune command of this workdir again'
   )
+  results = read_json(workdir.results)
   if not isinstance(results, dict):
     raise InputError(f'{workdir.results}: it is no JSON object; {again}')
   try:
-    facts = experiment.task.read_facts(results, f'{workdir.results}:')
+    return task.read_facts(results, f'{workdir.results}:'), results
   except InputError as error:
     raise InputError(f'{error}; {again}') from None
-  return results, facts

@@ -9,9 +9,9 @@ import os
 import numpy as np
 import pytest
 
-from bert_jax import predicting
 from bert_jax.data.labelled import ID_COLUMNS, read_examples, text_columns
 from bert_jax.errors import InputError
+from bert_jax.jobs import predict as predict_job
 from bert_jax.tasks import metrics
 from bert_jax.tasks.classification import Classification
 
@@ -36,7 +36,7 @@ def predict(tmp_path, name, content):
     path, text_columns(('text',), None), id_columns=ID_COLUMNS
   )
   output = tmp_path / 'out.jsonl'
-  predicting.write_predictions(LengthModel(), examples, output)
+  predict_job.write_predictions(LengthModel(), examples, output)
   assert {p.name for p in tmp_path.iterdir()} == {name, 'out.jsonl'}
   return [json.loads(line) for line in output.read_text().splitlines()]
 
@@ -94,9 +94,9 @@ def test_an_output_that_would_replace_something_else(tmp_path, output, message):
   (tmp_path / 'link.csv').symlink_to(source)
   os.mkfifo(tmp_path / 'pipe')
   with pytest.raises(InputError, match=message):
-    predicting.check_output(tmp_path / output, str(source))
+    predict_job.check_output(tmp_path / output, str(source))
   source_of_others = tmp_path / 'b.csv'
-  predicting.check_output(source, str(source_of_others))
+  predict_job.check_output(source, str(source_of_others))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_labels_that_a_model_does_not_have(tmp_path):
     r"3 of 4 examples have unknown labels \('Odd', '1'\)"
   )
   with pytest.raises(InputError, match=message):
-    predicting.evaluation_table(LengthModel(), examples)
+    predict_job.evaluation_table(LengthModel(), examples)
 
 
 def test_a_model_without_names_wants_numbers(tmp_path):
@@ -136,7 +136,7 @@ def test_a_model_without_names_wants_numbers(tmp_path):
   examples = read_examples(path, text_columns(('text',), 'label'))
   model = LengthModel(['LABEL_0', 'LABEL_1'])
   with pytest.raises(InputError, match=r"'entailment', .*numbers, 0 to 1"):
-    predicting.evaluation_table(model, examples)
+    predict_job.evaluation_table(model, examples)
 
 
 def test_numbers_are_the_outputs_of_a_model_without_names(
@@ -153,7 +153,7 @@ def test_numbers_are_the_outputs_of_a_model_without_names(
     'classification_report',
     lambda labels, *_: seen.extend(labels) or figures,
   )
-  predicting.evaluation_table(model, examples)
+  predict_job.evaluation_table(model, examples)
   assert seen == [1, 0, 1]
   assert 'labels 0 to 1 are taken for the outputs' in capsys.readouterr().out
 

@@ -9,16 +9,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bert_jax.tasks.base import (
-  CORRELATION,
-  NUMBER,
-  SHARE,
-  Figure,
-  Section,
-  TablePart,
-)
-from bert_jax.train import report_plots
-from bert_jax.train.report_html import (
+from bert_jax.report import plots
+from bert_jax.report.html import (
   escape,
   figure,
   note,
@@ -27,7 +19,15 @@ from bert_jax.train.report_html import (
   section,
   table,
 )
-from bert_jax.train.report_metrics import Run, metric_of, task_of
+from bert_jax.report.records import Run, metric_of, task_of
+from bert_jax.tasks.base import (
+  CORRELATION,
+  NUMBER,
+  SHARE,
+  Figure,
+  Section,
+  TablePart,
+)
 
 
 def pooled_difference(
@@ -122,7 +122,7 @@ def _values(run: Run, metric: str) -> list[float]:
 
 def _color(run: Run) -> str:
   pretrained = run.results['init_from']
-  return report_plots.FIRST if pretrained else report_plots.SECOND
+  return plots.FIRST if pretrained else plots.SECOND
 
 
 def _metric(runs: Sequence[Run]) -> str:
@@ -222,7 +222,7 @@ def _show(kind: str, value: Any) -> str:
 def _dots(runs: Sequence[Run]) -> str:
   metric, shown = _metric(runs), _figure(runs)
   name = _capital(shown.title)
-  svg = report_plots.runs_by_start(
+  svg = plots.runs_by_start(
     f'{name} of every run',
     [(_start(run, runs), _values(run, metric), _color(run)) for run in runs],
     percent=shown.kind != NUMBER,
@@ -254,7 +254,7 @@ def _learning_curves(runs: Sequence[Run]) -> str:
     return ''
   shown = _figure(runs)
   name = _capital(shown.title)
-  svg = report_plots.curves(
+  svg = plots.curves(
     f'{name} by epoch', lines, percent=shown.kind != NUMBER, x_label='epoch'
   )
   return figure(
@@ -321,7 +321,7 @@ def _picture(run: Run, one: Section) -> str:
     return ''.join(map(note, one.notes))
   start = start_name(run)
   return figure(
-    report_plots.confusion(
+    plots.confusion(
       f'{one.part.title}, {start}',
       list(map(str, one.part.names)),
       one.part.counts,
