@@ -208,8 +208,9 @@ class TrainedModel:
   def _predictions(self, ids_RT: np.ndarray, batch_size: int) -> Any:
     """What the task predicts for rows, `batch_size` of them at once."""
     found = []
+    ids_RT = self._as_long_as_needed(ids_RT)
     for first in range(0, len(ids_RT), batch_size):
-      part = self._as_long_as_needed(ids_RT[first : first + batch_size])
+      part = ids_RT[first : first + batch_size]
       filled = np.resize(part, (batch_size, part.shape[1]))
       found.append(jax.device_get(self._predict(self._params, filled)))
     return jax.tree.map(lambda x: x[: len(ids_RT)], to_arrays(found))

@@ -23,13 +23,15 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.models.task_head import TaskHead
 from bert_jax.tasks.base import Facts, Task
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import params_digest
 from bert_jax.workdir import Workdir, read_json
 
 # The tasks for which a checkpoint of others may have a head.
-TASKS_ELSEWHERE = (ClassificationConfig,)
+TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

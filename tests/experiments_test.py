@@ -11,6 +11,7 @@ import pytest
 import toys
 
 from bert_jax.cli.config_file import load_config
+from bert_jax.data.labelled import LabelledExamples
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.train.state import init_state
@@ -22,10 +23,13 @@ FILES = sorted(
   for folder in ('pretrain', 'finetune')
   for path in (EXPERIMENTS / folder).glob('*.py')
 )
+LABELS = ('a', 'b', 'O')
+# task -> the answer of one example.
+ANSWERS = {'classification': 'a', 'regression': 0.5, 'tagging': ('a', 'O')}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_it_validates_and_traces(path):
+def test_it_validates_and_traces(path, small_tokenizer):
   experiment = load_config(str(path))
   pretraining = path.parent.name == 'pretrain'
   table = dataclasses.replace(
@@ -43,12 +47,23 @@ def test_it_validates_and_traces(path):
   else:
     experiment.tokenizer = 'tokenizer'
     shapes = {(experiment.batch_size, experiment.max_length)}
-    objective = experiment.task.build(table, {'labels': ['a', 'b', 'c']})
+    task = experiment.task
+    answer = ANSWERS[task.name]
+    examples = LabelledExamples(
+      columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
+    )
+    facts = {'labels': [*LABELS]}
+    objective = task.build(table, facts)
+    rows = objective.featurize(
+      examples, small_tokenizer, experiment.max_length
+    ).rows
     labels = {
-      'labels': jax.ShapeDtypeStruct((experiment.batch_size,), jnp.int32),
-      'label_weights': jax.ShapeDtypeStruct(
-        (experiment.batch_size,), jnp.float32
-      ),
+      name: jax.ShapeDtypeStruct(
+        (experiment.batch_size, *array.shape[1:]), array.dtype
+      )
+      for name, array in (
+        rows | {'label_weights': np.ones(1, np.float32)}
+      ).items()
     }
   experiment.validate()
   build = functools.partial(

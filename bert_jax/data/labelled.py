@@ -16,7 +16,9 @@ import numpy as np
 from bert_jax.data.reading.stream import Permutation, example_number_words
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tables import Table, read_table, values
+from bert_jax.data.tables.conll import read_sentences
 from bert_jax.data.tables.header import missing_column, refuse_named_row
+from bert_jax.data.tables.reading import has_records
 from bert_jax.errors import InputError, quoted
 
 INSTALLED_DOCS = 'installed_docs:'
@@ -36,6 +38,8 @@ class Column:
       TEXTS are put together: a tuple an example, in their order.
     read: (table, name) -> the values, one a record; see tables/values.py.
     is_answer: Whether `predict` does without it.
+    of_words: Whether a record is a sentence, with a value for each word; files
+      that are neither JSON nor Parquet then have CoNLL's columns.
   """
 
   name: str
@@ -43,6 +47,7 @@ class Column:
   role: str
   read: Callable[[Table, str], list[Any]]
   is_answer: bool = False
+  of_words: bool = False
 
 
 def text_columns(
@@ -157,26 +162,25 @@ def read_examples(
   """
   path = os.fspath(path)
   fields = _fields_of_columns(columns, flags)
-  if path.startswith(INSTALLED_DOCS):
-    if header:
-      raise InputError(f'{flags}header={header}: {path} has none; leave it out')
-    table = _installed_docs_table(path, fields, flags)
-  else:
-    table = read_table(
-      path, fields, optional=id_columns, header_setting=header, flags=flags
-    )
+  table = _open_table(path, columns, fields, header, id_columns, flags)
   found: dict[str, list[Any]] = {}
-  texts = []
+  texts, is_of_words = [], False
   for column in columns:
     cells = column.read(table, column.name)
     if column.role == TEXTS:
       texts.append(cells)
+      is_of_words = column.of_words
     else:
       found[column.role] = cells
   if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
+  _check_lengths(columns, table)
   examples = LabelledExamples(
-    columns={TEXTS: list(zip(*texts, strict=True)), **found},
+    columns={
+      # Words of a sentence are a tuple already.
+      TEXTS: texts[0] if is_of_words else list(zip(*texts, strict=True)),
+      **found,
+    },
     origins=table.origins,
     lines=table.lines,
     notes=table.notes,
@@ -186,8 +190,29 @@ def read_examples(
     examples.ids = values.ids(table, name)
   if table.may_be_header:
     label = examples.labels[0] if examples.labels else None
+    label = label if isinstance(label, str) else None
     refuse_named_row(table.origins[0], examples.texts[0], label, flags)
   return examples
+
+
+def _open_table(
+  path: str,
+  columns: Sequence[Column],
+  fields: Mapping[str, str],
+  header: str,
+  id_columns: Sequence[str],
+  flags: str,
+) -> Table:
+  """The columns of a file by the reader of its kind; see read_examples."""
+  if path.startswith(INSTALLED_DOCS):
+    if header:
+      raise InputError(f'{flags}header={header}: {path} has none; leave it out')
+    return _installed_docs_table(path, fields, flags)
+  if any(column.of_words for column in columns) and not has_records(path):
+    return read_sentences(path, fields, header_setting=header, flags=flags)
+  return read_table(
+    path, fields, optional=id_columns, header_setting=header, flags=flags
+  )
 
 
 class LabelledStream:
@@ -243,6 +268,18 @@ class LabelledStream:
       'example_number': example_number_words(example_numbers),
       'label_weights': np.ones(len(rows), np.float32),
     }
+
+
+def _check_lengths(columns: Sequence[Column], table: Table) -> None:
+  """Raises InputError where columns of one sentence differ in length."""
+  names = [column.name for column in columns if column.of_words]
+  for row, origin in enumerate(table.origins):
+    lengths = [len(table.columns[name][row]) for name in names]
+    if len(set(lengths)) > 1:
+      raise InputError(
+        f'{origin}: column {quoted(names[0])} has {lengths[0]} words, and '
+        f'column {quoted(names[-1])} {lengths[-1]}; give one for each word'
+      )
 
 
 def _fields_of_columns(columns: Sequence[Column], flags: str) -> dict[str, str]:

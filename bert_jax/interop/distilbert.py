@@ -58,6 +58,7 @@ DISTILBERT = Family(
     Rule('mlm_head/bias', 'vocab_projector.bias', SAME),
     *dense('pooler', 'pre_classifier'),
     *dense('classifier/output', 'classifier'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   # Its norms have epsilon 1e-12, whatever a config says.
   fields={
@@ -75,6 +76,7 @@ DISTILBERT = Family(
   constants={'num_token_types': 0, 'pooler_activation': 'relu'},
   fixed={'activation': ('gelu',), 'pruned_heads': ({}, None)},
   architectures={
+    'DistilBertForTokenClassification': Architecture(('token_classifier',)),
     'DistilBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),

@@ -28,6 +28,7 @@ from bert_jax.models.heads import (
   NextSentenceHead,
   Pooler,
   ReplacedTokenHead,
+  TokenClassifier,
 )
 from bert_jax.models.task_head import TaskHead
 
@@ -39,6 +40,8 @@ _HEADS = {
   'replaced_token_head': ReplacedTokenHead,
 }
 CLASSIFIER = 'classifier'
+# The heads of tasks: how many outputs they have, the file says.
+_TASK_HEADS = {CLASSIFIER: Classifier, 'token_classifier': TokenClassifier}
 # So many shapes are named in a message; a wrong width is wrong everywhere.
 _SHOWN = 4
 # Fields of a config.json by name.
@@ -168,8 +171,8 @@ def build(
 ) -> functional.Build:
   """The encoder with the heads of a converted checkpoint, in f32."""
   builders: dict[str, HeadBuilder] = {
-    name: functools.partial(Classifier, num_classes=num_classes)
-    if name == CLASSIFIER
+    name: functools.partial(_TASK_HEADS[name], num_classes=num_classes)
+    if name in _TASK_HEADS
     else _HEADS[name]
     for name in heads
   }
@@ -289,9 +292,10 @@ def _heads(
   }
   if task_head != CLASSIFIER:
     present -= set(family.classifier_heads)
+  present -= _TASK_HEADS.keys() - {task_head}
   return [
     name
-    for name in (*_HEADS, CLASSIFIER)
+    for name in (*_HEADS, *_TASK_HEADS)
     if name in present
     and (name not in family.marks or family.marks[name] in named)
   ]

@@ -152,6 +152,9 @@ MODERNBERT = Family(
     Rule('pooler/kernel', 'head.dense.weight', LINEAR),
     Rule('pooler/norm/scale', 'head.norm.weight', SAME),
     *dense('classifier/output', 'classifier'),
+    Rule('token_classifier/transform/kernel', 'head.dense.weight', LINEAR),
+    Rule('token_classifier/transform/norm/scale', 'head.norm.weight', SAME),
+    *dense('token_classifier/output', 'classifier'),
   ),
   marks={'mlm_head': 'decoder.bias', 'pooler': 'classifier.weight'},
   fields={
@@ -193,6 +196,7 @@ MODERNBERT = Family(
     'rope_scaling': (None,),
   },
   architectures={
+    'ModernBertForTokenClassification': Architecture(('token_classifier',)),
     'ModernBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),

@@ -52,8 +52,9 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
         raise InputError(
           f'{origins[labels.index(name)]}: the label {quoted(name)} is a score '
           f'and no class: {len(labels):,} examples have {len(set(numbers)):,} '
-          'different numbers. Regression is not supported yet; round them to a '
-          'few classes.'
+          'different numbers. Tune with '
+          '--config=experiments/finetune/regression.py, or round them to a few '
+          'classes.'
         )
   for (number, name), (other, twin) in zip(by_size, by_size[1:], strict=False):
     if number == other:

@@ -16,7 +16,7 @@ from bert_jax.config.json_shapes import Each, Maybe, require
 from bert_jax.data.labelled import Column, LabelledExamples, text_columns
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.errors import InputError, quoted
 from bert_jax.models import task_head
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import (
@@ -51,8 +51,10 @@ from bert_jax.tasks.base import (
   TablePart,
   validate_examples,
 )
-from bert_jax.tasks.text_rows import encode_examples
+from bert_jax.tasks.text_rows import encode_examples, split_columns
 
+# The word of transformers for one class a text.
+_SINGLE = 'single_label_classification'
 # More classes than these are not drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
@@ -93,13 +95,7 @@ class ClassificationConfig:
   max_train_examples: int = 0
 
   def validate(self) -> None:
-    # A flag gives 'a,b' as one string, a config file gives ('a', 'b').
-    self.text_columns = tuple(','.join(self.text_columns).split(','))
-    if len(self.text_columns) not in (1, 2):
-      raise InputError(
-        f'task.text_columns names {len(self.text_columns)} columns '
-        f'({shown(",".join(self.text_columns))}); give one or two'
-      )
+    self.text_columns = split_columns(self.text_columns)
     validate_examples(self)
     if self.pooling not in POOLINGS:
       raise InputError(
@@ -129,7 +125,7 @@ class ClassificationConfig:
 
   @classmethod
   def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
-    if head.kind != task_head.TEXTS or head.problem_type == 'regression':
+    if head.kind != task_head.TEXTS or head.problem_type != _SINGLE:
       return None
     config = cls(train_path='', eval_path='', pooling=head.pooling)
     return config, {'labels': list(head.output_names)}
@@ -315,7 +311,7 @@ class Classification:
   def elsewhere(self) -> TaskHead:
     return TaskHead(
       kind=task_head.TEXTS,
-      problem_type='single_label_classification',
+      problem_type=_SINGLE,
       output_names=tuple(self._names),
       pooling=self.pooling,
     )

@@ -5,10 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.data.tokenizers.base import Tokenizer
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, shown
 
 _MIN_LENGTH = 8
 _TEXTS_PER_BATCH = 1024
+
+
+def split_columns(names: Sequence[str]) -> tuple[str, ...]:
+  """One or two columns of texts; InputError where there are more.
+
+  A flag gives 'a,b' as one string, a config file gives ('a', 'b').
+  """
+  names = tuple(','.join(names).split(','))
+  if len(names) not in (1, 2):
+    raise InputError(
+      f'task.text_columns names {len(names)} columns '
+      f'({shown(",".join(names))}); give one or two'
+    )
+  return names
 
 
 def encode_examples(

@@ -6,7 +6,7 @@
 | fewer names, none, or gaps | 2, 3, 5 | LABEL_n for the missing, and a note |
 | more names | 2, 3 | the first ones, and a note |
 | names that contradict, or no names | 3 | refused |
-| anything | 1 | left out: a regression |
+| names or none | 1 | a regression, which has none |
 """
 
 import json
@@ -158,9 +158,10 @@ def test_a_classifier_that_is_cut_is_refused(tmp_path):
 @pytest.mark.parametrize(
   'outputs, config, reason',
   [
-    (1, {}, 'with one label it is a regression'),
-    (1, {'id2label': {'0': 'LABEL_0'}}, 'with one label it is a regression'),
-    (1, {'problem_type': 'regression'}, 'with one label it is a regression'),
+    (
+      *(1, {'problem_type': 'single_label_classification'}),
+      'it is a classification with one label (problem_type',
+    ),
     (3, {'problem_type': 'regression'}, 'it is a regression (problem_type'),
     (
       *(3, {'problem_type': 'multi_label_classification'}),
@@ -189,10 +190,12 @@ def test_why_there_is_no_classifier(tmp_path, outputs, config, reason):
 
 def test_the_reason_is_said_by_every_verb(tmp_path):
   """By convert, in parity.json, and where the folder or the workdir is used."""
-  reason = 'with one label it is a regression'
-  folder = save_folder(tmp_path / 'theirs', BERT, with_outputs(1))
+  reason = 'it is a regression (problem_type'
+  folder = save_folder(
+    tmp_path / 'theirs', BERT, with_outputs(3), problem_type='regression'
+  )
   lines = convert(str(folder), tmp_path / 'ours')
-  assert f'its classifier was left out: {reason}' in lines
+  assert any(f'its classifier was left out: {reason}' in x for x in lines)
   record = json.loads((tmp_path / 'ours' / 'parity.json').read_text())
   assert record['left_out'] == ['classifier.bias', 'classifier.weight']
   assert any(reason in note for note in record['notes'])
@@ -211,6 +214,16 @@ def test_notes_are_said_where_a_folder_is_used(tmp_path, capsys):
   model = inference.load(folder)
   assert "'LABEL_3' was filled in" in capsys.readouterr().err
   assert model.predict([('a b',)]).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+  'config', [{}, {'id2label': None}, {'problem_type': 'regression'}]
+)
+def test_one_output_is_a_regression(tmp_path, config):
+  folder = save_folder(tmp_path / 'theirs', BERT, with_outputs(1), **config)
+  model = inference.load(folder)
+  assert model.experiment.task.name == 'regression'
+  assert model.predict([('a b',), ('c',)]).shape == (2,)
 
 
 @pytest.mark.parametrize('name', ['BertForPreTraining', 'BertModel'])

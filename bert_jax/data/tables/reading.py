@@ -71,7 +71,7 @@ def read_table(
       a row has another width, or a line cannot be read.
   """
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
-  _check_file(path)
+  check_file(path)
   wanted = _Wanted(columns, optional, header_setting, flags)
   ending = files.text_ending(path)
   if ending in ('.csv', '.tsv', '.tab', '.json', *_JSON_LINES):
@@ -93,7 +93,13 @@ def read_table(
   )
 
 
-def _check_file(path: pathlib.Path) -> None:
+def has_records(path: str | os.PathLike[str]) -> bool:
+  """Whether a file, by its name, is JSON or Parquet: its values have types."""
+  ending = files.text_ending(pathlib.Path(path))
+  return ending in (*_JSON_LINES, '.json', '.parquet')
+
+
+def check_file(path: pathlib.Path) -> None:
   """Raises InputError where there is no file."""
   if path.is_dir():
     raise InputError(f'{path}: is a folder; name the file in it.')
