@@ -25,7 +25,6 @@ from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
-from bert_jax.tasks.base import Facts
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
@@ -272,7 +271,7 @@ class ConvertedModel:
   task: Any = dataclasses.field(
     default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
   )
-  facts: Facts | None = None
+  facts: dict[str, object] | None = None
 
   @staticmethod
   def from_earlier(fields: dict[str, Any]) -> dict[str, Any]:

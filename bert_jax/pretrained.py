@@ -91,7 +91,7 @@ class Pretrained:
       print(f'{self.origin}: {note}', file=sys.stderr, flush=True)
 
   def initial(self) -> Initial:
-    """As the parameters to start a run from."""
+    """The parameters to start a run from."""
     return Initial(self.origin, self.load_params)
 
 

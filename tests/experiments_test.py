@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-from bert_jax.cli.config_file import load_config
+from bert_jax.config.experiment_file import load_config
 from bert_jax.data.labelled import LabelledExamples
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads

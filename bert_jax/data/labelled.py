@@ -72,8 +72,8 @@ class LabelledExamples:
     columns: By role, one value an example; answers may not be there.
     origins: 'path:line' of each example, for messages.
     lines: The line from 1 where each begins; empty where there are no lines.
-    ids: What a column of ids holds; empty where there is none.
-    notes: What reading guessed or found odd, to be printed.
+    ids: The cells of a column of ids; empty where there is none.
+    notes: Lines on what reading guessed or found odd, to be printed.
     may_be_header: See tables.reading.Table.
   """
 
@@ -98,7 +98,7 @@ class LabelledExamples:
     return self.columns.get(LABELS, [])
 
   def place(self, row: int) -> dict[str, Any]:
-    """Where an example stands, for an output: record (from 1), line, id."""
+    """The place of an example, for an output: record (from 1), line, id."""
     place: dict[str, Any] = {'record': row + 1}
     if self.lines:
       place['line'] = self.lines[row]
@@ -153,7 +153,7 @@ def read_examples(
     header: 'yes' where there is a header though columns go by number, 'no'
       where the first line is an example though it looks like a header.
     id_columns: Columns of ids, of which the first that is there is read.
-    flags: What the flags that name columns begin with, for messages.
+    flags: The beginning of the flags that name columns, for messages.
 
   Raises:
     InputError: A file, column, value or example is missing, a value is not of

@@ -60,7 +60,7 @@ DISTILBERT = Family(
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),
   ),
-  # Its norms have epsilon 1e-12, whatever a config says.
+  # Norms of DistilBERT have epsilon 1e-12, whatever a config says.
   fields={
     'vocab_size': Field('vocab_size', 30522),
     'embed_dim': Field('dim', 768),

@@ -168,7 +168,7 @@ def _names(
   """A name for each output; without the matrix as many as config.json says."""
   wrong: list[str] = []
   by_id = _from_ids(config.get(_BY_ID), wrong, notes)
-  # Where there are names by output, nobody asks the reverse.
+  # The reverse is asked only where there are no names by output.
   by_label = _from_labels(config.get(_BY_LABEL), [] if by_id else wrong)
   if wrong:
     problems += wrong
@@ -254,7 +254,7 @@ def _from_ids(
   for key, name in value.items():
     if name is None or name == '':
       continue
-    # Not isinstance: bool is an int to Python.
+    # Compared by type: bool is an int to isinstance.
     if type(name) is int:
       name, are_numbers = str(name), True
     if not _is_number(key) or not isinstance(name, str):

@@ -16,9 +16,9 @@ _NUMBER = re.compile(r'(?<=[./_])\d+(?=[./]|$)')
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """How an array of ours lies in their file.
+  """The layout of one of our arrays in their file.
 
-  num_in: of a matrix, how many of our leading axes are its inputs; all inputs
+  num_in: the number of our leading axes that are inputs of a matrix; all inputs
     become one axis, all outputs another. 0: a vector, whatever our axes. None:
     as it is.
   transposed: theirs is [out, in].
@@ -106,7 +106,7 @@ def pattern(name: str) -> tuple[str, list[str]]:
 
 
 def entries(table: Sequence[Rule], paths: Iterable[str]) -> list[Entry]:
-  """What the table says of these paths of ours, in the order of the table.
+  """The entries of the table for these paths of ours, in its order.
 
   Raises KeyError on a path that it does not know: a bug of the table.
   """
@@ -132,7 +132,7 @@ def their_shape(
 def to_ours(
   entry: Entry, array: np.ndarray, shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, np.ndarray]:
-  """Their array -> our path -> array; its shape must be `their_shape`."""
+  """Cuts their array into ours, by path; its shape must be `their_shape`."""
   found, first = {}, 0
   for path in entry.paths:
     end = first + entry.layout.their_shape(shapes[path])[0]

@@ -169,8 +169,8 @@ def test_a_classifier_that_is_cut_is_refused(tmp_path):
     ),
     (3, {'problem_type': 'ranking'}, 'it is not one label a text'),
     (
-      *(3, {'architectures': ['BertForTokenClassification']}),
-      "by architectures 'BertForTokenClassification' it is not one of whole",
+      *(3, {'architectures': ['BertForMultipleChoice']}),
+      "by architectures 'BertForMultipleChoice' it is not one of whole texts",
     ),
     (
       *(1, {'architectures': ['BertForMultipleChoice']}),
@@ -224,6 +224,20 @@ def test_one_output_is_a_regression(tmp_path, config):
   model = inference.load(folder)
   assert model.experiment.task.name == 'regression'
   assert model.predict([('a b',), ('c',)]).shape == (2,)
+
+
+def test_a_classifier_of_words(tmp_path):
+  """Its names are those of a classifier of texts: its class tells."""
+  classes = ['BertForTokenClassification']
+  theirs = tmp_path / 'theirs'
+  save_folder(theirs, BERT, with_outputs(3), architectures=classes)
+  convert(str(theirs), tmp_path / 'ours')
+  for folder in (theirs, tmp_path / 'ours'):
+    model = inference.load(folder)
+    assert model.task.facts == {'labels': ['x', 'y', 'z']}
+    assert 'token_classifier' in model.experiment.heads
+    ((labels,),) = [model.predict([('a', 'b')])]
+    assert len(labels) == 2 and {*labels} <= {'x', 'y', 'z'}
 
 
 @pytest.mark.parametrize('name', ['BertForPreTraining', 'BertModel'])
