@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import LabelledExamples, examples_of
+from bert_jax.data.examples import LabelledExamples, examples_of
 from bert_jax.data.reading.staging import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer

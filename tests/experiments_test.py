@@ -11,7 +11,7 @@ import pytest
 import toys
 
 from bert_jax.config.experiment_file import load_config
-from bert_jax.data.labelled import LabelledExamples
+from bert_jax.data.examples import LabelledExamples
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.train.state import init_state

@@ -6,7 +6,10 @@ is read (ast); nothing of it is imported.
 """
 
 import ast
+import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +31,8 @@ ARROWS = {
   'models': ('parallel.sharding',),
   'peft': ('models',),
   'interop': ('models',),
-  'data': ('durable_files', 'stopping'),
+  # Files of JSON are read by the one decoder.
+  'data': ('durable_files', 'stopping', 'config.json_decoder'),
   # Of the side files the kinds of pairs.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
   # A task is an objective with labels: it shares the interface and that loss.
@@ -37,7 +41,7 @@ ARROWS = {
     'objectives.cross_entropy',
     'models',
     'data.tokenizers',
-    'data.labelled',  # what a task reads,
+    'data.examples',  # what a task reads,
     'data.tables',  # from columns of these types
     'config',  # what it wrote, of this shape
   ),
@@ -153,6 +157,54 @@ def test_experiments_name_configs_alone():
         path = module.replace('.', '/')
         offenders.append(f'experiments/{path}.py:{line} imports {target}')
   assert not offenders, '\n'.join(offenders)
+
+
+# What jax, flax, optax, numpy and absl-py need themselves. Of Orbax, which flax
+# brings along, importing flax takes nothing.
+LIGHT = {
+  *('jax', 'jaxlib', 'ml_dtypes', 'opt_einsum', 'scipy', 'numpy', 'absl'),
+  *('flax', 'optax', 'chex', 'toolz', 'msgpack', 'yaml', 'typing_extensions'),
+  *('treescope', 'rich', 'pygments', 'markdown_it', 'mdurl'),
+}
+LOAD_EXPERIMENTS = """
+import importlib.machinery, pathlib, sys
+
+class Known:
+  @staticmethod
+  def find_spec(name, path=None, target=None):
+    top = name.partition('.')[0]
+    # Names with _ are compiled parts of others.
+    if top in known or top[0] == '_':
+      return importlib.machinery.PathFinder.find_spec(name, path, target)
+
+known = {'bert_jax', *sys.argv[2:], *sys.stdlib_module_names}
+sys.meta_path[:] = [
+  importlib.machinery.BuiltinImporter,
+  importlib.machinery.FrozenImporter,
+  Known,
+]
+import bert_jax.experiment
+from bert_jax.config.experiment_file import load_config
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
+  config = load_config(str(path))
+  if not config.data.corpora:
+    config.data.path = 'corpus'
+  config.validate()
+  print(path.stem)
+"""
+
+
+def test_experiments_load_without_orbax_or_readers():
+  folder = ROOT / 'experiments' / 'pretrain'
+  done = subprocess.run(
+    [sys.executable, '-c', LOAD_EXPERIMENTS, folder, *sorted(LIGHT)],
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.split() == sorted(p.stem for p in folder.glob('*.py'))
 
 
 def test_files_are_short():

@@ -12,10 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import (
-  LabelledStream,
-  read_examples,
-)
+from bert_jax.data.labelled import LabelledStream, read_examples
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown

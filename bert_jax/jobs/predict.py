@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from bert_jax import durable_files
-from bert_jax.data.labelled import LabelledExamples
+from bert_jax.data.examples import LabelledExamples
 from bert_jax.errors import InputError
 from bert_jax.inference import TrainedModel
 from bert_jax.tasks.base import shown_result

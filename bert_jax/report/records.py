@@ -11,14 +11,15 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from bert_jax.config.codec import config_class
-from bert_jax.config.json_shapes import Each, Maybe, is_number, require
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Count, Number, Text, is_number
 from bert_jax.data.reading.staging import STAGING_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
-from bert_jax.tasks.base import NUMBER, Figure, TaskConfig
+from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir, read_json
 
@@ -26,59 +27,98 @@ from bert_jax.workdir import Workdir, read_json
 _SHOWN = ('train', 'eval')
 _PART = re.compile(r'part-(\d+)\.jsonl')
 Record = dict[str, Any]
-_AGAIN = 'remove it, and give the finetune command of its workdir again'
-_REMOVE = 'restore the file, or remove it'
 
 
-# float: any number. A list has one shape for all of its items.
-_CONFIG = {
-  'num_steps': Maybe(int),
-  'init_from': Maybe(str),
-  'model': Maybe(
-    {name: Maybe(int) for name in ('num_layers', 'embed_dim', 'num_heads')}
-  ),
-  'data': Maybe(
-    {
-      'path': Maybe(str),
-      'corpora': Maybe([{'path': str}]),
-      'staging_path': Maybe(str),
-      'row_length': Maybe(int),
-      'stages': Maybe([{'row_length': int}]),
-    }
-  ),
-}
-_START = {
-  'time': float,
-  'host': Maybe(str),
-  'command': Maybe([str]),
-  'devices': Maybe([str]),
-  'versions': Maybe(Each(str)),
-}
-_MANIFEST = {
-  'num_documents': int,
-  'num_tokens': int,
-  'num_rows': int,
-  'row_length': int,
-  'num_segments': int,
-  'padding_share': float,
-  'read_counts': Maybe(Each(int)),
-  'dropped': Maybe(Each(int)),
-  'literal_special_tokens': Maybe(int),
-}
-_GUESS = {'token': str, 'probability': float}
-_FILL_MASK = [
-  {'text': str, 'answer': Maybe(str), 'predictions': [[_GUESS]]},
-]
-_RESULTS = {
-  'notes': Maybe([str]),
-  'init_from': str,
-  'eval_path': str,
-  'num_eval': int,
-  'metric': Maybe(str),
-  'config': Maybe({'learning_rate': Maybe(float), 'num_epochs': Maybe(int)}),
-  'runs': [{'seed': int, 'best_epoch': Maybe(int), 'eval_loss': Maybe(float)}],
-  'summary': Each({'mean': float, 'std': float}),
-}
+class _Model(TypedDict, total=False):
+  num_layers: Count
+  embed_dim: Count
+  num_heads: Count
+
+
+class _Corpus(TypedDict):
+  path: Text
+
+
+class _Stage(TypedDict):
+  row_length: Count
+
+
+class _Data(TypedDict, total=False):
+  path: Text
+  corpora: list[_Corpus]
+  staging_path: Text
+  row_length: Count
+  stages: list[_Stage]
+
+
+class _Config(TypedDict, total=False):
+  num_steps: Count
+  init_from: Text
+  model: _Model
+  data: _Data
+
+
+class _Start(TypedDict):
+  time: Number
+  host: NotRequired[Text]
+  command: NotRequired[list[Text]]
+  devices: NotRequired[list[Text]]
+  versions: NotRequired[dict[str, Text]]
+
+
+class _Manifest(TypedDict):
+  num_documents: Count
+  num_tokens: Count
+  num_rows: Count
+  row_length: Count
+  num_segments: Count
+  padding_share: Number
+  read_counts: NotRequired[dict[str, Count]]
+  dropped: NotRequired[dict[str, Count]]
+  literal_special_tokens: NotRequired[Count]
+
+
+class _AnyRecord(TypedDict):
+  step: Count
+  kind: Text
+
+
+class _Guess(TypedDict):
+  token: Text
+  probability: Number
+
+
+class _FillMask(TypedDict):
+  text: Text
+  answer: NotRequired[Text]
+  predictions: list[list[_Guess]]
+
+
+class _Settings(TypedDict, total=False):
+  learning_rate: Number
+  num_epochs: Count
+
+
+class _SeedResult(TypedDict):
+  seed: Count
+  best_epoch: NotRequired[Count]
+  eval_loss: NotRequired[Number]
+
+
+class _Spread(TypedDict):
+  mean: Number
+  std: Number
+
+
+class _Results(TypedDict):
+  notes: NotRequired[list[Text]]
+  init_from: Text
+  eval_path: Text
+  num_eval: Count
+  metric: NotRequired[Text]
+  config: NotRequired[_Settings]
+  runs: list[_SeedResult]
+  summary: dict[str, _Spread]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +169,14 @@ def read_run(path: str | os.PathLike) -> Run:
   workdir = Workdir(path)
   workdir.require()
   config = read_json(workdir.config)
-  require(config, _CONFIG, f'{workdir.config}:')
+  _check(config, _Config, workdir.config)
   starts = _read_lines(workdir.starts)[0] if workdir.starts.exists() else []
-  require(starts, [_START], f'{workdir.starts}:')
+  _check(starts, list[_Start], workdir.starts)
   if any(not 0 <= start['time'] < 1e11 for start in starts):
     raise InputError(f'{workdir.starts}: a time is not one; remove the file')
   fill_mask = _read_optional(workdir.fill_mask)
   if fill_mask is not None:
-    require(fill_mask, _FILL_MASK, f'{workdir.fill_mask}:')
+    _check(fill_mask, list[_FillMask], workdir.fill_mask)
   return Run(
     workdir=workdir,
     metrics=read_metrics(workdir),
@@ -228,23 +268,22 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
   results = read_json(workdir.results)
   where = f'{workdir.results}:'
   task = task_of(config)
-  require(results, _RESULTS, where)
+  _check(results, _Results, workdir.results)
   runs, metric = results['runs'], metric_of(results, task)
   if not runs or metric not in task.figures:
     raise InputError(
-      f'{where} it has {len(runs)} runs and the metric {shown(metric)}; '
-      f'{_AGAIN}'
+      f'{where} it has {len(runs)} runs and the metric {shown(metric)}; {AGAIN}'
     )
   for run in runs:
-    if any(not _is_figure(run.get(n), task.figures[n]) for n in task.figures):
+    # A task may not give all of its figures: some need labels of a kind.
+    found = {metric, *task.figures} & {metric, *run}
+    if any(
+      not _is_figure(run.get(name), task.figures[name]) for name in found
+    ) or any(not is_number(run.get(name)) for name in results['summary']):
       raise InputError(
-        f'{where} the run of seed {run["seed"]} lacks figures; {_AGAIN}'
+        f'{where} the run of seed {run["seed"]} lacks figures; {AGAIN}'
       )
-    if any(not is_number(run.get(name)) for name in results['summary']):
-      raise InputError(
-        f'{where} the run of seed {run["seed"]} lacks figures; {_AGAIN}'
-      )
-  task.check_results(results, where)
+  task.check_results(results, str(workdir.results))
   return results
 
 
@@ -324,23 +363,31 @@ def _read_manifests(config: Record) -> dict[str, Record]:
       if path.exists():
         refuse_link_out(path)
         manifests[part] = read_json(path)
-        require(manifests[part], _MANIFEST, f'{path}:')
+        _check(manifests[part], _Manifest, path)
   return manifests
 
 
 def _check_record(record: Record, path: pathlib.Path) -> None:
   if type(record.get('step')) is not int:
     raise InputError(f'{path}: a record has no step; is it a metrics file?')
-  where = f'{path}: step {shown(str(record["step"]))}:'
-  require(record, {'step': int, 'kind': str}, where)
+  where = f'{path}: step {shown(str(record["step"]))}'
+  _check(record, _AnyRecord, where)
   if record['kind'] not in _SHOWN:
     return
-  shapes = {'corpus': str, 'nonfinite_steps': [int], 'seed': int}
+  shapes = {'corpus': Text, 'nonfinite_steps': list[Count], 'seed': Count}
   if 'perplexity' in record:
-    shapes |= {'mlm_loss': float, 'perplexity': float}
+    shapes |= {'mlm_loss': Number, 'perplexity': Number}
   for name, value in record.items():
     # A mean without a single finite step is null.
     if name not in ('kind', 'step') and (value is not None or name in shapes):
-      require(value, shapes.get(name, float), f'{where} {shown(name)}')
+      _check(value, shapes.get(name, Number), where, name)
   if 'perplexity' in record and 'mlm_loss' not in record:
-    raise InputError(f'{where} mlm_loss is missing; {_REMOVE}')
+    raise InputError(f'{where}: mlm_loss is missing; {_REMOVE}')
+
+
+_REMOVE = 'restore the file, or remove it'
+
+
+def _check(value: Any, shape: Any, where: Any, field: str = '') -> None:
+  """Raises InputError unless a value of the file `where` has the shape."""
+  Decoder(where=str(where), fix=_REMOVE).decode(value, shape, field)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from bert_jax.data.labelled import Column, LabelledExamples
+from bert_jax.data.examples import Column, LabelledExamples
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models.task_head import TaskHead
@@ -31,6 +31,8 @@ Result = dict[str, Any]
 # Numbers by name, and what `sections` shows of them: JSON.
 Figures = dict[str, Any]
 
+# The fix of a message about a damaged results.json.
+AGAIN = 'remove it, and give the finetune command of its workdir again'
 SHARE, CORRELATION, NUMBER = 'share', 'correlation', 'number'
 
 
@@ -161,7 +163,10 @@ class TaskConfig(Protocol):
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    """Raises InputError where `sections` lacks something in results.json."""
+    """Raises InputError where `sections` lacks something in results.json.
+
+    `where` is the file.
+    """
     ...
 
   @classmethod

@@ -5,16 +5,16 @@ import dataclasses
 import functools
 import statistics
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bert_jax.config.json_shapes import Each, Maybe, require
-from bert_jax.data.labelled import Column, LabelledExamples, text_columns
-from bert_jax.data.tables.header import refuse_lone_first_label
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Count, Number, Text
+from bert_jax.data.examples import Column, LabelledExamples, text_columns
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models import task_head
@@ -37,6 +37,7 @@ from bert_jax.objectives.base import (
 from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, metrics
 from bert_jax.tasks.base import (
+  AGAIN,
   CORRELATION,
   NUMBER,
   SHARE,
@@ -110,6 +111,9 @@ class ClassificationConfig:
     """The names of the classes, in the order of the model's outputs."""
     labels, origins = examples.labels, examples.origins
     if examples.may_be_header:
+      # A reader, which a config does without.
+      from bert_jax.data.tables.header import refuse_lone_first_label
+
       refuse_lone_first_label(origins[0], labels, '--config.task.')
     names = classes.ordered_names(labels, origins)
     if len(names) < 2:
@@ -139,10 +143,10 @@ class ClassificationConfig:
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    require(results, _RESULTS, where)
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
     labels = results['labels']
     if not labels:
-      raise InputError(f'{where} it has no labels')
+      raise InputError(f'{where}: it has no labels; {AGAIN}')
     for run in results['runs']:
       confusion = run['confusion']
       if (
@@ -150,7 +154,9 @@ class ClassificationConfig:
         or any(count < 0 for row in confusion for count in row)
         or any(label not in run['per_class'] for label in labels)
       ):
-        raise InputError(f'{where} the run of seed {run["seed"]} lacks figures')
+        raise InputError(
+          f'{where}: the run of seed {run["seed"]} lacks figures; {AGAIN}'
+        )
 
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
@@ -191,18 +197,31 @@ class ClassificationConfig:
     return [*sections, Section('Confusion', matrix)]
 
 
-_RESULTS = {
-  'labels': [str],
-  'label_counts': Maybe({'train': Each(int), 'eval': Each(int)}),
-  'runs': [
-    {
-      'per_class': Each(
-        dict.fromkeys(('precision', 'recall', 'f1', 'support'), float)
-      ),
-      'confusion': [[int]],
-    }
-  ],
-}
+class _Counts(TypedDict):
+  train: dict[str, Count]
+  eval: dict[str, Count]
+
+
+class _Class(TypedDict):
+  precision: Number
+  recall: Number
+  f1: Number
+  support: Number
+
+
+class _Run(TypedDict):
+  seed: Count
+  accuracy: Number
+  macro_f1: Number
+  matthews: Number
+  per_class: dict[str, _Class]
+  confusion: list[list[Count]]
+
+
+class _Results(TypedDict):
+  labels: list[Text]
+  label_counts: NotRequired[_Counts]
+  runs: list[_Run]
 
 
 class Classification:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ import numpy as np
 import scipy.stats
 from flax import nnx
 
-from bert_jax.config.json_shapes import require
-from bert_jax.data.labelled import Column, LabelledExamples, text_columns
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Number
+from bert_jax.data.examples import Column, LabelledExamples, text_columns
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
@@ -35,6 +36,7 @@ from bert_jax.objectives.base import (
   with_hidden_states,
 )
 from bert_jax.tasks.base import (
+  AGAIN,
   CORRELATION,
   NUMBER,
   About,
@@ -115,8 +117,7 @@ class RegressionConfig:
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    numbers = {'smallest': float, 'largest': float, 'mean': float}
-    require(results, {'numbers': {'train': numbers, 'eval': numbers}}, where)
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
 
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
@@ -133,6 +134,21 @@ class RegressionConfig:
       ['Numbers', *map(str.capitalize, _SUMMARY)], rows, [NUMBER] * 3
     )
     return [Section('Numbers', table, results.get('notes', ()))]
+
+
+class _Numbers(TypedDict):
+  smallest: Number
+  largest: Number
+  mean: Number
+
+
+class _Parts(TypedDict):
+  train: _Numbers
+  eval: _Numbers
+
+
+class _Results(TypedDict):
+  numbers: _Parts
 
 
 _SUMMARY = ('smallest', 'largest', 'mean')

@@ -9,15 +9,16 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bert_jax.config.json_shapes import Each, require
-from bert_jax.data.labelled import LABELS, TEXTS, Column, LabelledExamples
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Number, Text
+from bert_jax.data.examples import LABELS, TEXTS, Column, LabelledExamples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError
@@ -34,6 +35,7 @@ from bert_jax.objectives.base import (
 from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, entities
 from bert_jax.tasks.base import (
+  AGAIN,
   NUMBER,
   SHARE,
   About,
@@ -143,9 +145,7 @@ class TaggingConfig:
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    of_type = dict.fromkeys(('precision', 'recall', 'f1', 'support'), float)
-    shape = {'labels': [str], 'runs': [{'per_class': Each(of_type)}]}
-    require(results, shape, where)
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
 
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
@@ -174,6 +174,22 @@ class TaggingConfig:
       [SHARE] * 3 + [NUMBER],
     )
     return [Section('Entities', table, results.get('notes', ()))]
+
+
+class _Type(TypedDict):
+  precision: Number
+  recall: Number
+  f1: Number
+  support: Number
+
+
+class _Run(TypedDict):
+  per_class: dict[str, _Type]
+
+
+class _Results(TypedDict):
+  labels: list[Text]
+  runs: list[_Run]
 
 
 class Tagging:

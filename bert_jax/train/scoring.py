@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.labelled import LabelledExamples
+from bert_jax.data.examples import LabelledExamples
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch

@@ -9,7 +9,8 @@ import gzip
 
 import pytest
 
-from bert_jax.data.labelled import read_examples, text_columns
+from bert_jax.data.examples import text_columns
+from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 
 

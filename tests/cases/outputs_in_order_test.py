@@ -9,7 +9,8 @@ import os
 import numpy as np
 import pytest
 
-from bert_jax.data.labelled import ID_COLUMNS, read_examples, text_columns
+from bert_jax.data.examples import text_columns
+from bert_jax.data.labelled import ID_COLUMNS, read_examples
 from bert_jax.errors import InputError
 from bert_jax.jobs import predict as predict_job
 from bert_jax.tasks import metrics

@@ -6,7 +6,8 @@ is refused, and the message says how to go on either way.
 
 import pytest
 
-from bert_jax.data.labelled import read_examples, text_columns
+from bert_jax.data.examples import text_columns
+from bert_jax.data.labelled import read_examples
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.errors import InputError
 

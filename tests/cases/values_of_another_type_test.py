@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from bert_jax.data.labelled import read_examples, text_columns
+from bert_jax.data.examples import text_columns
+from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 
 GOOD = {'text': 'a', 'label': 'x'}

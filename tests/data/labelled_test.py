@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data import labelled
+from bert_jax.data.examples import text_columns
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tokenizers import base, wordpiece
 from bert_jax.errors import InputError
@@ -34,7 +35,7 @@ def write(path, content):
 
 
 def read(path, texts=('text',), label='label'):
-  return labelled.read_examples(path, labelled.text_columns(texts, label))
+  return labelled.read_examples(path, text_columns(texts, label))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_bytes_that_are_no_text(tmp_path, content, message):
 def test_the_examples_of_some_rows(tmp_path):
   path = write(tmp_path / 'a.csv', 'id,text,label\n7,a,x\n8,b,y\n9,c,x\n')
   examples = labelled.read_examples(
-    path, labelled.text_columns(('text',), 'label'), id_columns=('id',)
+    path, text_columns(('text',), 'label'), id_columns=('id',)
   ).take(np.array([2, 0]))
   assert examples.texts == [('c',), ('a',)] and examples.labels == ['x', 'x']
   assert examples.place(0) == {'record': 1, 'line': 4, 'id': '9'}
@@ -195,7 +196,7 @@ def test_installed_docs(monkeypatch):
   ):
     labelled.read_examples(
       'installed_docs:eval',
-      labelled.text_columns(('text',), None),
+      text_columns(('text',), None),
       header='yes',
     )
 

@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from bert_jax.data.labelled import read_examples, text_columns
+from bert_jax.data.examples import text_columns
+from bert_jax.data.labelled import read_examples
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.data.tokenizers import load_tokenizer

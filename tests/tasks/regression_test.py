@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bert_jax.data.labelled import LabelledExamples, read_examples
+from bert_jax.data.examples import LabelledExamples
+from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 from bert_jax.tasks.regression import Regression, RegressionConfig
 

@@ -9,8 +9,9 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from bert_jax.data.tables.reading import Table, check_file
+from bert_jax.data.tables.reading import check_file
 from bert_jax.data.tables.strict_lines import strict_lines
+from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, listed, quoted
 
 # Stands in the place of a word where a document begins.

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from bert_jax.data.tables.reading import Table
+from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
 _SURROGATES = re.compile('[\ud800-\udfff]')
