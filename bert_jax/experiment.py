@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.staging import STAGING_PATH
+from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
 from bert_jax.models import functional
+from bert_jax.models.attention import choose
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.base import Objective
@@ -74,7 +75,7 @@ class DataConfig:
   mixture: tuple[MixturePhase, ...] = ()
   shuffle: bool = True
   shards_per_group: int = 0
-  staging_path: str = execution(STAGING_PATH)
+  staging_path: str = execution(COPIES_PATH)
   staging_gigabytes: float = execution(0.0)
 
   def all_corpora(self) -> tuple[Corpus, ...]:
@@ -101,7 +102,7 @@ class DataConfig:
     if not self.staging_path:
       raise InputError(
         'data.staging_path is empty; give a folder for copies of corpora, such '
-        f'as {STAGING_PATH}'
+        f'as {COPIES_PATH}'
       )
 
 
@@ -110,10 +111,11 @@ class PretrainExperiment:
   """A pretraining run; see the fields' own classes for theirs.
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
-  on CPU; the first start of a run settles it. profile_steps: (first, last)
-  steps of a trace. init_from: a workdir or a Hugging Face folder, whose params
-  to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its state, for a
-  branch of that run.
+  on CPU; the first start of a run settles it. attention: backends in order of
+  preference, such as (ReferenceAttention(),); empty: chosen automatically.
+  profile_steps: (first, last) steps of a trace. init_from: a workdir or a
+  Hugging Face folder, whose params to start from. resume_from: WORKDIR or
+  WORKDIR@STEP, all of its state, for a branch of that run.
   """
 
   seed: int = 0
@@ -128,6 +130,7 @@ class PretrainExperiment:
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
   logging: LoggingConfig = execution(default_factory=LoggingConfig)
   mesh: MeshConfig = execution(default_factory=MeshConfig)
+  attention: tuple[Any, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -193,6 +196,7 @@ class FinetuneExperiment:
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
+  attention: as in PretrainExperiment.
   max_unknown: a larger share of tokens unknown to the tokenizer is an error; 1:
   none is.
   """
@@ -219,6 +223,7 @@ class FinetuneExperiment:
     default_factory=lambda: LoggingConfig(every_steps=50)
   )
   mesh: MeshConfig = execution(default_factory=MeshConfig)
+  attention: tuple[Any, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -312,23 +317,25 @@ def with_compute_dtype(
 
 
 def model_builder(
-  model: EncoderConfig, objective: Objective, compute_dtype: str
+  experiment: PretrainExperiment | FinetuneExperiment, objective: Objective
 ) -> functional.Build:
   """The encoder with the heads of an objective or a task, not yet made.
 
-  compute_dtype: of matrix products, 'float32' or 'bfloat16'.
+  The experiment's compute_dtype, which is not '', is that of matrix products.
   """
   return functools.partial(
     EncoderWithHeads,
-    model,
+    experiment.model,
     objective.heads(),
-    dtype=jnp.dtype(compute_dtype),
+    attention=experiment.attention,
+    dtype=jnp.dtype(experiment.compute_dtype),
   )
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   for part in (config.optimizer, config.checkpoint, config.logging):
     part.validate()
+  choose.validate(config.attention)
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):
     if path := getattr(config, name, ''):

@@ -67,7 +67,7 @@ ARROWS = {
   'report': (
     'train',
     'data.token_rows',  # a corpus's manifest
-    'data.reading.staging',  # which for gs:// lies in a local copy
+    'data.remote.corpus',  # which for gs:// lies in a local copy
   ),
   # What verbs do with an experiment or a model, one file a verb.
   'jobs': ('inference', 'run_inputs'),

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.examples import TEXTS, Column, LabelledExamples
-from bert_jax.data.reading.stream import Permutation, example_number_words
+from bert_jax.data.reading.permutation import Permutation
+from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tables import values
 from bert_jax.data.tables.conll import read_sentences

@@ -10,8 +10,8 @@ import json
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -63,6 +63,17 @@ class _Manifest(TypedDict):
       'a list that has each shard once',
     ),
   ]
+
+
+class GroupWindow(Protocol):
+  """Brings the shards of a corpus to the disk, group by group."""
+
+  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
+    """Returns once `shards` can be read; `ahead` are those of the next group.
+
+    All others may be gone then.
+    """
+    ...
 
 
 class TokenRows:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.data.labelled import LabelledStream, read_examples
+from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
@@ -112,7 +112,7 @@ def _train(
   inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
-  build = model_builder(experiment.model, task, experiment.compute_dtype)
+  build = model_builder(experiment, task)
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(

@@ -12,8 +12,8 @@ from bert_jax.config.codec import differences
 from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
-from bert_jax.data.reading.staging import StagingOptions
 from bert_jax.data.reading.stream import Stream
+from bert_jax.data.remote.corpus import CopyOptions
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
@@ -104,7 +104,7 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  build = model_builder(experiment.model, objective, experiment.compute_dtype)
+  build = model_builder(experiment, objective)
   program = make_program(
     objective,
     build,
@@ -159,10 +159,10 @@ def open_data(
 ) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
   """The corpora with rows of every length that a stage asks for.
 
-  `browse`, `stop`: as in StagingOptions.
+  `browse`, `stop`: as in CopyOptions.
   """
   data = experiment.data
-  options = StagingOptions(
+  options = CopyOptions(
     path=data.staging_path,
     max_bytes=round(data.staging_gigabytes * 1e9),
     shards_per_group=data.shards_per_group,

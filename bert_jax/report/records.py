@@ -16,7 +16,7 @@ from typing import Any, NotRequired, TypedDict
 from bert_jax.config.codec import config_class
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text, is_number
-from bert_jax.data.reading.staging import STAGING_PATH, local_folder
+from bert_jax.data.remote.corpus import COPIES_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
@@ -349,7 +349,7 @@ def _read_manifests(config: Record) -> dict[str, Record]:
   manifests = {}
   for corpus in corpora:
     url = corpus['path'] or ''
-    folder = local_folder(url, data.get('staging_path') or STAGING_PATH)
+    folder = local_folder(url, data.get('staging_path') or COPIES_PATH)
     name = f' {pathlib.Path(url).name}' if len(corpora) > 1 else ''
     parts = {
       f'train{name} {length}'.removesuffix(f' {row_length}'): str(length)

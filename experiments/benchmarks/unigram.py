@@ -46,6 +46,8 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
   experiment = dataclasses.replace(
     source.experiment,
     data=dataclasses.replace(source.experiment.data, path=corpus_path),
+    compute_dtype='float32',
+    attention=(),
   )
   evaluation = experiment.evaluation
   with (
@@ -69,7 +71,7 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
     if 'generator' in objective.heads():
       shown = _shown_tokens(
         objective,
-        model_builder(experiment.model, objective, 'float32'),
+        model_builder(experiment, objective),
         jax.device_put(source.load_params()),
       )
       losses['replaced_loss'] = _replaced_loss(
