@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.examples import LabelledExamples, examples_of
+from bert_jax.data.examples import Examples, examples_of
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
@@ -190,7 +190,7 @@ class TrainedModel:
     return task.values([*self.results(examples_of(texts), batch_size)])
 
   def results(
-    self, examples: LabelledExamples, batch_size: int = 64
+    self, examples: Examples, batch_size: int = 64
   ) -> Iterator[Result]:
     """The task's result for each example, in their order."""
     task = self.require_task('predict')

@@ -11,7 +11,7 @@ import pytest
 import toys
 
 from bert_jax.config.experiment_file import load_config
-from bert_jax.data.examples import LabelledExamples
+from bert_jax.data.examples import Examples
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.train.state import init_state
@@ -49,7 +49,7 @@ def test_it_validates_and_traces(path, small_tokenizer):
     shapes = {(experiment.batch_size, experiment.max_length)}
     task = experiment.task
     answer = ANSWERS[task.name]
-    examples = LabelledExamples(
+    examples = Examples(
       columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
     )
     facts = {'labels': [*LABELS]}

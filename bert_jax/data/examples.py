@@ -22,7 +22,7 @@ class Column:
   Attributes:
     name: In the header or a record's keys, or its number from 0.
     field: The config field that gives the name, for messages.
-    role: Where its values go in `LabelledExamples.columns`. Columns of the role
+    role: Where its values go in `Examples.columns`. Columns of the role
       TEXTS are put together: a tuple an example, in their order.
     read: (table, name) -> the values, one a record; see tables/values.py.
     is_answer: Whether `predict` does without it.
@@ -53,7 +53,7 @@ def text_columns(
 
 
 @dataclasses.dataclass(kw_only=True)
-class LabelledExamples:
+class Examples:
   """Examples as the columns of a task.
 
   Attributes:
@@ -94,12 +94,12 @@ class LabelledExamples:
       place['id'] = self.ids[row]
     return place
 
-  def without(self, roles: Collection[str]) -> 'LabelledExamples':
+  def without(self, roles: Collection[str]) -> 'Examples':
     """The same without the columns of these roles."""
     columns = {r: c for r, c in self.columns.items() if r not in roles}
     return dataclasses.replace(self, columns=columns)
 
-  def take(self, rows: Sequence[int] | np.ndarray) -> 'LabelledExamples':
+  def take(self, rows: Sequence[int] | np.ndarray) -> 'Examples':
     """The examples of these rows, in their order; notes are kept."""
     return dataclasses.replace(
       self,
@@ -115,9 +115,9 @@ class LabelledExamples:
     )
 
 
-def examples_of(texts: Sequence[tuple[str, ...]]) -> LabelledExamples:
+def examples_of(texts: Sequence[tuple[str, ...]]) -> Examples:
   """Texts of a caller as examples without answers."""
-  return LabelledExamples(
+  return Examples(
     columns={TEXTS: list(texts)},
     origins=[f'text {number}' for number in range(1, len(texts) + 1)],
   )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.examples import TEXTS, Column, LabelledExamples
+from bert_jax.data.examples import TEXTS, Column, Examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
@@ -35,7 +35,7 @@ def read_examples(
   header: str = '',
   id_columns: Sequence[str] = (),
   flags: str = '--config.task.',
-) -> LabelledExamples:
+) -> Examples:
   """Reads all examples of a file.
 
   Args:
@@ -68,7 +68,7 @@ def read_examples(
   if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
   _check_lengths(columns, table)
-  examples = LabelledExamples(
+  examples = Examples(
     columns={
       # Words of a sentence are a tuple already.
       TEXTS: texts[0] if is_of_words else list(zip(*texts, strict=True)),
@@ -108,7 +108,7 @@ def _open_table(
   )
 
 
-class LabelledStream:
+class ExampleStream:
   """The endless, shuffled sequence of labelled rows; see stream.Stream.
 
   Args:
@@ -125,7 +125,7 @@ class LabelledStream:
     for name, array in reversed(rows.items()):
       if not self.num_rows or len(array) != self.num_rows:
         raise ValueError(
-          f'LabelledStream: {self.num_rows} rows and {len(array)} {name}; give '
+          f'ExampleStream: {self.num_rows} rows and {len(array)} {name}; give '
           'one of each for each row, and one row or more'
         )
     self._rows = rows

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import LabelledStream, read_examples
+from bert_jax.data.labelled import ExampleStream, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stages import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
@@ -34,14 +34,14 @@ from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, Profile, Run, train
 from bert_jax.train.program import make_program
-from bert_jax.train.scoring import Examples, Scoring
+from bert_jax.train.scoring import Scoring, TuningData
 from bert_jax.workdir import Workdir
 
 
 class SeedStreams:
   """One stream a seed, stacked: arrays [seeds, n, ...]."""
 
-  def __init__(self, streams: list[LabelledStream]):
+  def __init__(self, streams: list[ExampleStream]):
     self._streams = streams
 
   def read_before(self, example_number: int) -> dict[str, str]:
@@ -107,7 +107,7 @@ def _train(
   experiment: FinetuneExperiment,
   workdir: Workdir,
   task: Task,
-  examples: Examples,
+  examples: TuningData,
   source: Pretrained | None,
   inputs: RunInputs,
   stop: StopSignal,
@@ -189,7 +189,7 @@ def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
   )
 
 
-def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:
+def steps_of_epoch(experiment: FinetuneExperiment, examples: TuningData) -> int:
   """The rows once, to the nearest whole batch, at least one."""
   num_rows = len(examples.train.rows['input_ids'])
   return max(1, round(num_rows / experiment.batch_size))
@@ -251,7 +251,7 @@ def with_model(
 
 def load_examples(
   experiment: FinetuneExperiment, tokenizer: Tokenizer
-) -> tuple[Task, Examples]:
+) -> tuple[Task, TuningData]:
   """Reads and encodes both parts; prints what they are and what was cut."""
   config = experiment.task
   paths = {'train': config.train_path, 'eval': config.eval_path}
@@ -282,7 +282,7 @@ def load_examples(
     notes += [*part.notes, *found.notes]
   notes = list(dict.fromkeys(notes))
   print(*notes, sep='\n', end='\n' if notes else '', flush=True)
-  examples = Examples(
+  examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),
     eval=features['eval'],
@@ -302,12 +302,12 @@ def seed_keys(experiment: FinetuneExperiment) -> jax.Array:
 
 
 def seed_streams(
-  experiment: FinetuneExperiment, examples: Examples
+  experiment: FinetuneExperiment, examples: TuningData
 ) -> SeedStreams:
   """Every seed sees the examples in an order of its own."""
   return SeedStreams(
     [
-      LabelledStream(examples.train.rows, seed=experiment.seed + seed)
+      ExampleStream(examples.train.rows, seed=experiment.seed + seed)
       for seed in range(experiment.num_seeds)
     ]
   )

@@ -5,14 +5,14 @@ import os
 import pathlib
 
 from bert_jax import durable_files
-from bert_jax.data.examples import LabelledExamples
+from bert_jax.data.examples import Examples
 from bert_jax.errors import InputError
 from bert_jax.inference import TrainedModel
 from bert_jax.tasks.base import shown_result
 from bert_jax.tasks.metrics import report_table
 
 
-def evaluation_table(model: TrainedModel, examples: LabelledExamples) -> str:
+def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   """The figures of a model on examples with answers, for a terminal.
 
   Raises:
@@ -55,7 +55,7 @@ def check_output(output: pathlib.Path, source: str) -> None:
 
 
 def write_predictions(
-  model: TrainedModel, examples: LabelledExamples, output: pathlib.Path
+  model: TrainedModel, examples: Examples, output: pathlib.Path
 ) -> None:
   """Writes a JSON line for each example, in order, or no file.
 

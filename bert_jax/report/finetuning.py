@@ -25,8 +25,8 @@ from bert_jax.tasks.base import (
   NUMBER,
   SHARE,
   Figure,
+  ReportTable,
   Section,
-  TablePart,
 )
 
 
@@ -286,7 +286,7 @@ def _task_sections(runs: Sequence[Run]) -> list[str]:
   pictures: dict[str, list[str]] = {}
   for run in runs:
     for one in task_of(run.config).sections(run.results):
-      if isinstance(one.part, TablePart):
+      if isinstance(one.content, ReportTable):
         tables.setdefault(one.title, []).append(_table(run, one))
       else:
         pictures.setdefault(one.title, []).append(_picture(run, one))
@@ -306,26 +306,29 @@ def _table(run: Run, one: Section) -> str:
   rows = [
     [
       escape(name),
-      *(_show(kind, x) for kind, x in zip(one.part.kinds, values, strict=True)),
+      *(
+        _show(kind, x)
+        for kind, x in zip(one.content.kinds, values, strict=True)
+      ),
     ]
-    for name, *values in one.part.rows
+    for name, *values in one.content.rows
   ]
   title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
   notes = ''.join(map(note, one.notes))
-  return f'<div>{title}{table(one.part.head, rows)}{notes}</div>'
+  return f'<div>{title}{table(one.content.head, rows)}{notes}</div>'
 
 
 def _picture(run: Run, one: Section) -> str:
   """A picture, or the notes in its place."""
-  if one.part is None:
+  if one.content is None:
     return ''.join(map(note, one.notes))
   start = start_name(run)
   return figure(
     plots.confusion(
-      f'{one.part.title}, {start}',
-      list(map(str, one.part.names)),
-      one.part.counts,
+      f'{one.content.title}, {start}',
+      list(map(str, one.content.names)),
+      one.content.counts,
     ),
     start.capitalize(),
-    one.part.caption,
+    one.content.caption,
   )

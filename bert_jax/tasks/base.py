@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from bert_jax.data.examples import Column, LabelledExamples
+from bert_jax.data.examples import Column, Examples
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models.task_head import TaskHead
@@ -45,7 +45,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class TablePart:
+class ReportTable:
   """A table of a report: a name in front, then numbers or shares."""
 
   head: Sequence[str]
@@ -54,7 +54,7 @@ class TablePart:
 
 
 @dataclasses.dataclass(frozen=True)
-class MatrixPart:
+class ReportMatrix:
   """Counts of true by predicted class, drawn as a picture."""
 
   title: str
@@ -65,10 +65,10 @@ class MatrixPart:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A section of a report, with its part of one run, if it has one."""
+  """A section of a report, as far as it is about one run."""
 
   title: str
-  part: TablePart | MatrixPart | None
+  content: ReportTable | ReportMatrix | None
   notes: Sequence[str] = ()
 
 
@@ -132,7 +132,7 @@ class TaskConfig(Protocol):
     """The columns of a file of examples, answers among them."""
     ...
 
-  def fit(self, examples: LabelledExamples) -> Facts:
+  def fit(self, examples: Examples) -> Facts:
     """The facts of the training examples; InputError where they cannot be."""
     ...
 
@@ -186,7 +186,7 @@ class Task(Objective, Protocol):
   facts: Facts
 
   def featurize(
-    self, examples: LabelledExamples, tokenizer: Tokenizer, max_length: int
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
     """Rows of at most `max_length` tokens, with answers where there are some.
 
@@ -194,7 +194,7 @@ class Task(Objective, Protocol):
     """
     ...
 
-  def about(self, part: str, examples: LabelledExamples) -> About:
+  def about(self, part: str, examples: Examples) -> About:
     """What is to be known of the examples of a part, 'train' or 'eval'.
 
     Raises InputError where an answer is none that the model can give.
@@ -216,9 +216,7 @@ class Task(Objective, Protocol):
     """What `TrainedModel.predict` returns: an array, if it can be one."""
     ...
 
-  def score(
-    self, results: Sequence[Result], examples: LabelledExamples
-  ) -> Figures:
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
     """Figures over a whole set of examples with answers, on the host.
 
     Single numbers are floats.

@@ -14,7 +14,7 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text
-from bert_jax.data.examples import Column, LabelledExamples, text_columns
+from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models import task_head
@@ -46,10 +46,10 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
-  MatrixPart,
+  ReportMatrix,
+  ReportTable,
   Result,
   Section,
-  TablePart,
   validate_examples,
 )
 from bert_jax.tasks.text_rows import encode_examples, split_columns
@@ -107,7 +107,7 @@ class ClassificationConfig:
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column)
 
-  def fit(self, examples: LabelledExamples) -> Facts:
+  def fit(self, examples: Examples) -> Facts:
     """The names of the classes, in the order of the model's outputs."""
     labels, origins = examples.labels, examples.origins
     if examples.may_be_header:
@@ -175,7 +175,7 @@ class ClassificationConfig:
         for name in ('precision', 'recall', 'f1')
       ]
       rows.append([label, *means, scores[0]['support'], in_training.get(label)])
-    table = TablePart(
+    table = ReportTable(
       ['Class', 'Precision', 'Recall', 'F1', 'Held-out', 'Training'],
       rows,
       [SHARE] * 3 + [NUMBER] * 2,
@@ -187,7 +187,7 @@ class ClassificationConfig:
         'the counts.'
       )
       return [*sections, Section('Confusion', None, [too_many])]
-    matrix = MatrixPart(
+    matrix = ReportMatrix(
       'Confusion matrix',
       labels,
       sum(np.array(run['confusion']) for run in runs),
@@ -236,7 +236,7 @@ class Classification:
     self._names: list[str] = facts['labels']
 
   def featurize(
-    self, examples: LabelledExamples, tokenizer: Tokenizer, max_length: int
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
     answers = {}
     if examples.labels:
@@ -245,7 +245,7 @@ class Classification:
     cut = f'{num_cut:,} cut to max_length={max_length} tokens'
     return Features(rows={'input_ids': ids, **answers}, cut=cut)
 
-  def about(self, part: str, examples: LabelledExamples) -> About:
+  def about(self, part: str, examples: Examples) -> About:
     _, notes = self._label_ids(examples)
     counts = collections.Counter(examples.labels)
     by_name = {name: counts[name] for name in self._names}
@@ -316,9 +316,7 @@ class Classification:
     rows = [list(result['probabilities'].values()) for result in results]
     return np.array(rows, np.float32).reshape(-1, len(self._names))
 
-  def score(
-    self, results: Sequence[Result], examples: LabelledExamples
-  ) -> Figures:
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
     labels, _ = self._label_ids(examples)
     predictions = np.stack([result['_log_probabilities'] for result in results])
     report = metrics.classification_report(
@@ -335,9 +333,7 @@ class Classification:
       pooling=self.pooling,
     )
 
-  def _label_ids(
-    self, examples: LabelledExamples
-  ) -> tuple[np.ndarray, list[str]]:
+  def _label_ids(self, examples: Examples) -> tuple[np.ndarray, list[str]]:
     """(int32 [n], the output of each example's label; notes).
 
     Labels 0 to n - 1 are taken for the outputs of a model that calls these

@@ -14,7 +14,7 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Number
-from bert_jax.data.examples import Column, LabelledExamples, text_columns
+from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
@@ -44,9 +44,9 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  ReportTable,
   Result,
   Section,
-  TablePart,
   validate_examples,
 )
 from bert_jax.tasks.text_rows import encode_examples, split_columns
@@ -89,7 +89,7 @@ class RegressionConfig:
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column, values.numbers)
 
-  def fit(self, examples: LabelledExamples) -> Facts:
+  def fit(self, examples: Examples) -> Facts:
     numbers = examples.labels
     if len(set(numbers)) < 2:
       raise InputError(
@@ -130,7 +130,7 @@ class RegressionConfig:
       [title, *(results['numbers'][part][name] for name in _SUMMARY)]
       for title, part in (('Held-out', 'eval'), ('Training', 'train'))
     ]
-    table = TablePart(
+    table = ReportTable(
       ['Numbers', *map(str.capitalize, _SUMMARY)], rows, [NUMBER] * 3
     )
     return [Section('Numbers', table, results.get('notes', ()))]
@@ -165,7 +165,7 @@ class Regression:
     self.facts = facts
 
   def featurize(
-    self, examples: LabelledExamples, tokenizer: Tokenizer, max_length: int
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
     ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
     rows = {'input_ids': ids}
@@ -174,7 +174,7 @@ class Regression:
     cut = f'{num_cut:,} cut to max_length={max_length} tokens'
     return Features(rows=rows, cut=cut)
 
-  def about(self, part: str, examples: LabelledExamples) -> About:
+  def about(self, part: str, examples: Examples) -> About:
     numbers = examples.labels
     found = dict(
       zip(
@@ -229,9 +229,7 @@ class Regression:
     """The values, f32 [n]."""
     return np.array([result['value'] for result in results], np.float32)
 
-  def score(
-    self, results: Sequence[Result], examples: LabelledExamples
-  ) -> Figures:
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
     numbers = np.array(examples.labels, np.float64)
     values = np.array([result['value'] for result in results], np.float64)
     return {

@@ -18,7 +18,7 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Number, Text
-from bert_jax.data.examples import LABELS, TEXTS, Column, LabelledExamples
+from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError
@@ -43,9 +43,9 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  ReportTable,
   Result,
   Section,
-  TablePart,
   validate_examples,
 )
 from bert_jax.tasks.word_rows import encode_sentences
@@ -103,7 +103,7 @@ class TaggingConfig:
       ),
     )
 
-  def fit(self, examples: LabelledExamples) -> Facts:
+  def fit(self, examples: Examples) -> Facts:
     """The different labels of words, by code point."""
     names = sorted({label for labels in examples.labels for label in labels})
     if len(names) < 2:
@@ -168,7 +168,7 @@ class TaggingConfig:
       ]
       for kind in kinds
     ]
-    table = TablePart(
+    table = ReportTable(
       ['Type', 'Precision', 'Recall', 'F1', 'Held-out'],
       rows,
       [SHARE] * 3 + [NUMBER],
@@ -203,7 +203,7 @@ class Tagging:
     self._names: list[str] = facts['labels']
 
   def featurize(
-    self, examples: LabelledExamples, tokenizer: Tokenizer, max_length: int
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
     ids_RT, places, cut = encode_sentences(
       tokenizer, examples.texts, max_length
@@ -215,7 +215,7 @@ class Tagging:
       rows['labels'] = labels_RT
     return Features(rows=rows, cut=cut, kept=(places, examples.texts))
 
-  def about(self, part: str, examples: LabelledExamples) -> About:
+  def about(self, part: str, examples: Examples) -> About:
     self._label_ids(examples)
     counts = collections.Counter(
       label for labels in examples.labels for label in labels
@@ -293,9 +293,7 @@ class Tagging:
     """The labels of each sentence, one for each word."""
     return [result['labels'] for result in results]
 
-  def score(
-    self, results: Sequence[Result], examples: LabelledExamples
-  ) -> Figures:
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
     answers = examples.labels
     predictions = [result['labels'] for result in results]
     hits = [
@@ -315,7 +313,7 @@ class Tagging:
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.WORDS, output_names=tuple(self._names))
 
-  def _label_ids(self, examples: LabelledExamples) -> np.ndarray:
+  def _label_ids(self, examples: Examples) -> np.ndarray:
     """int32, the output of each word's label, one sentence after the other."""
     flat = [label for labels in examples.labels for label in labels]
     origins = _Origins(examples)
@@ -325,7 +323,7 @@ class Tagging:
 class _Origins:
   """Where each word stands, for messages: made only when one is asked for."""
 
-  def __init__(self, examples: LabelledExamples):
+  def __init__(self, examples: Examples):
     self._examples = examples
 
   def __getitem__(self, place: int) -> str:

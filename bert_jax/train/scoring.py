@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bert_jax import durable_files
-from bert_jax.data.examples import LabelledExamples
+from bert_jax.data.examples import Examples
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
@@ -24,7 +24,7 @@ from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True)
-class Examples:
+class TuningData:
   """Both parts of the data of a fine-tuning run.
 
   train, eval: as rows. num_train, held_out: how many examples the first is of,
@@ -35,7 +35,7 @@ class Examples:
   train: Features
   num_train: int
   eval: Features
-  held_out: LabelledExamples
+  held_out: Examples
   about: dict[str, dict[str, Any]]
   notes: list[str]
 
@@ -48,7 +48,7 @@ class Scoring:
     experiment: Any,
     task: Task,
     build: functional.Build,
-    examples: Examples,
+    examples: TuningData,
     steps_per_epoch: int,
   ):
     """`experiment` is a FinetuneExperiment."""

@@ -279,7 +279,7 @@ def test_max_length_is_checked(tokenizer):
 def make_stream(seed=0, n=50, **options):
   rows = np.arange(n * 4, dtype=np.int32).reshape(n, 4)
   labels = np.arange(n, dtype=np.int32) % 3
-  return labelled.LabelledStream(
+  return labelled.ExampleStream(
     {'input_ids': rows, 'labels': labels}, seed=seed, **options
   )
 
@@ -331,7 +331,7 @@ def test_fingerprint():
     make_stream(seed=1),
     make_stream(n=51),
     make_stream(shuffle=False),
-    labelled.LabelledStream(
+    labelled.ExampleStream(
       {
         'input_ids': np.arange(200).reshape(50, 4),
         'labels': np.zeros(50, np.int32),
@@ -343,7 +343,7 @@ def test_fingerprint():
 
 
 def stream_of(rows, labels):
-  return labelled.LabelledStream({'input_ids': rows, 'labels': labels}, seed=0)
+  return labelled.ExampleStream({'input_ids': rows, 'labels': labels}, seed=0)
 
 
 def test_a_stream_needs_a_label_for_each_row():

@@ -20,8 +20,8 @@ from bert_jax.tasks.base import (
   About,
   Features,
   Figure,
+  ReportTable,
   Section,
-  TablePart,
   validate_examples,
 )
 from bert_jax.tasks.text_rows import encode_examples
@@ -96,7 +96,9 @@ class SeveralLabelsConfig:
     rows = [
       [name, results['counts']['eval'][name]] for name in results['names']
     ]
-    return [Section('Labels', TablePart(['Label', 'Held-out'], rows, [NUMBER]))]
+    return [
+      Section('Labels', ReportTable(['Label', 'Held-out'], rows, [NUMBER]))
+    ]
 
 
 class SeveralLabels:

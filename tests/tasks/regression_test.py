@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bert_jax.data.examples import LabelledExamples
+from bert_jax.data.examples import Examples
 from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 from bert_jax.tasks.regression import Regression, RegressionConfig
@@ -47,7 +47,7 @@ def test_one_number_alone_is_refused(tmp_path):
 
 def examples_with(numbers):
   count = len(numbers)
-  return LabelledExamples(
+  return Examples(
     columns={'texts': [('a',)] * count, 'labels': numbers},
     origins=[''] * count,
   )
