@@ -64,9 +64,11 @@ class TrainedModel:
     origin: str = 'this model',
   ):
     self.origin = origin
-    self.experiment = experiment
+    # A task or an objective is not known by its type from here on.
+    self.experiment: Any = experiment
     self.tokenizer = tokenizer
     self.task = task
+    objective: Any
     if task:
       objective = task
     elif isinstance(experiment, PretrainExperiment):

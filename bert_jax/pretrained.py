@@ -170,11 +170,12 @@ def _task_of(head: TaskHead | None) -> tuple[Any, Facts | None]:
 
   Without a head there are no facts, and the columns are the usual ones.
   """
-  for config in TASKS_ELSEWHERE if head else ():
+  if head is None:
+    return ClassificationConfig(train_path='', eval_path=''), None
+  for config in TASKS_ELSEWHERE:
     if found := config.from_elsewhere(head):
       return found
-  assert head is None, 'interop reads heads of these tasks alone'
-  return ClassificationConfig(train_path='', eval_path=''), None
+  raise AssertionError('interop reads heads of these tasks alone')
 
 
 def _open_workdir(

@@ -122,7 +122,7 @@ class ExampleStream:
     self, rows: Mapping[str, np.ndarray], *, seed: int, shuffle: bool = True
   ):
     self.num_rows, self.row_length = rows['input_ids'].shape
-    for name, array in reversed(rows.items()):
+    for name, array in reversed([*rows.items()]):
       if not self.num_rows or len(array) != self.num_rows:
         raise ValueError(
           f'ExampleStream: {self.num_rows} rows and {len(array)} {name}; give '

@@ -147,8 +147,7 @@ def _why_not(
   problem = config.get('problem_type')
   # Without the word transformers takes one output for a number.
   if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):
-    known = isinstance(problem, str) and problem in _OTHER_PROBLEMS
-    what = _OTHER_PROBLEMS[problem] if known else 'it is not one label a text'
+    what = _OTHER_PROBLEMS.get(str(problem), 'it is not one label a text')
     return f'{what} (problem_type {quoted(str(problem))})'
   pooling = _pooling(family, config)
   if pooling not in POOLINGS:

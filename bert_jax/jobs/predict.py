@@ -18,10 +18,11 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   Raises:
     InputError: An answer is none that the model can give.
   """
-  for note in model.task.about('eval', examples).notes:
+  task = model.require_task('evaluate')
+  for note in task.about('eval', examples).notes:
     print(note, flush=True)
   results = [*model.results(examples)]
-  return report_table(model.task.score(results, examples))
+  return report_table(task.score(results, examples))
 
 
 def check_output(output: pathlib.Path, source: str) -> None:

@@ -19,14 +19,14 @@ from bert_jax.report.html import (
   section,
   table,
 )
-from bert_jax.report.records import Run, metric_of, task_of
+from bert_jax.report.records import Record, Run, metric_of, task_of
 from bert_jax.tasks.base import (
   CORRELATION,
   NUMBER,
   SHARE,
   Figure,
+  ReportMatrix,
   ReportTable,
-  Section,
 )
 
 
@@ -92,13 +92,13 @@ def comparison_lines(runs: Sequence[Run]) -> list[str]:
 
 def start_name(run: Run) -> str:
   """'pretrained' or 'from scratch'."""
-  return 'pretrained' if run.results['init_from'] else 'from scratch'
+  return 'pretrained' if _results(run)['init_from'] else 'from scratch'
 
 
 def _comparable(runs: Sequence[Run]) -> tuple[Run, Run] | None:
   """The first pretrained and the first scratch run, if of the same examples."""
-  pretrained = [run for run in runs if run.results['init_from']]
-  scratch = [run for run in runs if not run.results['init_from']]
+  pretrained = [run for run in runs if _results(run)['init_from']]
+  scratch = [run for run in runs if not _results(run)['init_from']]
   if not pretrained or not scratch:
     return None
   a, b = pretrained[0], scratch[0]
@@ -108,8 +108,14 @@ def _comparable(runs: Sequence[Run]) -> tuple[Run, Run] | None:
 def _measured_on(run: Run) -> list[Any]:
   """What must be equal for two runs to be compared."""
   task = task_of(run.config)
-  facts = task.read_facts(run.results, f'{run.workdir.results}:')
-  return [task, facts, run.results['eval_path'], run.results['num_eval']]
+  facts = task.read_facts(_results(run), f'{run.workdir.results}:')
+  return [task, facts, _results(run)['eval_path'], _results(run)['num_eval']]
+
+
+def _results(run: Run) -> Record:
+  """results.json of a run that has ended, as all of these have."""
+  assert run.results is not None
+  return run.results
 
 
 def _capital(text: str) -> str:
@@ -117,16 +123,16 @@ def _capital(text: str) -> str:
 
 
 def _values(run: Run, metric: str) -> list[float]:
-  return [result[metric] for result in run.results['runs']]
+  return [result[metric] for result in _results(run)['runs']]
 
 
 def _color(run: Run) -> str:
-  pretrained = run.results['init_from']
+  pretrained = _results(run)['init_from']
   return plots.FIRST if pretrained else plots.SECOND
 
 
 def _metric(runs: Sequence[Run]) -> str:
-  return metric_of(runs[0].results, task_of(runs[0].config))
+  return metric_of(_results(runs[0]), task_of(runs[0].config))
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
@@ -140,19 +146,19 @@ def _figures(runs: Sequence[Run]) -> dict[str, Figure]:
   return {
     name: figure
     for name, figure in found.items()
-    if all(name in result for run in runs for result in run.results['runs'])
+    if all(name in result for run in runs for result in _results(run)['runs'])
   }
 
 
 def _summary(runs: Sequence[Run]) -> str:
   rows = []
   for run in runs:
-    config = run.results.get('config') or {}
+    config = _results(run).get('config') or {}
     rows.append(
       [
         f'<b>{escape(start_name(run))}</b>'
         f'<div class="muted">{escape(run.workdir.path.name)}</div>',
-        number(len(run.results['runs'])),
+        number(len(_results(run)['runs'])),
         *(
           _spread(figure, _values(run, name))
           for name, figure in _figures(runs).items()
@@ -168,7 +174,7 @@ def _summary(runs: Sequence[Run]) -> str:
 
 def _verdict(runs: Sequence[Run]) -> str:
   """One sentence that compares the first pretrained start with scratch."""
-  first = runs[0].results
+  first = _results(runs[0])
   what = [f'{number(first["num_eval"])} held-out examples']
   what += filter(None, [task_of(runs[0].config).measured_on(first)])
   task = f'{", ".join(map(escape, what))} ({escape(first["eval_path"])}).'
@@ -273,7 +279,7 @@ def _all_runs(runs: Sequence[Run]) -> str:
       number(result.get('eval_loss')),
     ]
     for run in runs
-    for result in run.results['runs']
+    for result in _results(run)['runs']
   ]
   titles = [_capital(shown.title) for shown in figures.values()]
   head = ['Start', 'Seed', 'Best epoch', *titles, 'Held-out loss']
@@ -285,11 +291,13 @@ def _task_sections(runs: Sequence[Run]) -> list[str]:
   tables: dict[str, list[str]] = {}
   pictures: dict[str, list[str]] = {}
   for run in runs:
-    for one in task_of(run.config).sections(run.results):
+    for one in task_of(run.config).sections(_results(run)):
       if isinstance(one.content, ReportTable):
-        tables.setdefault(one.title, []).append(_table(run, one))
+        table_html = _table(run, one.content, one.notes)
+        tables.setdefault(one.title, []).append(table_html)
       else:
-        pictures.setdefault(one.title, []).append(_picture(run, one))
+        picture = _picture(run, one.content, one.notes)
+        pictures.setdefault(one.title, []).append(picture)
   return [
     *(
       section(title, f'<div class="halves">{"".join(blocks)}</div>')
@@ -302,33 +310,32 @@ def _task_sections(runs: Sequence[Run]) -> list[str]:
   ]
 
 
-def _table(run: Run, one: Section) -> str:
+def _table(run: Run, content: ReportTable, notes: Sequence[str]) -> str:
   rows = [
     [
       escape(name),
-      *(
-        _show(kind, x)
-        for kind, x in zip(one.content.kinds, values, strict=True)
-      ),
+      *(_show(kind, x) for kind, x in zip(content.kinds, values, strict=True)),
     ]
-    for name, *values in one.content.rows
+    for name, *values in content.rows
   ]
   title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
-  notes = ''.join(map(note, one.notes))
-  return f'<div>{title}{table(one.content.head, rows)}{notes}</div>'
+  below = ''.join(map(note, notes))
+  return f'<div>{title}{table(content.head, rows)}{below}</div>'
 
 
-def _picture(run: Run, one: Section) -> str:
+def _picture(
+  run: Run, content: ReportMatrix | None, notes: Sequence[str]
+) -> str:
   """A picture, or the notes in its place."""
-  if one.content is None:
-    return ''.join(map(note, one.notes))
+  if content is None:
+    return ''.join(map(note, notes))
   start = start_name(run)
   return figure(
     plots.confusion(
-      f'{one.content.title}, {start}',
-      list(map(str, one.content.names)),
-      one.content.counts,
+      f'{content.title}, {start}',
+      list(map(str, content.names)),
+      content.counts,
     ),
     start.capitalize(),
-    one.content.caption,
+    content.caption,
   )

@@ -190,7 +190,7 @@ class ClassificationConfig:
     matrix = ReportMatrix(
       'Confusion matrix',
       labels,
-      sum(np.array(run['confusion']) for run in runs),
+      np.sum([run['confusion'] for run in runs], axis=0),
       'Counts summed over the seeds; a cell is as strong as its share of the '
       'true class.',
     )

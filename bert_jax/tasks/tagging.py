@@ -320,13 +320,16 @@ class Tagging:
     return classes.label_ids(flat, self._names, origins)
 
 
-class _Origins:
+class _Origins(Sequence[str]):
   """Where each word stands, for messages: made only when one is asked for."""
 
   def __init__(self, examples: Examples):
     self._examples = examples
 
-  def __getitem__(self, place: int) -> str:
+  def __len__(self) -> int:
+    return sum(map(len, self._examples.labels))
+
+  def __getitem__(self, place: Any) -> Any:
     for origin, labels in zip(
       self._examples.origins, self._examples.labels, strict=True
     ):
