@@ -1,4 +1,4 @@
-"""Label texts with a fine-tuned model: a JSON line for each, in order.
+"""Give a fine-tuned model's results: a JSON line for each example, in order.
 
 bert-jax predict --workdir=DIR --input=FILE --output=FILE.jsonl
 
@@ -10,6 +10,9 @@ where there is a column id, idx, index or guid. A blank line is an empty text in
 a table of one column; in a wider one it is an error, but for the end of a file.
 
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
+
+A regression gives a "value", a tagger "words", "labels" and "probabilities", one
+for each word; its input is of CoNLL's form (.conll, .txt), or JSON or Parquet.
 """
 
 import os
@@ -26,10 +29,10 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 INPUT = absl_flags.DEFINE_string(
-  'input', None, 'The table of texts.', required=True
+  'input', None, 'The table of texts, or file of words.', required=True
 )
 OUTPUT = absl_flags.DEFINE_string(
-  'output', None, 'JSON lines: label and probabilities.', required=True
+  'output', None, 'JSON lines: a result for each example.', required=True
 )
 COLUMNS = define_columns(with_answers=False)
 flags.define_own_classes()

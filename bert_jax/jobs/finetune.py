@@ -28,7 +28,7 @@ from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Task
+from bert_jax.tasks.base import Facts, Task
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
@@ -95,7 +95,8 @@ def finetune(
       print(note, flush=True)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
-    task, examples = load_examples(experiment, tokenizer)
+    earlier = source.facts if source else None
+    task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
@@ -250,16 +251,21 @@ def with_model(
 
 
 def load_examples(
-  experiment: FinetuneExperiment, tokenizer: Tokenizer
+  experiment: FinetuneExperiment,
+  tokenizer: Tokenizer,
+  earlier: Facts | None = None,
 ) -> tuple[Task, TuningData]:
-  """Reads and encodes both parts; prints what they are and what was cut."""
+  """Reads and encodes both parts; prints what they are and what was cut.
+
+  `earlier` are the facts of the model that is tuned; see TaskConfig.fit.
+  """
   config = experiment.task
   paths = {'train': config.train_path, 'eval': config.eval_path}
   parts = {
     name: read_examples(path, config.columns(), header=config.header)
     for name, path in paths.items()
   }
-  task = config.build(tokenizer.table, config.fit(parts['train']))
+  task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
   features, about, notes = {}, {}, []
   for name, part in parts.items():
     if name == 'train' and 0 < config.max_train_examples < len(part):

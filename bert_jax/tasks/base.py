@@ -132,8 +132,12 @@ class TaskConfig(Protocol):
     """The columns of a file of examples, answers among them."""
     ...
 
-  def fit(self, examples: Examples) -> Facts:
-    """The facts of the training examples; InputError where they cannot be."""
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
+    """The facts of the training examples; InputError where they cannot be.
+
+    `earlier` are those of the model that a run starts from, if it has a head
+    for any task.
+    """
     ...
 
   @classmethod

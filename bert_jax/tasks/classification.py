@@ -107,7 +107,7 @@ class ClassificationConfig:
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column)
 
-  def fit(self, examples: Examples) -> Facts:
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
     """The names of the classes, in the order of the model's outputs."""
     labels, origins = examples.labels, examples.origins
     if examples.may_be_header:

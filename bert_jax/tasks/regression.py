@@ -89,7 +89,7 @@ class RegressionConfig:
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column, values.numbers)
 
-  def fit(self, examples: Examples) -> Facts:
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
     numbers = examples.labels
     if len(set(numbers)) < 2:
       raise InputError(

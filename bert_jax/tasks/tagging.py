@@ -103,8 +103,12 @@ class TaggingConfig:
       ),
     )
 
-  def fit(self, examples: Examples) -> Facts:
-    """The different labels of words, by code point."""
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
+    """The different labels of words, by code point.
+
+    Where a tagger of the same labels is tuned on, they keep the order of its
+    outputs, so that its head goes on as it is.
+    """
     names = sorted({label for labels in examples.labels for label in labels})
     if len(names) < 2:
       raise InputError(
@@ -122,7 +126,8 @@ class TaggingConfig:
         'task.metric=strict_f1: the labels are not those of IOB2, where every '
         'entity begins with B-; give --config.task.metric=f1'
       )
-    return {'labels': names}
+    before = (earlier or {}).get('labels', [])
+    return {'labels': before if sorted(before) == names else names}
 
   @classmethod
   def read_facts(cls, record: dict[str, Any], where: str) -> Facts:

@@ -95,3 +95,15 @@ def test_lists_that_are_no_sentence(tmp_path, record, message):
   content = json.dumps(RECORD) + '\n' + json.dumps(RECORD | record) + '\n'
   with pytest.raises(InputError, match=f'a.jsonl:2: .*{message}'):
     read(tmp_path / 'a.jsonl', content, **NAMES)
+
+
+def test_labels_keep_the_order_of_the_tagger_that_is_tuned(tmp_path):
+  examples = read(tmp_path / 'a.conll', 'EU B-x\nsays O\n')
+  config = TaggingConfig()
+  assert config.fit(examples)['labels'] == ['B-x', 'O']
+  for before, labels in (
+    (['O', 'B-x'], ['O', 'B-x']),
+    (['O', 'B-y'], ['B-x', 'O']),
+    (['O', 'B-x', 'I-x'], ['B-x', 'O']),
+  ):
+    assert config.fit(examples, {'labels': before})['labels'] == labels

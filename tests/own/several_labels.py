@@ -61,7 +61,7 @@ class SeveralLabelsConfig:
     )
     return (*text_columns(['text'], None), tags)
 
-  def fit(self, examples):
+  def fit(self, examples, earlier=None):
     names = {name for tags in examples.columns['tags'] for name in tags}
     # What the model is to know beside its parameters.
     return {'names': sorted(names), 'threshold': self.threshold}
