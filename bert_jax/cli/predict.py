@@ -11,8 +11,9 @@ a table of one column; in a wider one it is an error, but for the end of a file.
 
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 
-A regression gives a "value", a tagger "words", "labels" and "probabilities", one
-for each word; its input is of CoNLL's form (.conll, .txt), or JSON or Parquet.
+A regression gives a "value"; a tagger "words", "labels" and "probabilities",
+one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
+JSON or Parquet with lists of words.
 """
 
 import os
