@@ -27,8 +27,10 @@ ARROWS = {
   'durable_files': ('local_paths',),
   'stopping': (),
   'parallel': (),
-  'optim': (),
-  'models': ('parallel.sharding',),
+  'param_info': (),
+  'optim': ('param_info',),
+  'models': ('parallel.sharding', 'param_info'),
+  'surgery': ('models',),
   'peft': ('models',),
   'interop': ('models',),
   # Files of JSON are read by the one decoder.
@@ -70,7 +72,7 @@ ARROWS = {
     'data.remote.corpus',  # which for gs:// lies in a local copy
   ),
   # What verbs do with an experiment or a model, one file a verb.
-  'jobs': ('inference', 'run_inputs'),
+  'jobs': ('inference', 'run_inputs', 'surgery'),
   'cli': (
     'jobs',
     'report',
@@ -93,7 +95,11 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
+  'datasketch': ('data.preparing.near_duplicates',),
+  'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),
+  'tensorboardX': ('train.logging',),
+  'wandb': ('train.logging',),
 }
 # Parts that only numpy may serve -> the modules excepted.
 WITHOUT_JAX = {'data': ('data.reading.device_feed',)}

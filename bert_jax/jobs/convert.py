@@ -267,7 +267,6 @@ def _record(
     architecture,
     families.build(model, heads, num_outputs),
     params,
-    model,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
     pooling=head.pooling if head else CLS,
