@@ -43,6 +43,9 @@ ARROWS = {
     'objectives.cross_entropy',
     'models',
     'data.tokenizers',
+    'data.examples',  # what a task reads,
+    'data.tables',  # from columns of these types
+    'config',  # what it wrote, of this shape
   ),
   'config': (),
   'workdir': ('config', 'data.tokenizers', 'durable_files'),

@@ -216,7 +216,7 @@ def test_tuning_with_a_class_of_ones_own(own):
   experiment.task.train_path = str(own / 'train.tsv')
   experiment.task.eval_path = str(own / 'eval.tsv')
   finetune(experiment, own / 'tuned')
-  assert inference.load(own / 'tuned').label_names == ['many', 'one']
+  assert inference.load(own / 'tuned').task.facts['labels'] == ['many', 'one']
   words = 'evaluate', '--workdir=tuned', '--input=eval.tsv'
   assert 'accuracy' in verb(own, *words, '--import=signum')
 
