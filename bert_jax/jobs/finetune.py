@@ -19,7 +19,7 @@ from bert_jax.data.labelled import (
   read_examples,
 )
 from bert_jax.data.reading.permutation import Permutation
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
