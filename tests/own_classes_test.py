@@ -42,7 +42,7 @@ def get_config():
 IMPORTS = """
 from bert_jax.experiment import DataConfig, PretrainExperiment
 from bert_jax.models.config import EncoderConfig
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 """
@@ -84,20 +84,15 @@ import dataclasses
 
 import optax
 
+from bert_jax.optim.base import Optimizer
+
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class SignumConfig:
-  learning_rate: float = 1e-3
+class SignumConfig(Optimizer):
   decay: float = 0.9
 
-  def validate(self):
-    pass
-
-  def build(self):
-    return optax.chain(optax.scale_by_lion(b1=self.decay), optax.scale(-1.0))
-
-  def build_schedule(self, num_steps):
-    return optax.constant_schedule(self.learning_rate)
+  def transforms(self, infos):
+    return (optax.scale_by_lion(b1=self.decay),)
 '''
 
 ATTENTION = '''
@@ -272,7 +267,7 @@ def test_what_config_json_could_not_hold_is_refused_before_the_run(tmp_path):
     ('typing.Callable', 'print', 'a builtin_function_or_method; config.json'),
     ('int', '1.5', r'optimizer\.value is 1\.5, which is not a whole number'),
     ('tuple[int, ...]', 'dataclasses.field(default_factory=lambda: [1])', 'as'),
-    ("typing.Literal['a', 'b']", "'c'", 'not one of a, b'),
+    ("typing.Literal['a', 'b']", "'c'", 'must be one of a, b'),
     ('float', "float('nan')", 'would be'),
   ):
     with pytest.raises(InputError, match=message):
