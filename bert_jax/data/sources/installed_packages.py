@@ -20,7 +20,7 @@ from bert_jax.data.sources.content import InputFiles
 
 STANDARD_LIBRARY = 'stdlib'
 
-# Import name -> distribution: the dependencies of the project and what they
+# Import name -> distribution: what the project and its extras need, and what they
 # pull in on every platform, as far as it has documentation to speak of. Fixed,
 # so that another package in the environment does not change the corpus.
 PACKAGES = {
