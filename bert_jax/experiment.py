@@ -5,11 +5,9 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
@@ -18,13 +16,14 @@ from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
-from bert_jax.models import functional
 from bert_jax.models.attention import choose
 from bert_jax.models.config import EncoderConfig, bert_mini
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.functional import Model
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint_config import CheckpointConfig
@@ -124,7 +123,7 @@ class PretrainExperiment:
   num_microbatches: int = 1
   model: EncoderConfig
   objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
@@ -214,7 +213,7 @@ class FinetuneExperiment:
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
   dropout: float = 0.1
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
@@ -311,19 +310,18 @@ def with_compute_dtype(
   return dataclasses.replace(experiment, compute_dtype=name)
 
 
-def model_builder(
+def model_of(
   experiment: PretrainExperiment | FinetuneExperiment, objective: Objective
-) -> functional.Build:
-  """The encoder with the heads of an objective or a task, not yet made.
+) -> Model:
+  """The model that an experiment trains for an objective or a task.
 
   The experiment's compute_dtype, which is not '', is that of matrix products.
   """
-  return functools.partial(
-    EncoderWithHeads,
+  return model_with_heads(
     experiment.model,
     objective.heads(),
+    experiment.compute_dtype,
     attention=experiment.attention,
-    dtype=jnp.dtype(experiment.compute_dtype),
   )
 
 

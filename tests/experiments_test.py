@@ -1,7 +1,6 @@
 """Every experiment file loads, validates, and traces at its full size."""
 
 import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -11,8 +10,7 @@ import pytest
 import toys
 
 from bert_jax.config.experiment_file import load_config
-from bert_jax.models import functional
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
 
@@ -51,22 +49,21 @@ def test_it_validates_and_traces(path):
       ),
     }
   experiment.validate()
-  build = functools.partial(
-    EncoderWithHeads,
+  model = model_with_heads(
     dataclasses.replace(experiment.model, vocab_size=30522),
     objective.heads(),
-    dtype=jnp.dtype('bfloat16'),
+    'bfloat16',
   )
-  optimizer = experiment.optimizer.build()
+  optimizer = experiment.optimizer.build(model.infos)
   step = make_train_step(
     objective,
-    build,
+    model,
     optimizer,
     experiment.optimizer.build_schedule(getattr(experiment, 'num_steps', 1000)),
   )
   state = jax.eval_shape(
     lambda: init_state(
-      functional.init(build, jax.random.key(0)), optimizer, keep_best=False
+      model.init(jax.random.key(0)), optimizer, keep_best=False
     )
   )
   for batch_size, length in shapes:

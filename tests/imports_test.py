@@ -27,8 +27,10 @@ ARROWS = {
   'durable_files': ('local_paths',),
   'stopping': (),
   'parallel': (),
-  'optim': (),
-  'models': ('parallel.sharding',),
+  'param_info': (),
+  'optim': ('param_info',),
+  'models': ('parallel.sharding', 'param_info'),
+  'surgery': ('models',),
   'peft': ('models',),
   'interop': ('models',),
   # Files of JSON are read by the one decoder.
@@ -67,7 +69,7 @@ ARROWS = {
     'data.remote.corpus',  # which for gs:// lies in a local copy
   ),
   # What verbs do with an experiment or a model, one file a verb.
-  'jobs': ('inference', 'run_inputs'),
+  'jobs': ('inference', 'run_inputs', 'surgery'),
   'cli': (
     'jobs',
     'report',

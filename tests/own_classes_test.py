@@ -84,20 +84,15 @@ import dataclasses
 
 import optax
 
+from bert_jax.optim.base import Optimizer
+
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class SignumConfig:
-  learning_rate: float = 1e-3
+class SignumConfig(Optimizer):
   decay: float = 0.9
 
-  def validate(self):
-    pass
-
-  def build(self):
-    return optax.chain(optax.scale_by_lion(b1=self.decay), optax.scale(-1.0))
-
-  def build_schedule(self, num_steps):
-    return optax.constant_schedule(self.learning_rate)
+  def transforms(self, infos):
+    return (optax.scale_by_lion(b1=self.decay),)
 '''
 
 ATTENTION = '''

@@ -25,7 +25,7 @@ from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
-  model_builder,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
@@ -122,13 +122,13 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  build = model_builder(experiment, task)
+  model = model_of(experiment, task)
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
-    build,
-    experiment.optimizer.build(),
+    model,
+    experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
     num_microbatches=experiment.num_microbatches,
@@ -136,7 +136,7 @@ def _train(
   )
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  scoring = Scoring(experiment, task, build, examples, steps_per_epoch)
+  scoring = Scoring(experiment, task, model, examples, steps_per_epoch)
   state, position = program.start(
     workdir,
     checkpoints,

@@ -19,7 +19,7 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
 from bert_jax.experiment import (
   PretrainExperiment,
-  model_builder,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models import functional
@@ -105,11 +105,11 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  build = model_builder(experiment, objective)
+  model = model_of(experiment, objective)
   program = make_program(
     objective,
-    build,
-    experiment.optimizer.build(),
+    model,
+    experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(experiment.num_steps),
     jax.random.key(experiment.seed),
     num_microbatches=experiment.num_microbatches,
@@ -133,7 +133,7 @@ def _train(
     position=position,
     step_fn=program.step_fn,
     evaluate=make_evaluation(
-      experiment, objective, build, corpora, state.params
+      experiment, objective, model, corpora, state.params
     ),
     stream=stream,
     batch_sharding=batch_sharding(mesh),
@@ -317,7 +317,7 @@ def with_vocab_size(
 def make_evaluation(
   experiment: PretrainExperiment,
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   corpora: list[OpenCorpus],
   params: functional.Params,
 ) -> Callable[[TrainState, StopSignal], Evaluation | None]:
@@ -339,7 +339,7 @@ def make_evaluation(
     return lambda state, stop: Evaluation(records=[])
   mesh = jax.sharding.get_mesh()
   devices = num_batch_devices(mesh)
-  eval_step = jax.jit(make_eval_step(objective, build))
+  eval_step = jax.jit(make_eval_step(objective, model))
   key = jax.random.key(config.seed)
   sharding = batch_sharding(mesh)
   batch_size = -(-config.batch_size // devices) * devices

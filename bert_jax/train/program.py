@@ -82,7 +82,7 @@ class Program:
 
 def make_program(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   key: jax.Array,
@@ -98,24 +98,20 @@ def make_program(
   mesh = jax.sharding.get_mesh()
 
   def new_params(key: jax.Array) -> functional.Params:
-    return functional.init(build, jax.random.fold_in(key, INITIALISATION))
+    return model.init(jax.random.fold_in(key, INITIALISATION))
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
   step = make_train_step(
-    objective, build, optimizer, schedule, num_microbatches=num_microbatches
+    objective, model, optimizer, schedule, num_microbatches=num_microbatches
   )
   if num_seeds:
     new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
     step = jax.vmap(step)
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(
-    abstract,
-    optimizer,
-    mesh,
-    functional.logical_axes(build),
-    seeds_axis=bool(num_seeds),
+    abstract, mesh, model.infos, seeds_axis=bool(num_seeds)
   )
   jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
   return Program(

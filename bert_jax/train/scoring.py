@@ -46,7 +46,7 @@ class Scoring:
     self,
     experiment: Any,
     task: Task,
-    build: functional.Build,
+    model: functional.Model,
     examples: Examples,
     steps_per_epoch: int,
   ):
@@ -58,7 +58,7 @@ class Scoring:
 
     def step(params: functional.Params, batch: Batch) -> jax.Array:
       prepared = task.prepare(batch, jax.random.key(0))
-      return task.predict(functional.bind(build, params), prepared)
+      return task.predict(model.bind(params), prepared)
 
     self._step = jax.jit(jax.vmap(step, in_axes=(0, None)))
 

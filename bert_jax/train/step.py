@@ -33,7 +33,7 @@ TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 def make_train_step(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   *,
@@ -58,7 +58,7 @@ def make_train_step(
       batch, jax.random.fold_in(key, MASKS), state.step
     )
     (loss, sums), grads = _gradients(
-      _total_loss(objective, build, objective.weights(prepared)),
+      _total_loss(objective, model, objective.weights(prepared)),
       state.params,
       (prepared, seeds_B),
       num_microbatches,
@@ -83,13 +83,13 @@ def make_train_step(
 
 def _total_loss(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   weights: dict[str, jax.Array],
 ) -> Callable[..., tuple[jax.Array, SumAndWeight]]:
   """(params, part) -> the part's share of the whole batch's loss."""
 
   def total_loss(params, part):
-    losses, metrics = _losses(objective, functional.bind(build, params), *part)
+    losses, metrics = _losses(objective, model.bind(params), *part)
     total = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
@@ -166,14 +166,13 @@ def _update(
 
 
 def make_eval_step(
-  objective: Objective, build: functional.Build
+  objective: Objective, model: functional.Model
 ) -> Callable[[functional.Params, Batch, jax.Array], SumAndWeight]:
   """Returns step(params, batch, key) -> sums and weights, without dropout."""
 
   def eval_step(params, batch, key):
-    model = functional.bind(build, params)
     prepared = objective.prepare(batch, key)
-    losses, metrics = _losses(objective, model, prepared, None)
+    losses, metrics = _losses(objective, model.bind(params), prepared, None)
     return losses | metrics
 
   return eval_step

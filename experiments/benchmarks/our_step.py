@@ -27,7 +27,7 @@ def make_step(size: str, dtype: str):
 
   from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
-  from bert_jax.experiment import PretrainExperiment, model_builder
+  from bert_jax.experiment import PretrainExperiment, model_of
   from bert_jax.models.config import EncoderConfig
 
   layers, width, num_rows, _, _ = SIZES[size]
@@ -46,7 +46,7 @@ def make_step(size: str, dtype: str):
     token_table(special_ids, np.ones(VOCAB_SIZE, bool))
   )
   program, state = _first_state(
-    objective, model_builder(experiment, objective), experiment.optimizer
+    objective, model_of(experiment, objective), experiment.optimizer
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),
@@ -59,7 +59,7 @@ def experiment_step(experiment):
   """Makes a step of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
-  from bert_jax.experiment import model_builder
+  from bert_jax.experiment import model_of
   from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
   from bert_jax.workdir import default_compute_dtype
 
@@ -70,12 +70,12 @@ def experiment_step(experiment):
     objective = experiment.objective.build(tokenizer.table)
     dtype = default_compute_dtype(jax.devices()[0].platform)
     experiment = dataclasses.replace(experiment, compute_dtype=dtype)
-    build = model_builder(experiment, objective)
-  program, state = _first_state(objective, build, experiment.optimizer)
+    model = model_of(experiment, objective)
+  program, state = _first_state(objective, model, experiment.optimizer)
   return program, state, batch
 
 
-def _first_state(objective, build, optimizer):
+def _first_state(objective, model, optimizer):
   import jax
 
   from bert_jax.parallel.mesh import MeshConfig
@@ -85,8 +85,8 @@ def _first_state(objective, build, optimizer):
   jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
   program = make_program(
     objective,
-    build,
-    optimizer.build(),
+    model,
+    optimizer.build(model.infos),
     optimizer.build_schedule(1000),
     jax.random.key(0),
     num_microbatches=1,

@@ -38,7 +38,7 @@ def choose(
     f'{_sight(view)} in rows of {shapes.length}, {shapes.dtype.name} on '
     f'{platform}'
   )
-  refusals = []
+  refusals: list[str] = []
   for backend in backends or AUTOMATIC:
     refusal = backend.supports(view, shapes, platform)
     if not refusal:

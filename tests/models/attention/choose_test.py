@@ -1,7 +1,6 @@
 """Which backend is chosen, what is said of it, and what is refused."""
 
 import dataclasses
-import functools
 import types
 
 import jax
@@ -10,13 +9,12 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.models.attention import choose as choosing
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Shapes, View
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 
 
@@ -107,22 +105,21 @@ def test_generator_and_discriminator_attend_alike():
   )
   objective = ReplacedTokenConfig(generator_width=0.5).build(toys.table())
   backend = OnTPU()
-  build = functools.partial(
-    EncoderWithHeads,
+  model = model_with_heads(
     config,
     objective.heads(),
+    'bfloat16',
     attention=(backend, ReferenceAttention()),
-    dtype=jnp.dtype('bfloat16'),
   )
   batch = toys.batch(4, 40)
 
   def losses(params, seeds_B):
-    model = functional.bind(build, params)
+    module = model.bind(params)
     prepared = objective.prepare(batch, jax.random.key(0))
-    encoded = objective.encode(model, prepared, seeds_B)
-    return objective.losses(model, encoded, seeds_B)
+    encoded = objective.encode(module, prepared, seeds_B)
+    return objective.losses(module, encoded, seeds_B)
 
-  params = functional.abstract_params(build)
+  params = model.abstract_params()
   seeds_B = jax.ShapeDtypeStruct((4,), jnp.uint32)
   jax.eval_shape(losses, params, seeds_B)
   common = dict(batch_size=4, length=40, dtype=jnp.dtype('bfloat16'))
