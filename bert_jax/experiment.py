@@ -11,7 +11,7 @@ import jax
 
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown

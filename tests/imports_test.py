@@ -55,7 +55,7 @@ ARROWS = {
     'optim',
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
-    'data.reading.stages',  # which examples each step takes
+    'data.reading.plan',  # which examples each step takes
     'workdir',
     'stopping',
   ),

@@ -7,7 +7,7 @@ with the text columns of the fine-tuning run, or --text_columns; a label column
 is not needed. There are as many lines as records, an empty text included, and
 each tells its record (from 1), the line of the file where it begins, and its id
 where there is a column id, idx, index or guid. A blank line is an empty text in
-a table of one column; in a wider one it is an error, but for the end of a file.
+a table of one column; in a wider one it is an error, except at the file's end.
 
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 

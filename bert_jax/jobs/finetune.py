@@ -14,7 +14,7 @@ import numpy as np
 
 from bert_jax.data.labelled import ExampleStream, read_examples
 from bert_jax.data.reading.permutation import Permutation
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
