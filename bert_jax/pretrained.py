@@ -16,16 +16,22 @@ from bert_jax.config.codec import encode
 from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.experiment import ConvertedModel
 from bert_jax.interop import beside_weights, google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import CLS
+from bert_jax.models.task_head import TaskHead
+from bert_jax.tasks.base import Facts, Task
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import params_digest
 from bert_jax.workdir import Workdir, read_json
+
+# The tasks for which a checkpoint of others may have a head.
+TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,8 @@ class Pretrained:
   """A model, wherever it came from.
 
   origin: the path as given. experiment: its config, ConvertedModel where it was
-  not trained here. checkpoint: what was read of others, None of a workdir.
+  not trained here. facts: of its task, None where it has no head for one.
+  checkpoint: what was read of others, None of a workdir.
   load_params: () -> host arrays. describe: () -> what the parameters are read
   from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
   whose model it is, and whose was best.
@@ -42,7 +49,7 @@ class Pretrained:
   origin: str
   experiment: Any
   tokenizer: Tokenizer
-  label_names: list[str]
+  facts: Facts | None
   load_params: Callable[[], functional.Params]
   describe: Callable[[], dict[str, Any]]
   checkpoint: huggingface.Checkpoint | None = None
@@ -55,10 +62,16 @@ class Pretrained:
     return self.experiment.model
 
   @property
-  def pooling(self) -> str:
-    """The pooling of its classifier; CLS where it never had one."""
-    task = getattr(self.experiment, 'task', None)
-    return task.pooling if task else CLS
+  def task(self) -> Task | None:
+    """What its head is for; None where it has none."""
+    if self.facts is None:
+      return None
+    return self.experiment.task.build(self.tokenizer.table, self.facts)
+
+  @property
+  def task_head(self) -> TaskHead | None:
+    """Its head as other libraries call it; None where they have none."""
+    return self.task.elsewhere() if self.task else None
 
   @property
   def which_seed(self) -> str:
@@ -133,24 +146,36 @@ def _open_converted(
     folder, tokenizer_size=size, pad_id=pad_id, problems=problems
   )
   assert tokenizer is not None  # or it would have been refused
+  task, facts = _task_of(checkpoint.head)
   return Pretrained(
     origin=path,
     experiment=ConvertedModel(
       model=checkpoint.model,
       family=checkpoint.family.model_type,
       heads=checkpoint.heads,
-      label_names=checkpoint.label_names,
       no_classifier=checkpoint.no_classifier,
-      task=ClassificationConfig(
-        train_path='', eval_path='', pooling=checkpoint.pooling
-      ),
+      task=task,
+      facts=facts,
     ),
     tokenizer=tokenizer,
-    label_names=list(checkpoint.label_names),
+    facts=facts,
     load_params=lambda: checkpoint.params,
     describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
   )
+
+
+def _task_of(head: TaskHead | None) -> tuple[Any, Facts | None]:
+  """The task that a head of others is for, and its facts.
+
+  Without a head there are no facts, and the columns are the usual ones.
+  """
+  if head is None:
+    return ClassificationConfig(train_path='', eval_path=''), None
+  for config in TASKS_ELSEWHERE:
+    if found := config.from_elsewhere(head):
+      return found
+  raise AssertionError('interop reads heads of these tasks alone')
 
 
 def _open_workdir(
@@ -171,17 +196,7 @@ def _open_workdir(
       f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()
-  label_names, results = [], {}
-  if isinstance(experiment, ConvertedModel):
-    label_names = list(experiment.label_names)
-  elif isinstance(experiment, FinetuneExperiment):
-    if not workdir.results.is_file():
-      raise InputError(
-        f'{workdir.path} is a fine-tuning run that is not finished; give its '
-        'bert-jax finetune command again'
-      )
-    results = _read_results(workdir.results)
-    label_names = results['labels']
+  facts, results = _facts_and_results(workdir, experiment)
   num_seeds = getattr(experiment, 'num_seeds', 1)
   best_seed = results.get('best_seed', 0)
   if seed is not None:
@@ -205,7 +220,7 @@ def _open_workdir(
     origin=path,
     experiment=experiment,
     tokenizer=load_tokenizer(workdir.tokenizer),
-    label_names=label_names,
+    facts=facts,
     load_params=load,
     describe=describe,
     seed=best_seed if seed is None else seed,
@@ -242,14 +257,35 @@ def _of_seed(
   return jax.tree.map(lambda leaf: leaf[seed], params)
 
 
-def _read_results(path: pathlib.Path) -> dict[str, Any]:
-  results = read_json(path)
-  labels = results.get('labels') if isinstance(results, dict) else None
-  if not isinstance(labels, list) or not all(
-    isinstance(label, str) for label in labels
-  ):
+def _facts_and_results(
+  workdir: Workdir, experiment: Any
+) -> tuple[Facts | None, dict[str, Any]]:
+  """(facts of its task, None without a head for one; results.json or {})."""
+  task = getattr(experiment, 'task', None)
+  if task is None:
+    return None, {}
+  if not hasattr(task, 'read_facts'):
     raise InputError(
-      f'{path}: it does not list the labels; remove it, and give the bert-jax '
-      'finetune command of this workdir again'
+      f'{workdir.config}: task is a {type(task).__name__}, which is none; '
+      'restore it or start anew'
     )
-  return results
+  if isinstance(experiment, ConvertedModel):
+    facts = experiment.facts
+    if facts is not None:
+      facts = task.read_facts(facts, f'{workdir.config}:')
+    return facts, {}
+  if not workdir.results.is_file():
+    raise InputError(
+      f'{workdir.path} is a fine-tuning run that is not finished; give its '
+      'bert-jax finetune command again'
+    )
+  again = (
+    'remove it, and give the bert-jax finetune command of this workdir again'
+  )
+  results = read_json(workdir.results)
+  if not isinstance(results, dict):
+    raise InputError(f'{workdir.results}: it is no JSON object; {again}')
+  try:
+    return task.read_facts(results, f'{workdir.results}:'), results
+  except InputError as error:
+    raise InputError(f'{error}; {again}') from None

@@ -24,6 +24,7 @@ from bert_jax.interop.export_form import generator_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
+from bert_jax.models.task_head import HEAD_OF
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
 WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
@@ -128,7 +129,7 @@ def _write_huggingface(
   heads = [name for name in params if name != 'encoder']
   family = recognise.family_of(model, heads, architecture)
   architecture = huggingface.choose_architecture(family, heads, architecture)
-  _check_pooling(source, family, architecture)
+  _check_task(source, family, architecture)
   huggingface_tokenizer.save(
     source.tokenizer,
     folder,
@@ -142,8 +143,7 @@ def _write_huggingface(
     architecture,
     model,
     params,
-    label_names=source.label_names,
-    pooling=source.pooling,
+    head=source.task_head,
     pad_id=table.pad_id,
     cls_id=table.cls_id,
     sep_id=table.sep_id,
@@ -206,14 +206,22 @@ def _compare_ids(
   return ids
 
 
-def _check_pooling(
+def _check_task(
   source: Pretrained, family: families.Family, architecture: str
 ) -> None:
-  chosen = family.architectures[architecture]
-  has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
-  if source.pooling != CLS and has_pooler and not family.pooling_field:
+  """Raises InputError where the class would compute another thing."""
+  chosen, head = family.architectures[architecture], source.task_head
+  if source.task and not head and {*HEAD_OF.values()} & {*chosen.heads}:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {source.pooling}, and '
+      f'--input={source.origin}: other libraries have no class for the task '
+      f'{source.experiment.task.name}; give --architecture='
+      f'{huggingface.bare_architecture(family)} to export the encoder alone'
+    )
+  has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
+  pooling = head.pooling if head else CLS
+  if pooling != CLS and has_pooler and not family.pooling_field:
+    raise InputError(
+      f'--input={source.origin}: its task.pooling is {pooling}, and '
       f'{architecture} of transformers takes {CLS}; tune with '
       f'--config.task.pooling={CLS} to export it'
     )
@@ -252,14 +260,16 @@ def _record(
   if isinstance(compare, str):
     return record | {'not_compared': compare}
   heads = [name for name in params if name != 'encoder']
+  head = source.task_head
+  num_outputs = len(head.output_names) if head else 0
   return record | parity.compare(
     compare,
     architecture,
-    families.build(model, heads, len(source.label_names)),
+    families.build(model, heads, num_outputs),
     params,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
-    pooling=source.pooling,
+    pooling=head.pooling if head else CLS,
   )
 
 
