@@ -5,6 +5,7 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
+from typing import TypeVar
 
 import jax
 
@@ -290,9 +291,12 @@ class ConvertedModel:
     return self.model.max_positions
 
 
+_Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
+
+
 def with_compute_dtype(
-  experiment: PretrainExperiment | FinetuneExperiment, workdir: Workdir
-) -> PretrainExperiment | FinetuneExperiment:
+  experiment: _Experiment, workdir: Workdir
+) -> _Experiment:
   """Fills in compute_dtype '' with what this machine's devices take.
 
   Raises InputError where the run in the workdir was computed in another dtype

@@ -34,7 +34,7 @@ OTHER = 'computes something else until it is trained on'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Growth:
-  """What is to grow; None, '' and 0.0 leave it as it is.
+  """The sizes to grow; None, '' and 0.0 leave one as it is.
 
   num_layers, max_positions: from now on. width_factor: of width, heads and
   feed-forward width. rotary_theta: with max_positions, for rotary positions;
