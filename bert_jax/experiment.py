@@ -28,6 +28,7 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.gradients import PlainConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir, default_compute_dtype
 
@@ -110,7 +111,8 @@ class PretrainExperiment:
   """A pretraining run; see the fields' own classes for theirs.
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
-  on CPU; the first start of a run settles it. profile_steps: (first, last)
+  on CPU; the first start of a run settles it. gradients: PlainConfig, or
+  FGMConfig for adversarial training. profile_steps: (first, last)
   steps of a trace. init_from: a workdir or a Hugging Face folder, whose params
   to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its state, for a
   branch of that run.
@@ -123,6 +125,7 @@ class PretrainExperiment:
   model: EncoderConfig
   objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
   optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  gradients: Any = dataclasses.field(default_factory=PlainConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
@@ -189,7 +192,8 @@ class FinetuneExperiment:
   """A fine-tuning run over `num_seeds` seeds at once.
 
   init_from: a workdir or a Hugging Face folder; empty: from scratch, with
-  `model` and `tokenizer` (a folder or vocab.txt). dropout: in both attention
+  `model` and `tokenizer` (a folder or vocab.txt). gradients: PlainConfig, or
+  FGMConfig for adversarial training. dropout: in both attention
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
@@ -211,6 +215,7 @@ class FinetuneExperiment:
   tokenizer: str = ''
   dropout: float = 0.1
   optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  gradients: Any = dataclasses.field(default_factory=PlainConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
@@ -322,7 +327,13 @@ def model_builder(
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
-  for part in (config.optimizer, config.checkpoint, config.logging):
+  parts = (
+    config.optimizer,
+    config.gradients,
+    config.checkpoint,
+    config.logging,
+  )
+  for part in parts:
     part.validate()
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):

@@ -30,7 +30,6 @@ from bert_jax.experiment import (
 )
 from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
-from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
@@ -38,7 +37,7 @@ from bert_jax.tasks import classes
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Outcome, Profile, Run, train
+from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.scoring import Examples, Scoring
 from bert_jax.workdir import Workdir
@@ -130,12 +129,12 @@ def _train(
     experiment.optimizer.build(),
     experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
+    gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
     num_seeds=experiment.num_seeds,
   )
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  scoring = Scoring(experiment, task, build, examples, steps_per_epoch)
   state, position = program.start(
     workdir,
     checkpoints,
@@ -145,26 +144,25 @@ def _train(
     initial=source.initial() if source else None,
   )
   inputs.write(experiment, position.next_example)
+  scoring = Scoring(experiment, task, build, examples, steps_per_epoch, {})
   scoring.warm_up(state.params)
-  run = Run(
+  run = make_run(
+    experiment,
+    workdir,
     label='finetune',
     state=state,
+    frozen={},
     position=position,
     step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
-    batch_sharding=batch_sharding(jax.sharding.get_mesh(), batch_axis=1),
     batch_axis=1,
     plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    log_every=experiment.logging.every_steps,
-    save_every=experiment.checkpoint.every_steps,
-    max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
     flops_before=lambda step: step * flops_per_step(experiment),
     peak_flops=throughput.peak_flops(experiment.logging.peak_tflops)[0],
     patience_steps=experiment.patience_epochs * steps_per_epoch,
-    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
@@ -216,7 +214,8 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 def flops_per_step(experiment: FinetuneExperiment) -> float:
   """Model FLOPs of all seeds; see models/flops.py."""
   of_row = flops_per_row(experiment.model, experiment.max_length, 0)
-  return experiment.num_seeds * experiment.batch_size * of_row
+  num_rows = experiment.num_seeds * experiment.batch_size
+  return experiment.gradients.num_passes * num_rows * of_row
 
 
 def with_model(

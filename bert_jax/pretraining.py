@@ -37,7 +37,7 @@ from bert_jax.train.evaluation import (
   with_perplexity,
 )
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Evaluation, Outcome, Profile, Run, train
+from bert_jax.train.loop import Evaluation, Outcome, make_run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
@@ -112,6 +112,7 @@ def _train(
     experiment.optimizer.build(),
     experiment.optimizer.build_schedule(experiment.num_steps),
     jax.random.key(experiment.seed),
+    gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
   )
   stream = open_stream(experiment, corpora)
@@ -127,25 +128,23 @@ def _train(
   )
   inputs.write(experiment, position.next_example)
   peak = announce(experiment, state.params, corpora)
-  run = Run(
+  run = make_run(
+    experiment,
+    workdir,
     label='pretrain',
     state=state,
+    frozen={},
     position=position,
     step_fn=program.step_fn,
     evaluate=make_evaluation(
       experiment, objective, build, corpora, state.params
     ),
     stream=stream,
-    batch_sharding=batch_sharding(mesh),
     plan=plan,
     eval_every=experiment.evaluation.every_steps,
-    log_every=experiment.logging.every_steps,
-    save_every=experiment.checkpoint.every_steps,
-    max_nonfinite_steps=experiment.max_nonfinite_steps,
     checkpoints=checkpoints,
     flops_before=flops_before(experiment, objective),
     peak_flops=peak,
-    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
@@ -252,8 +251,9 @@ def flops_before(
 ) -> Callable[[int], float]:
   """(step) -> model FLOPs of all steps until it; see models/flops.py."""
   plan = experiment.plan()
+  num_passes = experiment.gradients.num_passes
   of_row = [
-    objective.flops_per_row(experiment.model, stage.row_length)
+    num_passes * objective.flops_per_row(experiment.model, stage.row_length)
     for stage in plan.stages
   ]
 
@@ -345,7 +345,7 @@ def make_evaluation(
   batch_size = -(-config.batch_size // devices) * devices
   rows = next(iter(held_out.values()))
   first_batch = place_batch(rows, next(rows.batches(batch_size)), sharding)
-  jax.block_until_ready(eval_step(params, first_batch, key))
+  jax.block_until_ready(eval_step(params, {}, first_batch, key))
 
   def evaluate(state: TrainState, stop: StopSignal) -> Evaluation | None:
     step = int(jax.device_get(state.step))
@@ -354,6 +354,7 @@ def make_evaluation(
       means = evaluate_rows(
         eval_step,
         state.params,
+        {},
         rows,
         key,
         sharding,

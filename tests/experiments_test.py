@@ -76,7 +76,7 @@ def test_it_validates_and_traces(path):
     }
     if pretraining and objective.pairs_kind:
       batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
-    after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+    after, metrics = jax.eval_shape(step, state, {}, batch, jax.random.key(0))
     assert metrics['loss'].shape == ()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
       lambda x: (x.shape, x.dtype), state

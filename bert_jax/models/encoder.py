@@ -131,18 +131,27 @@ class Encoder(LayerStack):
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
-    """Returns the last layer's hidden states, [B, T, D]."""
-    return self.hidden_states(input_ids_BT, layout, dropout_seeds_B)[-1]
+    """Returns the last layer's hidden states, [B, T, D].
+
+    `token_delta_BTE`: as in Embeddings.
+    """
+    return self.hidden_states(
+      input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
+    )[-1]
 
   def hidden_states(
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> list[jax.Array]:
     """Returns [B, T, D] after the embeddings and after each layer."""
-    x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_seeds_B, 0))
+    x_BTD = self.embeddings(
+      input_ids_BT, layout, fold(dropout_seeds_B, 0), token_delta_BTE
+    )
     return self.layer_states(x_BTD, layout, dropout_seeds_B)
 
 

@@ -16,6 +16,7 @@ from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
+from bert_jax.train.gradients import Gradients, plain
 from bert_jax.train.restore import (
   Initial,
   check_data,
@@ -36,7 +37,7 @@ from bert_jax.workdir import Workdir
 
 @dataclasses.dataclass(kw_only=True)
 class Program:
-  """`step_fn(state, batch)` is jitted and donates the state.
+  """`step_fn(state, frozen, batch)` is jitted and donates the state.
 
   `key` is the run's key, or one for each seed.
   """
@@ -87,13 +88,15 @@ def make_program(
   schedule: optax.Schedule,
   key: jax.Array,
   *,
+  gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
 ) -> Program:
   """Compiles for the mesh that is set.
 
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
-  that size, `key` is [num_seeds], and the state keeps the best parameters.
+  that size, `key` is [num_seeds], and the state keeps the best parameters. All
+  seeds share what is frozen.
   """
   mesh = jax.sharding.get_mesh()
 
@@ -104,11 +107,16 @@ def make_program(
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
   step = make_train_step(
-    objective, build, optimizer, schedule, num_microbatches=num_microbatches
+    objective,
+    build,
+    optimizer,
+    schedule,
+    gradients=gradients,
+    num_microbatches=num_microbatches,
   )
   if num_seeds:
     new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
-    step = jax.vmap(step)
+    step = jax.vmap(step, in_axes=(0, None, 0, 0))
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(
     abstract,
@@ -120,7 +128,7 @@ def make_program(
   jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
   return Program(
     key=key,
-    step_fn=lambda state, batch: jitted(state, batch, key),
+    step_fn=lambda state, frozen, batch: jitted(state, frozen, batch, key),
     new_params=new_params,
     new_state=new_state,
     abstract=abstract,

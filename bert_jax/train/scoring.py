@@ -19,6 +19,7 @@ from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
 from bert_jax.train.loop import Evaluation
 from bert_jax.train.state import TrainState, host_step
+from bert_jax.train.step import Join, all_trainable
 from bert_jax.workdir import Workdir
 
 
@@ -49,18 +50,29 @@ class Scoring:
     build: functional.Build,
     examples: Examples,
     steps_per_epoch: int,
+    frozen: functional.Params,
+    *,
+    join: Join = all_trainable,
   ):
-    """`experiment` is a FinetuneExperiment."""
+    """`experiment` is a FinetuneExperiment.
+
+    `frozen` and `join`: as in train/step.py; all seeds share what is frozen.
+    """
     self._experiment = experiment
     self._task = task
     self._examples = examples
     self._steps_per_epoch = steps_per_epoch
 
-    def step(params: functional.Params, batch: Batch) -> jax.Array:
-      prepared = task.prepare(batch, jax.random.key(0))
-      return task.predict(functional.bind(build, params), prepared)
+    self._frozen = frozen
 
-    self._step = jax.jit(jax.vmap(step, in_axes=(0, None)))
+    def step(
+      params: functional.Params, frozen: functional.Params, batch: Batch
+    ) -> jax.Array:
+      prepared = task.prepare(batch, jax.random.key(0))
+      model = functional.bind(build, join(params, frozen))
+      return task.predict(model, prepared)
+
+    self._step = jax.jit(jax.vmap(step, in_axes=(0, None, None)))
 
   def predict(
     self, params: functional.Params, stop: StopSignal | None = None
@@ -159,7 +171,8 @@ class Scoring:
     self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray
   ) -> jax.Array:
     sharding = batch_sharding(jax.sharding.get_mesh())
-    return self._step(params, place_batch(rows, numbers, sharding))
+    batch = place_batch(rows, numbers, sharding)
+    return self._step(params, self._frozen, batch)
 
   def _figures(self, predictions: np.ndarray) -> list[dict[str, Any]]:
     return [
