@@ -25,6 +25,7 @@ from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.peft.base import FullTuningConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
@@ -193,7 +194,9 @@ class FinetuneExperiment:
 
   init_from: a workdir or a Hugging Face folder; empty: from scratch, with
   `model` and `tokenizer` (a folder or vocab.txt). gradients: PlainConfig, or
-  FGMConfig for adversarial training. dropout: in both attention
+  FGMConfig for adversarial training. peft: FullTuningConfig, or a method that
+  trains a part, such as LoRAConfig; then `init_from` is the base, which is
+  needed beside the workdir as long as that is used. dropout: in both attention
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
@@ -216,6 +219,7 @@ class FinetuneExperiment:
   dropout: float = 0.1
   optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
   gradients: Any = dataclasses.field(default_factory=PlainConfig)
+  peft: Any = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
@@ -235,6 +239,12 @@ class FinetuneExperiment:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
     self.task.validate()
+    self.peft.validate()
+    if self.peft.has_base and not self.init_from:
+      raise InputError(
+        f'init_from is empty, and {type(self.peft).__name__} trains beside a '
+        'base; give --config.init_from=WORKDIR (or a Hugging Face folder)'
+      )
     if not 0 < self.max_unknown <= 1:
       raise InputError(
         f'max_unknown is {self.max_unknown}; it must be above 0 and at most 1'

@@ -21,10 +21,12 @@ from bert_jax.interop import beside_weights, google_bert, huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
+from bert_jax.peft.base import Method
+from bert_jax.run_inputs import recorded_input
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
-from bert_jax.train.saved_params import params_digest
+from bert_jax.train.saved_params import fingerprint, params_digest
 from bert_jax.workdir import Workdir, read_json
 
 
@@ -188,12 +190,16 @@ def _open_workdir(
     _check_seed(path, step, seed, num_seeds if results else 0)
 
   def load() -> functional.Params:
-    if results and step is None:
-      return load_params(workdir.best)[0]
-    params, _ = load_params(workdir.checkpoints, step)
-    if results:
+    if not results:
+      return load_params(workdir.checkpoints, step)[0]
+    if step is None:
+      params, _ = load_params(workdir.best)
+    else:
+      params, _ = load_params(workdir.checkpoints, step)
       chosen = results.get('best_seed') if seed is None else seed
       params = _of_seed(workdir, chosen, params)
+    if experiment.peft.has_base:
+      params = _with_base(workdir, experiment, params)
     return params
 
   def describe() -> dict[str, Any]:
@@ -212,6 +218,29 @@ def _open_workdir(
     best_seed=best_seed,
     num_seeds=num_seeds,
   )
+
+
+def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
+  """What a run has as its base, for run_inputs.py: parameters, not files."""
+  return {'sha256': fingerprint(method.split(source.load_params())[1])}
+
+
+def _with_base(
+  workdir: Workdir, experiment: FinetuneExperiment, tuned: functional.Params
+) -> functional.Params:
+  """The parameters that a run has tuned, merged with those of its base.
+
+  Raises InputError where its base is not there, or another one by now.
+  """
+  method = experiment.peft.build()
+  source = open_pretrained(experiment.init_from)
+  if describe_base(source, method) != recorded_input(workdir, 'init_from'):
+    raise InputError(
+      f'{workdir.path} was tuned beside another base than {source.origin}, its '
+      'init_from, is now; put back the parameters that lay there'
+    )
+  _, base = method.split(source.load_params())
+  return method.merge(method.join(tuned, base))
 
 
 def _check_seed(path: str, step: int | None, seed: int, num_seeds: int) -> None:

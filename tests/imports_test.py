@@ -42,6 +42,7 @@ ARROWS = {
   'workdir': ('config', 'data.tokenizers', 'durable_files'),
   'train': (
     'objectives',
+    'peft',
     'tasks',
     'optim',
     'parallel',
@@ -56,7 +57,7 @@ ARROWS = {
   # What lay at the paths of a run's config.
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
-  'pretrained': ('experiment',),
+  'pretrained': ('experiment', 'run_inputs'),
   'inference': ('pretrained',),
   'predicting': ('inference',),
   # What verbs do with an experiment or a model.

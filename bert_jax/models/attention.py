@@ -196,9 +196,9 @@ class SelfAttention(nnx.Module):
     view: View,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
-    query_BTNH = rotate(self.query(x_BTD), view.rotation)
-    key_BTNH = rotate(self.key(x_BTD), view.rotation)
-    value_BTNH = self.value(x_BTD)
+    query_BTNH = rotate(self.query(x_BTD, dropout_seeds_B), view.rotation)
+    key_BTNH = rotate(self.key(x_BTD, dropout_seeds_B), view.rotation)
+    value_BTNH = self.value(x_BTD, dropout_seeds_B)
     if view.mask is None:
       attend = functools.partial(
         local_attention, segment_ids_BT=view.segment_ids, window=view.window
@@ -212,4 +212,4 @@ class SelfAttention(nnx.Module):
       dropout_rate=self.dropout_rate,
       dropout_seeds_B=dropout_seeds_B,
     )
-    return self.output(attended_BTNH)
+    return self.output(attended_BTNH, dropout_seeds_B)

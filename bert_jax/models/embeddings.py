@@ -55,7 +55,9 @@ class Embeddings(nnx.Module):
     x_BTE = self.from_tables(
       input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
     )
-    return x_BTE if self.projection is None else self.projection(x_BTE)
+    if self.projection is None:
+      return x_BTE
+    return self.projection(x_BTE, dropout_seeds_B)
 
   def from_tables(
     self,

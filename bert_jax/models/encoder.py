@@ -55,7 +55,10 @@ class EncoderLayer(nnx.Module):
       seeds[1],
     )
     x_BTD = self._add(
-      x_BTD, self.feed_forward, self.feed_forward_norm, seeds[2]
+      x_BTD,
+      lambda x_BTD: self.feed_forward(x_BTD, seeds[2]),
+      self.feed_forward_norm,
+      seeds[2],
     )
     return constrain(x_BTD, 'batch', 'length', 'embed')
 

@@ -36,12 +36,18 @@ def truncated_normal(
   return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
+Adapter = Callable[[jax.Array, jax.Array | None], jax.Array]
+
+
 class Dense(nnx.Module):
   """y = x · kernel + bias over one or several input and output axes.
 
   Args of the constructor: `in_shape` and `out_shape`, the contracted axes (the
   last of x) and the new ones; `in_axes` and `out_axes`, their logical names;
   `use_bias`, false leaves the bias out.
+
+  `adapter`, where a method of peft/ has set one, is a function of (x, dropout
+  seeds) whose f32 result is added to the product.
   """
 
   def __init__(
@@ -60,10 +66,14 @@ class Dense(nnx.Module):
     self.kernel = parameter(kernel, in_axes + out_axes)
     self.bias = parameter(jnp.zeros(out_shape), out_axes) if use_bias else None
     self.num_in = len(in_shape)
+    self.adapter: Adapter | None = None
     self.dtype = dtype
 
   @jax.named_scope('dense')
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, dropout_seeds_B: jax.Array | None = None
+  ) -> jax.Array:
+    """x [B, ..., in] -> [B, ..., out]; the seeds are for the adapter alone."""
     # One product of two matrices, whatever the number of axes: every backend
     # has a fast path for that, in the gradients too, and it keeps head
     # splitting out of the compiled program.
@@ -78,6 +88,8 @@ class Dense(nnx.Module):
     product = product.reshape(out_shape)
     if self.bias is not None:
       product += self.bias[...]
+    if self.adapter is not None:
+      product += self.adapter(x, dropout_seeds_B)
     return product.astype(self.dtype)
 
 
