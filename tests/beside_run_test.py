@@ -13,9 +13,9 @@ from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.experiment import Corpus
-from bert_jax.inspecting import describe_examples, read_experiment
+from bert_jax.jobs.inspect import describe_examples, read_experiment
+from bert_jax.jobs.pretrain import open_data, pretrain
 from bert_jax.objectives.mlm import MaskedLMConfig
-from bert_jax.pretraining import open_data, pretrain
 
 CHINESE = '南京市长江大桥很长。我爱北京天安门，天气真好！'
 

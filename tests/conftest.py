@@ -196,7 +196,7 @@ def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
 
   All tests of a process share it: a test that changes a workdir copies it.
   """
-  from bert_jax.pretraining import pretrain
+  from bert_jax.jobs.pretrain import pretrain
 
   if not _finished_folder.exists():
     pretrain(small_experiment, _finished_folder)

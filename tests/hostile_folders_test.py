@@ -20,8 +20,8 @@ from bert_jax.data.tokenizers import folder as tokenizer_folder
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.pretraining import open_data
-from bert_jax.train.report_metrics import read_metrics, read_run
+from bert_jax.jobs.pretrain import open_data
+from bert_jax.report.records import read_metrics, read_run
 from bert_jax.workdir import Workdir
 
 SETTINGS = hypothesis.settings(
@@ -267,13 +267,13 @@ def test_a_report_of_damaged_files_is_one_or_one_line(tmp_path, data):
 
 def rendered(workdir) -> str:
   """The report without its figures, which take long."""
-  from bert_jax.train import report, report_plots
+  from bert_jax.report import page, plots
 
   with pytest.MonkeyPatch.context() as patch:
     for figure in ('curves', 'runs_by_start', 'confusion'):
-      patch.setattr(report_plots, figure, lambda *args, **kwargs: '<svg>')
-    path = report.write_report(workdir.path)
-    return path.read_text() + report.summary(workdir.path)
+      patch.setattr(plots, figure, lambda *args, **kwargs: '<svg>')
+    path = page.write_report(workdir.path)
+    return path.read_text() + page.summary(workdir.path)
 
 
 @hypothesis.given(

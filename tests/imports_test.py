@@ -48,8 +48,6 @@ ARROWS = {
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
     'data.reading.stages',  # which examples each step takes
-    'data.token_rows',  # the report reads a corpus's manifest
-    'data.reading.staging',  # which for gs:// lies in a local copy
     'workdir',
     'stopping',
   ),
@@ -59,21 +57,17 @@ ARROWS = {
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
   'inference': ('pretrained',),
-  'predicting': ('inference',),
-  # What verbs do with an experiment or a model.
-  'pretraining': ('pretrained', 'run_inputs'),
-  'finetuning': ('pretrained', 'inference', 'run_inputs'),
-  'inspecting': ('pretraining',),
-  'converting': ('pretrained',),
-  'growing': ('pretrained',),
+  # The figures and records of runs, as a page.
+  'report': (
+    'train',
+    'data.token_rows',  # a corpus's manifest
+    'data.reading.staging',  # which for gs:// lies in a local copy
+  ),
+  # What verbs do with an experiment or a model, one file a verb.
+  'jobs': ('inference', 'run_inputs'),
   'cli': (
-    'pretraining',
-    'finetuning',
-    'inference',
-    'predicting',
-    'inspecting',
-    'converting',
-    'growing',
+    'jobs',
+    'report',
   ),
   '__main__': ('cli', 'stopping'),
 }

@@ -124,7 +124,7 @@ def test_finetune(folder):
     ]
     for path in paths
   ]
-  assert_one_line_each(run(commands, 'bert_jax.finetuning'), names)
+  assert_one_line_each(run(commands, 'bert_jax.jobs.finetune'), names)
 
 
 def test_prepare_of_a_file_whose_name_is_not_utf8(folder):

@@ -15,13 +15,13 @@ from runs import (
 from bert_jax import inference
 from bert_jax.cli.config_file import load_config
 from bert_jax.errors import InputError
-from bert_jax.inspecting import describe_examples
+from bert_jax.jobs.inspect import describe_examples
+from bert_jax.jobs.pretrain import open_data, pretrain
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
-from bert_jax.pretraining import open_data, pretrain
-from bert_jax.train.report import summary, write_report
+from bert_jax.report.page import summary, write_report
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / 'experiments' / 'pretrain'
 

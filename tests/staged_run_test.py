@@ -16,10 +16,10 @@ from bert_jax import inference, stopping
 from bert_jax.data import token_rows
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
-from bert_jax.inspecting import describe_examples, read_experiment
-from bert_jax.pretraining import pretrain
+from bert_jax.jobs.inspect import describe_examples, read_experiment
+from bert_jax.jobs.pretrain import pretrain
+from bert_jax.report.page import write_report
 from bert_jax.train import loop
-from bert_jax.train.report import write_report
 
 PER_GROUP = 2  # of 8 rows a shard: a group is used up by two steps
 SHARDS_BEFORE = 6  # so many are given before one does not come

@@ -13,7 +13,7 @@ from bert_jax.data.reading.stages import Stage
 from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 from bert_jax.experiment import Corpus
-from bert_jax.pretraining import pretrain
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 

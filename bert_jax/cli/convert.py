@@ -49,9 +49,9 @@ SEED = absl_flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  from bert_jax import converting
+  from bert_jax.jobs import convert
 
-  lines = converting.convert(
+  lines = convert.convert(
     INPUT.value,
     OUTPUT.value,
     output_format=OUTPUT_FORMAT.value,

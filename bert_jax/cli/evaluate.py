@@ -27,9 +27,10 @@ COLUMNS = define_columns(with_label=True)
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  from bert_jax import inference, predicting
+  from bert_jax import inference
   from bert_jax.data.labelled import read_examples
   from bert_jax.data.tokenizers import unknown
+  from bert_jax.jobs import predict
 
   model = inference.load(WORKDIR.value)
   model.require_labels('evaluate')
@@ -37,4 +38,4 @@ def main(argv: list[str]) -> None:
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)
-  print(predicting.evaluation_table(model, examples))
+  print(predict.evaluation_table(model, examples))

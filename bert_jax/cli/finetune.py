@@ -33,15 +33,16 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
 
 def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
-  from bert_jax import finetuning
   from bert_jax.cli.outcome import report_outcome
-  from bert_jax.train import report_metrics, scoring
+  from bert_jax.jobs import finetune
+  from bert_jax.report import records
+  from bert_jax.train import scoring
   from bert_jax.workdir import Workdir
 
-  outcome = finetuning.finetune(
+  outcome = finetune.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   if not outcome.stopped_by:
-    results = report_metrics.read_results_json(Workdir(WORKDIR.value))
+    results = records.read_results_json(Workdir(WORKDIR.value))
     print(scoring.results_table(results))
   return report_outcome('finetune', outcome, WORKDIR.value)

@@ -62,14 +62,14 @@ SEED = absl_flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  from bert_jax import growing
+  from bert_jax.jobs import grow
 
-  growth = growing.Growth(
+  growth = grow.Growth(
     num_layers=NUM_LAYERS.value,
     width_factor=WIDTH_FACTOR.value,
     max_positions=MAX_POSITIONS.value,
     rotary_theta=ROTARY_THETA.value,
     tokenizer=TOKENIZER.value,
   )
-  lines = growing.grow(INPUT.value, OUTPUT.value, growth, seed=SEED.value)
+  lines = grow.grow(INPUT.value, OUTPUT.value, growth, seed=SEED.value)
   print('\n'.join(lines))

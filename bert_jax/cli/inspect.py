@@ -35,10 +35,10 @@ def main(argv: list[str]) -> None:
     return
   if (_STEP.value is None) == (_EXAMPLE.value is None):
     raise InputError('give one of --step=K and --example=G beside it')
-  from bert_jax import inspecting
+  from bert_jax.jobs import inspect
 
-  experiment = _CONFIG.value or inspecting.read_experiment(_WORKDIR.value)
-  for line in inspecting.describe_examples(
+  experiment = _CONFIG.value or inspect.read_experiment(_WORKDIR.value)
+  for line in inspect.describe_examples(
     experiment, step=_STEP.value, example=_EXAMPLE.value, rows=_ROWS.value
   ):
     print(line)

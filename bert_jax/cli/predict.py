@@ -36,18 +36,19 @@ COLUMNS = define_columns(with_label=False)
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  from bert_jax import inference, predicting
+  from bert_jax import inference
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
   from bert_jax.data.tokenizers import unknown
+  from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
 
   output = local_path(OUTPUT.value, '--output')
-  predicting.check_output(output, os.path.expanduser(INPUT.value))
+  predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_labels('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)
-  predicting.write_predictions(model, examples, output)
+  predict.write_predictions(model, examples, output)
   print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')

@@ -23,10 +23,10 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
 
 def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
-  from bert_jax import pretraining
   from bert_jax.cli.outcome import report_outcome
+  from bert_jax.jobs import pretrain
 
-  outcome = pretraining.pretrain(
+  outcome = pretrain.pretrain(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   return report_outcome('pretrain', outcome, WORKDIR.value)

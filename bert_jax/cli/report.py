@@ -25,7 +25,7 @@ _OUTPUT = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
   no_arguments(arguments)
   from bert_jax import durable_files, inference
-  from bert_jax.train import report
+  from bert_jax.report import page
   from bert_jax.train.checkpoint import saved_steps
   from bert_jax.workdir import Workdir
 
@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> None:
   if saved_steps(workdir.checkpoints) and not workdir.results.exists():
     samples = inference.load(workdir.path).samples()
     durable_files.write_json(workdir.fill_mask, samples)
-  path = report.write_report(
+  path = page.write_report(
     _WORKDIR.value, _FINETUNED.value, _OUTPUT.value or None
   )
-  if lines := report.summary(_WORKDIR.value, _FINETUNED.value):
+  if lines := page.summary(_WORKDIR.value, _FINETUNED.value):
     print(lines)
   print(f'The report is in {path}')

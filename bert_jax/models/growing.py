@@ -4,7 +4,7 @@ Each function takes parameters and their config and returns new ones; where the
 larger model can compute what the smaller one does, it does. All heads of this
 project come along, and so does a generator of replaced tokens, which has the
 encoder's embeddings and depth. `bert-jax grow` does it with a checkpoint and
-its tokenizer: bert_jax/growing.py.
+its tokenizer: bert_jax/jobs/grow.py.
 """
 
 import dataclasses

@@ -253,8 +253,8 @@ def digest_files(folder: pathlib.Path) -> dict[str, str]:
 
 def digest_run(folder: pathlib.Path) -> dict[str, str]:
   """Arrays of the last checkpoint, metrics by step, results."""
+  from bert_jax.report.records import read_metrics
   from bert_jax.train.checkpoint import saved_steps
-  from bert_jax.train.report_metrics import read_metrics
   from bert_jax.workdir import Workdir
 
   workdir = Workdir(folder)

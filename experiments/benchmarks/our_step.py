@@ -57,7 +57,7 @@ def experiment_step(experiment):
   import jax
 
   from bert_jax.experiment import model_builder
-  from bert_jax.pretraining import open_data, open_stream, with_vocab_size
+  from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
   from bert_jax.workdir import default_compute_dtype
 
   with open_data(experiment) as (corpora, tokenizer):

@@ -24,10 +24,10 @@ from absl import app, flags, logging
 
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.experiment import model_builder
+from bert_jax.jobs.pretrain import open_data
 from bert_jax.models import functional
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
-from bert_jax.pretraining import open_data
 from bert_jax.train.evaluation import RowsInOrder
 
 _TRAINING_ROWS = 4096

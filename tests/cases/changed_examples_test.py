@@ -22,12 +22,13 @@ import shutil
 import numpy as np
 import pytest
 
-from bert_jax import durable_files, finetuning, run_inputs
+from bert_jax import durable_files, run_inputs
 from bert_jax.data.sources import content, installed_docs
 from bert_jax.data.sources.content import InputFiles
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.finetuning import finetune
+from bert_jax.jobs import finetune as finetune_job
+from bert_jax.jobs.finetune import finetune
 from bert_jax.models.config import EncoderConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig, load_params, save_params
@@ -93,13 +94,15 @@ def folder(small_corpus, tmp_path, monkeypatch):
   shutil.copytree(small_corpus / 'tokenizer', tmp_path / 'tokenizer')
   experiment = experiment_in(tmp_path, tmp_path / 'tokenizer')
   for name in ('finished', 'stopped'):
-    monkeypatch.setattr(finetuning, '_train', as_if_trained(name == 'finished'))
+    monkeypatch.setattr(
+      finetune_job, '_train', as_if_trained(name == 'finished')
+    )
     finetune(experiment, tmp_path / name)
 
   def no_training(*unused):
     raise AssertionError('it went on to train')
 
-  monkeypatch.setattr(finetuning, '_train', no_training)
+  monkeypatch.setattr(finetune_job, '_train', no_training)
   return tmp_path
 
 
@@ -197,14 +200,14 @@ def test_a_damaged_record_is_named(folder, experiment):
 
 
 def test_a_file_that_changes_while_it_is_read(folder, experiment, monkeypatch):
-  load = finetuning.load_examples
+  load = finetune_job.load_examples
 
   def changing(*arguments):
     examples = load(*arguments)
     (folder / 'dev.csv').write_text(swapped(EVAL))
     return examples
 
-  monkeypatch.setattr(finetuning, 'load_examples', changing)
+  monkeypatch.setattr(finetune_job, 'load_examples', changing)
   with pytest.raises(InputError, match='dev.csv: has changed while it was bei'):
     finetune(experiment, folder / 'new')
 
@@ -245,7 +248,7 @@ def test_other_parameters_at_init_from(folder, experiment, run, capsys):
   params, _ = load_params(folder / 'source' / 'best')
   path = folder / run / run_inputs.NAME
   record = json.loads(path.read_text())
-  digest = finetuning.open_pretrained(experiment.init_from).describe()
+  digest = finetune_job.open_pretrained(experiment.init_from).describe()
   path.write_text(json.dumps(record | {'init_from': digest}))
   config = folder / run / 'config.json'
   config.write_text(

@@ -11,11 +11,12 @@
 import pytest
 from other_models import save_folder
 
-from bert_jax import inference, inspecting
-from bert_jax.converting import convert
+from bert_jax import inference
 from bert_jax.errors import InputError
 from bert_jax.interop import parity
-from bert_jax.train.report import write_report
+from bert_jax.jobs.convert import convert
+from bert_jax.jobs.inspect import read_experiment
+from bert_jax.report.page import write_report
 
 
 @pytest.fixture
@@ -38,14 +39,14 @@ def refusal(function, *args) -> str:
 
 
 def test_a_hugging_face_folder(theirs):
-  for function in (write_report, inspecting.read_experiment):
+  for function in (write_report, read_experiment):
     message = refusal(function, theirs)
     assert f'{theirs} is not the workdir of a bert-jax run' in message
     assert 'such as Hugging Face transformers' in message
 
 
 def test_a_converted_model(ours):
-  message = refusal(inspecting.read_experiment, ours)
+  message = refusal(read_experiment, ours)
   assert 'a converted or grown model, which no run here made' in message
   message = refusal(inference.load(ours).samples)
   assert f'{ours} is a classifier of 3 classes' in message

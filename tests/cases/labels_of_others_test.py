@@ -16,9 +16,9 @@ import pytest
 from other_models import save_folder, with_outputs
 
 from bert_jax import inference
-from bert_jax.converting import convert
 from bert_jax.errors import InputError
 from bert_jax.interop import parity
+from bert_jax.jobs.convert import convert
 from bert_jax.pretrained import open_pretrained
 
 BERT = 'BertForSequenceClassification'

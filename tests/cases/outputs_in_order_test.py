@@ -10,9 +10,9 @@ import types
 import numpy as np
 import pytest
 
-from bert_jax import predicting
 from bert_jax.data.labelled import ID_COLUMNS, read_examples
 from bert_jax.errors import InputError
+from bert_jax.jobs import predict as predict_job
 
 
 class LengthModel:
@@ -32,7 +32,7 @@ def predict(tmp_path, name, content):
     path, text_columns=('text',), label_column=None, id_columns=ID_COLUMNS
   )
   output = tmp_path / 'out.jsonl'
-  predicting.write_predictions(LengthModel(), examples, output)
+  predict_job.write_predictions(LengthModel(), examples, output)
   assert {p.name for p in tmp_path.iterdir()} == {name, 'out.jsonl'}
   return [json.loads(line) for line in output.read_text().splitlines()]
 
@@ -90,9 +90,9 @@ def test_an_output_that_would_replace_something_else(tmp_path, output, message):
   (tmp_path / 'link.csv').symlink_to(source)
   os.mkfifo(tmp_path / 'pipe')
   with pytest.raises(InputError, match=message):
-    predicting.check_output(tmp_path / output, str(source))
+    predict_job.check_output(tmp_path / output, str(source))
   source_of_others = tmp_path / 'b.csv'
-  predicting.check_output(source, str(source_of_others))
+  predict_job.check_output(source, str(source_of_others))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_labels_that_a_model_does_not_have(tmp_path):
     r"3 of 4 examples have unknown labels \('Odd', '1'\)"
   )
   with pytest.raises(InputError, match=message):
-    predicting.evaluation_table(LengthModel(), examples)
+    predict_job.evaluation_table(LengthModel(), examples)
 
 
 def test_a_model_without_names_wants_numbers(tmp_path):
@@ -133,7 +133,7 @@ def test_a_model_without_names_wants_numbers(tmp_path):
   model = LengthModel()
   model.label_names = ['LABEL_0', 'LABEL_1']
   with pytest.raises(InputError, match=r"'entailment', .*numbers, 0 to 1"):
-    predicting.evaluation_table(model, examples)
+    predict_job.evaluation_table(model, examples)
 
 
 def test_numbers_are_the_outputs_of_a_model_without_names(tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_numbers_are_the_outputs_of_a_model_without_names(tmp_path, capsys):
   model.objective = types.SimpleNamespace(
     score=lambda labels, _: seen.extend(labels) or _figures()
   )
-  predicting.evaluation_table(model, examples)
+  predict_job.evaluation_table(model, examples)
   assert seen == [1, 0, 1]
   assert 'labels 0 to 1 are taken for the outputs' in capsys.readouterr().out
 

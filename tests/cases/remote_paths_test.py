@@ -14,12 +14,12 @@ from bert_jax import durable_files
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.tokenizers.folder import train_folder
 from bert_jax.errors import InputError
-from bert_jax.finetuning import finetune
-from bert_jax.inspecting import read_experiment
+from bert_jax.jobs.finetune import finetune
+from bert_jax.jobs.inspect import read_experiment
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.local_paths import local_path
 from bert_jax.pretrained import open_pretrained
-from bert_jax.pretraining import pretrain
-from bert_jax.train.report import write_report
+from bert_jax.report.page import write_report
 
 URLS = ['gs://bucket/run', 's3://bucket/run', 'hdfs://host/run', 'gs:/b/run']
 ROOT = pathlib.Path(__file__).parents[2]

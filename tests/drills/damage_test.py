@@ -12,9 +12,9 @@ import pytest
 from runs import assert_same_run, records, untimed
 
 from bert_jax.errors import InputError
-from bert_jax.pretraining import pretrain
+from bert_jax.jobs.pretrain import pretrain
+from bert_jax.report.page import write_report
 from bert_jax.train.checkpoint import saved_steps
-from bert_jax.train.report import write_report
 from bert_jax.workdir import Workdir
 
 
@@ -66,7 +66,7 @@ def test_metrics_cut_in_the_middle_of_a_line(copy, small_experiment, keep):
 
 
 def records_of_report(workdir):
-  from bert_jax.train.report_metrics import read_metrics
+  from bert_jax.report.records import read_metrics
 
   return {record['step']: record for record in read_metrics(workdir).train}
 
@@ -100,12 +100,13 @@ def test_two_starts_at_the_same_moment(
 
   script = (
     'import pickle, sys\n'
-    'from bert_jax import errors, pretraining\n'
+    'from bert_jax import errors\n'
+    'from bert_jax.jobs.pretrain import pretrain\n'
     'experiment = pickle.load(open(sys.argv[1], "rb"))\n'
     'print("ready", flush=True)\n'
     'sys.stdin.readline()\n'
     'try:\n'
-    '  pretraining.pretrain(experiment, sys.argv[2])\n'
+    '  pretrain(experiment, sys.argv[2])\n'
     'except errors.InputError as error:\n'
     '  sys.exit(str(error))\n'
   )

@@ -13,7 +13,7 @@ import pytest
 from runs import after_steps, assert_same_run
 
 from bert_jax.errors import InputError
-from bert_jax.pretraining import pretrain
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.logging import LoggingConfig, MetricWriter
 from bert_jax.workdir import Workdir

@@ -306,11 +306,12 @@ def refusal(result, log) -> str:
 
 _RUN_EXPERIMENT = """
 import pickle, sys
-from bert_jax import errors, finetuning, pretraining
+from bert_jax import errors
+from bert_jax.jobs import finetune, pretrain
 with open(sys.argv[2], 'rb') as file:
   experiment = pickle.load(file)
 run = getattr(
-  {'pretrain': pretraining, 'finetune': finetuning}[sys.argv[1]], sys.argv[1]
+  {'pretrain': pretrain, 'finetune': finetune}[sys.argv[1]], sys.argv[1]
 )
 try:
   run(experiment, sys.argv[3])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from runs import arrays, assert_same_run, records, stop_after
 
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.objectives.mlm import MaskedLM
-from bert_jax.pretraining import pretrain
 
 POISON = 20  # an example number: with batches of 8, one of step 2
 

@@ -29,7 +29,7 @@ HOOKS = """
 import hashlib, importlib, os, sys, time
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
-  'opening': ('bert_jax.pretraining', 'open_data', 'endless'),
+  'opening': ('bert_jax.jobs.pretrain', 'open_data', 'endless'),
   'compiling': ('bert_jax.train.step', 'make_train_step', 'endless'),
   'training': ('bert_jax.train.window', 'Window.add', 'before'),
   'evaluating': ('bert_jax.train.evaluation', 'RowsInOrder.batches', 'before'),

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_jax.converting import convert
 from bert_jax.errors import InputError
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity, recognise
 from bert_jax.interop.export_form import generator_form
+from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.generator import Generator

@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
-from bert_jax.converting import convert
 from bert_jax.data.labelled import encode_examples
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder as training
@@ -26,6 +25,7 @@ from bert_jax.experiment import ConvertedModel
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
+from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig

@@ -14,12 +14,12 @@ from bert_jax.experiment import (
   FinetuneExperiment,
   PretrainExperiment,
 )
-from bert_jax.finetuning import finetune, load_examples, with_model
+from bert_jax.jobs.finetune import finetune, load_examples, with_model
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import EncoderConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
-from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig

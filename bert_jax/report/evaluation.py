@@ -4,8 +4,8 @@ Each objective names its own losses and figures (objectives/); what is written
 here goes for all of them, by the ends of their names.
 """
 
-from bert_jax.train import report_plots
-from bert_jax.train.report_html import (
+from bert_jax.report import plots
+from bert_jax.report.html import (
   escape,
   figure,
   note,
@@ -14,7 +14,7 @@ from bert_jax.train.report_html import (
   section,
   table,
 )
-from bert_jax.train.report_metrics import Record, Run
+from bert_jax.report.records import Record, Run
 
 _MAX_ROWS = 12
 _SHARES = ('_accuracy', '_precision', '_recall')
@@ -104,16 +104,14 @@ def _two_curves(
   lines = [
     (label, points, color)
     for label, kind, names, color in (
-      ('training', 'train', train_names, report_plots.FIRST),
-      ('held out', 'eval', eval_names, report_plots.SECOND),
+      ('training', 'train', train_names, plots.FIRST),
+      ('held out', 'eval', eval_names, plots.SECOND),
     )
     for points in run.metrics.series(kind, *names).values()
   ]
   if not lines:
     return ''
-  svg = report_plots.curves(
-    title, lines, smooth='training', percent=percent_axis
-  )
+  svg = plots.curves(title, lines, smooth='training', percent=percent_axis)
   show = percent if percent_axis else number
   last = {label: points[-1][1] for label, points, _ in lines}
   ends = ', '.join(f'{label} {show(value)}' for label, value in last.items())

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.train import report_plots
-from bert_jax.train.report_html import (
+from bert_jax.report import plots
+from bert_jax.report.html import (
   escape,
   figure,
   note,
@@ -21,7 +21,7 @@ from bert_jax.train.report_html import (
   section,
   table,
 )
-from bert_jax.train.report_metrics import Run
+from bert_jax.report.records import Run
 
 METRICS = {
   'accuracy': 'accuracy',
@@ -126,7 +126,7 @@ def _values(run: Run, metric: str) -> list[float]:
 
 def _color(run: Run) -> str:
   pretrained = run.results['init_from']
-  return report_plots.FIRST if pretrained else report_plots.SECOND
+  return plots.FIRST if pretrained else plots.SECOND
 
 
 def _metric(runs: Sequence[Run]) -> str:
@@ -202,7 +202,7 @@ def _show(metric: str, value: float) -> str:
 def _dots(runs: Sequence[Run]) -> str:
   metric = _metric(runs)
   name = _title(metric)
-  svg = report_plots.runs_by_start(
+  svg = plots.runs_by_start(
     f'{name} of every run',
     [(_label(run, runs), _values(run, metric), _color(run)) for run in runs],
   )
@@ -232,9 +232,7 @@ def _learning_curves(runs: Sequence[Run]) -> str:
   if not lines:
     return ''
   name = _title(metric)
-  svg = report_plots.curves(
-    f'{name} by epoch', lines, percent=True, x_label='epoch'
-  )
+  svg = plots.curves(f'{name} by epoch', lines, percent=True, x_label='epoch')
   return figure(
     svg, f'{name} by epoch', 'On the held-out examples, a line a seed.'
   )
@@ -295,7 +293,7 @@ def _confusions(runs: Sequence[Run]) -> str:
     title = f'Confusion matrix, {start_name(run)}'
     figures.append(
       figure(
-        report_plots.confusion(title, list(map(str, labels)), counts),
+        plots.confusion(title, list(map(str, labels)), counts),
         start_name(run).capitalize(),
         'Counts summed over the seeds; a cell is as strong as its share of the '
         'true class.',

@@ -1,7 +1,7 @@
 """Writes `report.html`: what a run learned, from what it left in its workdir.
 
 This file says what is shown and in which words; the page's style is in
-report_html.py, the figures in report_plots.py.
+html.py, the figures in plots.py.
 """
 
 import datetime
@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from bert_jax.local_paths import local_path
-from bert_jax.train import report_plots
-from bert_jax.train.report_evaluation import (
+from bert_jax.report import plots
+from bert_jax.report.evaluation import (
   evaluation_lines,
   evaluation_section,
   last_eval,
   objective_curves,
   of_generator,
 )
-from bert_jax.train.report_finetuning import (
+from bert_jax.report.finetuning import (
   comparison_lines,
   finetuning_sections,
 )
-from bert_jax.train.report_html import (
+from bert_jax.report.html import (
   card,
   duration,
   escape,
@@ -38,7 +38,7 @@ from bert_jax.train.report_html import (
   section,
   table,
 )
-from bert_jax.train.report_metrics import (
+from bert_jax.report.records import (
   Record,
   Run,
   read_results,
@@ -226,10 +226,8 @@ def _curves(run: Run) -> str:
     series = metrics.series('train', name)
     if not series:
       continue
-    lines = [
-      ('training', points, report_plots.FIRST) for points in series.values()
-    ]
-    svg = report_plots.curves(title, lines, **options)
+    lines = [('training', points, plots.FIRST) for points in series.values()]
+    svg = plots.curves(title, lines, **options)
     figures.append(figure(svg, title, _caption(run, name)))
   return section('Training', f'<div class="grid">{"".join(figures)}</div>')
 

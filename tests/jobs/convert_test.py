@@ -14,15 +14,16 @@ from safetensors.numpy import load_file
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
-from bert_jax.converting import convert
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
-from bert_jax.finetuning import finetune
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, parity
 from bert_jax.interop.bert import BERT
+from bert_jax.jobs.convert import convert
+from bert_jax.jobs.finetune import finetune
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
@@ -31,7 +32,6 @@ from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained, save_model
-from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import (
   CheckpointConfig,

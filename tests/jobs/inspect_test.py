@@ -9,10 +9,10 @@ import pytest
 from bert_jax.data.preparing.inspect_corpus import describe_corpus
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
-from bert_jax.inspecting import describe_examples, read_experiment
+from bert_jax.jobs.inspect import describe_examples, read_experiment
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.objectives.mask_rate import MaskRate
 from bert_jax.objectives.mlm import MaskedLM
-from bert_jax.pretraining import pretrain
 
 
 def test_the_batch_of_a_step_is_that_of_training(
@@ -44,7 +44,7 @@ def test_the_batch_of_a_step_is_that_of_training(
     )
     pretrain(small_experiment, tmp_path / 'run')
     jax.effects_barrier()
-  from bert_jax.pretraining import open_data
+  from bert_jax.jobs.pretrain import open_data
 
   with open_data(small_experiment) as (_, tokenizer):
     pass

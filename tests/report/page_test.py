@@ -11,17 +11,17 @@ import pytest
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
-from bert_jax.tasks.metrics import mean_and_std
-from bert_jax.train import report_plots
-from bert_jax.train.report import summary, write_report
-from bert_jax.train.report_evaluation import of_generator
-from bert_jax.train.report_finetuning import pooled_difference
-from bert_jax.train.report_html import duration, large, number
-from bert_jax.train.report_metrics import (
+from bert_jax.report import plots
+from bert_jax.report.evaluation import of_generator
+from bert_jax.report.finetuning import pooled_difference
+from bert_jax.report.html import duration, large, number
+from bert_jax.report.page import summary, write_report
+from bert_jax.report.records import (
   read_metrics,
   read_run,
   training_seconds,
 )
+from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.workdir import Workdir
 
 LABELS = ['numpy', 'jax', '<b>scipy</b>']
@@ -368,9 +368,9 @@ def test_pooled_difference():
 
 def test_long_and_broken_curves_stay_small():
   points = [(i, math.nan if i % 7 == 0 else i % 5) for i in range(100_000)]
-  svg = report_plots.curves('Loss', [('training', points, report_plots.FIRST)])
+  svg = plots.curves('Loss', [('training', points, plots.FIRST)])
   assert len(svg) < 60_000 and 'nan' not in svg
-  assert '<svg' in report_plots.curves('Loss', [('training', [], '#010104')])
+  assert '<svg' in plots.curves('Loss', [('training', [], '#010104')])
 
 
 def test_numbers_read_well():
@@ -383,5 +383,5 @@ def test_numbers_read_well():
 
 def test_a_label_with_dollars_is_text():
   labels = ['$\\frac$', '$x']
-  svg = report_plots.confusion('a run', labels, np.eye(2, dtype=int))
+  svg = plots.confusion('a run', labels, np.eye(2, dtype=int))
   assert all(label in svg for label in labels)

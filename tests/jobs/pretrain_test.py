@@ -22,8 +22,8 @@ from runs import (
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.parallel.mesh import MeshConfig
-from bert_jax.pretraining import pretrain
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 
@@ -109,7 +109,7 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
   """A real process, killed by SIGKILL right after step 5 is saved."""
   script = textwrap.dedent("""
     import os, pickle, signal, sys
-    from bert_jax import pretraining
+    from bert_jax.jobs import pretrain
     from bert_jax.train.checkpoint import Checkpoints
     save = Checkpoints.save
     def save_and_die(checkpoints, state, position):
@@ -117,7 +117,7 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
       checkpoints.wait()
       os.kill(os.getpid(), signal.SIGKILL)
     Checkpoints.save = save_and_die
-    pretraining.pretrain(pickle.load(open(sys.argv[1], 'rb')), sys.argv[2])
+    pretrain.pretrain(pickle.load(open(sys.argv[1], 'rb')), sys.argv[2])
   """)
   import pickle
 

@@ -12,19 +12,19 @@ import toys
 from runs import prepared_lines
 
 from bert_jax import inference
-from bert_jax.converting import convert
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
-from bert_jax.growing import OTHER, ROUNDED, SAME, Growth, grow
 from bert_jax.interop import family as families
 from bert_jax.interop import parity
+from bert_jax.jobs.convert import convert
+from bert_jax.jobs.grow import OTHER, ROUNDED, SAME, Growth, grow
+from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models import functional
 from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained, save_model
-from bert_jax.pretraining import pretrain
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir
 

@@ -11,7 +11,7 @@ from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
-from bert_jax.pretraining import open_data, open_stream, pairs_kind
+from bert_jax.jobs.pretrain import open_data, open_stream, pairs_kind
 from bert_jax.train.step import MASKS
 from bert_jax.workdir import Workdir
 
