@@ -30,7 +30,7 @@ from bert_jax.experiment import (
 )
 from bert_jax.models.flops import flops_per_row
 from bert_jax.parallel.mesh import check_batch_size
-from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks import classes
@@ -90,6 +90,9 @@ def finetune(
     # A run that goes on has its parameters; figures that are there already are
     # of others than the command names.
     at_start = '' if is_finished else 'init_from'
+    if experiment.peft.has_base:
+      # The base is read at every start, and tuned parameters fit it alone.
+      at_start, allow_change = '', _without_init_from(allow_change)
     changes = inputs.check(experiment, allow_change, at_start)
     if not inputs.is_recorded:
       print(_not_recorded(experiment, workdir), flush=True)
@@ -120,22 +123,26 @@ def _train(
   stop: StopSignal,
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
-  build = model_builder(experiment.model, task, experiment.compute_dtype)
+  method = experiment.peft.build()
+  model = method.extend(
+    model_with_heads(experiment.model, task.heads(), experiment.compute_dtype)
+  )
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = make_program(
     task,
-    build,
+    model,
     experiment.optimizer.build(),
     experiment.optimizer.build_schedule(plan.num_steps),
     seed_keys(experiment),
+    method=method,
     gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
     num_seeds=experiment.num_seeds,
   )
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, position = program.start(
+  state, frozen, position = program.start(
     workdir,
     checkpoints,
     stop,
@@ -144,14 +151,22 @@ def _train(
     initial=source.initial() if source else None,
   )
   inputs.write(experiment, position.next_example)
-  scoring = Scoring(experiment, task, build, examples, steps_per_epoch, {})
+  scoring = Scoring(
+    experiment,
+    task,
+    model,
+    examples,
+    steps_per_epoch,
+    frozen,
+    join=method.join,
+  )
   scoring.warm_up(state.params)
   run = make_run(
     experiment,
     workdir,
     label='finetune',
     state=state,
-    frozen={},
+    frozen=frozen,
     position=position,
     step_fn=program.step_fn,
     evaluate=scoring.evaluate,
@@ -178,12 +193,19 @@ def describe_inputs(
 ) -> dict[str, Any]:
   """What the run reads, by the config field that names it."""
   task = experiment.task
+  described = source.describe() if source else {}
+  if experiment.peft.has_base:
+    described = describe_base(source, experiment.peft.build())
   return {
     'task.train_path': describe_examples(task.train_path),
     'task.eval_path': describe_examples(task.eval_path),
     'tokenizer': {'sha256': tokenizer.fingerprint},
-    **({'init_from': source.describe()} if source else {}),
+    **({'init_from': described} if described else {}),
   }
+
+
+def _without_init_from(allow_change: tuple[str, ...]) -> tuple[str, ...]:
+  return tuple(name for name in allow_change if name != 'init_from')
 
 
 def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:

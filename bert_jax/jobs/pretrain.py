@@ -117,7 +117,7 @@ def _train(
   )
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, position = program.start(
+  state, _, position = program.start(
     workdir,
     checkpoints,
     stop,

@@ -15,12 +15,14 @@ from bert_jax.data.reading.stages import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.stopping import StopSignal
+from bert_jax.peft.base import FullTuning, Method
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.gradients import Gradients, plain
 from bert_jax.train.restore import (
   Initial,
   check_data,
   fresh_state,
+  frozen_params,
   starting_state,
 )
 from bert_jax.train.saving import kept_and_goes_on
@@ -39,7 +41,8 @@ from bert_jax.workdir import Workdir
 class Program:
   """`step_fn(state, frozen, batch)` is jitted and donates the state.
 
-  `key` is the run's key, or one for each seed.
+  `key` is the run's key, or one for each seed. `base`: shapes, dtypes and
+  shardings of what is frozen, {} where all is trained.
   """
 
   key: jax.Array
@@ -48,6 +51,7 @@ class Program:
   new_state: Callable[[functional.Params], TrainState]
   abstract: TrainState
   shardings: TrainState
+  base: functional.Params
   num_seeds: int
 
   def start(
@@ -60,8 +64,13 @@ class Program:
     read_before: Callable[[int], dict[str, str]],
     initial: Initial | None = None,
     resume_from: str = '',
-  ) -> tuple[TrainState, Position]:
-    """The first state on its devices, in the order of train/restore.py."""
+  ) -> tuple[TrainState, functional.Params, Position]:
+    """(the first state, what is frozen, where the run stands), on the devices.
+
+    The state comes from where train/restore.py says; what is frozen is loaded
+    from `initial` at every start.
+    """
+    frozen = frozen_params(self.base, initial) if self.base else {}
     state, position, origin = starting_state(
       checkpoints,
       lambda: fresh_state(
@@ -69,6 +78,7 @@ class Program:
         self.new_state,
         self.shardings,
         initial=initial,
+        base=self.base,
         num_seeds=self.num_seeds,
       ),
       with_shardings(self.abstract, self.shardings),
@@ -78,16 +88,17 @@ class Program:
     check_data(host_step(state), position, plan, read_before)
     print(origin, flush=True)
     stop.kept = kept_and_goes_on(checkpoints.last_saved)
-    return state, position
+    return state, frozen, position
 
 
 def make_program(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   key: jax.Array,
   *,
+  method: Method | None = None,
   gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
@@ -97,20 +108,25 @@ def make_program(
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
   that size, `key` is [num_seeds], and the state keeps the best parameters. All
   seeds share what is frozen.
+
+  `model` is the one that `method` has extended; None: all of it is trained.
   """
+  method = method or FullTuning()
   mesh = jax.sharding.get_mesh()
 
   def new_params(key: jax.Array) -> functional.Params:
-    return functional.init(build, jax.random.fold_in(key, INITIALISATION))
+    params = model.init(jax.random.fold_in(key, INITIALISATION))
+    return method.split(params)[0]
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
   step = make_train_step(
     objective,
-    build,
+    model,
     optimizer,
     schedule,
+    join=method.join,
     gradients=gradients,
     num_microbatches=num_microbatches,
   )

@@ -132,18 +132,17 @@ def fresh_state(
   return jax.jit(new_state, out_shardings=shardings)(params)
 
 
-def frozen_params(
-  abstract: functional.Params,
-  shardings: functional.Params,
-  initial: Initial,
-) -> functional.Params:
-  """The base of a run on its devices: the parts that `abstract` names.
+def frozen_params(base: functional.Params, initial: Initial) -> functional.Params:
+  """The parts of `initial` that `base` describes, on their devices.
 
   Raises InputError where `initial` has them otherwise.
   """
   loaded = initial.load()
-  merge_pretrained(abstract, loaded, initial)
-  return jax.device_put({name: loaded[name] for name in abstract}, shardings)
+  merge_pretrained(base, loaded, initial)
+  return jax.device_put(
+    {name: loaded[name] for name in base},
+    jax.tree.map(lambda leaf: leaf.sharding, base),
+  )
 
 
 def _with_pretrained(

@@ -47,7 +47,7 @@ class Scoring:
     self,
     experiment: Any,
     task: Task,
-    build: functional.Build,
+    model: functional.Model,
     examples: Examples,
     steps_per_epoch: int,
     frozen: functional.Params,
@@ -69,8 +69,7 @@ class Scoring:
       params: functional.Params, frozen: functional.Params, batch: Batch
     ) -> jax.Array:
       prepared = task.prepare(batch, jax.random.key(0))
-      model = functional.bind(build, join(params, frozen))
-      return task.predict(model, prepared)
+      return task.predict(model.bind(join(params, frozen)), prepared)
 
     self._step = jax.jit(jax.vmap(step, in_axes=(0, None, None)))
 

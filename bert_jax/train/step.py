@@ -45,7 +45,7 @@ def all_trainable(
 
 def make_train_step(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   *,
@@ -80,7 +80,7 @@ def make_train_step(
       batch, jax.random.fold_in(key, MASKS), state.step
     )
     (loss, sums), grads = gradients(
-      _loss_fn(objective, build, join, objective.weights(prepared)),
+      _loss_fn(objective, model, join, objective.weights(prepared)),
       state.params,
       frozen,
       (prepared, seeds_B),
@@ -104,7 +104,7 @@ def make_train_step(
 
 def _loss_fn(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   join: Join,
   weights: dict[str, jax.Array],
 ) -> LossFn:
@@ -119,8 +119,8 @@ def _loss_fn(
     prepared, seeds_B = batch
     if embedding_delta is not None:
       prepared = prepared | {'embedding_delta': embedding_delta}
-    model = functional.bind(build, join(params, frozen))
-    losses, metrics = _losses(objective, model, prepared, seeds_B)
+    bound = model.bind(join(params, frozen))
+    losses, metrics = _losses(objective, bound, prepared, seeds_B)
     total = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
@@ -175,7 +175,7 @@ def _update(
 
 def make_eval_step(
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   *,
   join: Join = all_trainable,
 ) -> Callable[..., SumAndWeight]:
@@ -185,9 +185,9 @@ def make_eval_step(
   """
 
   def eval_step(params, frozen, batch, key):
-    model = functional.bind(build, join(params, frozen))
+    bound = model.bind(join(params, frozen))
     prepared = objective.prepare(batch, key)
-    losses, metrics = _losses(objective, model, prepared, None)
+    losses, metrics = _losses(objective, bound, prepared, None)
     return losses | metrics
 
   return eval_step
