@@ -5,11 +5,9 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
@@ -18,9 +16,9 @@ from bert_jax.data.reading.staging import STAGING_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
-from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, bert_mini
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.functional import Model
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
@@ -321,18 +319,12 @@ def with_compute_dtype(
   return dataclasses.replace(experiment, compute_dtype=name)
 
 
-def model_builder(
-  model: EncoderConfig, objective: Objective, compute_dtype: str
-) -> functional.Build:
-  """The encoder with the heads of an objective or a task, not yet made.
-
-  compute_dtype: of matrix products, 'float32' or 'bfloat16'.
-  """
-  return functools.partial(
-    EncoderWithHeads,
-    model,
-    objective.heads(),
-    dtype=jnp.dtype(compute_dtype),
+def model_of(
+  experiment: PretrainExperiment | FinetuneExperiment, objective: Objective
+) -> Model:
+  """The model that an experiment trains for an objective or a task."""
+  return model_with_heads(
+    experiment.model, objective.heads(), experiment.compute_dtype
   )
 
 

@@ -26,7 +26,7 @@ from bert_jax.experiment import (
 )
 from bert_jax.models import functional
 from bert_jax.models.generator import generator_width
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
@@ -87,9 +87,7 @@ class TrainedModel:
     self._params = jax.tree.map(
       jnp.asarray, {name: params[name] for name in ('encoder', *heads)}
     )
-    self._build = functools.partial(
-      EncoderWithHeads, experiment.model, heads, dtype=jnp.dtype('float32')
-    )
+    self._model = model_with_heads(experiment.model, heads, 'float32')
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """For each [MASK] in the text its `top_k` tokens with probabilities.
@@ -261,7 +259,7 @@ class TrainedModel:
   def _mask_probabilities(
     self, params: functional.Params, input_ids_BT: jax.Array
   ) -> jax.Array:
-    model = functional.bind(self._build, params)
+    model = self._model.bind(params)
     table = self.tokenizer.table
     layout = derive_layout(input_ids_BT, table)
     logits_BTV = self.objective.token_logits(model, input_ids_BT, layout)
@@ -276,6 +274,4 @@ class TrainedModel:
     prepared = self.objective.prepare(
       {'input_ids': input_ids_BT}, jax.random.key(0)
     )
-    return self.objective.predict(
-      functional.bind(self._build, params), prepared
-    )
+    return self.objective.predict(self._model.bind(params), prepared)

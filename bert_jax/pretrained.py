@@ -192,15 +192,8 @@ def _open_workdir(
   def load() -> functional.Params:
     if not results:
       return load_params(workdir.checkpoints, step)[0]
-    if step is None:
-      params, _ = load_params(workdir.best)
-    else:
-      params, _ = load_params(workdir.checkpoints, step)
-      chosen = results.get('best_seed') if seed is None else seed
-      params = _of_seed(workdir, chosen, params)
-    if experiment.peft.has_base:
-      params = _with_base(workdir, experiment, params)
-    return params
+    chosen = results.get('best_seed') if seed is None else seed
+    return _load_tuned(workdir, experiment, step, chosen)
 
   def describe() -> dict[str, Any]:
     if results and step is None:
@@ -225,13 +218,21 @@ def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
   return {'sha256': fingerprint(method.split(source.load_params())[1])}
 
 
-def _with_base(
-  workdir: Workdir, experiment: FinetuneExperiment, tuned: functional.Params
+def _load_tuned(
+  workdir: Workdir, experiment: FinetuneExperiment, step: int | None, seed: Any
 ) -> functional.Params:
-  """The parameters that a run has tuned, merged with those of its base.
+  """The best parameters of a finished run, or those of a seed at a step.
 
-  Raises InputError where its base is not there, or another one by now.
+  They are merged with those of the base, where the run has one; InputError if
+  that is not there, or another one by now.
   """
+  if step is None:
+    tuned, _ = load_params(workdir.best)
+  else:
+    tuned, _ = load_params(workdir.checkpoints, step)
+    tuned = _of_seed(workdir, seed, tuned)
+  if not experiment.peft.has_base:
+    return tuned
   method = experiment.peft.build()
   source = open_pretrained(experiment.init_from)
   if describe_base(source, method) != recorded_input(workdir, 'init_from'):

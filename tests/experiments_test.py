@@ -1,7 +1,6 @@
 """Every experiment file loads, validates, and traces at its full size."""
 
 import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -11,8 +10,8 @@ import pytest
 import toys
 
 from bert_jax.cli.config_file import load_config
-from bert_jax.models import functional
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
+from bert_jax.peft.base import FullTuning
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
 
@@ -41,7 +40,7 @@ def test_it_validates_and_traces(path):
     objective = experiment.objective.build(table)
     labels = {}
   else:
-    experiment.tokenizer = 'tokenizer'
+    experiment.tokenizer = experiment.init_from = 'workdir'
     shapes = {(experiment.batch_size, experiment.max_length)}
     objective = experiment.task.build(table, ['a', 'b', 'c'])
     labels = {
@@ -51,23 +50,24 @@ def test_it_validates_and_traces(path):
       ),
     }
   experiment.validate()
-  build = functools.partial(
-    EncoderWithHeads,
+  model = model_with_heads(
     dataclasses.replace(experiment.model, vocab_size=30522),
     objective.heads(),
-    dtype=jnp.dtype('bfloat16'),
+    'bfloat16',
   )
-  optimizer = experiment.optimizer.build()
+  method = FullTuning() if pretraining else experiment.peft.build()
+  model = method.extend(model)
+  optimizer = experiment.optimizer.build(model.infos)
   step = make_train_step(
     objective,
-    build,
+    model,
     optimizer,
     experiment.optimizer.build_schedule(getattr(experiment, 'num_steps', 1000)),
+    join=method.join,
   )
+  params, frozen = method.split(model.abstract_params())
   state = jax.eval_shape(
-    lambda: init_state(
-      functional.init(build, jax.random.key(0)), optimizer, keep_best=False
-    )
+    lambda params: init_state(params, optimizer, keep_best=False), params
   )
   for batch_size, length in shapes:
     batch = labels | {
@@ -76,7 +76,9 @@ def test_it_validates_and_traces(path):
     }
     if pretraining and objective.pairs_kind:
       batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
-    after, metrics = jax.eval_shape(step, state, {}, batch, jax.random.key(0))
+    after, metrics = jax.eval_shape(
+      step, state, frozen, batch, jax.random.key(0)
+    )
     assert metrics['loss'].shape == ()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
       lambda x: (x.shape, x.dtype), state

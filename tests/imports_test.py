@@ -24,8 +24,10 @@ ARROWS = {
   'durable_files': ('local_paths',),
   'stopping': (),
   'parallel': (),
-  'optim': (),
-  'models': ('parallel.sharding',),
+  'param_info': (),
+  'optim': ('param_info',),
+  'models': ('parallel.sharding', 'param_info'),
+  'surgery': ('models',),
   'peft': ('models',),
   'interop': ('models',),
   'data': ('durable_files', 'stopping'),
@@ -64,7 +66,7 @@ ARROWS = {
     'data.reading.staging',  # which for gs:// lies in a local copy
   ),
   # What verbs do with an experiment or a model, one file a verb.
-  'jobs': ('inference', 'run_inputs'),
+  'jobs': ('inference', 'run_inputs', 'surgery'),
   'cli': (
     'jobs',
     'report',

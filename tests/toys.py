@@ -1,7 +1,5 @@
 """Small things that several tests share: a table, rows, a model, a step."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 VOCAB_SIZE = 50
@@ -90,12 +88,9 @@ def family_config(family: str, **overrides) -> EncoderConfig:
   return preset(**(SIZES | {'max_positions': 128} | own | overrides))
 
 
-def builder(objective, **overrides):
-  return functools.partial(
-    EncoderWithHeads,
-    encoder_config(**overrides),
-    objective.heads(),
-    dtype=jnp.dtype('float32'),
+def model(objective, **overrides) -> functional.Model:
+  return model_with_heads(
+    encoder_config(**overrides), objective.heads(), 'float32'
   )
 
 
@@ -124,14 +119,12 @@ def pair_batch(num_rows: int, length: int, first: int = 0) -> dict:
   }
 
 
-def params(build) -> functional.Params:
-  """Random ones, without the compilations of `functional.init`."""
+def params(model: functional.Model) -> functional.Params:
+  """Random ones, without the compilations of `Model.init`."""
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):
     values = rng.normal(0, 0.3, leaf.shape).astype(np.float32)
     return values + (path[-1].key == 'scale')
 
-  return jax.tree_util.tree_map_with_path(
-    draw, functional.abstract_params(build)
-  )
+  return jax.tree_util.tree_map_with_path(draw, model.abstract_params())

@@ -4,8 +4,6 @@ from bert_jax.errors import shown
 from bert_jax.interop.bert import BERT, embedding_rules
 from bert_jax.interop.family import Architecture, Family, Field, Fields
 from bert_jax.interop.name_table import (
-  LINEAR_FROM_HEADS,
-  SAME,
   Rule,
   dense,
   norm,
@@ -41,9 +39,7 @@ ALBERT = Family(
     *dense(f'{_OURS}/attention/query', f'{_ATTENTION}.query'),
     *dense(f'{_OURS}/attention/key', f'{_ATTENTION}.key'),
     *dense(f'{_OURS}/attention/value', f'{_ATTENTION}.value'),
-    *dense(
-      f'{_OURS}/attention/output', f'{_ATTENTION}.dense', LINEAR_FROM_HEADS
-    ),
+    *dense(f'{_OURS}/attention/output', f'{_ATTENTION}.dense'),
     *norm(f'{_OURS}/attention_norm', f'{_ATTENTION}.LayerNorm'),
     *dense(f'{_OURS}/feed_forward/input', f'{_LAYER}.ffn'),
     *dense(f'{_OURS}/feed_forward/output', f'{_LAYER}.ffn_output'),
@@ -51,7 +47,7 @@ ALBERT = Family(
     *dense('pooler', 'albert.pooler'),
     *dense('mlm_head/transform', 'predictions.dense'),
     *norm('mlm_head/norm', 'predictions.LayerNorm'),
-    Rule('mlm_head/bias', 'predictions.bias', SAME),
+    Rule('mlm_head/bias', 'predictions.bias'),
     # 0: two texts stand in order; 1: they are swapped; as here.
     *dense('sentence_order_head', 'sop_classifier.classifier'),
     *dense('classifier/output', 'classifier'),

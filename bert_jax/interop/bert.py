@@ -2,8 +2,6 @@
 
 from bert_jax.interop.family import Architecture, Family, Field
 from bert_jax.interop.name_table import (
-  LINEAR_FROM_HEADS,
-  SAME,
   Rule,
   dense,
   norm,
@@ -18,7 +16,6 @@ def embedding_rules(theirs: str, *kinds: str) -> tuple[Rule, ...]:
       Rule(
         f'{ours}/{"token" if kind == "word" else kind}/embedding',
         f'{theirs}.{kind}_embeddings.weight',
-        SAME,
       )
       for kind in kinds
     ),
@@ -34,7 +31,7 @@ def layer_rules(theirs: str) -> tuple[Rule, ...]:
     *dense(f'{ours}/attention/query', f'{attention}.query'),
     *dense(f'{ours}/attention/key', f'{attention}.key'),
     *dense(f'{ours}/attention/value', f'{attention}.value'),
-    *dense(f'{ours}/attention/output', f'{output}.dense', LINEAR_FROM_HEADS),
+    *dense(f'{ours}/attention/output', f'{output}.dense'),
     *norm(f'{ours}/attention_norm', f'{output}.LayerNorm'),
     *dense(f'{ours}/feed_forward/input', f'{theirs}.intermediate.dense'),
     *dense(f'{ours}/feed_forward/output', f'{theirs}.output.dense'),
@@ -47,7 +44,7 @@ _HEADS = (
   *dense('pooler', 'bert.pooler.dense'),
   *dense('mlm_head/transform', f'{_PREDICTIONS}.transform.dense'),
   *norm('mlm_head/norm', f'{_PREDICTIONS}.transform.LayerNorm'),
-  Rule('mlm_head/bias', f'{_PREDICTIONS}.bias', SAME),
+  Rule('mlm_head/bias', f'{_PREDICTIONS}.bias'),
   *dense('next_sentence_head', 'cls.seq_relationship'),
   *dense('classifier/output', 'classifier'),
 )

@@ -4,8 +4,6 @@ from bert_jax.errors import shown
 from bert_jax.interop.bert import BERT, embedding_rules
 from bert_jax.interop.family import Architecture, Family, Field, Fields
 from bert_jax.interop.name_table import (
-  LINEAR_FROM_HEADS,
-  SAME,
   Rule,
   dense,
   norm,
@@ -46,16 +44,14 @@ DISTILBERT = Family(
     *dense(f'{_OURS}/attention/query', f'{_ATTENTION}.q_lin'),
     *dense(f'{_OURS}/attention/key', f'{_ATTENTION}.k_lin'),
     *dense(f'{_OURS}/attention/value', f'{_ATTENTION}.v_lin'),
-    *dense(
-      f'{_OURS}/attention/output', f'{_ATTENTION}.out_lin', LINEAR_FROM_HEADS
-    ),
+    *dense(f'{_OURS}/attention/output', f'{_ATTENTION}.out_lin'),
     *norm(f'{_OURS}/attention_norm', f'{_LAYER}.sa_layer_norm'),
     *dense(f'{_OURS}/feed_forward/input', f'{_LAYER}.ffn.lin1'),
     *dense(f'{_OURS}/feed_forward/output', f'{_LAYER}.ffn.lin2'),
     *norm(f'{_OURS}/feed_forward_norm', f'{_LAYER}.output_layer_norm'),
     *dense('mlm_head/transform', 'vocab_transform'),
     *norm('mlm_head/norm', 'vocab_layer_norm'),
-    Rule('mlm_head/bias', 'vocab_projector.bias', SAME),
+    Rule('mlm_head/bias', 'vocab_projector.bias'),
     *dense('pooler', 'pre_classifier'),
     *dense('classifier/output', 'classifier'),
   ),

@@ -10,7 +10,7 @@ from bert_jax.interop.bert import (
   layer_rules,
 )
 from bert_jax.interop.family import Architecture, Family, Field
-from bert_jax.interop.name_table import SAME, Rule, dense, norm
+from bert_jax.interop.name_table import Rule, dense, norm
 
 _WORDS = 'electra.embeddings.word_embeddings.weight'
 
@@ -28,7 +28,7 @@ ELECTRA = Family(
     ),
     *dense('mlm_head/transform', 'generator_predictions.dense'),
     *norm('mlm_head/norm', 'generator_predictions.LayerNorm'),
-    Rule('mlm_head/bias', 'generator_lm_head.bias', SAME),
+    Rule('mlm_head/bias', 'generator_lm_head.bias'),
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
   ),

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.errors import shown
@@ -20,24 +19,10 @@ from bert_jax.interop import name_table
 from bert_jax.interop.name_table import Rule
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import (
-  Classifier,
-  EncoderWithHeads,
-  HeadBuilder,
-  MaskedLMHead,
-  NextSentenceHead,
-  Pooler,
-  ReplacedTokenHead,
-)
+from bert_jax.models.heads import Classifier, HeadBuilder, model_with_heads
+from bert_jax.models.heads_by_name import CLASSIFIER, HEADS
+from bert_jax.param_info import ParamInfo
 
-_HEADS = {
-  'pooler': Pooler,
-  'mlm_head': MaskedLMHead,
-  'next_sentence_head': NextSentenceHead,
-  'sentence_order_head': NextSentenceHead,
-  'replaced_token_head': ReplacedTokenHead,
-}
-CLASSIFIER = 'classifier'
 # So many shapes are named in a message; a wrong width is wrong everywhere.
 _SHOWN = 4
 # Fields of a config.json by name.
@@ -164,17 +149,15 @@ class Found:
 
 def build(
   config: EncoderConfig, heads: Sequence[str], num_classes: int = 0
-) -> functional.Build:
+) -> functional.Model:
   """The encoder with the heads of a converted checkpoint, in f32."""
   builders: dict[str, HeadBuilder] = {
     name: functools.partial(Classifier, num_classes=num_classes)
     if name == CLASSIFIER
-    else _HEADS[name]
+    else HEADS[name]
     for name in heads
   }
-  return functools.partial(
-    EncoderWithHeads, config, builders, dtype=jnp.dtype('float32')
-  )
+  return model_with_heads(config, builders, 'float32')
 
 
 def read_params(
@@ -200,9 +183,8 @@ def read_params(
   notes: list[str] = []
   named, left_out = _named(family, weights, problems, notes, is_untied)
   heads = _heads(family, named, is_classifier=num_classes > 0)
-  abstract = functional.flatten(
-    functional.abstract_params(build(config, heads, num_classes))
-  )
+  model = build(config, heads, num_classes)
+  abstract = functional.flatten(model.abstract_params())
   shapes = {path: leaf.shape for path, leaf in abstract.items()}
   flat, missing, used, misshapen = {}, [], set(), []
   needed = name_table.entries(family.table, shapes)
@@ -212,7 +194,7 @@ def read_params(
       continue
     used.add(entry.name)
     original, array = named[entry.name]
-    expected = name_table.their_shape(entry, shapes)
+    expected = name_table.their_shape(entry, shapes, model.infos)
     if array.shape != expected:
       misshapen.append(
         f'{original} has shape {array.shape}, by the config it must be '
@@ -222,7 +204,7 @@ def read_params(
       problems.append(f'{original} {problem}')
     else:
       array = array.astype(np.float32)
-      flat |= name_table.to_ours(entry, array, shapes)
+      flat |= name_table.to_ours(entry, array, shapes, model.infos)
   problems += misshapen[:_SHOWN]
   if len(misshapen) > _SHOWN:
     problems.append(f'nor do {len(misshapen) - _SHOWN} other shapes fit')
@@ -251,14 +233,16 @@ def _what_is_there(count: int, left_out: Sequence[str]) -> str:
 
 
 def write_params(
-  family: Family, params: functional.Params
+  family: Family,
+  params: functional.Params,
+  infos: Mapping[str, ParamInfo],
 ) -> dict[str, np.ndarray]:
-  """Our parameters -> their name -> array, f32."""
+  """Our parameters and their declarations -> their name -> array, f32."""
   flat = {
     path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
   }
   return {
-    entry.name: name_table.to_theirs(entry, flat)
+    entry.name: name_table.to_theirs(entry, flat, infos)
     for entry in name_table.entries(family.table, flat)
   }
 
@@ -289,7 +273,7 @@ def _heads(
     present -= set(family.classifier_heads)
   return [
     name
-    for name in (*_HEADS, CLASSIFIER)
+    for name in (*HEADS, CLASSIFIER)
     if name in present
     and (name not in family.marks or family.marks[name] in named)
   ]

@@ -13,14 +13,7 @@ from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.family import Family, read_params
 from bert_jax.interop.family_config import read_config
-from bert_jax.interop.name_table import (
-  KERNEL,
-  KERNEL_FROM_HEADS,
-  LINEAR,
-  SAME,
-  VECTOR,
-  Rule,
-)
+from bert_jax.interop.name_table import Rule
 
 CONFIG = 'bert_config.json'
 _INDEX = '.index'
@@ -32,42 +25,37 @@ _EMBEDDINGS = (
   ('norm/bias', 'LayerNorm/beta'),
 )
 _LAYER = (
-  ('attention/query/kernel', 'attention/self/query/kernel', KERNEL),
-  ('attention/query/bias', 'attention/self/query/bias', VECTOR),
-  ('attention/key/kernel', 'attention/self/key/kernel', KERNEL),
-  ('attention/key/bias', 'attention/self/key/bias', VECTOR),
-  ('attention/value/kernel', 'attention/self/value/kernel', KERNEL),
-  ('attention/value/bias', 'attention/self/value/bias', VECTOR),
-  (
-    'attention/output/kernel',
-    'attention/output/dense/kernel',
-    KERNEL_FROM_HEADS,
-  ),
-  ('attention/output/bias', 'attention/output/dense/bias', SAME),
-  ('attention_norm/scale', 'attention/output/LayerNorm/gamma', SAME),
-  ('attention_norm/bias', 'attention/output/LayerNorm/beta', SAME),
-  ('feed_forward/input/kernel', 'intermediate/dense/kernel', KERNEL),
-  ('feed_forward/input/bias', 'intermediate/dense/bias', SAME),
-  ('feed_forward/output/kernel', 'output/dense/kernel', KERNEL),
-  ('feed_forward/output/bias', 'output/dense/bias', SAME),
-  ('feed_forward_norm/scale', 'output/LayerNorm/gamma', SAME),
-  ('feed_forward_norm/bias', 'output/LayerNorm/beta', SAME),
+  ('attention/query/kernel', 'attention/self/query/kernel'),
+  ('attention/query/bias', 'attention/self/query/bias'),
+  ('attention/key/kernel', 'attention/self/key/kernel'),
+  ('attention/key/bias', 'attention/self/key/bias'),
+  ('attention/value/kernel', 'attention/self/value/kernel'),
+  ('attention/value/bias', 'attention/self/value/bias'),
+  ('attention/output/kernel', 'attention/output/dense/kernel'),
+  ('attention/output/bias', 'attention/output/dense/bias'),
+  ('attention_norm/scale', 'attention/output/LayerNorm/gamma'),
+  ('attention_norm/bias', 'attention/output/LayerNorm/beta'),
+  ('feed_forward/input/kernel', 'intermediate/dense/kernel'),
+  ('feed_forward/input/bias', 'intermediate/dense/bias'),
+  ('feed_forward/output/kernel', 'output/dense/kernel'),
+  ('feed_forward/output/bias', 'output/dense/bias'),
+  ('feed_forward_norm/scale', 'output/LayerNorm/gamma'),
+  ('feed_forward_norm/bias', 'output/LayerNorm/beta'),
 )
 _HEADS = (
-  ('pooler/kernel', 'bert/pooler/dense/kernel', KERNEL),
-  ('pooler/bias', 'bert/pooler/dense/bias', SAME),
+  ('pooler/kernel', 'bert/pooler/dense/kernel'),
+  ('pooler/bias', 'bert/pooler/dense/bias'),
   (
     'mlm_head/transform/kernel',
     'cls/predictions/transform/dense/kernel',
-    KERNEL,
   ),
-  ('mlm_head/transform/bias', 'cls/predictions/transform/dense/bias', SAME),
-  ('mlm_head/norm/scale', 'cls/predictions/transform/LayerNorm/gamma', SAME),
-  ('mlm_head/norm/bias', 'cls/predictions/transform/LayerNorm/beta', SAME),
-  ('mlm_head/bias', 'cls/predictions/output_bias', SAME),
+  ('mlm_head/transform/bias', 'cls/predictions/transform/dense/bias'),
+  ('mlm_head/norm/scale', 'cls/predictions/transform/LayerNorm/gamma'),
+  ('mlm_head/norm/bias', 'cls/predictions/transform/LayerNorm/beta'),
+  ('mlm_head/bias', 'cls/predictions/output_bias'),
   # A matrix [2, embed] in their code, not a layer of the library.
-  ('next_sentence_head/kernel', 'cls/seq_relationship/output_weights', LINEAR),
-  ('next_sentence_head/bias', 'cls/seq_relationship/output_bias', SAME),
+  ('next_sentence_head/kernel', 'cls/seq_relationship/output_weights', True),
+  ('next_sentence_head/bias', 'cls/seq_relationship/output_bias'),
 )
 
 GOOGLE_BERT = Family(
@@ -75,14 +63,12 @@ GOOGLE_BERT = Family(
   prefix='bert/',
   table=(
     *(
-      Rule(f'encoder/embeddings/{ours}', f'bert/embeddings/{theirs}', SAME)
+      Rule(f'encoder/embeddings/{ours}', f'bert/embeddings/{theirs}')
       for ours, theirs in _EMBEDDINGS
     ),
     *(
-      Rule(
-        f'encoder/layers/{{}}/{ours}', f'bert/encoder/layer_{{}}/{theirs}', how
-      )
-      for ours, theirs, how in _LAYER
+      Rule(f'encoder/layers/{{}}/{ours}', f'bert/encoder/layer_{{}}/{theirs}')
+      for ours, theirs in _LAYER
     ),
     *(Rule(*rule) for rule in _HEADS),
   ),

@@ -11,13 +11,7 @@ import numpy as np
 from bert_jax.errors import InputError, shown
 from bert_jax.interop import beside_weights, weights_files
 from bert_jax.interop.export_form import export_form
-from bert_jax.interop.family import (
-  CLASSIFIER,
-  Family,
-  Found,
-  read_params,
-  write_params,
-)
+from bert_jax.interop.family import Family, Found, read_params, write_params
 from bert_jax.interop.family_config import read_config, write_config
 from bert_jax.interop.labels import pooling_of, read_labels
 from bert_jax.interop.recognise import CONFIG, recognise
@@ -29,7 +23,8 @@ from bert_jax.interop.wrapped_names import (
 )
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import CLS
+from bert_jax.models.heads import CLS, model_with_heads
+from bert_jax.models.heads_by_name import CLASSIFIER, heads_of
 
 # Classes of theirs that are whatever tokenizer.json says.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
@@ -163,7 +158,9 @@ def write(
   kept = {'encoder', *chosen.heads, *chosen.optional}
   left_out = [name for name in params if name not in kept]
   params = {name: part for name, part in params.items() if name in kept}
-  weights = write_params(family, params)
+  heads = heads_of(model, params)
+  infos = model_with_heads(model, heads, 'float32').infos
+  weights = write_params(family, params, infos)
   if architecture == bare_architecture(family):
     weights = {
       name.removeprefix(family.prefix): array for name, array in weights.items()

@@ -12,9 +12,10 @@ import numpy as np
 
 from bert_jax.errors import listed, quoted, shown
 from bert_jax.interop import name_table
-from bert_jax.interop.family import CLASSIFIER, Family
+from bert_jax.interop.family import Family
 from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
+from bert_jax.models.heads_by_name import CLASSIFIER
 
 _TEXT_CLASSIFIER = 'ForSequenceClassification'
 # Values of problem_type that are one label a text.

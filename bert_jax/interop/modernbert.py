@@ -10,9 +10,6 @@ from bert_jax.errors import shown
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.family import Architecture, Family, Field, Fields
 from bert_jax.interop.name_table import (
-  LINEAR,
-  LINEAR_FROM_HEADS,
-  SAME,
   Rule,
   dense,
 )
@@ -121,36 +118,37 @@ MODERNBERT = Family(
     Rule(
       'encoder/embeddings/token/embedding',
       'model.embeddings.tok_embeddings.weight',
-      SAME,
     ),
-    Rule('encoder/embeddings/norm/scale', 'model.embeddings.norm.weight', SAME),
-    Rule(f'{_OURS}/attention_norm/scale', f'{_LAYER}.attn_norm.weight', SAME),
+    Rule('encoder/embeddings/norm/scale', 'model.embeddings.norm.weight'),
+    Rule(f'{_OURS}/attention_norm/scale', f'{_LAYER}.attn_norm.weight'),
     Rule(
       tuple(f'{_ATTENTION}/{one}/kernel' for one in ('query', 'key', 'value')),
       f'{_LAYER}.attn.Wqkv.weight',
-      LINEAR,
+      transposed=True,
     ),
     Rule(
       f'{_ATTENTION}/output/kernel',
       f'{_LAYER}.attn.Wo.weight',
-      LINEAR_FROM_HEADS,
+      transposed=True,
     ),
-    Rule(f'{_OURS}/feed_forward_norm/scale', f'{_LAYER}.mlp_norm.weight', SAME),
+    Rule(f'{_OURS}/feed_forward_norm/scale', f'{_LAYER}.mlp_norm.weight'),
     Rule(
       tuple(f'{_OURS}/feed_forward/{one}/kernel' for one in ('input', 'gate')),
       f'{_LAYER}.mlp.Wi.weight',
-      LINEAR,
+      transposed=True,
     ),
     Rule(
-      f'{_OURS}/feed_forward/output/kernel', f'{_LAYER}.mlp.Wo.weight', LINEAR
+      f'{_OURS}/feed_forward/output/kernel',
+      f'{_LAYER}.mlp.Wo.weight',
+      transposed=True,
     ),
-    Rule('encoder/final_norm/scale', 'model.final_norm.weight', SAME),
+    Rule('encoder/final_norm/scale', 'model.final_norm.weight'),
     # One name for two heads; what follows the head tells which it is.
-    Rule('mlm_head/transform/kernel', 'head.dense.weight', LINEAR),
-    Rule('mlm_head/norm/scale', 'head.norm.weight', SAME),
-    Rule('mlm_head/bias', 'decoder.bias', SAME),
-    Rule('pooler/kernel', 'head.dense.weight', LINEAR),
-    Rule('pooler/norm/scale', 'head.norm.weight', SAME),
+    Rule('mlm_head/transform/kernel', 'head.dense.weight', transposed=True),
+    Rule('mlm_head/norm/scale', 'head.norm.weight'),
+    Rule('mlm_head/bias', 'decoder.bias'),
+    Rule('pooler/kernel', 'head.dense.weight', transposed=True),
+    Rule('pooler/norm/scale', 'head.norm.weight'),
     *dense('classifier/output', 'classifier'),
   ),
   marks={'mlm_head': 'decoder.bias', 'pooler': 'classifier.weight'},

@@ -5,89 +5,49 @@ both sides.
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from bert_jax.param_info import ParamInfo
+
 _NUMBER = re.compile(r'(?<=[./_])\d+(?=[./]|$)')
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-  """How an array of ours lies in their file.
-
-  num_in: of a matrix, how many of our leading axes are its inputs; all inputs
-    become one axis, all outputs another. 0: a vector, whatever our axes. None:
-    as it is.
-  transposed: theirs is [out, in].
-  """
-
-  num_in: int | None
-  transposed: bool = False
-
-  def their_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape in their file of an array that has `shape` here."""
-    if self.num_in is None:
-      return tuple(shape)
-    if self.num_in == 0:
-      return (math.prod(shape),)
-    merged = math.prod(shape[: self.num_in]), math.prod(shape[self.num_in :])
-    return merged[::-1] if self.transposed else merged
-
-  def to_theirs(self, array: np.ndarray) -> np.ndarray:
-    shape = self.their_shape(array.shape)
-    if self.transposed:
-      return np.ascontiguousarray(array.reshape(shape[::-1]).T)
-    return array.reshape(shape)
-
-  def to_ours(self, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """`shape` is that of ours."""
-    if self.transposed:
-      array = array.T
-    return np.ascontiguousarray(array.reshape(shape))
-
-
-SAME = Layout(None)
-VECTOR = Layout(0)
-# torch.nn.Linear keeps [out, in]; FROM_HEADS: our inputs are [heads, head_dim].
-LINEAR = Layout(1, transposed=True)
-LINEAR_FROM_HEADS = Layout(2, transposed=True)
-# TensorFlow keeps [in, out].
-KERNEL = Layout(1)
-KERNEL_FROM_HEADS = Layout(2)
-
-
-@dataclasses.dataclass(frozen=True)
 class Rule:
-  """One parameter: our path, their name, the layout.
+  """One parameter: our path, their name, and how it lies in their file.
 
-  Several paths: they lie in one array of theirs, joined along its first axis.
+  A file holds a parameter as a matrix or a vector, ParamInfo.matrix_shape: all
+  inputs are one axis, all outputs another.
+
+  ours: several paths are joined in one array along its first axis.
+  transposed: a matrix is [out, in], as torch.nn.Linear has it.
   """
 
   ours: str | tuple[str, ...]
   theirs: str
-  layout: Layout
+  transposed: bool = False
 
   @property
   def paths(self) -> tuple[str, ...]:
     return (self.ours,) if isinstance(self.ours, str) else self.ours
 
 
-def dense(ours: str, theirs: str, kernel: Layout = LINEAR) -> tuple[Rule, ...]:
-  """A torch.nn.Linear; its bias may be [heads, head_dim] here."""
+def dense(ours: str, theirs: str) -> tuple[Rule, ...]:
+  """A torch.nn.Linear."""
   return (
-    Rule(f'{ours}/kernel', f'{theirs}.weight', kernel),
-    Rule(f'{ours}/bias', f'{theirs}.bias', VECTOR),
+    Rule(f'{ours}/kernel', f'{theirs}.weight', transposed=True),
+    Rule(f'{ours}/bias', f'{theirs}.bias'),
   )
 
 
 def norm(ours: str, theirs: str) -> tuple[Rule, ...]:
   """A torch.nn.LayerNorm."""
   return (
-    Rule(f'{ours}/scale', f'{theirs}.weight', SAME),
-    Rule(f'{ours}/bias', f'{theirs}.bias', SAME),
+    Rule(f'{ours}/scale', f'{theirs}.weight'),
+    Rule(f'{ours}/bias', f'{theirs}.bias'),
   )
 
 
@@ -97,7 +57,7 @@ class Entry:
 
   paths: tuple[str, ...]
   name: str
-  layout: Layout
+  transposed: bool
 
 
 def pattern(name: str) -> tuple[str, list[str]]:
@@ -117,31 +77,57 @@ def entries(table: Sequence[Rule], paths: Iterable[str]) -> list[Entry]:
     rule = known[general]
     name = rule.theirs.format(*numbers)
     mine = tuple(one.format(*numbers) for one in rule.paths)
-    found[mine] = Entry(mine, name, rule.layout)
+    found[mine] = Entry(mine, name, rule.transposed)
   return list(found.values())
 
 
 def their_shape(
-  entry: Entry, shapes: Mapping[str, Sequence[int]]
+  entry: Entry,
+  shapes: Mapping[str, Sequence[int]],
+  infos: Mapping[str, ParamInfo],
 ) -> tuple[int, ...]:
-  """The shape in their file, from our path -> our shape."""
-  parts = [entry.layout.their_shape(shapes[path]) for path in entry.paths]
+  """The shape in their file, from our path -> our shape and declaration."""
+  parts = _part_shapes(entry, shapes, infos)
   return (sum(part[0] for part in parts), *parts[0][1:])
 
 
 def to_ours(
-  entry: Entry, array: np.ndarray, shapes: Mapping[str, Sequence[int]]
+  entry: Entry,
+  array: np.ndarray,
+  shapes: Mapping[str, Sequence[int]],
+  infos: Mapping[str, ParamInfo],
 ) -> dict[str, np.ndarray]:
   """Their array -> our path -> array; its shape must be `their_shape`."""
-  found, first = {}, 0
-  for path in entry.paths:
-    end = first + entry.layout.their_shape(shapes[path])[0]
-    found[path] = entry.layout.to_ours(array[first:end], shapes[path])
-    first = end
-  return found
+  sizes = [part[0] for part in _part_shapes(entry, shapes, infos)]
+  parts = np.split(array, np.cumsum(sizes)[:-1])
+  return {
+    path: np.ascontiguousarray(
+      (part.T if entry.transposed else part).reshape(shapes[path])
+    )
+    for path, part in zip(entry.paths, parts, strict=True)
+  }
 
 
-def to_theirs(entry: Entry, params: Mapping[str, np.ndarray]) -> np.ndarray:
+def to_theirs(
+  entry: Entry,
+  params: Mapping[str, np.ndarray],
+  infos: Mapping[str, ParamInfo],
+) -> np.ndarray:
   """Our path -> array, f32 -> their array."""
-  parts = [entry.layout.to_theirs(params[path]) for path in entry.paths]
+  parts = []
+  for path in entry.paths:
+    array = params[path].reshape(infos[path].matrix_shape(params[path].shape))
+    parts.append(np.ascontiguousarray(array.T if entry.transposed else array))
   return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _part_shapes(
+  entry: Entry,
+  shapes: Mapping[str, Sequence[int]],
+  infos: Mapping[str, ParamInfo],
+) -> list[tuple[int, ...]]:
+  """The shape in their file of what each path of an entry has there."""
+  step = -1 if entry.transposed else 1
+  return [
+    infos[path].matrix_shape(shapes[path])[::step] for path in entry.paths
+  ]

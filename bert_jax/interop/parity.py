@@ -35,9 +35,8 @@ def is_possible() -> bool:
 def compare(
   folder: pathlib.Path,
   architecture: str,
-  build: functional.Build,
+  model: functional.Model,
   params: functional.Params,
-  model: EncoderConfig,
   *,
   vocab_size: int,
   pad_id: int,
@@ -48,8 +47,7 @@ def compare(
   Args:
     folder: of Hugging Face, with the same parameters as ours.
     architecture: the class of transformers to load it as.
-    build, params: our encoder with heads.
-    model: its config.
+    model, params: our encoder with heads.
     vocab_size, pad_id: of the inputs: rows of random ids, the last ones padded,
       with two token types where the encoder has them.
     pooling: of the classifier, as in models/heads.py.
@@ -61,14 +59,14 @@ def compare(
   import torch
   import transformers
 
-  ids, layout = _inputs(model, vocab_size, pad_id)
+  ids, layout = _inputs(model.config, vocab_size, pad_id)
   theirs, loading = _run_theirs(
-    folder, architecture, ids, layout, model.num_token_types > 1
+    folder, architecture, ids, layout, model.config.num_token_types > 1
   )
-  ours = _run_ours(build, params, ids, layout, pooling)
+  ours = _run_ours(model, params, ids, layout, pooling)
   if 'mlm_logits' in ours:
     # Ours goes on with entries that nothing can draw.
-    ours['mlm_logits'] = ours['mlm_logits'][..., : model.vocab_size]
+    ours['mlm_logits'] = ours['mlm_logits'][..., : model.config.vocab_size]
   is_text = np.asarray(layout.segment_ids) > 0
   differences = {}
   for name in sorted(theirs.keys() & ours.keys()):
@@ -227,7 +225,7 @@ def _inputs(
 
 
 def _run_ours(
-  build: functional.Build,
+  model: functional.Model,
   params: functional.Params,
   ids_BT: np.ndarray,
   layout: RowLayout,
@@ -237,22 +235,22 @@ def _run_ours(
 
   @jax.jit
   def run(params: functional.Params) -> dict[str, jax.Array]:
-    model = functional.bind(build, params)
-    states = model.encoder.hidden_states(
+    module = model.bind(params)
+    states = module.encoder.hidden_states(
       jnp.asarray(ids_BT), RowLayout(*map(jnp.asarray, layout))
     )
     found = {'hidden_states': jnp.stack(states)}
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    embedding_VD = module.encoder.embeddings.token.embedding[...]
     if 'mlm_head' in params:
-      found['mlm_logits'] = model.mlm_head(states[-1], embedding_VD)
+      found['mlm_logits'] = module.mlm_head(states[-1], embedding_VD)
     if 'replaced_token_head' in params:
-      found['replaced_logits'] = model.replaced_token_head(states[-1])
+      found['replaced_logits'] = module.replaced_token_head(states[-1])
     if 'pooler' in params:
       vector_BD = text_vector(states[-1], layout.segment_ids, pooling)
-      found['pooled'] = model.pooler(vector_BD)
+      found['pooled'] = module.pooler(vector_BD)
       for head, name in _ON_POOLER.items():
         if head in params:
-          found[name] = getattr(model, head)(found['pooled'])
+          found[name] = getattr(module, head)(found['pooled'])
     return found
 
   return jax.device_get(run(params))

@@ -14,7 +14,7 @@ from bert_jax.interop.bert import (
   layer_rules,
 )
 from bert_jax.interop.family import Architecture, Family, Field, Fields
-from bert_jax.interop.name_table import SAME, Rule, dense, norm
+from bert_jax.interop.name_table import Rule, dense, norm
 
 _SIZE, _PAD_ID = 'max_position_embeddings', 'pad_token_id'
 
@@ -49,7 +49,7 @@ ROBERTA = Family(
     *layer_rules('roberta.encoder.layer.{}'),
     *dense('mlm_head/transform', 'lm_head.dense'),
     *norm('mlm_head/norm', 'lm_head.layer_norm'),
-    Rule('mlm_head/bias', 'lm_head.bias', SAME),
+    Rule('mlm_head/bias', 'lm_head.bias'),
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
   ),

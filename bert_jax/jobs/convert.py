@@ -257,7 +257,6 @@ def _record(
     architecture,
     families.build(model, heads, len(source.label_names)),
     params,
-    model,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
     pooling=source.pooling,

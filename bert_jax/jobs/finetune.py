@@ -25,20 +25,23 @@ from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
-  model_builder,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
+from bert_jax.models.functional import Model
 from bert_jax.parallel.mesh import check_batch_size
+from bert_jax.peft.base import Method
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks import classes
-from bert_jax.train import saving, throughput
+from bert_jax.tasks.base import Task
+from bert_jax.train import saving
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
-from bert_jax.train.program import make_program
+from bert_jax.train.program import Program, make_program
 from bert_jax.train.scoring import Examples, Scoring
 from bert_jax.workdir import Workdir
 
@@ -124,25 +127,13 @@ def _train(
 ) -> Outcome:
   task = experiment.task.build(tokenizer.table, examples.label_names)
   method = experiment.peft.build()
-  model = method.extend(
-    model_with_heads(experiment.model, task.heads(), experiment.compute_dtype)
-  )
+  model = method.extend(model_of(experiment, task))
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
-  program = make_program(
-    task,
-    model,
-    experiment.optimizer.build(),
-    experiment.optimizer.build_schedule(plan.num_steps),
-    seed_keys(experiment),
-    method=method,
-    gradients=experiment.gradients.build(experiment.model.table_dim),
-    num_microbatches=experiment.num_microbatches,
-    num_seeds=experiment.num_seeds,
-  )
+  program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, frozen, position = program.start(
+  started = program.start(
     workdir,
     checkpoints,
     stop,
@@ -150,33 +141,27 @@ def _train(
     read_before=stream.read_before,
     initial=source.initial() if source else None,
   )
-  inputs.write(experiment, position.next_example)
+  inputs.write(experiment, started.position.next_example)
   scoring = Scoring(
     experiment,
     task,
     model,
     examples,
     steps_per_epoch,
-    frozen,
-    join=method.join,
+    started.frozen,
+    method.join,
   )
-  scoring.warm_up(state.params)
+  scoring.warm_up(started.state.params)
   run = make_run(
     experiment,
     workdir,
+    started,
     label='finetune',
-    state=state,
-    frozen=frozen,
-    position=position,
-    step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
     batch_axis=1,
-    plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    checkpoints=checkpoints,
     flops_before=lambda step: step * flops_per_step(experiment),
-    peak_flops=throughput.peak_flops(experiment.logging.peak_tflops)[0],
     patience_steps=experiment.patience_epochs * steps_per_epoch,
   )
   with open_writer(experiment, workdir) as writer:
@@ -184,6 +169,26 @@ def _train(
   if not outcome.stopped_by:
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def _make_program(
+  experiment: FinetuneExperiment,
+  task: Task,
+  model: Model,
+  method: Method,
+  num_steps: int,
+) -> Program:
+  return make_program(
+    task,
+    model,
+    experiment.optimizer.build(model.infos),
+    experiment.optimizer.build_schedule(num_steps),
+    seed_keys(experiment),
+    method=method,
+    gradients=experiment.gradients.build(experiment.model.table_dim),
+    num_microbatches=experiment.num_microbatches,
+    num_seeds=experiment.num_seeds,
+  )
 
 
 def describe_inputs(

@@ -1,6 +1,6 @@
 """A larger model from a checkpoint, with its tokenizer: what `grow` does.
 
-models/growing.py has the functions; here they are put in order, and what comes
+surgery/growing.py has the functions; here they are put in order, and what comes
 out is a workdir that every verb takes. Vocabulary, positions, layers, width: in
 this order, so that what is copied is small; each keeps what the others did.
 """
@@ -17,11 +17,14 @@ from bert_jax.config.codec import differences
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
 from bert_jax.errors import InputError, listed
-from bert_jax.experiment import ConvertedModel
-from bert_jax.models import functional, growing
+from bert_jax.experiment import ConvertedModel, PretrainExperiment
+from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.growing import Grown
+from bert_jax.models.heads import model_with_heads
+from bert_jax.models.heads_by_name import heads_of
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
+from bert_jax.surgery import growing
+from bert_jax.surgery.growing import Grown
 
 _RECORD = 'growth.json'
 SAME = 'computes the same, exactly'
@@ -140,11 +143,29 @@ def _steps(
     adds_nothing = config.norm_placement == 'pre' and not config.share_layers
     steps.append((add, SAME if adds_nothing else OTHER))
   if growth.width_factor is not None:
-    widen = functools.partial(
-      growing.widen, factor=growth.width_factor, key=jax.random.key(seed)
-    )
-    steps.append((widen, ROUNDED))
+    steps.append((_width_step(small, growth.width_factor, seed), ROUNDED))
   return steps
+
+
+def _width_step(
+  small: Pretrained, factor: int, seed: int
+) -> Callable[[functional.Params, EncoderConfig], Grown]:
+  experiment = small.experiment
+  heads = {}
+  if small.label_names:
+    task = experiment.task.build(small.tokenizer.table, small.label_names)
+    heads = task.heads()
+  elif isinstance(experiment, PretrainExperiment):
+    heads = experiment.objective.build(small.tokenizer.table).heads()
+
+  def widen(params: functional.Params, config: EncoderConfig) -> Grown:
+    infos = model_with_heads(
+      config, heads_of(config, params) | heads, 'float32'
+    ).infos
+    key = jax.random.key(seed)
+    return growing.widen(params, config, factor, key, infos)
+
+  return widen
 
 
 def _vocabulary_step(

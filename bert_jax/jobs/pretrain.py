@@ -19,7 +19,7 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
 from bert_jax.experiment import (
   PretrainExperiment,
-  model_builder,
+  model_of,
   with_compute_dtype,
 )
 from bert_jax.models import functional
@@ -105,11 +105,11 @@ def _train(
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
-  build = model_builder(experiment.model, objective, experiment.compute_dtype)
+  model = model_of(experiment, objective)
   program = make_program(
     objective,
-    build,
-    experiment.optimizer.build(),
+    model,
+    experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(experiment.num_steps),
     jax.random.key(experiment.seed),
     gradients=experiment.gradients.build(experiment.model.table_dim),
@@ -117,7 +117,7 @@ def _train(
   )
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, _, position = program.start(
+  started = program.start(
     workdir,
     checkpoints,
     stop,
@@ -126,25 +126,18 @@ def _train(
     initial=initial,
     resume_from=experiment.resume_from,
   )
-  inputs.write(experiment, position.next_example)
-  peak = announce(experiment, state.params, corpora)
+  inputs.write(experiment, started.position.next_example)
+  params = started.state.params
+  announce(experiment, params, corpora)
   run = make_run(
     experiment,
     workdir,
+    started,
     label='pretrain',
-    state=state,
-    frozen={},
-    position=position,
-    step_fn=program.step_fn,
-    evaluate=make_evaluation(
-      experiment, objective, build, corpora, state.params
-    ),
+    evaluate=make_evaluation(experiment, objective, model, corpora, params),
     stream=stream,
-    plan=plan,
     eval_every=experiment.evaluation.every_steps,
-    checkpoints=checkpoints,
     flops_before=flops_before(experiment, objective),
-    peak_flops=peak,
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
@@ -206,8 +199,8 @@ def announce(
   experiment: PretrainExperiment,
   params: functional.Params,
   corpora: list[OpenCorpus],
-) -> float:
-  """Prints the sizes of a run; returns the FLOP/s that MFU refers to."""
+) -> None:
+  """Prints the sizes of a run, and the FLOP/s that MFU refers to."""
   peak, origin = throughput.peak_flops(experiment.logging.peak_tflops)
   rows = ', '.join(
     f'{rows.num_rows:,} rows of {length} tokens'
@@ -222,7 +215,6 @@ def announce(
     f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
     flush=True,
   )
-  return peak
 
 
 def check_pairs(
@@ -317,7 +309,7 @@ def with_vocab_size(
 def make_evaluation(
   experiment: PretrainExperiment,
   objective: Objective,
-  build: functional.Build,
+  model: functional.Model,
   corpora: list[OpenCorpus],
   params: functional.Params,
 ) -> Callable[[TrainState, StopSignal], Evaluation | None]:
@@ -339,7 +331,7 @@ def make_evaluation(
     return lambda state, stop: Evaluation(records=[])
   mesh = jax.sharding.get_mesh()
   devices = num_batch_devices(mesh)
-  eval_step = jax.jit(make_eval_step(objective, build))
+  eval_step = jax.jit(make_eval_step(objective, model))
   key = jax.random.key(config.seed)
   sharding = batch_sharding(mesh)
   batch_size = -(-config.batch_size // devices) * devices

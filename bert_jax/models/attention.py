@@ -177,14 +177,15 @@ class SelfAttention(nnx.Module):
       out_axes=('heads', 'head_dim'),
       stddev=config.initializer_stddev,
     )
-    self.query = Dense(embed, heads, **into_heads, **common)
-    self.key = Dense(embed, heads, **into_heads, **common)
-    self.value = Dense(embed, heads, **into_heads, **common)
+    self.query = Dense(embed, heads, kind='query', **into_heads, **common)
+    self.key = Dense(embed, heads, kind='key', **into_heads, **common)
+    self.value = Dense(embed, heads, kind='value', **into_heads, **common)
     self.output = Dense(
       heads,
       embed,
       in_axes=('heads', 'head_dim'),
       out_axes=('embed',),
+      kind='attention_output',
       stddev=config.output_stddev,
       **common,
     )

@@ -6,7 +6,7 @@ from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
-from bert_jax.models.layers import Dense, Embedding, LayerNorm
+from bert_jax.models.layers import Dense, Embedding, LayerNorm, set_depth
 from bert_jax.models.masks import RowLayout
 
 
@@ -39,10 +39,15 @@ class Embeddings(nnx.Module):
     )
     self.num_token_types = config.num_token_types
     self.norm = LayerNorm(
-      dim, use_bias=config.use_bias, epsilon=config.norm_epsilon, dtype=dtype
+      dim,
+      use_bias=config.use_bias,
+      epsilon=config.norm_epsilon,
+      dtype=dtype,
+      size='table',
     )
     self.dropout_rate = config.dropout
     self.projection = embedding_projection(config, dtype=dtype, rngs=rngs)
+    set_depth(self, 0)
 
   def __call__(
     self,
@@ -94,6 +99,8 @@ def embedding_projection(
     (config.embed_dim,),
     in_axes=(None,),
     out_axes=('embed',),
+    in_sizes=('table',),
+    kind='projection',
     use_bias=config.use_bias,
     stddev=config.initializer_stddev,
     dtype=dtype,

@@ -15,7 +15,7 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.feed_forward import FeedForward
-from bert_jax.models.layers import LayerNorm
+from bert_jax.models.layers import LayerNorm, set_depth
 from bert_jax.models.masks import RowLayout
 from bert_jax.parallel.sharding import constrain
 
@@ -91,6 +91,8 @@ class LayerStack(nnx.Module):
       )
       for number in range(1 if config.share_layers else config.num_layers)
     )
+    for number, layer in enumerate(self.layers):
+      set_depth(layer, number + 1)
     is_pre_norm = config.norm_placement == 'pre'
     self.final_norm = _norm(config, dtype) if is_pre_norm else None
 

@@ -23,16 +23,19 @@ class FeedForward(nnx.Module):
     into_mlp = dict(
       in_axes=('embed',), out_axes=('mlp',), stddev=config.initializer_stddev
     )
-    self.input = Dense(embed, mlp, **into_mlp, **common)
+    self.input = Dense(embed, mlp, kind='mlp_input', **into_mlp, **common)
     # A kernel of its own, not half of one: so both split alike over a mesh.
     self.gate = (
-      Dense(embed, mlp, **into_mlp, **common) if config.gated else None
+      Dense(embed, mlp, kind='mlp_gate', **into_mlp, **common)
+      if config.gated
+      else None
     )
     self.output = Dense(
       mlp,
       embed,
       in_axes=('mlp',),
       out_axes=('embed',),
+      kind='mlp_output',
       stddev=config.output_stddev,
       **common,
     )

@@ -6,48 +6,63 @@ file that splits or merges modules: a plain dict costs jax.jit little to
 dispatch, and its paths never move.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
 
+from bert_jax.models.config import EncoderConfig
+from bert_jax.param_info import ParamInfo
+
 Params = dict[str, Any]
-# build(rngs=...) -> a module; a functools.partial over configs and dtype.
-Build = Callable[..., nnx.Module]
 
 
-def init(build: Build, key: jax.Array) -> Params:
-  """Fresh parameters, f32; the same key gives the same values on any mesh.
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A model as functions over plain nested dicts.
 
-  Not to be jitted: as one program the initialisers of BERT-base took 13 s to
-  compile on two cores, one by one, with one compilation for each shape, 4 s.
+  init: (key) -> fresh parameters, f32; the same key gives the same values on
+    any mesh. Not to be jitted: as one program the initialisers of BERT-base
+    took 13 s to compile on two cores, one by one, with one compilation for each
+    shape, 4 s.
+  bind: (params) -> the module with these parameters in it, ready to be called.
+  infos: the declaration of each parameter by its path.
+  config: the sizes of the encoder.
   """
-  module = build(rngs=nnx.Rngs(params=key))
-  return _string_keys(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+
+  init: Callable[[jax.Array], Params]
+  bind: Callable[[Params], nnx.Module]
+  infos: dict[str, ParamInfo]
+  config: EncoderConfig
+
+  def abstract_params(self) -> Params:
+    """The tree of shapes and dtypes, without memory."""
+    return jax.eval_shape(self.init, jax.random.key(0))
 
 
-def bind(build: Build, params: Params) -> nnx.Module:
-  """The module with these parameters in it, ready to be called."""
-  module = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(params=0)))
-  graphdef, state, rest = nnx.split(module, nnx.Param, ...)
-  nnx.replace_by_pure_dict(state, _int_keys(params))
-  return nnx.merge(graphdef, state, rest)
+def make_model(
+  build: Callable[..., nnx.Module], config: EncoderConfig
+) -> Model:
+  """The model of the module that `build(rngs=...)` returns."""
+  skeleton = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(params=0)))
+  graphdef, abstract, rest = nnx.split(skeleton, nnx.Param, ...)
 
+  def init(key: jax.Array) -> Params:
+    module = build(rngs=nnx.Rngs(params=key))
+    return _string_keys(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
 
-def abstract_params(build: Build) -> Params:
-  """The tree of shapes and dtypes, without memory."""
-  return jax.eval_shape(lambda: init(build, jax.random.key(0)))
+  def bind(params: Params) -> nnx.Module:
+    state = jax.tree.map(lambda leaf: leaf, abstract)
+    nnx.replace_by_pure_dict(state, _int_keys(params))
+    return nnx.merge(graphdef, state, rest)
 
-
-def logical_axes(build: Build) -> dict[str, tuple[str | None, ...]]:
-  """`{'encoder/layers/3/...': ('embed', 'mlp')}` for every parameter."""
-  module = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(params=0)))
-  flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
-  return {
-    '/'.join(map(str, path)): variable.get_metadata('logical_axes')
-    for path, variable in flat
+  infos = {
+    '/'.join(map(str, path)): variable.get_metadata('info')
+    for path, variable in nnx.to_flat_state(abstract)
   }
+  return Model(init, bind, infos, config)
 
 
 def flatten(tree: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bert_jax.models.embeddings import Embeddings, embedding_projection
 from bert_jax.models.encoder import LayerStack
 from bert_jax.models.functional import Params
 from bert_jax.models.heads import MaskedLMHead
+from bert_jax.models.layers import set_depth
 from bert_jax.models.masks import RowLayout
 
 
@@ -35,6 +36,8 @@ class Generator(LayerStack):
   ):
     config = electra_generator(discriminator, width_share)
     self.projection = embedding_projection(config, dtype=dtype, rngs=rngs)
+    if self.projection is not None:
+      set_depth(self.projection, 0)
     super().__init__(config, dtype=dtype, rngs=rngs)
     self.mlm_head = MaskedLMHead(config, dtype=dtype, rngs=rngs)
 

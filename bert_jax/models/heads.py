@@ -1,5 +1,6 @@
 """Heads on top of the encoder, and the module that holds encoder and heads."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,7 +10,9 @@ from flax import nnx
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder
+from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
+from bert_jax.param_info import ParamInfo
 
 # The vector of [CLS], or the mean over the text.
 CLS, MEAN = POOLINGS = ('cls', 'mean')
@@ -31,6 +34,8 @@ class MaskedLMHead(nnx.Module):
       (config.table_dim,),
       in_axes=('embed',),
       out_axes=(None,),
+      out_sizes=('table',),
+      kind='head',
       use_bias=config.use_bias,
       stddev=config.output_stddev,
       dtype=dtype,
@@ -42,8 +47,14 @@ class MaskedLMHead(nnx.Module):
       use_bias=config.use_bias,
       epsilon=config.norm_epsilon,
       dtype=dtype,
+      size='table',
+      # The product with the token embedding sums over the norm's outputs.
+      num_in=1,
     )
-    self.bias = parameter(jnp.zeros((config.table_size,)), ('vocab',))
+    self.bias = parameter(
+      jnp.zeros((config.table_size,)),
+      ParamInfo(('vocab',), 'bias', decays=False),
+    )
     self.vocab_size = config.vocab_size
     self.dtype = dtype
 
@@ -80,12 +91,19 @@ class ReplacedTokenHead(nnx.Module):
     common = dict(
       in_axes=('embed',),
       out_axes=(None,),
+      kind='head',
       stddev=config.initializer_stddev,
       dtype=dtype,
       rngs=rngs,
     )
     embed = (config.embed_dim,)
-    self.transform = Dense(embed, embed, use_bias=config.use_bias, **common)
+    self.transform = Dense(
+      embed,
+      embed,
+      out_sizes=('embed',),
+      use_bias=config.use_bias,
+      **common,
+    )
     self.activation = ACTIVATIONS[config.activation]
     self.output = Dense(embed, (1,), use_bias=True, **common)
 
@@ -123,6 +141,8 @@ class Pooler(nnx.Module):
       (dim,),
       in_axes=('embed',),
       out_axes=(None,),
+      out_sizes=('embed',),
+      kind='head',
       use_bias=config.use_bias,
       stddev=config.output_stddev,
       dtype=dtype,
@@ -166,6 +186,7 @@ class NextSentenceHead(Dense):
       (2,),
       in_axes=('embed',),
       out_axes=(None,),
+      kind='head',
       use_bias=True,
       stddev=config.initializer_stddev,
       dtype=dtype,
@@ -189,6 +210,7 @@ class Classifier(nnx.Module):
       (num_classes,),
       in_axes=('embed',),
       out_axes=(None,),
+      kind='head',
       use_bias=True,
       stddev=config.initializer_stddev,
       dtype=dtype,
@@ -225,3 +247,13 @@ class EncoderWithHeads(nnx.Module):
     self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
     for name, build_head in heads.items():
       setattr(self, name, build_head(config, dtype=dtype, rngs=rngs))
+
+
+def model_with_heads(
+  config: EncoderConfig, heads: dict[str, HeadBuilder], compute_dtype: str
+) -> Model:
+  """An encoder and its heads; matrix products take `compute_dtype`."""
+  build = functools.partial(
+    EncoderWithHeads, config, heads, dtype=jnp.dtype(compute_dtype)
+  )
+  return make_model(build, config)

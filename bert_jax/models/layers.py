@@ -4,11 +4,12 @@ Precision, stated once for the whole model: parameters are f32; matrix products
 take inputs in the compute dtype (bf16 on accelerators, f32 on CPU) and
 accumulate in f32; norm statistics, softmax and losses are f32.
 
-A parameter is declared where it is used, with an initialiser and the logical
-name of each axis; parallel/sharding.py maps those names to mesh axes. Named
-scopes are what profilers show (experiments/benchmarks/step_profile.py).
+A parameter is declared where it is used, with its initial value and a
+ParamInfo: everything that others need to know about it. Named scopes are what
+profilers show (experiments/benchmarks/step_profile.py).
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -17,13 +18,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bert_jax.param_info import ParamInfo
 
-def parameter(
-  value: jax.Array, logical_axes: Sequence[str | None]
-) -> nnx.Param:
-  """A parameter that carries the logical name of each of its axes."""
-  assert value.ndim == len(logical_axes), (value.shape, logical_axes)
-  return nnx.Param(value, logical_axes=tuple(logical_axes))
+
+def parameter(value: jax.Array, info: ParamInfo) -> nnx.Param:
+  """A parameter that carries its declaration."""
+  assert value.ndim == len(info.axes), (value.shape, info)
+  return nnx.Param(value, info=info)
+
+
+def set_depth(module: nnx.Module, depth: int) -> None:
+  """Declares how deep all parameters of a module lie; see ParamInfo."""
+  for _, node in nnx.iter_graph(module):
+    if isinstance(node, nnx.Param):
+      info = dataclasses.replace(node.get_metadata('info'), depth=depth)
+      node.set_metadata(info=info)
 
 
 def truncated_normal(
@@ -44,7 +53,8 @@ class Dense(nnx.Module):
 
   Args of the constructor: `in_shape` and `out_shape`, the contracted axes (the
   last of x) and the new ones; `in_axes` and `out_axes`, their logical names;
-  `use_bias`, false leaves the bias out.
+  `in_sizes` and `out_sizes`, the names of their sizes where those differ;
+  `kind`, that of the kernel; `use_bias`, false leaves the bias out.
 
   `adapter`, where a method of peft/ has set one, is a function of (x, dropout
   seeds) whose f32 result is added to the product.
@@ -57,15 +67,25 @@ class Dense(nnx.Module):
     *,
     in_axes: tuple[str | None, ...],
     out_axes: tuple[str | None, ...],
+    in_sizes: tuple[str | None, ...] = (),
+    out_sizes: tuple[str | None, ...] = (),
+    kind: str,
     use_bias: bool,
     stddev: float,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
     kernel = truncated_normal(rngs.params(), in_shape + out_shape, stddev)
-    self.kernel = parameter(kernel, in_axes + out_axes)
-    self.bias = parameter(jnp.zeros(out_shape), out_axes) if use_bias else None
+    in_sizes, out_sizes = in_sizes or in_axes, out_sizes or out_axes
     self.num_in = len(in_shape)
+    self.kernel = parameter(
+      kernel,
+      ParamInfo(
+        in_axes + out_axes, kind, self.num_in, sizes=in_sizes + out_sizes
+      ),
+    )
+    bias = ParamInfo(out_axes, 'bias', decays=False, sizes=out_sizes)
+    self.bias = parameter(jnp.zeros(out_shape), bias) if use_bias else None
     self.adapter: Adapter | None = None
     self.dtype = dtype
 
@@ -106,7 +126,10 @@ class Embedding(nnx.Module):
     rngs: nnx.Rngs,
   ):
     table = truncated_normal(rngs.params(), (num_entries, embed_dim), stddev)
-    self.embedding = parameter(table, (entries_axis, 'embed'))
+    info = ParamInfo(
+      (entries_axis, 'embed'), 'embedding', 1, sizes=(entries_axis, 'table')
+    )
+    self.embedding = parameter(table, info)
 
   @jax.named_scope('embedding')
   def __call__(self, ids: jax.Array) -> jax.Array:
@@ -117,14 +140,29 @@ class Embedding(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-  """Layer normalisation over the last axis, statistics in f32."""
+  """Layer normalisation over the last axis, statistics in f32.
+
+  Args of the constructor: `size`, the name of the size of that axis; `num_in`,
+  1 where a product with tied weights sums over what comes out (see ParamInfo).
+  """
 
   def __init__(
-    self, embed_dim: int, *, use_bias: bool, epsilon: float, dtype: jnp.dtype
+    self,
+    embed_dim: int,
+    *,
+    use_bias: bool,
+    epsilon: float,
+    dtype: jnp.dtype,
+    size: str = 'embed',
+    num_in: int = 0,
   ):
-    self.scale = parameter(jnp.ones((embed_dim,)), ('embed',))
+    scale, bias = (
+      ParamInfo(('embed',), kind, num_in, decays=False, sizes=(size,))
+      for kind in ('scale', 'bias')
+    )
+    self.scale = parameter(jnp.ones((embed_dim,)), scale)
     zeros = jnp.zeros((embed_dim,))
-    self.bias = parameter(zeros, ('embed',)) if use_bias else None
+    self.bias = parameter(zeros, bias) if use_bias else None
     self.epsilon = epsilon
     self.dtype = dtype
 

@@ -155,7 +155,7 @@ class LoRA:
     }
 
   def _correction(self, factors: Params, kind: str, dtype: jnp.dtype) -> Any:
-    """(x [B, ..., in], dropout seeds or None) -> what is added to x · W, f32."""
+    """The adapter of one Dense: what is added to x · W, f32."""
     a, b = factors['a'], factors['b']
     in_size, num_in = math.prod(a.shape[:-1]), a.ndim - 1
 

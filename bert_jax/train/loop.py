@@ -21,8 +21,10 @@ from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import CheckpointConfig, Checkpoints, Position
 from bert_jax.train.logging import Log, LoggingConfig, MetricWriter, Progress
+from bert_jax.train.program import Started
 from bert_jax.train.saving import Saver
 from bert_jax.train.state import TrainState, host_step, keep_best
+from bert_jax.train.throughput import peak_flops
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
@@ -84,14 +86,39 @@ class LoopOptions(Protocol):
   profile_steps: tuple[int, ...]
 
 
-def make_run(options: LoopOptions, workdir: Workdir, **parts: Any) -> Run:
-  """The fields of Run in `parts`, and the others from an experiment."""
+def make_run(
+  options: LoopOptions,
+  workdir: Workdir,
+  started: Started,
+  *,
+  label: str,
+  evaluate: Callable[[TrainState, StopSignal], Evaluation | None],
+  stream: TrainingStream,
+  eval_every: int,
+  flops_before: Callable[[int], float],
+  batch_axis: int = 0,
+  patience_steps: int = 0,
+) -> Run:
+  """A run that has started, with what its experiment says of the loop."""
   return Run(
+    label=label,
+    state=started.state,
+    frozen=started.frozen,
+    position=started.position,
+    step_fn=started.step_fn,
+    evaluate=evaluate,
+    stream=stream,
+    plan=started.plan,
+    eval_every=eval_every,
     log_every=options.logging.every_steps,
     save_every=options.checkpoint.every_steps,
     max_nonfinite_steps=options.max_nonfinite_steps,
+    checkpoints=started.checkpoints,
+    flops_before=flops_before,
+    peak_flops=peak_flops(options.logging.peak_tflops)[0],
     profile=Profile(options.profile_steps, str(workdir.profile)),
-    **parts,
+    batch_axis=batch_axis,
+    patience_steps=patience_steps,
   )
 
 
@@ -118,7 +145,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
   saver = Saver(run.checkpoints, run.save_every, log, stop)
-  window = Window(run, first, run.position.window)
+  window = _open_window(run, first)
 
   def position() -> Position:
     example = plan.examples_before(done)
@@ -167,6 +194,16 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
     run.profile.close()
     progress.close()
   return Outcome(state, stop.name, run.checkpoints.last_saved)
+
+
+def _open_window(run: Run, first: int) -> Window:
+  return Window(
+    first,
+    run.position.window,
+    examples_before=run.plan.examples_before,
+    flops_before=run.flops_before,
+    peak_flops=run.peak_flops,
+  )
 
 
 def _feed(run: Run, first: int) -> DeviceFeed:

@@ -14,8 +14,9 @@ import optax
 from bert_jax.data.reading.stages import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
-from bert_jax.stopping import StopSignal
+from bert_jax.parallel.sharding import parameter_shardings
 from bert_jax.peft.base import FullTuning, Method
+from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.gradients import Gradients, plain
 from bert_jax.train.restore import (
@@ -35,6 +36,21 @@ from bert_jax.train.state import (
 )
 from bert_jax.train.step import INITIALISATION, make_train_step
 from bert_jax.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Started:
+  """A run with its arrays on their devices; `frozen` is {} in plain training.
+
+  step_fn: of its Program.
+  """
+
+  state: TrainState
+  frozen: functional.Params
+  position: Position
+  step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
+  plan: Plan
+  checkpoints: Checkpoints
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -64,11 +80,10 @@ class Program:
     read_before: Callable[[int], dict[str, str]],
     initial: Initial | None = None,
     resume_from: str = '',
-  ) -> tuple[TrainState, functional.Params, Position]:
-    """(the first state, what is frozen, where the run stands), on the devices.
+  ) -> Started:
+    """Puts the first state on its devices, from where train/restore.py says.
 
-    The state comes from where train/restore.py says; what is frozen is loaded
-    from `initial` at every start.
+    What is frozen is loaded from `initial` at every start.
     """
     frozen = frozen_params(self.base, initial) if self.base else {}
     state, position, origin = starting_state(
@@ -88,7 +103,17 @@ class Program:
     check_data(host_step(state), position, plan, read_before)
     print(origin, flush=True)
     stop.kept = kept_and_goes_on(checkpoints.last_saved)
-    return state, frozen, position
+    return Started(
+      state=state,
+      frozen=frozen,
+      position=position,
+      step_fn=self.step_fn,
+      plan=plan,
+      checkpoints=checkpoints,
+    )
+
+
+_FULL_TUNING = FullTuning()
 
 
 def make_program(
@@ -98,7 +123,7 @@ def make_program(
   schedule: optax.Schedule,
   key: jax.Array,
   *,
-  method: Method | None = None,
+  method: Method = _FULL_TUNING,
   gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
@@ -109,9 +134,8 @@ def make_program(
   that size, `key` is [num_seeds], and the state keeps the best parameters. All
   seeds share what is frozen.
 
-  `model` is the one that `method` has extended; None: all of it is trained.
+  `model` is the one that `method` has extended.
   """
-  method = method or FullTuning()
   mesh = jax.sharding.get_mesh()
 
   def new_params(key: jax.Array) -> functional.Params:
@@ -135,12 +159,12 @@ def make_program(
     step = jax.vmap(step, in_axes=(0, None, 0, 0))
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(
-    abstract,
-    optimizer,
-    mesh,
-    functional.logical_axes(build),
-    seeds_axis=bool(num_seeds),
+    abstract, mesh, model.infos, seeds_axis=bool(num_seeds)
   )
+  base = _base_of(model, method, mesh)
+  if base:
+    # As one program: the base, which is loaded, is not drawn for nothing.
+    new_params = jax.jit(new_params)
   jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
   return Program(
     key=key,
@@ -149,5 +173,26 @@ def make_program(
     new_state=new_state,
     abstract=abstract,
     shardings=shardings,
+    base=base,
     num_seeds=num_seeds,
+  )
+
+
+def _base_of(
+  model: functional.Model, method: Method, mesh: jax.sharding.Mesh
+) -> functional.Params:
+  """Shapes, dtypes and shardings of what the method leaves frozen."""
+  _, frozen = method.split(model.abstract_params())
+  shapes = {path: x.shape for path, x in functional.flatten(frozen).items()}
+  axes = {path: model.infos[path].axes for path in shapes}
+  shardings = parameter_shardings(mesh, shapes, axes)
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jax.ShapeDtypeStruct(
+      leaf.shape,
+      leaf.dtype,
+      sharding=shardings[
+        jax.tree_util.keystr(path, simple=True, separator='/')
+      ],
+    ),
+    frozen,
   )

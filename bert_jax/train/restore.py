@@ -132,7 +132,9 @@ def fresh_state(
   return jax.jit(new_state, out_shardings=shardings)(params)
 
 
-def frozen_params(base: functional.Params, initial: Initial) -> functional.Params:
+def frozen_params(
+  base: functional.Params, initial: Initial
+) -> functional.Params:
   """The parts of `initial` that `base` describes, on their devices.
 
   Raises InputError where `initial` has them otherwise.

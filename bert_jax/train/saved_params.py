@@ -8,7 +8,6 @@ from bert_jax.models import functional
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.digests import array_digests
 
-
 # The version of digests that a fingerprint is made of, for good: fingerprints
 # are recorded without a version.
 _FINGERPRINTED = 2

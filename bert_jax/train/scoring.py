@@ -51,7 +51,6 @@ class Scoring:
     examples: Examples,
     steps_per_epoch: int,
     frozen: functional.Params,
-    *,
     join: Join = all_trainable,
   ):
     """`experiment` is a FinetuneExperiment.

@@ -6,6 +6,7 @@ what training changes.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import parameter_shardings
+from bert_jax.param_info import ParamInfo
 
 _register = functools.partial(jax.tree_util.register_dataclass, meta_fields=())
 
@@ -88,36 +90,31 @@ def init_state(
 
 def state_shardings(
   state: TrainState,
-  optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
-  logical_axes: dict[str, tuple[str | None, ...]],
+  infos: Mapping[str, ParamInfo],
   *,
   seeds_axis: bool = False,
 ) -> TrainState:
   """A NamedSharding for each leaf of an abstract state.
 
-  Moments lie as their parameters do. (`jit` would replicate them: zeros_like
-  carries no sharding.) With `seeds_axis` the leading axis stays whole.
+  A leaf of the optimizer's state lies as the parameter of the same path and
+  shape, such as its moment, and is whole otherwise. (`jit` would replicate all:
+  zeros_like carries no sharding.) With `seeds_axis` the leading axis stays
+  whole.
   """
-  if seeds_axis:
-    logical_axes = {path: (None, *axes) for path, axes in logical_axes.items()}
-  shapes = {
-    path: leaf.shape for path, leaf in functional.flatten(state.params).items()
-  }
-  by_path = parameter_shardings(mesh, shapes, logical_axes)
-  params = jax.tree_util.tree_map_with_path(
-    lambda path, _: by_path[
-      jax.tree_util.keystr(path, simple=True, separator='/')
-    ],
-    state.params,
-  )
+  flat = functional.flatten(state.params)
+  shapes = {path: leaf.shape for path, leaf in flat.items()}
+  leading = (None,) if seeds_axis else ()
+  axes = {path: (*leading, *infos[path].axes) for path in shapes}
+  by_path = parameter_shardings(mesh, shapes, axes)
   whole = NamedSharding(mesh, PartitionSpec())
-  optimizer_state = optax.tree_map_params(
-    optimizer,
-    lambda _, sharding: sharding,
-    state.optimizer_state,
-    params,
-    transform_non_params=lambda _: whole,
+
+  def lies(keys: tuple[Any, ...], leaf: jax.Array) -> NamedSharding:
+    path = _parameter_path(keys)
+    return by_path[path] if shapes.get(path) == leaf.shape else whole
+
+  params, optimizer_state = jax.tree_util.tree_map_with_path(
+    lies, (state.params, state.optimizer_state)
   )
   best = state.best and Best(params=params, score=whole, step=whole)
   return TrainState(
@@ -129,6 +126,20 @@ def state_shardings(
     skipped_updates=whole,
     best=best,
   )
+
+
+def _parameter_path(keys: tuple[Any, ...]) -> str:
+  """The path of the parameter that a leaf of an optimizer's state is about.
+
+  A state holds trees like that of the parameters in the fields of its tuples:
+  the path is what follows the last field.
+  """
+  names: list[str] = []
+  for key in reversed(keys):
+    if not isinstance(key, jax.tree_util.DictKey):
+      break
+    names.append(key.key)
+  return '/'.join(reversed(names))
 
 
 def host_step(state: TrainState) -> int:

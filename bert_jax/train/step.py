@@ -15,6 +15,7 @@ from flax import nnx
 from bert_jax.models import functional
 from bert_jax.models.dropout import row_seeds
 from bert_jax.objectives.base import Batch, Objective, SumAndWeight
+from bert_jax.peft.base import FullTuning
 from bert_jax.train import gradients as gradient_functions
 from bert_jax.train.gradients import Gradients, LossFn, SeededBatch
 from bert_jax.train.state import TrainState
@@ -33,14 +34,7 @@ TrainStep = Callable[
 ]
 # (trainable, frozen) -> the parameters of the whole model.
 Join = Callable[[functional.Params, functional.Params], functional.Params]
-
-
-def all_trainable(
-  params: functional.Params, frozen: functional.Params
-) -> functional.Params:
-  """Joins where every parameter is trained, and nothing is frozen."""
-  assert not frozen
-  return params
+all_trainable: Join = FullTuning().join
 
 
 def make_train_step(

@@ -25,8 +25,8 @@ def make_step(size: str, dtype: str):
 
   from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
-  from bert_jax.experiment import model_builder
   from bert_jax.models.config import EncoderConfig
+  from bert_jax.models.heads import model_with_heads
   from bert_jax.objectives.mlm import MaskedLMConfig
   from bert_jax.optim.adamw import AdamWConfig
 
@@ -43,7 +43,9 @@ def make_step(size: str, dtype: str):
     vocab_size=VOCAB_SIZE,
   )
   program, state = _first_state(
-    objective, model_builder(model, objective, dtype), AdamWConfig()
+    objective,
+    model_with_heads(model, objective.heads(), dtype),
+    AdamWConfig(),
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),
@@ -56,8 +58,8 @@ def experiment_step(experiment):
   """As make_step, of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
-  from bert_jax.experiment import model_builder
   from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
+  from bert_jax.models.heads import model_with_heads
   from bert_jax.workdir import default_compute_dtype
 
   with open_data(experiment) as (corpora, tokenizer):
@@ -66,12 +68,12 @@ def experiment_step(experiment):
     batch = open_stream(experiment, corpora).batch(numbers)
     objective = experiment.objective.build(tokenizer.table)
     dtype = default_compute_dtype(jax.devices()[0].platform)
-    build = model_builder(experiment.model, objective, dtype)
-  program, state = _first_state(objective, build, experiment.optimizer)
+    model = model_with_heads(experiment.model, objective.heads(), dtype)
+  program, state = _first_state(objective, model, experiment.optimizer)
   return program, state, batch
 
 
-def _first_state(objective, build, optimizer):
+def _first_state(objective, model, optimizer):
   import jax
 
   from bert_jax.parallel.mesh import MeshConfig
@@ -81,8 +83,8 @@ def _first_state(objective, build, optimizer):
   jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
   program = make_program(
     objective,
-    build,
-    optimizer.build(),
+    model,
+    optimizer.build(model.infos),
     optimizer.build_schedule(1000),
     jax.random.key(0),
     num_microbatches=1,

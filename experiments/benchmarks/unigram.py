@@ -23,9 +23,9 @@ import numpy as np
 from absl import app, flags, logging
 
 from bert_jax.data.token_rows import TokenRows
-from bert_jax.experiment import model_builder
 from bert_jax.jobs.pretrain import open_data
 from bert_jax.models import functional
+from bert_jax.models.heads import model_with_heads
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.train.evaluation import RowsInOrder
@@ -69,7 +69,7 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
     if 'generator' in objective.heads():
       shown = _shown_tokens(
         objective,
-        model_builder(experiment.model, objective, 'float32'),
+        model_with_heads(experiment.model, objective.heads(), 'float32'),
         jax.device_put(source.load_params()),
       )
       losses['replaced_loss'] = _replaced_loss(
@@ -101,13 +101,13 @@ def _mlm_loss(
 
 
 def _shown_tokens(
-  objective: Any, build: functional.Build, params: functional.Params
+  objective: Any, model: functional.Model, params: functional.Params
 ) -> Callable[[dict[str, Any]], np.ndarray]:
   """(prepared batch) -> int [2, n]: tokens that are asked about, and if new."""
 
   @jax.jit
   def encode(batch):
-    encoded = objective.encode(functional.bind(build, params), batch, None)
+    encoded = objective.encode(model.bind(params), batch, None)
     return encoded['input_ids'], encoded['is_replaced']
 
   def shown(batch: dict[str, Any]) -> np.ndarray:

@@ -105,7 +105,7 @@ def assert_valid_or_one_line(config) -> None:
     config.validate()
     config.mesh.build()
     config.optimizer.build_schedule(1000)(jax.numpy.zeros([], int))
-    config.optimizer.build()
+    config.optimizer.build({})
   except InputError as error:
     assert_one_line(error)
   jax.random.key(config.seed)

@@ -23,7 +23,6 @@ from injected import Faults, injected_calls
 from runs import assert_same_run
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -41,8 +40,8 @@ from bert_jax.workdir import Workdir
 pytestmark = pytest.mark.faults
 
 ROOT = pathlib.Path(__file__).parents[2]
-BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
-OPTIMIZER = AdamWConfig().build()
+MODEL = toys.model(MaskedLMConfig().build(toys.table()))
+OPTIMIZER = AdamWConfig().build(MODEL.infos)
 TEXT = {
   'EIO': 'EIO: Input/output error',
   'ENOSPC': 'ENOSPC: No space left on device',
@@ -52,7 +51,7 @@ TEXT = {
 
 
 def new_state(key):
-  return init_state(functional.init(BUILD, key), OPTIMIZER, keep_best=False)
+  return init_state(MODEL.init(key), OPTIMIZER, keep_best=False)
 
 
 @pytest.fixture(scope='module')
@@ -69,9 +68,7 @@ def states():
 def abstract():
   mesh = MeshConfig().build(jax.devices()[:1])
   abstract = jax.eval_shape(new_state, jax.random.key(0))
-  shardings = state_shardings(
-    abstract, OPTIMIZER, mesh, functional.logical_axes(BUILD)
-  )
+  shardings = state_shardings(abstract, mesh, MODEL.infos)
   return with_shardings(abstract, shardings)
 
 

@@ -22,7 +22,7 @@ from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.generator import Generator
-from bert_jax.models.heads import EncoderWithHeads, ReplacedTokenHead
+from bert_jax.models.heads import ReplacedTokenHead, model_with_heads
 from bert_jax.models.masks import row_layout
 from bert_jax.pretrained import open_pretrained
 
@@ -341,13 +341,11 @@ def test_a_generator_is_exported_as_a_masked_lm():
     'replaced_token_head': ReplacedTokenHead,
     'generator': functools.partial(Generator, width_share=0.5),
   }
-  build = functools.partial(
-    EncoderWithHeads, config, heads, dtype=jnp.dtype('float32')
-  )
+  whole = model_with_heads(config, heads, 'float32')
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32),
-    functional.abstract_params(build),
+    whole.abstract_params(),
   )
   model, found = generator_form(config, params)
   assert recognise.family_of(model, ['mlm_head']).model_type == 'electra'
@@ -356,8 +354,8 @@ def test_a_generator_is_exported_as_a_masked_lm():
 
   @jax.jit
   def run(params, found):
-    both = functional.bind(build, params)
-    alone = functional.bind(families.build(model, ['mlm_head']), found)
+    both = whole.bind(params)
+    alone = families.build(model, ['mlm_head']).bind(found)
     embeddings = both.encoder.embeddings
     table_VE = embeddings.token.embedding[...]
     hidden_BTG = both.generator(embeddings, ids_BT, layout)

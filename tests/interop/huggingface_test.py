@@ -15,9 +15,10 @@ from bert_jax.errors import InputError
 from bert_jax.interop import family as families
 from bert_jax.interop import huggingface, name_table, recognise
 from bert_jax.interop.bert import BERT
-from bert_jax.interop.name_table import LINEAR, LINEAR_FROM_HEADS, Rule
+from bert_jax.interop.name_table import Rule
 from bert_jax.models import functional
 from bert_jax.models.masks import RowLayout
+from bert_jax.param_info import ParamInfo
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'bert'
 TOKENS = 55
@@ -65,7 +66,7 @@ def test_it_computes_what_transformers_computes():
   checkpoint = read(GOLDEN)
   assert checkpoint.heads == HEADS
   assert checkpoint.left_out == checkpoint.notes == ()
-  build = families.build(checkpoint.model, checkpoint.heads)
+  model = families.build(checkpoint.model, checkpoint.heads)
   with np.load(GOLDEN / 'expected.npz') as file:
     expected = dict(file)
   segments = expected.pop('segment_ids')
@@ -78,17 +79,17 @@ def test_it_computes_what_transformers_computes():
 
   @jax.jit
   def run(params):
-    model = functional.bind(build, params)
-    states = model.encoder.hidden_states(
+    module = model.bind(params)
+    states = module.encoder.hidden_states(
       input_ids, RowLayout(*map(jnp.asarray, layout))
     )
-    table = model.encoder.embeddings.token.embedding[...]
-    pooled = model.pooler(states[-1][:, 0])
+    table = module.encoder.embeddings.token.embedding[...]
+    pooled = module.pooler(states[-1][:, 0])
     return {
       'hidden': jnp.stack(states),
-      'mlm_logits': model.mlm_head(states[-1], table),
+      'mlm_logits': module.mlm_head(states[-1], table),
       'pooled': pooled,
-      'next_sentence_logits': model.next_sentence_head(pooled),
+      'next_sentence_logits': module.next_sentence_head(pooled),
     }
 
   computed = run(checkpoint.params)
@@ -485,22 +486,27 @@ def test_several_of_ours_in_one_of_theirs():
   names = ('query', 'key', 'value')
   ours = tuple(f'layers/{{}}/{name}/kernel' for name in names)
   table = (
-    Rule(ours, 'layers.{}.Wqkv.weight', LINEAR),
-    Rule('layers/{}/out/kernel', 'layers.{}.out.weight', LINEAR_FROM_HEADS),
+    Rule(ours, 'layers.{}.Wqkv.weight', transposed=True),
+    Rule('layers/{}/out/kernel', 'layers.{}.out.weight', transposed=True),
   )
   rng = np.random.default_rng(0)
   params = {
     f'layers/7/{name}/kernel': rng.normal(size=(6, 2, 3)) for name in names
   } | {'layers/7/out/kernel': rng.normal(size=(2, 3, 6))}
   shapes = {path: array.shape for path, array in params.items()}
+  infos = {
+    path: ParamInfo((None,) * 3, 'head', 2 if 'out' in path else 1)
+    for path in params
+  }
   joined, out = name_table.entries(table, params)
   assert joined.name == 'layers.7.Wqkv.weight'
-  assert name_table.their_shape(joined, shapes) == (18, 6)
-  theirs = name_table.to_theirs(joined, params)
+  assert name_table.their_shape(joined, shapes, infos) == (18, 6)
+  theirs = name_table.to_theirs(joined, params, infos)
   x = rng.normal(size=6)
   expected = [x @ params[path].reshape(6, 6) for path in joined.paths]
   np.testing.assert_allclose(theirs @ x, np.concatenate(expected))
-  back = name_table.to_ours(joined, theirs, shapes)
-  back |= name_table.to_ours(out, name_table.to_theirs(out, params), shapes)
+  back = name_table.to_ours(joined, theirs, shapes, infos)
+  of_out = name_table.to_theirs(out, params, infos)
+  back |= name_table.to_ours(out, of_out, shapes, infos)
   for path, array in params.items():
     np.testing.assert_array_equal(back[path], array)

@@ -27,7 +27,6 @@ from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
-from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import POOLINGS
 from bert_jax.train.checkpoint import save_params
@@ -186,9 +185,8 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
     initializer_stddev=0.2,
   )
   labels = ['no', 'perhaps', 'yes']
-  params = functional.init(
-    families.build(model, ['pooler', 'classifier'], len(labels)),
-    jax.random.key(0),
+  params = families.build(model, ['pooler', 'classifier'], len(labels)).init(
+    jax.random.key(0)
   )
   huggingface.write(
     tmp_path,

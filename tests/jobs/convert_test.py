@@ -1,12 +1,10 @@
 """Whole conversions, and runs that start from a Hugging Face folder."""
 
-import functools
 import json
 import pathlib
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import arrays, assert_same_arrays, stop_after
@@ -27,7 +25,7 @@ from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import POOLINGS, EncoderWithHeads
+from bert_jax.models.heads import POOLINGS, model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -196,11 +194,7 @@ def test_a_generator_is_exported_alone(small_tokenizer, tmp_path):
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
-    functional.abstract_params(
-      functools.partial(
-        EncoderWithHeads, model, objective.heads(), dtype=jnp.dtype('float32')
-      )
-    ),
+    model_with_heads(model, objective.heads(), 'float32').abstract_params(),
   )
   run = Workdir(tmp_path / 'run')
   run.path.mkdir()
@@ -247,7 +241,7 @@ def encoder_folder(small_tokenizer, tmp_path_factory) -> pathlib.Path:
     vocab_size=small_tokenizer.table.vocab_size,
     max_positions=32,
   )
-  params = functional.init(families.build(model, ['pooler']), jax.random.key(0))
+  params = families.build(model, ['pooler']).init(jax.random.key(0))
   ids = dict(pad_id=0, cls_id=2, sep_id=3)
   huggingface.write(folder, BERT, 'BertModel', model, params, **ids)
   small_tokenizer.save(folder)
@@ -390,11 +384,11 @@ def test_a_modernbert_keeps_its_pooling(tmp_path, pooling):
   )
   run = Workdir(tmp_path / 'run')
   run.path.mkdir()
-  build = families.build(model, experiment.heads, len(labels))
+  classifier = families.build(model, experiment.heads, len(labels))
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
-    functional.abstract_params(build),
+    classifier.abstract_params(),
   )
   save_model(run.path, experiment, load_tokenizer(GOLDEN), params)
   out = tmp_path / 'out'

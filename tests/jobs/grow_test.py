@@ -22,7 +22,7 @@ from bert_jax.jobs.convert import convert
 from bert_jax.jobs.grow import OTHER, ROUNDED, SAME, Growth, grow
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models import functional
-from bert_jax.models.heads import EncoderWithHeads
+from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
@@ -172,7 +172,7 @@ def test_a_folder_of_others_grows_with_all_its_heads(tmp_path):
   heads = ('mlm_head', 'next_sentence_head', 'pooler')
   assert found.experiment.heads == heads
   params = found.load_params()
-  shapes = functional.abstract_params(families.build(found.model, heads))
+  shapes = families.build(found.model, heads).abstract_params()
   assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
   old = open_pretrained(str(GOLDEN)).load_params()
   flat, old = functional.flatten(params), functional.flatten(old)
@@ -205,11 +205,7 @@ def test_a_generator_grows_along_and_goes_on_guessing(
   model = toys.encoder_config(num_layers=1, embed_dim=64, vocab_size=size)
   config = ReplacedTokenConfig(generator_width=1.0)
   heads = config.build(small_tokenizer.table).heads()
-  params = toys.params(
-    lambda rngs: EncoderWithHeads(
-      model, heads, dtype=np.dtype('float32'), rngs=rngs
-    )
-  )
+  params = toys.params(model_with_heads(model, heads, 'float32'))
   small = write_workdir(
     tmp_path / 'small',
     ConvertedModel(model=model, heads=tuple(heads)),

@@ -5,7 +5,6 @@ and gradients; golden/write_bert_golden.py says how it was made. Only float32 is
 compared: it is the one dtype in which both round alike.
 """
 
-import functools
 import pathlib
 
 import jax
@@ -16,7 +15,7 @@ import pytest
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import EncoderWithHeads, MaskedLMHead, Pooler
+from bert_jax.models.heads import MaskedLMHead, Pooler, model_with_heads
 from bert_jax.models.masks import row_layout
 from bert_jax.objectives.mlm import MaskedLM, MaskedLMConfig
 
@@ -56,12 +55,12 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope='module')
-def build(golden) -> functional.Build:
+def model(golden) -> functional.Model:
   """Our model of the golden sizes, in f32."""
   sizes = {name: int(size) for name, size in _group(golden, 'config').items()}
   config = EncoderConfig(**sizes)
   heads = {'pooler': Pooler, 'mlm_head': MaskedLMHead}
-  return functools.partial(EncoderWithHeads, config, heads, dtype=jnp.float32)
+  return model_with_heads(config, heads, 'float32')
 
 
 @pytest.fixture(scope='module')
@@ -78,24 +77,24 @@ def params(golden) -> functional.Params:
 
 
 @pytest.fixture(scope='module')
-def computed(golden, build, params) -> dict[str, np.ndarray]:
+def computed(golden, model, params) -> dict[str, np.ndarray]:
   """Our outputs, under the names of the golden file."""
 
   @jax.jit
   def run(params, input_ids_BT):
-    model = functional.bind(build, params)
-    states = model.encoder.hidden_states(input_ids_BT, _layout(input_ids_BT))
-    embedding_VD = model.encoder.embeddings.token.embedding[...]
+    module = model.bind(params)
+    states = module.encoder.hidden_states(input_ids_BT, _layout(input_ids_BT))
+    embedding_VD = module.encoder.embeddings.token.embedding[...]
     outputs = {f'hidden/{i}': state for i, state in enumerate(states)}
-    outputs['pooled'] = model.pooler(states[-1][:, 0])
-    outputs['mlm_logits'] = model.mlm_head(states[-1], embedding_VD)
+    outputs['pooled'] = module.pooler(states[-1][:, 0])
+    outputs['mlm_logits'] = module.mlm_head(states[-1], embedding_VD)
     return outputs
 
   return jax.device_get(run(params, golden['inputs/input_ids']))
 
 
 @pytest.fixture(scope='module')
-def loss_and_gradients(golden, build, params) -> tuple[float, dict]:
+def loss_and_gradients(golden, model, params) -> tuple[float, dict]:
   """The mean loss over the masked positions, as training computes it."""
   objective = MaskedLM(MaskedLMConfig(), TABLE)
   batch = _group(golden, 'inputs')
@@ -104,9 +103,9 @@ def loss_and_gradients(golden, build, params) -> tuple[float, dict]:
   @jax.jit
   @jax.value_and_grad
   def run(params):
-    model = functional.bind(build, params)
-    encoded = objective.encode(model, batch, None)
-    losses, _ = objective.losses(model, encoded, None)
+    module = model.bind(params)
+    encoded = objective.encode(module, batch, None)
+    losses, _ = objective.losses(module, encoded, None)
     total, weight = losses['mlm_loss']
     return total / weight
 
@@ -114,8 +113,8 @@ def loss_and_gradients(golden, build, params) -> tuple[float, dict]:
   return loss, functional.flatten(gradients)
 
 
-def test_parameters_have_the_golden_paths_and_shapes(golden, build):
-  ours = functional.flatten(functional.abstract_params(build))
+def test_parameters_have_the_golden_paths_and_shapes(golden, model):
+  ours = functional.flatten(model.abstract_params())
   theirs = _group(golden, 'params')
   assert {path: leaf.shape for path, leaf in ours.items()} == {
     path: array.shape for path, array in theirs.items()

@@ -12,10 +12,12 @@ from bert_jax.errors import InputError
 from bert_jax.models import config as model_config
 from bert_jax.models import functional
 from bert_jax.models.encoder import Encoder
+from bert_jax.models.heads import MaskedLMHead, Pooler, model_with_heads
 from bert_jax.models.masks import row_layout
 
-BUILD = functools.partial(
-  Encoder, toys.encoder_config(), dtype=jnp.dtype('float32')
+CONFIG = toys.encoder_config()
+MODEL = functional.make_model(
+  functools.partial(Encoder, CONFIG, dtype=jnp.dtype('float32')), CONFIG
 )
 FIRST = [toys.CLS, 7, 8, 9, toys.SEP]
 SECOND = [toys.CLS, 20, 21, toys.SEP]
@@ -23,13 +25,13 @@ SECOND = [toys.CLS, 20, 21, toys.SEP]
 
 @pytest.fixture(scope='module')
 def params():
-  return functional.init(BUILD, jax.random.key(0))
+  return MODEL.init(jax.random.key(0))
 
 
 def encode(params, ids: list[int]) -> np.ndarray:
   ids_BT = jnp.asarray([ids], jnp.int32)
   layout = row_layout(ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD)
-  return functional.bind(BUILD, params)(ids_BT, layout)[0]
+  return MODEL.bind(params)(ids_BT, layout)[0]
 
 
 def test_packed_equals_unpacked(params):
@@ -51,7 +53,7 @@ def test_documents_never_attend_to_each_other(params):
   def second_text_output(table):
     changed = jax.tree.map(lambda x: x, params)
     changed['embeddings']['token']['embedding'] = table
-    hidden_BTD = functional.bind(BUILD, changed)(ids_BT, layout)
+    hidden_BTD = MODEL.bind(changed)(ids_BT, layout)
     return jnp.sum(jnp.sin(hidden_BTD[0, 5:]))
 
   table = params['embeddings']['token']['embedding']
@@ -91,8 +93,8 @@ def test_layout_of_a_pair_and_of_packed_rows():
 )
 def test_published_sizes(preset, millions):
   config = getattr(model_config, preset)(vocab_size=30522)
-  build = functools.partial(Encoder, config, dtype=jnp.dtype('float32'))
-  count = functional.num_parameters(functional.abstract_params(build))
+  model = model_with_heads(config, {}, 'float32')
+  count = functional.num_parameters(model.abstract_params())
   assert round(count / 1e6, 1) == millions
 
 
@@ -102,16 +104,9 @@ def test_heads_must_divide_the_width():
 
 
 def test_initial_parameters_do_not_depend_on_the_heads_beside_them():
-  from bert_jax.models.heads import EncoderWithHeads, MaskedLMHead, Pooler
-
   def encoder_of(heads):
-    build = functools.partial(
-      EncoderWithHeads,
-      toys.encoder_config(),
-      heads,
-      dtype=jnp.dtype('float32'),
-    )
-    return functional.init(build, jax.random.key(1))['encoder']
+    model = model_with_heads(toys.encoder_config(), heads, 'float32')
+    return model.init(jax.random.key(1))['encoder']
 
   one = encoder_of({'mlm_head': MaskedLMHead})
   other = encoder_of({'pooler': Pooler})

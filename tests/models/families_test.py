@@ -11,7 +11,7 @@ import toys
 
 from bert_jax.models import functional
 from bert_jax.models.encoder import Encoder
-from bert_jax.models.heads import EncoderWithHeads, MaskedLMHead
+from bert_jax.models.heads import MaskedLMHead, model_with_heads
 from bert_jax.models.masks import row_layout
 from bert_jax.objectives.cross_entropy import cross_entropy
 from bert_jax.objectives.mlm import MaskedLMConfig
@@ -34,26 +34,28 @@ ROWS = {
 
 
 def builder(config):
-  return functools.partial(Encoder, config, dtype=jnp.dtype('float32'))
+  return functional.make_model(
+    functools.partial(Encoder, config, dtype=jnp.dtype('float32')), config
+  )
 
 
-def encode(build, params, ids_BT) -> np.ndarray:
+def encode(model, params, ids_BT) -> np.ndarray:
   @jax.jit
   def run(params):
     layout = row_layout(
       ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
     )
-    return functional.bind(build, params)(ids_BT, layout)
+    return model.bind(params)(ids_BT, layout)
 
   return np.asarray(run(params))
 
 
 @pytest.mark.parametrize('family', toys.FAMILIES)
 def test_packed_equals_unpacked_and_padding_is_irrelevant(family):
-  build = builder(toys.family_config(family))
-  params = functional.init(build, jax.random.key(0))
+  model = builder(toys.family_config(family))
+  params = model.init(jax.random.key(0))
   packed, first, second = encode(
-    build, params, jnp.asarray(list(ROWS.values()), jnp.int32)
+    model, params, jnp.asarray(list(ROWS.values()), jnp.int32)
   )
   middle = len(FIRST)
   assert np.std(first[:middle]) > 0.1
@@ -65,11 +67,11 @@ def test_a_window_as_long_as_the_row_equals_global_attention():
   """For both thetas equal: only the window tells the layers apart."""
   config = toys.family_config('modernbert', rotary_theta=10_000.0)
   ids_BT = jnp.asarray([ROWS['packed']], jnp.int32)
-  params = functional.init(builder(config), jax.random.key(0))
+  params = builder(config).init(jax.random.key(0))
 
   def of(**fields):
-    build = builder(dataclasses.replace(config, **fields))
-    return encode(build, params, ids_BT)
+    model = builder(dataclasses.replace(config, **fields))
+    return encode(model, params, ids_BT)
 
   everything = of(global_every=1)
   wide = of(local_window=2 * ids_BT.shape[1])
@@ -88,11 +90,12 @@ def test_entries_that_fill_up_the_vocabulary_are_never_won():
   def loss_and_gradients(vocab_multiple):
     config = toys.encoder_config(vocab_multiple=vocab_multiple)
     build = functools.partial(MaskedLMHead, config, dtype=jnp.dtype('float32'))
-    params = functional.init(build, jax.random.key(2))
+    model = functional.make_model(build, config)
+    params = model.init(jax.random.key(2))
     params['bias'] = params['bias'].at[toys.VOCAB_SIZE :].set(9.0)
 
     def loss(params, embedding_VE):
-      logits_BMV = functional.bind(build, params)(hidden_BMD, embedding_VE)
+      logits_BMV = model.bind(params)(hidden_BMD, embedding_VE)
       nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
       return jnp.sum(nll_BM), hits_BM
 
@@ -133,22 +136,17 @@ def test_random_tokens_are_never_entries_that_fill_up_the_vocabulary():
 @pytest.mark.parametrize('family', toys.FAMILIES)
 def test_a_mesh_of_data_fsdp_and_tensor_divides_every_parameter(family):
   objective = MaskedLMConfig().build(toys.table())
-  build = functools.partial(
-    EncoderWithHeads,
-    toys.family_config(family),
-    objective.heads(),
-    dtype=jnp.dtype('float32'),
+  model = model_with_heads(
+    toys.family_config(family), objective.heads(), 'float32'
   )
   shapes = {
     path: leaf.shape
-    for path, leaf in functional.flatten(
-      functional.abstract_params(build)
-    ).items()
+    for path, leaf in functional.flatten(model.abstract_params()).items()
   }
   shardings = parameter_shardings(
     MeshConfig(data=2, fsdp=2, tensor=2).build(),
     shapes,
-    functional.logical_axes(build),
+    {path: info.axes for path, info in model.infos.items()},
   )
   whole = [path for path, s in shardings.items() if s.is_fully_replicated]
   # What nothing names an axis for: no kernel and no table is among it.
@@ -163,24 +161,21 @@ def test_a_mesh_of_data_fsdp_and_tensor_divides_every_parameter(family):
 def test_training_on_a_mesh_of_data_fsdp_and_tensor(family, layers):
   """The first loss is that of one device; the first step lowers it."""
   objective = MaskedLMConfig().build(toys.table())
-  build = functools.partial(
-    EncoderWithHeads,
-    toys.family_config(family, **layers),
-    objective.heads(),
-    dtype=jnp.dtype('float32'),
+  model = model_with_heads(
+    toys.family_config(family, **layers), objective.heads(), 'float32'
   )
   key, batch = jax.random.key(1), toys.batch(8, 64)
-  params = functional.init(build, key)
+  params = model.init(key)
   mask_key = jax.random.fold_in(key, MASKS)
-  on_one, weight = jax.jit(make_eval_step(objective, build))(
+  on_one, weight = jax.jit(make_eval_step(objective, model))(
     params, {}, batch, mask_key
   )['mlm_loss']
   mesh = MeshConfig(data=2, fsdp=2, tensor=2).build()
   with jax.set_mesh(mesh):
     program = make_program(
       objective,
-      build,
-      AdamWConfig().build(),
+      model,
+      AdamWConfig().build(model.infos),
       lambda step: 1e-2,
       key,
       num_microbatches=1,
@@ -200,15 +195,12 @@ def test_training_on_a_mesh_of_data_fsdp_and_tensor(family, layers):
 @pytest.mark.parametrize('family', toys.FAMILIES)
 def test_a_checkpoint_holds_all_parameters_of_a_family(family, tmp_path):
   objective = MaskedLMConfig().build(toys.table())
-  build = functools.partial(
-    EncoderWithHeads,
-    toys.family_config(family),
-    objective.heads(),
-    dtype=jnp.dtype('float32'),
+  model = model_with_heads(
+    toys.family_config(family), objective.heads(), 'float32'
   )
   params = jax.tree.map(
     lambda leaf: np.random.default_rng(0).normal(size=leaf.shape),
-    functional.abstract_params(build),
+    model.abstract_params(),
   )
   params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
   save_params(tmp_path / 'params', params)

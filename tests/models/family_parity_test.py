@@ -36,7 +36,7 @@ class Case:
   """A golden file, our model of its sizes, and what that computes."""
 
   golden: dict[str, np.ndarray]
-  build: functional.Build
+  model: functional.Model
   outputs: dict[str, np.ndarray]
   gradients: dict[str, np.ndarray]
 
@@ -47,8 +47,7 @@ def case(request) -> Case:
     golden = dict(file)
   sizes = {name: int(x) for name, x in group(golden, 'sizes').items()}
   config = PRESETS[request.param](**sizes)
-  build = functools.partial(
-    heads.EncoderWithHeads,
+  model = heads.model_with_heads(
     config,
     {
       'mlm_head': heads.MaskedLMHead,
@@ -60,13 +59,13 @@ def case(request) -> Case:
         else {}
       ),
     },
-    dtype=jnp.float32,
+    'float32',
   )
-  outputs, gradients = compute(golden, build)
-  return Case(golden, build, outputs, gradients)
+  outputs, gradients = compute(golden, model)
+  return Case(golden, model, outputs, gradients)
 
 
-def compute(golden, build):
+def compute(golden, model):
   ids = {name: int(x) for name, x in group(golden, 'ids').items()}
   layout = row_layout(
     golden['inputs/input_ids'],
@@ -78,14 +77,14 @@ def compute(golden, build):
   rows_B1 = np.arange(len(inputs['input_ids']))[:, None]
 
   def run(params):
-    model = functional.bind(build, params)
-    states = model.encoder.hidden_states(inputs['input_ids'], layout)
+    module = model.bind(params)
+    states = module.encoder.hidden_states(inputs['input_ids'], layout)
     outputs = {f'hidden/{i}': state for i, state in enumerate(states)}
-    embedding_VE = model.encoder.embeddings.token.embedding[...]
-    outputs['mlm_logits'] = model.mlm_head(states[-1], embedding_VE)
-    outputs['class_logits'] = model.classifier(model.pooler(states[-1][:, 0]))
-    if hasattr(model, 'replaced_token_head'):
-      outputs['replaced_logits'] = model.replaced_token_head(states[-1])
+    embedding_VE = module.encoder.embeddings.token.embedding[...]
+    outputs['mlm_logits'] = module.mlm_head(states[-1], embedding_VE)
+    outputs['class_logits'] = module.classifier(module.pooler(states[-1][:, 0]))
+    if hasattr(module, 'replaced_token_head'):
+      outputs['replaced_logits'] = module.replaced_token_head(states[-1])
     logits_BMV = outputs['mlm_logits'][rows_B1, inputs['masked_positions']]
     nll_BM, _ = cross_entropy(logits_BMV, inputs['masked_ids'])
     weights_BM = inputs['masked_weights']
@@ -120,7 +119,7 @@ def group(golden: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 
 def test_parameters_have_the_golden_paths_and_shapes(case):
-  ours = functional.flatten(functional.abstract_params(case.build))
+  ours = functional.flatten(case.model.abstract_params())
   assert {path: leaf.shape for path, leaf in ours.items()} == {
     path: array.shape for path, array in group(case.golden, 'params').items()
   }

@@ -1,17 +1,14 @@
 """The presets have as many parameters as the published models."""
 
-import functools
-
-import jax.numpy as jnp
 import pytest
 
 from bert_jax.errors import InputError
 from bert_jax.models import config as presets
 from bert_jax.models import functional
 from bert_jax.models.heads import (
-  EncoderWithHeads,
   MaskedLMHead,
   ReplacedTokenHead,
+  model_with_heads,
 )
 
 MLM = {'mlm_head': MaskedLMHead}
@@ -39,10 +36,8 @@ COUNTS = [
 
 
 def count(config: presets.EncoderConfig, heads) -> int:
-  build = functools.partial(
-    EncoderWithHeads, config, heads, dtype=jnp.dtype('float32')
-  )
-  return functional.num_parameters(functional.abstract_params(build))
+  model = model_with_heads(config, heads, 'float32')
+  return functional.num_parameters(model.abstract_params())
 
 
 @pytest.mark.parametrize(

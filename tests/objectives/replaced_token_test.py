@@ -17,12 +17,12 @@ CONFIG = ReplacedTokenConfig(
   generator_width=0.5,
 )
 OBJECTIVE = CONFIG.build(toys.table())
-BUILD = toys.builder(OBJECTIVE, embedding_size=8, num_layers=1)
+MODEL = toys.model(OBJECTIVE, embedding_size=8, num_layers=1)
 
 
 @pytest.fixture(scope='module')
 def params():
-  return toys.params(BUILD)
+  return toys.params(MODEL)
 
 
 @pytest.fixture(scope='module')
@@ -33,12 +33,12 @@ def batch():
 @jax.jit
 def encode(params, batch, seed):
   prepared = OBJECTIVE.prepare(batch, jax.random.key(seed))
-  return OBJECTIVE.encode(functional.bind(BUILD, params), prepared, None)
+  return OBJECTIVE.encode(MODEL.bind(params), prepared, None)
 
 
 @jax.jit
 def sums(params, encoded):
-  return OBJECTIVE.losses(functional.bind(BUILD, params), encoded, None)
+  return OBJECTIVE.losses(MODEL.bind(params), encoded, None)
 
 
 def with_distribution(params, logits_V):
@@ -92,8 +92,8 @@ def test_the_text_s_own_token_is_not_replaced(params, batch):
 def test_figures(params, batch):
   encoded = encode(params, batch, 0)
   losses, metrics = jax.device_get(sums(params, encoded))
-  model = functional.bind(BUILD, params)
-  logits = np.asarray(model.replaced_token_head(encoded['hidden_states']))
+  module = MODEL.bind(params)
+  logits = np.asarray(module.replaced_token_head(encoded['hidden_states']))
   asked = np.asarray(batch['input_ids']) >= 5
   true = np.asarray(encoded['is_replaced'])[asked]
   probability = 1 / (1 + np.exp(-logits[asked].astype(np.float64)))
@@ -123,10 +123,10 @@ def test_nothing_is_learned_through_the_draw(params, batch):
   @jax.jit
   def gradients(params):
     def losses(params):
-      model = functional.bind(BUILD, params)
+      module = MODEL.bind(params)
       prepared = OBJECTIVE.prepare(batch, jax.random.key(0))
-      encoded = OBJECTIVE.encode(model, prepared, None)
-      found, _ = OBJECTIVE.losses(model, encoded, None)
+      encoded = OBJECTIVE.encode(module, prepared, None)
+      found, _ = OBJECTIVE.losses(module, encoded, None)
       return found['mlm_loss'][0], found['replaced_loss'][0]
 
     _, pull_back = jax.vjp(losses, params)
@@ -150,9 +150,7 @@ def test_the_generator_has_no_tables_of_its_own(params):
   assert {path.split('/')[0] for path in paths} == {'layers', 'mlm_head'}
   wide = CONFIG.build(toys.table())
   wide.config = ReplacedTokenConfig(generator_width=1.0)
-  narrow_tables = functional.abstract_params(
-    toys.builder(wide, embedding_size=8)
-  )
+  narrow_tables = toys.model(wide, embedding_size=8).abstract_params()
   assert narrow_tables['generator']['projection']['kernel'].shape == (8, 16)
 
 

@@ -6,26 +6,25 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 
 OBJECTIVE = SentencePairsConfig().build(toys.table())
-BUILD = toys.builder(OBJECTIVE)
+MODEL = toys.model(OBJECTIVE)
 
 
 @jax.jit
 def sums(params, batch):
-  model = functional.bind(BUILD, params)
+  module = MODEL.bind(params)
   prepared = OBJECTIVE.prepare(batch, jax.random.key(0))
   losses, metrics = OBJECTIVE.losses(
-    model, OBJECTIVE.encode(model, prepared, None), None
+    module, OBJECTIVE.encode(module, prepared, None), None
   )
   return losses | metrics, OBJECTIVE.weights(prepared)
 
 
 @pytest.fixture(scope='module')
 def params():
-  return toys.params(BUILD)
+  return toys.params(MODEL)
 
 
 def alone(batch):

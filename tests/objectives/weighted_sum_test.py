@@ -11,7 +11,6 @@ import toys
 
 from bert_jax.config.codec import check_unchanged, decode, encode
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.models.encoder import Encoder
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
@@ -32,13 +31,13 @@ ALL = WeightedSumConfig(
 )
 
 
-def sums(objective, batch, params, build):
+def sums(objective, batch, params, model):
   @jax.jit
   def run(params, batch):
-    model = functional.bind(build, params)
+    module = model.bind(params)
     prepared = objective.prepare(batch, KEY)
-    encoded = objective.encode(model, prepared, None)
-    losses, metrics = objective.losses(model, encoded, None)
+    encoded = objective.encode(module, prepared, None)
+    losses, metrics = objective.losses(module, encoded, None)
     return losses | metrics, objective.weights(prepared)
 
   return run(params, batch)
@@ -47,10 +46,10 @@ def sums(objective, batch, params, build):
 def test_masked_lm_in_a_sum_is_masked_lm_alone():
   batch = toys.pair_batch(8, 32)
   together = BERT.build(toys.table())
-  build = toys.builder(together, num_layers=1)
-  params = toys.params(build)
-  found, weights = sums(together, batch, params, build)
-  alone, _ = sums(MaskedLMConfig().build(toys.table()), batch, params, build)
+  model = toys.model(together, num_layers=1)
+  params = toys.params(model)
+  found, weights = sums(together, batch, params, model)
+  alone, _ = sums(MaskedLMConfig().build(toys.table()), batch, params, model)
   for name, pair in alone.items():
     np.testing.assert_array_equal(found.pop(name), pair)
   assert found.keys() == {'next_sentence_loss', 'next_sentence_accuracy'}
@@ -77,15 +76,15 @@ def test_pairs_of_a_sum_are_those_of_the_corrupted_rows():
 @pytest.mark.parametrize('config, passes', [(BERT, 1), (ALL, 2)])
 def test_passes_of_the_encoder(config, passes, monkeypatch):
   objective = config.build(toys.table())
-  build = toys.builder(objective)
+  model = toys.model(objective)
   calls = []
   run = Encoder.hidden_states
   monkeypatch.setattr(
     Encoder, 'hidden_states', lambda *args: calls.append(1) or run(*args)
   )
-  params = functional.abstract_params(build)
+  params = model.abstract_params()
   jax.eval_shape(
-    lambda params: sums(objective, toys.pair_batch(8, 32), params, build),
+    lambda params: sums(objective, toys.pair_batch(8, 32), params, model),
     params,
   )
   assert len(calls) == passes
@@ -101,17 +100,17 @@ def test_accumulation_equals_one_batch():
     weights=(2.0, 0.5),
   )
   objective = config.build(toys.table())
-  build = toys.builder(objective, num_layers=1)
+  model = toys.model(objective, num_layers=1)
   # Parameters then move by the gradient itself.
   optimizer = optax.identity()
-  params = toys.params(build)
+  params = toys.params(model)
   batch = toys.pair_batch(16, 32)
   state = init_state(params, optimizer, keep_best=False)
 
   def step(state, num_microbatches):
     after, metrics = make_train_step(
       objective,
-      build,
+      model,
       optimizer,
       lambda step: 1.0,
       num_microbatches=num_microbatches,

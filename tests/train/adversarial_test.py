@@ -8,7 +8,6 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.adversarial import FGMConfig, steepest
@@ -18,7 +17,7 @@ from bert_jax.train.step import all_trainable, make_train_step
 TASK = ClassificationConfig().build(toys.table(), ['a', 'b', 'c'])
 # A table narrower than the layers, with dropout: the moved text drops the same.
 SIZES = dict(embedding_size=8, dropout=0.1)
-BUILD = toys.builder(TASK, **SIZES)
+MODEL = toys.model(TASK, **SIZES)
 KEY = jax.random.key(0)
 EPSILON = 0.5
 
@@ -30,17 +29,17 @@ def labelled_batch():
   }
 
 
-def run(objective, build, batch, *, join=all_trainable, **options):
+def run(objective, model, batch, *, join=all_trainable, **options):
   """(metrics, the gradients) of one step."""
   fgm = FGMConfig(epsilon=EPSILON).build(SIZES['embedding_size'])
-  params, frozen = functional.init(build, KEY), {}
+  params, frozen = model.init(KEY), {}
   if join is not all_trainable:
     frozen = {'encoder': params.pop('encoder')}
   # A rate of 1 and no moments: parameters move by their gradient itself.
   optimizer = optax.scale(1.0)
   step = make_train_step(
     objective,
-    build,
+    model,
     optimizer,
     lambda step: 1.0,
     gradients=options.pop('gradients', fgm),
@@ -59,7 +58,7 @@ def loss_of(metrics, name):
 
 @pytest.fixture(scope='module')
 def tuned():
-  return run(TASK, BUILD, labelled_batch())
+  return run(TASK, MODEL, labelled_batch())
 
 
 def test_every_row_is_moved_by_epsilon_and_one_without_gradient_stays():
@@ -99,7 +98,7 @@ def test_gradients_of_both_batches_are_added(tuned):
     )
     return clean, jax.tree.map(jnp.add, first, second)
 
-  _, expected = run(TASK, BUILD, labelled_batch(), gradients=by_hand)
+  _, expected = run(TASK, MODEL, labelled_batch(), gradients=by_hand)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-4),
     tuned[1],
@@ -108,7 +107,7 @@ def test_gradients_of_both_batches_are_added(tuned):
 
 
 def test_microbatches_give_the_same(tuned):
-  metrics, gradients = run(TASK, BUILD, labelled_batch(), num_microbatches=4)
+  metrics, gradients = run(TASK, MODEL, labelled_batch(), num_microbatches=4)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-4),
     (metrics, gradients),
@@ -119,7 +118,7 @@ def test_microbatches_give_the_same(tuned):
 def test_a_frozen_table_is_moved_too(tuned):
   """The delta goes to the output of the table, which has no gradient here."""
   metrics, gradients = run(
-    TASK, BUILD, labelled_batch(), join=lambda params, frozen: params | frozen
+    TASK, MODEL, labelled_batch(), join=lambda params, frozen: params | frozen
   )
   assert gradients.keys() == {'pooler', 'classifier'}
   for name in metrics['sums']:
@@ -133,8 +132,8 @@ def test_a_frozen_table_is_moved_too(tuned):
 
 def test_pretraining_takes_it_as_well():
   objective = MaskedLMConfig().build(toys.table())
-  build = toys.builder(objective, **SIZES)
-  metrics, _ = run(objective, build, toys.batch(16, 32))
+  model = toys.model(objective, **SIZES)
+  metrics, _ = run(objective, model, toys.batch(16, 32))
   clean = loss_of(metrics, 'mlm_loss')
   assert loss_of(metrics, 'adversarial_mlm_loss') > clean
 

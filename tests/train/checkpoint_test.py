@@ -11,7 +11,6 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
@@ -28,14 +27,14 @@ from bert_jax.train.checkpoint import (
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import init_state, state_shardings, with_shardings
 
-BUILD = toys.builder(MaskedLMConfig().build(toys.table()))
-OPTIMIZER = AdamWConfig().build()
+MODEL = toys.model(MaskedLMConfig().build(toys.table()))
+OPTIMIZER = AdamWConfig().build(MODEL.infos)
 BIG = 2**40 + 7
 READ = {'corpus 0, row length 8': '3 rows of 0123'}
 
 
 def new_state(key):
-  return init_state(functional.init(BUILD, key), OPTIMIZER, keep_best=False)
+  return init_state(MODEL.init(key), OPTIMIZER, keep_best=False)
 
 
 def at_step(step: int):
@@ -45,9 +44,7 @@ def at_step(step: int):
 
 def abstract_on(mesh):
   abstract = jax.eval_shape(new_state, jax.random.key(0))
-  shardings = state_shardings(
-    abstract, OPTIMIZER, mesh, functional.logical_axes(BUILD)
-  )
+  shardings = state_shardings(abstract, mesh, MODEL.infos)
   return with_shardings(abstract, shardings)
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import toys
 
-from bert_jax.models import functional
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding, replicated
@@ -18,17 +17,17 @@ from bert_jax.train.evaluation import (
 from bert_jax.train.step import make_eval_step
 
 OBJECTIVE = MaskedLMConfig().build(toys.table())
-BUILD = toys.builder(OBJECTIVE, dropout=0.5)
+MODEL = toys.model(OBJECTIVE, dropout=0.5)
 NUM_ROWS = 21  # neither a multiple of the batch nor of the devices
 ROWS = toys.rows(NUM_ROWS, 32)
 
 
 def evaluate(num_devices: int, batch_size: int) -> dict[str, float]:
   mesh = MeshConfig().build(jax.devices()[:num_devices])
-  params = functional.init(BUILD, jax.random.key(0))
+  params = MODEL.init(jax.random.key(0))
   with jax.set_mesh(mesh):
     return evaluate_rows(
-      jax.jit(make_eval_step(OBJECTIVE, BUILD)),
+      jax.jit(make_eval_step(OBJECTIVE, MODEL)),
       jax.device_put(params, replicated(mesh)),
       {},
       RowsInOrder(lambda rows: {'input_ids': ROWS[rows]}, NUM_ROWS),

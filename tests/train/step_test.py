@@ -9,8 +9,10 @@ import toys
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.mlm import MaskedLMConfig
-from bert_jax.optim.adamw import AdamWConfig, decay_mask
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.base import by_info
 from bert_jax.optim.schedules import Linear
 from bert_jax.parallel.mesh import MeshConfig, check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
@@ -19,22 +21,23 @@ from bert_jax.train.state import init_state, state_shardings
 from bert_jax.train.step import DROPOUT, MASKS, make_train_step
 
 OBJECTIVE = MaskedLMConfig().build(toys.table())
-BUILD = toys.builder(OBJECTIVE)
+MODEL = toys.model(OBJECTIVE)
 OPTIMIZER_CONFIG = AdamWConfig(
   learning_rate=1e-2, schedule=Linear(warmup_steps=2)
 )
-OPTIMIZER = OPTIMIZER_CONFIG.build()
+OPTIMIZER = OPTIMIZER_CONFIG.build(MODEL.infos)
+DECAYS = by_info(MODEL.infos, lambda info: info.decays)
 KEY = jax.random.key(0)
 
 
 def new_state(key):
-  return init_state(functional.init(BUILD, key), OPTIMIZER, keep_best=False)
+  return init_state(MODEL.init(key), OPTIMIZER, keep_best=False)
 
 
 def make_step(num_microbatches: int = 1):
   return make_train_step(
     OBJECTIVE,
-    BUILD,
+    MODEL,
     OPTIMIZER,
     OPTIMIZER_CONFIG.build_schedule(10),
     num_microbatches=num_microbatches,
@@ -45,9 +48,8 @@ def start(num_microbatches: int, mesh):
   """(the first state, the jitted step) on the mesh that is set."""
   shardings = state_shardings(
     jax.eval_shape(new_state, KEY),
-    OPTIMIZER,
     mesh,
-    functional.logical_axes(BUILD),
+    MODEL.infos,
   )
   state = jax.jit(new_state, out_shardings=shardings)(KEY)
   step = jax.jit(make_step(num_microbatches), out_shardings=(shardings, None))
@@ -124,12 +126,14 @@ def test_no_two_purposes_draw_from_the_same_key():
 
   def build(rngs):
     drawn.extend(rngs.params() for _ in range(50))
-    return BUILD(rngs=rngs)
+    return EncoderWithHeads(
+      MODEL.config, OBJECTIVE.heads(), dtype=jnp.dtype('float32'), rngs=rngs
+    )
 
   with jax.set_mesh(MeshConfig().build()):
     program = make_program(
       OBJECTIVE,
-      build,
+      functional.make_model(build, MODEL.config),
       OPTIMIZER,
       OPTIMIZER_CONFIG.build_schedule(10),
       KEY,
@@ -160,9 +164,8 @@ def test_moments_are_sharded_as_their_parameters():
   mesh = MeshConfig(data=1, fsdp=8).build()
   shardings = state_shardings(
     jax.eval_shape(new_state, KEY),
-    OPTIMIZER,
     mesh,
-    functional.logical_axes(BUILD),
+    MODEL.infos,
   )
   flat = functional.flatten(shardings.optimizer_state)
   path = 'encoder/layers/0/feed_forward/input/kernel'
@@ -178,9 +181,8 @@ def test_a_size_that_does_not_divide_names_the_parameter():
   with pytest.raises(InputError, match='parameter encoder/.* has size'):
     state_shardings(
       jax.eval_shape(new_state, KEY),
-      OPTIMIZER,
       mesh,
-      functional.logical_axes(BUILD),
+      MODEL.infos,
     )
 
 
@@ -224,13 +226,13 @@ def test_a_non_finite_step_is_skipped_and_counted():
 def test_the_update_is_that_of_optax_adamw():
   config = AdamWConfig(learning_rate=1e-2, clip_norm=0.5, weight_decay=0.1)
   schedule = config.build_schedule(10)
-  params = functional.init(BUILD, KEY)
+  params = MODEL.init(KEY)
   grads = jax.tree.map(jnp.cos, params)
   reference = optax.chain(
     optax.clip_by_global_norm(0.5),
-    optax.adamw(schedule, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask),
+    optax.adamw(schedule, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=DECAYS),
   )
-  ours = config.build()
+  ours = config.build(MODEL.infos)
   our_state, their_state = ours.init(params), reference.init(params)
   mine = theirs = params
   for step in range(3):
@@ -244,7 +246,7 @@ def test_the_update_is_that_of_optax_adamw():
 
 
 def test_biases_and_norms_do_not_decay():
-  mask = functional.flatten(decay_mask(functional.init(BUILD, KEY)))
+  mask = functional.flatten(DECAYS(MODEL.init(KEY)))
   decaying = {path.rsplit('/', 1)[1] for path, decays in mask.items() if decays}
   fixed = {
     path.rsplit('/', 1)[1] for path, decays in mask.items() if not decays

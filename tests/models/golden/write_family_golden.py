@@ -157,7 +157,7 @@ def table_of(
   config = getattr(presets, f'{family}_base')(**SETTINGS[family]['sizes'])
   heads = ('pooler', 'classifier') if group == 'classification' else (group,)
   params = functional.flatten(
-    functional.abstract_params(families.build(config, heads, NUM_CLASSES))
+    families.build(config, heads, NUM_CLASSES).abstract_params()
   )
   shapes = {path: leaf.shape for path, leaf in params.items()}
   return name_table.entries(theirs.table, shapes), shapes

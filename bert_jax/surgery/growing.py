@@ -8,9 +8,9 @@ its tokenizer: bert_jax/jobs/grow.py.
 """
 
 import dataclasses
-import re
+import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.functional import Params
 from bert_jax.models.generator import generator_width
+from bert_jax.param_info import ParamInfo
 
 Grown = tuple[Params, EncoderConfig]
 
@@ -100,35 +101,22 @@ def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
   return params, grown
 
 
-# path -> (axis that is split, axis that is tiled). `E` stands for the width of
-# the embedding tables, which may stay as it is.
-_WIDER = (
-  (r'encoder/embeddings/\w+/embedding', None, 'E1'),
-  (r'encoder/embeddings/norm/\w+', None, 'E0'),
-  (r'encoder/embeddings/projection/kernel', None, 1),
-  (r'generator/projection/kernel', 'E0', 1),
-  (r'.*/attention/(query|key|value)/kernel', 0, 1),
-  (r'.*/attention/output/kernel', 0, 2),
-  (r'.*/feed_forward/\w+/kernel', 0, 1),
-  (r'(generator/)?mlm_head/transform/kernel', 0, 'E1'),
-  (r'(generator/)?mlm_head/transform/bias', None, 'E0'),
-  (r'(generator/)?mlm_head/norm/\w+', 'E0', None),
-  (r'(generator/)?mlm_head/bias', None, None),
-  (r'(pooler|replaced_token_head/transform)/kernel', 0, 1),
-  (r'(classifier|replaced_token_head)/output/kernel', 0, None),
-  (r'(classifier|replaced_token_head)/output/bias', None, None),
-  (r'(next_sentence|sentence_order)_head/kernel', 0, None),
-  (r'(next_sentence|sentence_order)_head/bias', None, None),
-  (r'.*/(bias|scale)', None, 0),
-)
+# The sizes that `widen` multiplies, and with them 'table', the width of the
+# embedding tables, where it is that of the layers.
+_WIDER = {'embed', 'heads', 'mlp'}
 
 
 def widen(
-  params: Params, config: EncoderConfig, factor: int, key: jax.Array
+  params: Params,
+  config: EncoderConfig,
+  factor: int,
+  key: jax.Array,
+  infos: Mapping[str, ParamInfo],
 ) -> Grown:
   """`factor` times the width, heads and feed-forward width; heads keep theirs.
 
-  Every unit gets copies: Chen et al. 2016 (Net2Net,
+  `infos` declares which axes of each parameter grow, and which of them the
+  product sums over. Every unit gets copies: Chen et al. 2016 (Net2Net,
   https://arxiv.org/abs/1511.05641). A norm over repeated vectors has the
   statistics of one, so the function is preserved, up to rounding, for every
   family and head. What a unit gives is split among its copies in random shares,
@@ -154,24 +142,23 @@ def widen(
   )
   if 'generator' in params:
     _check_generator(config, grown, generator_width(config, params), factor)
+  sizes = _WIDER if is_narrow else {*_WIDER, 'table'}
 
-  def change(path: str, leaf: jax.Array) -> jax.Array:
-    split, tile = (_axis(axis, is_narrow) for axis in _axes_to_widen(path))
-    if split is not None:
-      # Both parameters of a norm get the same shares: those of their folder.
-      folder = path.rpartition('/')[0].encode()
-      seed = jax.random.fold_in(key, zlib.crc32(folder))
-      leaf = _split(leaf, split, factor, seed)
-    if tile is not None:
-      leaf = jnp.concatenate([leaf] * factor, axis=tile)
-    return leaf
-
-  flat = functional.flatten(params)
-  params = _changed(
-    params,
-    {path: lambda leaf, path=path: change(path, leaf) for path in flat},
-  )
-  return params, grown
+  changes = {}
+  for path in functional.flatten(params):
+    if path not in infos:
+      raise InputError(f'parameter {path} is unknown to widen; leave it out')
+    axes = [n for n, size in enumerate(infos[path].sizes) if size in sizes]
+    # Both parameters of a norm get the same shares: those of their folder.
+    folder = path.rpartition('/')[0].encode()
+    changes[path] = functools.partial(
+      _widened,
+      axes=axes,
+      num_in=infos[path].num_in,
+      factor=factor,
+      key=jax.random.fold_in(key, zlib.crc32(folder)),
+    )
+  return _changed(params, changes), grown
 
 
 def extend_vocabulary(
@@ -274,27 +261,24 @@ def _without_effect(layer: Params) -> Params:
   return layer
 
 
-def _axes_to_widen(path: str) -> tuple[int | str | None, int | str | None]:
-  for pattern, *axes in _WIDER:
-    if re.fullmatch(pattern, path):
-      return axes
-  raise InputError(f'parameter {path} is unknown to widen; leave it out')
-
-
-def _axis(axis: int | str | None, is_narrow: bool) -> int | None:
-  if isinstance(axis, str):
-    return None if is_narrow else int(axis[1:])
-  return axis
-
-
-def _split(
-  leaf: jax.Array, axis: int, factor: int, key: jax.Array
+def _widened(
+  leaf: jax.Array,
+  axes: Sequence[int],
+  num_in: int,
+  factor: int,
+  key: jax.Array,
 ) -> jax.Array:
-  """Copies along an axis, times shares that add up to 1 over the copies."""
-  shares = jax.random.uniform(
-    key, (factor, leaf.shape[axis]), minval=0.5, maxval=1.5
-  )
-  shares = (shares / jnp.sum(shares, axis=0)).reshape(-1)
-  shape = [1] * leaf.ndim
-  shape[axis] = -1
-  return jnp.concatenate([leaf] * factor, axis=axis) * shares.reshape(shape)
+  """Copies along `axes`; inputs are split among them in random shares.
+
+  The shares of a unit's copies add up to 1.
+  """
+  for axis in axes:
+    size = leaf.shape[axis]
+    leaf = jnp.concatenate([leaf] * factor, axis=axis)
+    if axis < num_in:
+      shares = jax.random.uniform(key, (factor, size), minval=0.5, maxval=1.5)
+      shares = (shares / jnp.sum(shares, axis=0)).reshape(-1)
+      leaf *= jnp.expand_dims(
+        shares, [n for n in range(leaf.ndim) if n != axis]
+      )
+  return leaf

@@ -9,9 +9,11 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional, growing, heads
+from bert_jax.models import functional, heads
+from bert_jax.models.heads import model_with_heads
 from bert_jax.models.masks import row_layout
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
+from bert_jax.surgery import growing
 
 CONFIGS = {
   'bert': toys.encoder_config(max_positions=128),
@@ -31,9 +33,12 @@ IDS_BT = jnp.asarray(toys.rows(2, 56, seed=1))
 
 
 def builder(config):
-  return functools.partial(
-    heads.EncoderWithHeads, config, HEADS, dtype=jnp.dtype('float32')
-  )
+  return model_with_heads(config, HEADS, 'float32')
+
+
+def widen(params, config, factor: int = 2, model=None):
+  infos = (model or builder(config)).infos
+  return growing.widen(params, config, factor, jax.random.key(0), infos)
 
 
 def random_params(config) -> functional.Params:
@@ -43,7 +48,7 @@ def random_params(config) -> functional.Params:
     lambda path, leaf: jnp.asarray(
       rng.normal(path[-1].key == 'scale', 0.2, leaf.shape), jnp.float32
     ),
-    functional.abstract_params(builder(config)),
+    builder(config).abstract_params(),
   )
   return flat
 
@@ -56,15 +61,15 @@ def outputs(params, config, ids_BT=IDS_BT) -> list[np.ndarray]:
     layout = row_layout(
       ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
     )
-    model = functional.bind(builder(config), params)
-    hidden_BTD = model.encoder(ids_BT, layout)
-    embedding_VE = model.encoder.embeddings.token.embedding[...]
-    pooled_BD = model.pooler(hidden_BTD[:, 0])
+    module = builder(config).bind(params)
+    hidden_BTD = module.encoder(ids_BT, layout)
+    embedding_VE = module.encoder.embeddings.token.embedding[...]
+    pooled_BD = module.pooler(hidden_BTD[:, 0])
     return (
-      model.mlm_head(hidden_BTD, embedding_VE)[..., : toys.VOCAB_SIZE],
-      model.classifier(pooled_BD),
-      model.next_sentence_head(pooled_BD),
-      model.replaced_token_head(hidden_BTD),
+      module.mlm_head(hidden_BTD, embedding_VE)[..., : toys.VOCAB_SIZE],
+      module.classifier(pooled_BD),
+      module.next_sentence_head(pooled_BD),
+      module.replaced_token_head(hidden_BTD),
     )
 
   return jax.device_get(run(params))
@@ -79,7 +84,7 @@ def small(family: str):
 def assert_grown(family, params, config, *, preserved: bool) -> None:
   """A valid model of its config that does, or does not, compute the same."""
   config.validate()
-  expected = functional.abstract_params(builder(config))
+  expected = builder(config).abstract_params()
   assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, expected)
   before, after = small(family)[1], outputs(params, config)
   closest = [
@@ -92,26 +97,22 @@ def assert_grown(family, params, config, *, preserved: bool) -> None:
 # RoBERTa and DistilBERT have no parameter that BERT lacks.
 @pytest.mark.parametrize('family', ['bert', 'albert', 'electra', 'modernbert'])
 def test_widening_preserves_the_function(family):
-  params, config = growing.widen(
-    small(family)[0], CONFIGS[family], 2, jax.random.key(0)
-  )
+  params, config = widen(small(family)[0], CONFIGS[family])
   assert (config.embed_dim, config.num_heads, config.mlp_dim) == (32, 4, 64)
   assert config.head_dim == CONFIGS[family].head_dim
   assert_grown(family, params, config, preserved=True)
 
 
 def test_copies_of_a_unit_have_gradients_of_their_own():
-  params, config = growing.widen(
-    small('bert')[0], CONFIGS['bert'], 2, jax.random.key(0)
-  )
+  params, config = widen(small('bert')[0], CONFIGS['bert'])
 
   def loss(params):
     layout = row_layout(
       IDS_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
     )
-    model = functional.bind(builder(config), params)
-    hidden_BTD = model.encoder(IDS_BT, layout)
-    return jnp.sum(jnp.sin(model.replaced_token_head(hidden_BTD)))
+    module = builder(config).bind(params)
+    hidden_BTD = module.encoder(IDS_BT, layout)
+    return jnp.sum(jnp.sin(module.replaced_token_head(hidden_BTD)))
 
   layer = jax.jit(jax.grad(loss))(params)['encoder']['layers']['0']
   for path, axis in (('attention', 1), ('feed_forward', 1)):
@@ -137,7 +138,7 @@ def test_added_layers_learn_from_the_first_step_on():
     layout = row_layout(
       IDS_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD
     )
-    encoder = functional.bind(builder(config), params).encoder
+    encoder = builder(config).bind(params).encoder
     return jnp.sum(jnp.sin(encoder(IDS_BT, layout)))
 
   layer = jax.jit(jax.grad(loss))(params)['encoder']['layers']['2']
@@ -206,7 +207,7 @@ def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
     (lambda p, c: growing.extend_positions(p, c, 128), 'max_positions is 128'),
     (lambda p, c: growing.extend_vocabulary(p, c, 50), 'vocab_size is 50'),
     (
-      lambda p, c: growing.widen(p, c, 1, jax.random.key(0)),
+      lambda p, c: widen(p, c, 1),
       'width_factor is 1',
     ),
     (
@@ -218,9 +219,7 @@ def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
       'below the old vocab_size=50',
     ),
     (
-      lambda p, c: growing.widen(
-        p | {'tagger': {'weights': jnp.zeros(2)}}, c, 2, jax.random.key(0)
-      ),
+      lambda p, c: widen(p | {'tagger': {'weights': jnp.zeros(2)}}, c),
       'tagger/weights is unknown',
     ),
   ],
@@ -241,29 +240,24 @@ def with_generator(**overrides):
   config = toys.encoder_config(
     num_layers=1, embed_dim=64, norm_placement='pre', **overrides
   )
-  return config, toys.params(generator_builder(config))
+  return config, toys.params(generator_model(config))
 
 
-def generator_builder(config):
-  return functools.partial(
-    heads.EncoderWithHeads,
-    config,
-    OBJECTIVE.heads(),
-    dtype=jnp.dtype('float32'),
-  )
+def generator_model(config):
+  return model_with_heads(config, OBJECTIVE.heads(), 'float32')
 
 
 def scores_of_generator(params, config) -> np.ndarray:
   ids_BT = IDS_BT[:, :32]
   layout = row_layout(ids_BT, cls_id=toys.CLS, sep_id=toys.SEP, pad_id=toys.PAD)
-  build = generator_builder(config)
-  shapes = jax.tree.map(jnp.shape, functional.abstract_params(build))
+  model = generator_model(config)
+  shapes = jax.tree.map(jnp.shape, model.abstract_params())
   assert jax.tree.map(jnp.shape, params) == shapes
 
   @jax.jit
   def run(params):
-    model = functional.bind(build, params)
-    scores_BTV = OBJECTIVE.token_logits(model, ids_BT, layout)
+    module = model.bind(params)
+    scores_BTV = OBJECTIVE.token_logits(module, ids_BT, layout)
     return scores_BTV[..., : toys.VOCAB_SIZE]
 
   return jax.device_get(run(params))
@@ -276,7 +270,7 @@ def test_a_generator_grows_with_its_encoder(embedding_size):
   before = scores_of_generator(params, config)
   params, config = growing.extend_vocabulary(params, config, 60)
   params, config = growing.add_layers(params, config, 2)
-  params, config = growing.widen(params, config, 2, jax.random.key(0))
+  params, config = widen(params, config, model=generator_model(config))
   assert len(params['generator']['layers']) == 2
   after = scores_of_generator(params, config)
   assert np.std(before) > 0.1
@@ -299,12 +293,7 @@ def test_a_generator_that_cannot_be_widened_alike_is_named(
     num_layers=1, embed_dim=embed_dim, embedding_size=embedding_size
   )
   objective = ReplacedTokenConfig(generator_width=share).build(toys.table())
-  build = functools.partial(
-    heads.EncoderWithHeads,
-    config,
-    objective.heads(),
-    dtype=jnp.dtype('float32'),
-  )
-  params = functional.abstract_params(build)
+  model = model_with_heads(config, objective.heads(), 'float32')
+  params = model.abstract_params()
   with pytest.raises(InputError, match=found):
-    growing.widen(params, config, 2, jax.random.key(0))
+    widen(params, config, model=model)

@@ -1,0 +1,37 @@
+"""The heads of this project by the name that their parameters bear."""
+
+import functools
+
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.functional import Params
+from bert_jax.models.generator import Generator, generator_width
+from bert_jax.models.heads import (
+  Classifier,
+  HeadBuilder,
+  MaskedLMHead,
+  NextSentenceHead,
+  Pooler,
+  ReplacedTokenHead,
+)
+
+HEADS: dict[str, HeadBuilder] = {
+  'pooler': Pooler,
+  'mlm_head': MaskedLMHead,
+  'next_sentence_head': NextSentenceHead,
+  'sentence_order_head': NextSentenceHead,
+  'replaced_token_head': ReplacedTokenHead,
+}
+# Two whose size is seen in their parameters.
+CLASSIFIER, GENERATOR = 'classifier', 'generator'
+
+
+def heads_of(config: EncoderConfig, params: Params) -> dict[str, HeadBuilder]:
+  """The heads in `params` that are known here, in their sizes."""
+  heads = {name: HEADS[name] for name in HEADS if name in params}
+  if CLASSIFIER in params:
+    num_classes = params[CLASSIFIER]['output']['kernel'].shape[-1]
+    heads[CLASSIFIER] = functools.partial(Classifier, num_classes=num_classes)
+  if GENERATOR in params:
+    width = generator_width(config, params)
+    heads[GENERATOR] = functools.partial(Generator, width_share=width)
+  return heads

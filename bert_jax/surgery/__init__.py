@@ -1,0 +1,1 @@
+"""Another model from a trained one: (params, config) -> (params, config)."""
