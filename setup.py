@@ -55,13 +55,17 @@ setuptools.setup(
     'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
     'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
+    # Tools whose verdict changes with their version have one: the same in
+    # .pre-commit-config.yaml.
     'test': [
+      'check-jsonschema==0.39.0',  # lints the workflow file of public CI
       'hypothesis',
+      'pyrefly==1.5.0',
       'pytest',
       'pytest-timeout',
       'pytest-xdist',
       'rjieba',
-      'ruff',
+      'ruff==0.17.6',
       'scikit-learn',
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt

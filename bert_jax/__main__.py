@@ -23,7 +23,7 @@ from bert_jax.errors import InputError, shown
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 
-# What a disk or its rights do to a run is no bug of ours: one line, not a
+# Errors of a disk or of rights are no bug of ours: one line, not a
 # traceback.
 _DISK_ADVICE = {
   errno.ENOSPC: 'free some space, or write to another disk',
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0, or 2 for a command that its user can mend, or 130 after Ctrl-C.
   """
   if argv is not None:
-    sys.argv[1:] = argv  # ml_collections reads sys.argv by itself.
+    sys.argv[1:] = argv  # A run records its command.
   # A file's name, or a token, may have what a terminal cannot show.
   if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors='backslashreplace')

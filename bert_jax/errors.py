@@ -22,7 +22,7 @@ def quoted(text: str, limit: int = 40) -> str:
 
 def listed(names: Sequence[str], limit: int = 200) -> str:
   """A user's names within a message; all of them where they are not many."""
-  # Where a header is missing, a name can be a whole document.
+  # A name can be a whole document, where a header is missing.
   text = ', '.join(map(quoted, names[:limit]))
   return text if len(text) <= limit else f'{text[:limit]}...'
 

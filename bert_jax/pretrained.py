@@ -58,7 +58,7 @@ class Pretrained:
 
   @property
   def pooling(self) -> str:
-    """What its classifier sees; CLS where it never had one."""
+    """The pooling of its classifier; CLS where it never had one."""
     task = getattr(self.experiment, 'task', None)
     return task.pooling if task else CLS
 
@@ -80,7 +80,7 @@ class Pretrained:
       print(f'{self.origin}: {note}', file=sys.stderr, flush=True)
 
   def initial(self) -> Initial:
-    """As the parameters to start a run from."""
+    """The parameters to start a run from."""
     return Initial(self.origin, self.load_params)
 
 

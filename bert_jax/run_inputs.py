@@ -19,7 +19,7 @@ _INSTALLED_DOCS = 'installed_docs:'
 
 
 class RunInputs:
-  """What is read by the run of a workdir, now and when it began.
+  """Inputs of the run of a workdir, now and when it began.
 
   Args:
     workdir: locked, as its lock tells the time.
@@ -55,15 +55,16 @@ class RunInputs:
     allow_change: tuple[str, ...],
     read_at_start: str = '',
   ) -> list[str]:
-    """How config and content differ from those of then, as allowed by name.
+    """Differences of config and content from those of then, as allowed by name.
 
-    A path that names the same content as another did is no difference. Of the
-    field `read_at_start` nothing is read any more: that its content is another
-    one now is printed, and what was read stays recorded.
+    A path that names the same content as another did is no difference. The
+    field `read_at_start` is read no more: a change of its content is printed,
+    and what was read stays recorded.
 
     Raises InputError on any other difference.
     """
-    names = self._now if self._then is not None else ()
+    then = self._then
+    names = self._now if then is not None else ()
     found = {name: self._difference(name) for name in names}
     same = tuple(name for name in names if not found[name])
     self._changes = self._workdir.config_changes(experiment, allow_change, same)
@@ -73,12 +74,12 @@ class RunInputs:
       since = f'{name}: {what} since --workdir={self._workdir.path} was begun'
       if any(name == a or name.startswith(f'{a}.') for a in allow_change):
         self._changes.append(f'{name}: {what}')
-      elif name == read_at_start:
+      elif then is not None and name == read_at_start:
         print(
           f'{since}, which goes on with the parameters that it took then',
           flush=True,
         )
-        self._now[name] = self._then[name]
+        self._now[name] = then[name]
       else:
         raise InputError(
           f'{since}; put back what it was, or use another --workdir'
@@ -113,7 +114,7 @@ def recorded_input(workdir: Workdir, field: str) -> Any:
 
 
 def describe_examples(path: str) -> Any:
-  """What labelled examples are read from, for `RunInputs`."""
+  """Describes what labelled examples are read from, for `RunInputs`."""
   if path.startswith(_INSTALLED_DOCS):
     return installed_docs.describe_examples(path.removeprefix(_INSTALLED_DOCS))
   file = pathlib.Path(os.path.expanduser(path))

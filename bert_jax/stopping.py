@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class WaitStopped(Exception):
-  """What was waited for will not come: a stop was asked for meanwhile."""
+  """A wait that ended because a stop was asked for meanwhile."""
 
 
 def describe(number: int) -> str:
@@ -55,7 +55,7 @@ def stoppable(kept: str) -> Iterator[None]:
     except Stopped:
       raise
     except BaseException as error:
-      # After a signal any other error is one of its consequences.
+      # Errors after a signal are consequences of it.
       if not (received or isinstance(error, KeyboardInterrupt)):
         raise
       number = (received or [signal.SIGINT])[0]
@@ -87,7 +87,7 @@ class StopSignal:
     return bool(self.name)
 
   def begun(self) -> None:
-    """Something has been computed that is not kept."""
+    """Notes that something has been computed that is not kept."""
     self._may_be_left = False
 
   def all_kept(self) -> None:
@@ -132,7 +132,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def handled(handler: Any) -> Iterator[None]:
-  """Both signals go to `handler`; only in the main thread, as Python has it."""
+  """Sends both signals to `handler`; Python allows it in the main thread."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return
@@ -165,7 +165,7 @@ def end_at_once(number: int, kept: str, what: str = '') -> None:
 
 
 def say(sentence: str) -> None:
-  """On stderr, past Python's buffers: a signal may come while they are used."""
+  """Writes to stderr past Python's buffers, which a signal may find in use."""
   start = '\n' if sys.stderr is not None and sys.stderr.isatty() else ''
   with contextlib.suppress(OSError):
     os.write(2, f'{start}{sentence}\n'.encode())

@@ -27,7 +27,12 @@ from importlib import metadata
 from typing import Any
 
 from bert_jax import durable_files
-from bert_jax.config.codec import check_unchanged, decode, encode
+from bert_jax.config.codec import (
+  check_recordable,
+  check_unchanged,
+  decode,
+  encode,
+)
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
@@ -52,7 +57,7 @@ class Workdir:
     self.report = self.path / 'report.html'
 
   def create(self) -> None:
-    """Raises OSError where a run could not write: before it computes."""
+    """Makes the folder; raises OSError where a run could not write in it."""
     try:
       self.metrics.mkdir(parents=True, exist_ok=True)
       for folder in (self.path, self.checkpoints):
@@ -129,12 +134,13 @@ class Workdir:
     allow_change: tuple[str, ...],
     same: tuple[str, ...] = (),
   ) -> list[str]:
-    """How the config differs from the one that is here, as allowed by name.
+    """Differences of a config from the one that is here, as allowed by name.
 
     Raises InputError on any other difference, but for the fields `same`, which
     name the same content by another path. Before the first checkpoint a config
-    binds nobody.
+    binds nobody. Raises it too on a config that config.json could not hold.
     """
+    check_recordable(experiment)
     recorded = self.recorded_config()
     if recorded is None:
       return []
@@ -190,7 +196,7 @@ class Workdir:
         'of another program, such as Hugging Face transformers; name a run'
       )
     config = decode(value, where=str(self.config))
-    # What the verbs ask of every experiment first.
+    # Fields that the verbs ask of every experiment first.
     if not hasattr(config, 'model'):
       raise InputError(
         f'{self.config}: it holds no experiment; restore it or start anew'

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import toys
 
-from bert_jax.cli.config_file import load_config
+from bert_jax.config.experiment_file import load_config
 from bert_jax.models.heads import model_with_heads
 from bert_jax.peft.base import FullTuning
 from bert_jax.train.state import init_state

@@ -89,7 +89,7 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
-  'ml_collections.config_flags': ('cli', '__main__'),
+  'ml_collections': ('config.overrides',),
 }
 # Parts that only numpy may serve -> the modules excepted.
 WITHOUT_JAX = {'data': ('data.reading.device_feed',)}

@@ -13,7 +13,7 @@ from runs import (
 )
 
 from bert_jax import inference
-from bert_jax.cli.config_file import load_config
+from bert_jax.config.experiment_file import load_config
 from bert_jax.errors import InputError
 from bert_jax.jobs.inspect import describe_examples
 from bert_jax.jobs.pretrain import open_data, pretrain

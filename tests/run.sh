@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole ordinary suite: set-up, ruff, pytest. Works from any folder.
+# The whole ordinary suite: set-up, ruff, types, pytest. Works from any folder.
 #
 #   tests/run.sh [PYTEST ARGUMENTS]     paths are relative to the checkout
 set -euo pipefail
@@ -18,5 +18,6 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+"$python" -m pyrefly check --output-format min-text
 # In the order of collection: conftest.py puts the longest test first.
 exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

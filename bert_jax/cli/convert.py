@@ -45,6 +45,7 @@ SEED = absl_flags.DEFINE_integer(
   'Of a fine-tuning run, as WORKDIR@STEP: another seed than the best. '
   'results.json says at which step each was best.',
 )
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

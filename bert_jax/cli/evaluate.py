@@ -23,6 +23,7 @@ INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of labelled examples.', required=True
 )
 COLUMNS = define_columns(with_label=True)
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

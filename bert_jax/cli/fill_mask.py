@@ -5,6 +5,7 @@ bert-jax fill_mask --workdir=DIR "The [MASK] of an array"
 
 from absl import flags as absl_flags
 
+from bert_jax.cli import flags
 from bert_jax.errors import InputError
 
 WORKDIR = absl_flags.DEFINE_string(
@@ -14,6 +15,7 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 TOP_K = absl_flags.DEFINE_integer('top_k', 5, 'How many tokens to show.')
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Parses and explains the flags of a verb; no verb itself.
 
-absl and ml_collections do the parsing. What is added is that a misspelt flag
-or a wrong value ends in one line which names the nearest flag or config field.
+absl does the parsing. Two things are added: `--config=FILE` with its fields,
+and one line, naming the nearest flag or config field, for a misspelt one.
 """
 
 import difflib
@@ -13,15 +13,16 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.cli import config_file
+from bert_jax.config import overrides
+from bert_jax.config.experiment_file import (
+  load_classes,
+  load_config,
+  missing_config,
+)
 from bert_jax.errors import InputError, shown
 
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
-
-# What parse() parses. ml_collections looks for overrides here; in sys.argv it
-# would insist on --config before them.
-_argv: list[str] = []
 
 _SHOULD_BE = {
   'int': 'should be an integer',
@@ -30,33 +31,72 @@ _SHOULD_BE = {
 }
 
 
+class _ExperimentFlag(flags.Flag):
+  """`--config` of a verb that runs what the file says.
+
+  overrides: the fields that the command line sets.
+  """
+
+  overrides: tuple[str, ...] = ()
+
+
 def define_config(
   default: str | None = None, flag_values: flags.FlagValues = flags.FLAGS
 ) -> flags.FlagHolder:
-  """Defines `--config=FILE` with `--config.FIELD=VALUE` for each of its fields.
+  """Defines `--config=FILE` with `--config.FIELD=VALUE`, and `--import`.
 
   Args:
     default: the experiment file taken without `--config`; None: it is an error
       to leave `--config` out; '': it may be left out, and the value is None.
-    flag_values: where to define the flag.
+    flag_values: the registry of the flag.
 
   Returns:
     The holder whose `.value` is what the file's `get_config()` returned, with
     the overrides of the command line set.
   """
-  from ml_collections import config_flags
-
-  # ml_collections would load a default while the flag is being defined, which
-  # makes `--help` import jax; parse() fills it in instead.
-  holder = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'The experiment file; --config.FIELD=VALUE sets one of its fields.',
-    flag_values=flag_values,
-    sys_argv=_argv,
+  # The file is loaded by parse(), so that `--help` does not import jax.
+  holder = flags.DEFINE_flag(
+    _ExperimentFlag(
+      flags.ArgumentParser(),
+      flags.ArgumentSerializer(),
+      'config',
+      None,
+      'The experiment file; --config.FIELD=VALUE sets one of its fields.',
+    ),
+    flag_values,
   )
   flag_values['config'].default_as_str = default
+  _define_import(flag_values)
   return holder
+
+
+def overridden(flag_values: flags.FlagValues = flags.FLAGS) -> tuple[str, ...]:
+  """The fields of `--config` that the command line sets."""
+  return flag_values['config'].overrides
+
+
+def define_own_classes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines `--config` and `--import` of a verb that opens what a run made.
+
+  They make classes known that config.json names, such as a user's objective.
+  """
+  flags.DEFINE_string(
+    'config',
+    '',
+    'Of a run with classes of your own: the experiment file that has them.',
+    flag_values=flag_values,
+  )
+  _define_import(flag_values)
+
+
+def _define_import(flag_values: flags.FlagValues) -> None:
+  flags.DEFINE_list(
+    'import',
+    [],
+    'Modules with classes of your own that a config.json names, '
+    'comma-separated.',
+    flag_values=flag_values,
+  )
 
 
 def no_arguments(arguments: Sequence[str]) -> None:
@@ -97,7 +137,7 @@ def parse(
 
   Args:
     verb: its name, for messages.
-    arguments: what follows the verb on the command line.
+    arguments: the words after the verb on the command line.
     flag_values: the flags that are defined.
 
   Returns:
@@ -114,23 +154,28 @@ def parse(
   except (flags.Error, UnicodeDecodeError) as error:
     why = str(error).removeprefix('ERROR:: ')
     raise InputError(f'--flagfile: {why}; give a text file') from error
-  has_config = 'config' in flag_values
+  has_config = _runs_experiment(flag_values)
   config = None
   fields = {}
   if has_config and (path := _config_path(argv, flag_values)):
-    config = config_file.load_config(path)
-    fields = config_file.config_fields(config)
+    config = load_config(path)
+    fields = overrides.config_fields(config)
   _refuse_unknown_flags(verb, argv, flag_values, list(fields))
   if has_config:
     if config is None and flag_values['config'].default_as_str is None:
-      raise InputError(config_file.missing_config(verb))
+      raise InputError(missing_config(verb))
   if config is not None:
-    argv = [verb, f'--config={path}', *_checked(argv[1:], flag_values, fields)]
-  _argv[:] = argv
+    argv = [verb, *_with_overrides(argv[1:], flag_values, config)]
   try:
-    return flag_values(argv)[1:]
+    words = flag_values(argv)[1:]
   except flags.Error as error:
     raise InputError(_explain(str(error), flag_values)) from error
+  if config is not None:
+    flag_values['config'].value = config
+  if 'import' in flag_values:
+    file = '' if has_config else flag_values['config'].value
+    load_classes(file, flag_values['import'].value)
+  return words
 
 
 def help_text(
@@ -157,10 +202,10 @@ def help_text(
         subsequent_indent=' ' * (6 + 2 * margin),
         break_on_hyphens=False,
       )
-  if 'config' in flag_values:
+  if _runs_experiment(flag_values):
     path = _config_path([verb, *arguments], flag_values)
     if path:
-      fields = config_file.config_fields(config_file.load_config(path))
+      fields = overrides.config_fields(load_config(path))
       lines += ['', f'Fields of {path}:']
       lines += [
         f'  --config.{name}={field.value}'
@@ -177,7 +222,7 @@ def _usage(flag: flags.Flag) -> str:
     return f'--{"" if flag.value else "[no]"}{flag.name}' + (
       f'  (on; --no{flag.name} turns it off)' if flag.value else ''
     )
-  if flag.name == 'config':
+  if isinstance(flag, _ExperimentFlag):
     default = flag.default_as_str
     return f'--config={default}' if default else '--config=FILE  (required)'
   if isinstance(flag, flags.EnumFlag):
@@ -194,6 +239,12 @@ def _usage(flag: flags.Flag) -> str:
     shown = ','.join(map(str, shown))
   choices = f'  (one of {kind})' if isinstance(flag, flags.EnumFlag) else ''
   return f'--{flag.name}={shown}{choices}'
+
+
+def _runs_experiment(flag_values: flags.FlagValues) -> bool:
+  return 'config' in flag_values and isinstance(
+    flag_values['config'], _ExperimentFlag
+  )
 
 
 def _flags_in(
@@ -241,11 +292,11 @@ def _refuse_unknown_flags(
     if (
       name in flag_values
       or (positive in flag_values and flag_values[positive].boolean)
-      or ('config' in own and positive.startswith('config.'))
+      or (_runs_experiment(flag_values) and positive.startswith('config.'))
     ):
       continue
     near = difflib.get_close_matches(name, own, 1) or [
-      f'config.{field}' for field in config_file.nearest(name, fields)
+      f'config.{field}' for field in overrides.nearest(name, fields)
     ]
     if near:
       raise InputError(
@@ -256,32 +307,31 @@ def _refuse_unknown_flags(
     )
 
 
-def _checked(
-  argv: Sequence[str],
-  flag_values: flags.FlagValues,
-  fields: dict[str, config_file.Field],
+def _with_overrides(
+  argv: Sequence[str], flag_values: flags.FlagValues, config: Any
 ) -> list[str]:
-  """Returns argv without `--config`, with checked overrides of its fields."""
-  argv = list(argv)
+  """Sets the fields that argv names; returns the rest of it."""
   drop = set()
   for i, name, value in _flags_in(argv, flag_values):
     positive = name.removeprefix('no')
     if name == 'config':
       drop.update([i] if value is not None else [i, i + 1])
-    elif name.startswith('config.') or positive.startswith('config.'):
-      negated = not name.startswith('config.')
+    elif positive.startswith('config.') or name.startswith('config.'):
+      drop.add(i)
       path = positive.removeprefix('config.')
-      field = config_file.find_field(path, fields)
+      field = overrides.find_field(path, overrides.config_fields(config))
+      negated = not name.startswith('config.')
       if field.type is bool and value is None:
-        continue
-      if negated:
+        value = 'false' if negated else 'true'
+      elif negated:
         raise InputError(f'--{name}: only a true-or-false field takes "no"')
-      if value is None:
+      elif value is None:
         if i + 1 >= len(argv):
           raise InputError(f'--{name}: the value is missing')
         value = argv[i + 1]
         drop.add(i + 1)
-      argv[i] = f'--{name}={config_file.canonical(path, field, value)}'
+      overrides.set_field(config, path, value)
+      flag_values['config'].overrides += (path,)
   return [argument for i, argument in enumerate(argv) if i not in drop]
 
 

@@ -3,9 +3,9 @@
 bert-jax grow --input=SMALL --output=GROWN --num_layers=24 --width_factor=2
 
 GROWN is a workdir for every verb: give it to pretrain as --config.init_from,
-with the --config.model flags that this verb prints. All heads come along. What
-of the function is kept is printed for each step; layers with the norm before
-them (ModernBERT) and width keep it, other layers and positions do not.
+with the --config.model flags that this verb prints. All heads come along. Each
+step prints what of the function it keeps: layers with the norm before them
+(ModernBERT) and width keep it, other layers and positions do not.
 
 More tokens: copy the tokenizer of SMALL, append entries, and give the copy.
 WordPiece: lines at the end of vocab.txt, ##ing for a piece that goes on with a
@@ -58,6 +58,7 @@ SEED = absl_flags.DEFINE_integer(
   lower_bound=0,
   upper_bound=2**32 - 1,
 )
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

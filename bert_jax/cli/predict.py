@@ -32,6 +32,7 @@ OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: label and probabilities.', required=True
 )
 COLUMNS = define_columns(with_label=False)
+flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:

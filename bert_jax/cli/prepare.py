@@ -49,7 +49,7 @@ _VERIFY = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   engine = _engine(argv)
   if _VERIFY.value is not None:
-    return _verify()
+    return _verify(_VERIFY.value)
   from bert_jax.data import tokenizers
   from bert_jax.data.preparing import prepare, preview
   from bert_jax.data.preparing.summary import format_summary
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
   print(format_summary(summary, output))
 
 
-def _verify() -> None:
+def _verify(folder: str) -> None:
   from bert_jax.data.preparing.verify import verify_corpus
 
   if _DRY_RUN.value:
@@ -83,5 +83,5 @@ def _verify() -> None:
   for flag in (_TOKENIZER, _OUTPUT):
     if flag.value is not None:
       raise InputError(f'--verify writes nothing; leave --{flag.name} out')
-  for line in verify_corpus(_VERIFY.value, progress=True):
+  for line in verify_corpus(folder, progress=True):
     print(line, flush=True)

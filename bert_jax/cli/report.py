@@ -9,7 +9,7 @@ deviations over their seeds.
 
 from absl import flags
 
-from bert_jax.cli.flags import no_arguments
+from bert_jax.cli.flags import define_own_classes, no_arguments
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The run to report on.', required=True
@@ -20,6 +20,7 @@ _FINETUNED = flags.DEFINE_list(
 _OUTPUT = flags.DEFINE_string(
   'output', '', 'The file to write; default: report.html in the workdir.'
 )
+define_own_classes()
 
 
 def main(arguments: list[str]) -> None:

@@ -1,128 +1,121 @@
 """Config dataclasses to JSON values and back, and where two of them differ.
 
-Only dataclasses of this package are made from a file: a config.json is data of
-whoever wrote it, and never names what is imported.
+Only dataclasses of this package, and a user's own that are imported already,
+are made from a file: a config.json is data of whoever wrote it, and never
+names what is imported.
 """
 
 import contextlib
 import dataclasses
 import importlib
+import json
 import re
-import types
-import typing
 from typing import Any
 
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.config import own_classes
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.renamed import RENAMED
+from bert_jax.errors import InputError, shown
 
 
 def encode(value: Any) -> Any:
-  """A config -> JSON values; every dataclass carries its `_type`."""
+  """A config -> JSON values; every dataclass carries its `_type`.
+
+  Raises:
+    InputError: a value that JSON has none for, or a class without a name.
+  """
   if dataclasses.is_dataclass(value):
-    cls = type(value)
     fields = {
       field.name: encode(getattr(value, field.name))
       for field in dataclasses.fields(value)
     }
-    return {'_type': f'{cls.__module__}.{cls.__qualname__}', **fields}
+    return {'_type': own_classes.recorded_name(type(value)), **fields}
   if isinstance(value, (list, tuple)):
     return [encode(item) for item in value]
-  return value
+  if isinstance(value, dict):
+    return {name: encode(item) for name, item in value.items()}
+  if value is None or isinstance(value, (bool, int, float, str)):
+    return value
+  raise InputError(
+    f'the config holds {shown(repr(value))}, a {type(value).__name__}; '
+    'config.json has texts, numbers, lists and dataclasses of them'
+  )
 
 
 def decode(value: Any, *, where: str) -> Any:
   """The reverse of `encode`; `where` names the file in errors.
 
-  Only dataclasses of this package are made, with the fields they have and
-  values of the types that these say. Raises InputError on all else.
+  Only dataclasses of this package, or imported ones, are made, with the fields
+  they have and values of the types that these say. Raises InputError on all
+  else.
   """
+  decoder = Decoder(
+    where=where, fix='restore the file or start anew', make=_make
+  )
   try:
-    return _decode(value, where)
+    if not isinstance(value, dict):
+      raise InputError(f'{where}: holds no config; {decoder.fix}')
+    return _make(value, '', decoder)
   except RecursionError:
     raise InputError(
       f'{where}: is nested too deeply for a config; restore it or start anew'
     ) from None
 
 
-def _decode(value: Any, where: str) -> Any:
-  if isinstance(value, list):
-    return tuple(_decode(item, where) for item in value)
-  if not isinstance(value, dict):
-    return value
-  fields = dict(value)
-  cls = _config_class(fields.pop('_type', None), where)
-  known = {field.name: field for field in dataclasses.fields(cls)}
-  unknown = sorted(set(fields) - set(known))
-  missing = [
-    name
-    for name, field in known.items()
-    if name not in fields
-    and field.default is field.default_factory is dataclasses.MISSING
-  ]
-  if unknown or missing:
-    problem = 'no field' if unknown else 'to have a field'
+def check_recordable(config: Any) -> None:
+  """Raises InputError on a config that would not come back from config.json.
+
+  That is a field of another type than its annotation, in a user's class above
+  all: without this the run could not be continued.
+  """
+  back = decode(json.loads(json.dumps(encode(config))), where='the config')
+  for name, given, read in differences(config, back):
     raise InputError(
-      f'{where}: {cls.__name__} has {problem} '
-      f'{quoted((unknown or missing)[0])}; it was written by another version '
-      'of bert_jax'
+      f'{name} is {shown(repr(given))}, and would be {shown(repr(read))} when '
+      'it is read from config.json; give it, or annotate it, as that'
     )
-  values = {name: _decode(item, where) for name, item in fields.items()}
-  for name, value in values.items():
-    if not _is_a(value, known[name].type):
-      expected = getattr(known[name].type, '__name__', 'config')
-      raise InputError(
-        f'{where}: {cls.__name__}.{name} is {shown(repr(value))}, which is no '
-        f'{expected}; restore the file or start anew'
-      )
-  return cls(**values)
 
 
-def _is_a(value: Any, annotation: Any) -> bool:
-  """Whether a decoded value is of the type that its field says."""
-  origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-  if origin in (typing.Union, types.UnionType):
-    return any(_is_a(value, kind) for kind in inner)
-  if origin is tuple:
-    if not isinstance(value, tuple):
-      return False
-    if inner[-1] is Ellipsis:
-      inner = inner[:1] * len(value)
-    return len(value) == len(inner) and all(map(_is_a, value, inner))
-  # Any is the place of a component's config, whichever was chosen.
-  if annotation is Any:
-    return dataclasses.is_dataclass(value)
-  if dataclasses.is_dataclass(annotation):
-    return isinstance(value, annotation)
-  # Not isinstance: bool is an int to Python.
-  return type(value) in _PLAIN_TYPES.get(annotation, ())
+def _make(items: dict[str, Any], field: str, decoder: Decoder) -> Any:
+  fields = dict(items)
+  cls = _config_class(fields.pop('_type', None), decoder.where)
+  return decoder.fill(cls, fields, field or cls.__name__)
 
 
-_PLAIN_TYPES = {
-  int: (int,),
-  float: (int, float),
-  bool: (bool,),
-  str: (str,),
-  type(None): (type(None),),
-}
 _CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 
 
 def _config_class(name: Any, where: str) -> type:
-  match = _CONFIG_NAME.fullmatch(name) if isinstance(name, str) else None
-  cls = None
-  # A verb is run by being imported: it defines the flags of the process.
-  if match and not match[1].startswith('bert_jax.cli'):
-    with contextlib.suppress(ModuleNotFoundError):
-      cls = getattr(importlib.import_module(match[1]), match[2], None)
-  if not (
-    isinstance(cls, type)
-    and dataclasses.is_dataclass(cls)
-    # Not one that the module has imported.
-    and cls.__module__ == match[1]
-  ):
-    raise InputError(
-      f'{where}: {shown(repr(name))} is not a config class of bert_jax; refused'
+  if isinstance(name, str):
+    cls = (
+      _class_of_package(name)
+      if name.startswith('bert_jax.')
+      else own_classes.find(name)
     )
-  return cls
+    if cls:
+      return cls
+  refused = f'{where}: {shown(repr(name))} is not a config class of bert_jax'
+  module = name.rpartition('.')[0] if isinstance(name, str) else ''
+  if not re.fullmatch(r'(?!bert_jax\.)[\w.]{1,60}', module):
+    raise InputError(f'{refused}; refused')
+  raise InputError(
+    f'{refused}, and none that is imported; refused. If it is yours, give '
+    f'--import={module}, or its file as --config=FILE'
+  )
+
+
+def _class_of_package(name: str) -> type | None:
+  short = name.removeprefix('bert_jax.')
+  match = _CONFIG_NAME.fullmatch(f'bert_jax.{RENAMED.get(short, short)}')
+  # A verb is run by being imported: it defines the flags of the process.
+  if not match or match[1].startswith('bert_jax.cli'):
+    return None
+  with contextlib.suppress(ModuleNotFoundError):
+    cls = getattr(importlib.import_module(match[1]), match[2], None)
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+      # Not one that the module has imported.
+      return cls if cls.__module__ == match[1] else None
+  return None
 
 
 def differences(

@@ -36,8 +36,8 @@ class LabelledExamples:
     labels: One an example; empty where no label column was asked for.
     origins: 'path:line' of each example, for messages.
     lines: The line from 1 where each begins; empty where there are no lines.
-    ids: What a column of ids holds; empty where there is none.
-    notes: What reading guessed or found odd, to be printed.
+    ids: The cells of a column of ids; empty where there is none.
+    notes: Lines on what reading guessed or found odd, to be printed.
     may_be_header: See tables.reading.Table.
   """
 
@@ -50,7 +50,7 @@ class LabelledExamples:
   may_be_header: bool = False
 
   def place(self, row: int) -> dict[str, Any]:
-    """Where an example stands, for an output: record (from 1), line, id."""
+    """The place of an example, for an output: record (from 1), line, id."""
     place: dict[str, Any] = {'record': row + 1}
     if self.lines:
       place['line'] = self.lines[row]
@@ -103,11 +103,11 @@ def read_examples(
       'installed_docs:eval', with the columns 'text' and 'label'.
     text_columns: Names in the header or keys. Where all columns are numbers
       ('0', '1'), a .tsv or .csv has no header.
-    label_column: Likewise; None reads no labels.
+    label_column: A name or number too; None reads no labels.
     header: 'yes' where there is a header though columns go by number, 'no'
       where the first line is an example though it looks like a header.
     id_columns: Columns of ids, of which the first that is there is read.
-    flags: What the flags that name columns begin with, for messages.
+    flags: The beginning of the flags that name columns, for messages.
 
   Raises:
     InputError: A file, column, label or example is missing, a text is no
@@ -150,8 +150,8 @@ def encode_examples(
   """Encodes each example as a row `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
   RoBERTa's tokenizer puts two [SEP] between the texts, as that model was
-  trained (TokenTable.pair_separators). What is too long is cut: tokens are
-  dropped from the end of the longer text, as Google's BERT does it.
+  trained (TokenTable.pair_separators). Texts that are too long are cut: tokens
+  are dropped from the end of the longer text, as Google's BERT does it.
 
   Args:
     tokenizer: Encodes the texts.
@@ -196,7 +196,7 @@ class LabelledStream:
   Args:
     input_ids: int32 [n, row_length].
     labels: int32 [n].
-    seed: Of the order, which differs from epoch to epoch.
+    seed: Decides the order, which differs from epoch to epoch.
     shuffle: False gives the rows in their order, again and again.
   """
 
@@ -284,7 +284,7 @@ def _installed_docs_table(
 
 
 def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
-  """How many tokens to keep of each part, `limit` in all."""
+  """The number of tokens to keep of each part, `limit` in all."""
   kept = list(lengths)
   excess = sum(kept) - limit
   if excess <= 0:

@@ -7,10 +7,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class TextProgress:
-  """How much is done: a bar on a terminal, lines in a log.
+  """Shows how much is done: a bar on a terminal, lines in a log.
 
   Args:
-    total_bytes: of the whole; 0 where it is not known.
+    total_bytes: bytes of the whole; 0 where that is not known.
     enabled: False shows nothing.
     what: is done, 'prepare' or 'verify'; begins each line.
   """

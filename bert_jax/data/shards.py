@@ -1,4 +1,4 @@
-"""One array of a corpus in .npy files: how they are written, and mapped.
+"""Writes and maps the .npy files of one array of a corpus.
 
 An array is cut into shards of a fixed number of rows, so where they end depends
 on the rows alone, not on the blocks that they came from.
@@ -33,8 +33,8 @@ def write_shards(
     folder: is there.
     array: begins the files' names.
     blocks: [any number, width] each.
-    dtype: of the files.
-    num_rows: of all blocks together.
+    dtype: the dtype of the files.
+    num_rows: the rows of all blocks together.
     rows_per_shard: 1 or more.
 
   Returns:
@@ -46,7 +46,7 @@ def write_shards(
     name = f'{array}-{len(shards):05d}-of-{num_shards:05d}.npy'
     rows = np.ascontiguousarray(rows, dtype)
     with durable_files.new_file(folder / name) as file:
-      # As np.save does it, whose error does not tell that a disk is full.
+      # Written as np.save does, whose error does not tell that a disk is full.
       header = np.lib.format.header_data_from_array_1_0(rows)
       np.lib.format.write_array_header_1_0(file, header)
       file.write(rows.data)
@@ -106,7 +106,7 @@ def refuse_link_out(path: pathlib.Path) -> None:
 
   Who hands on a corpus could read what its user can read otherwise.
   """
-  # Not pathlib's resolve(), which fails on links in a circle before 3.13.
+  # pathlib's resolve() fails on links in a circle before Python 3.13.
   if os.path.dirname(os.path.realpath(path)) != os.path.realpath(path.parent):
     raise InputError(
       f'{path}: a link that leads out of the corpus; put the file itself there'

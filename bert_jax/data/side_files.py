@@ -16,14 +16,14 @@ from bert_jax.errors import InputError, quoted, shown
 
 WORD_STARTS, PAIR_LABELS = 'word_starts', 'pair_labels'
 PAIR_KINDS = NEXT_SENTENCE, SENTENCE_ORDER = 'next_sentence', 'sentence_order'
-# What the labels 0 and 1 say of B, by kind: preparing/pairs.py.
+# Meanings of the labels 0 and 1 for part B, by kind (preparing/pairs.py).
 LABEL_MEANINGS = {
   NEXT_SENTENCE: ('the next', 'random'),
   SENTENCE_ORDER: ('in order', 'swapped'),
 }
 # The entry of the manifest; there is none without side files.
 ENTRY = 'side_files'
-# No row of packing.MAX_ROW_LENGTH has more.
+# Pairs in a row: one of packing.MAX_ROW_LENGTH cannot hold more.
 _MAX_WIDTH = 2**20
 
 
@@ -33,7 +33,7 @@ class SideFile:
 
   Attributes:
     name: 'word_starts' or 'pair_labels'.
-    dtype: as it is stored.
+    dtype: the dtype that is stored.
     width: numbers for each row, as they are stored.
   """
 
@@ -42,7 +42,7 @@ class SideFile:
   width: int
 
   def decode(self, stored: np.ndarray, row_length: int) -> np.ndarray:
-    """What a batch holds of [n, width] as stored.
+    """The array of a batch from [n, width] values as stored.
 
     Returns:
       'word_starts': bool [n, row_length]; 'pair_labels': int32 [n, width].
@@ -87,7 +87,7 @@ def pad_labels(labels: np.ndarray, width: int) -> np.ndarray:
 def manifest_entry(
   side_file: SideFile, shards: list[dict[str, Any]]
 ) -> dict[str, Any]:
-  """What the manifest says of one side file; its shards' rows are known."""
+  """The manifest entry of a side file, without the known rows of its shards."""
   return {
     'dtype': side_file.dtype.name,
     'row_shape': [side_file.width],
@@ -98,7 +98,7 @@ def manifest_entry(
 
 
 def fingerprint_content(manifest: dict[str, Any]) -> list[Any]:
-  """What the fingerprint of a corpus has of its side files; [] without any."""
+  """Content of the side files for the fingerprint of a corpus; [] for none."""
   return [
     [
       name,
@@ -159,7 +159,7 @@ def _check_shards(
   shards: Any,
   manifest: dict[str, Any],
 ) -> None:
-  """They are named like those of the rows, so no name leads elsewhere."""
+  """Checks that shards are named like those of the rows, so none leads away."""
   expected = [
     shard_name(name, shard['name'].removeprefix('rows-'))
     for shard in manifest['shards']
@@ -176,5 +176,5 @@ def _check_shards(
 
 
 def shard_name(array: str, number: str) -> str:
-  """Of the shard '00000-of-00008.npy' of an array."""
+  """The name of a shard of a side file: `word_starts-00000-of-00008.npy`."""
   return f'{array}-{number}'

@@ -29,7 +29,7 @@ from bert_jax.errors import InputError, quoted, shown
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'manifest.json'
 SHARD_BYTES = 2**26
-# Each mapping holds a file descriptor, of which a process often has 1,024.
+# Mapped shards hold file descriptors, of which a process often has 1,024.
 _MAX_OPEN_SHARDS = 512
 _ROWS = 'rows'
 _SHARD_NAME = re.compile(rf'{_ROWS}-\d{{5,}}-of-\d{{5,}}\.npy')
@@ -49,12 +49,12 @@ class TokenRows:
   """A prepared corpus of one row length, read by row number.
 
   Attributes:
-    folder: where it lies.
+    folder: the folder it lies in.
     manifest: the whole manifest, with the counts of what was prepared.
     num_rows, row_length, vocab_size: its sizes.
     shard_sizes: rows in each shard.
-    fingerprint: of the rows, the tokenizer and the format: no path or date.
-    tokenizer_fingerprint: of the tokenizer that wrote the ids.
+    fingerprint: digest of rows, tokenizer and format; no path or date.
+    tokenizer_fingerprint: that of the tokenizer that wrote the ids.
     side_files: the arrays beside the rows by name, most often none.
   """
 
@@ -62,7 +62,7 @@ class TokenRows:
     """Checks the manifest and every shard's header and size, not its content.
 
     Args:
-      folder: where it lies.
+      folder: the folder it lies in.
       lazy: a shard is checked when it is first read; until then, and after
         `forget`, it need not be there.
 
@@ -181,7 +181,7 @@ class TokenRows:
 
   @property
   def num_bytes(self) -> int:
-    """Of the ids in all shards, and of what lies beside them."""
+    """The size in bytes of the rows and of the side files."""
     return self.num_rows * (
       self.row_length * self._dtype.itemsize
       + sum(s.width * s.dtype.itemsize for s in self.side_files.values())
@@ -258,10 +258,10 @@ def write_token_rows(
   Args:
     folder: made here; of its parents, all must be there.
     blocks: integer [any number, row_length] each.
-    num_rows: of all blocks together.
+    num_rows: the rows of all blocks together.
     row_length: tokens in a row.
     vocab_size: entries of the vocabulary; decides the dtype.
-    tokenizer_fingerprint: of the tokenizer that made the ids.
+    tokenizer_fingerprint: that of the tokenizer that made the ids.
     facts: further entries of the manifest.
     beside: the side files, each with its blocks [any number, width]; their rows
       are those of `blocks`.
@@ -273,7 +273,7 @@ def write_token_rows(
   dtype = row_dtype(vocab_size)
   rows_per_shard = max(1, SHARD_BYTES // (row_length * dtype.itemsize))
   sizes = {'num_rows': num_rows, 'rows_per_shard': rows_per_shard}
-  manifest = {
+  manifest: dict[str, Any] = {
     'format_version': FORMAT_VERSION,
     'tokenizer_fingerprint': tokenizer_fingerprint,
     'vocab_size': vocab_size,
@@ -325,7 +325,7 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def parse_manifest(data: bytes, path: Any) -> dict[str, Any]:
-  """What a manifest.json holds; InputError names `path` if it is damaged."""
+  """Parses a manifest.json; InputError names `path` if it is damaged."""
   try:
     manifest = json.loads(data.decode('utf-8'))
   except (ValueError, RecursionError) as error:

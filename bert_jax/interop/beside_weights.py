@@ -194,7 +194,7 @@ def _json(path: pathlib.Path) -> Any:
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-  """Whether two arrays are equal, in the narrower of their types."""
+  """Returns whether two arrays are equal, in the narrower of their types."""
   if one.shape != other.shape:
     return False
   if one.dtype != other.dtype:

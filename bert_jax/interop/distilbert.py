@@ -55,7 +55,7 @@ DISTILBERT = Family(
     *dense('pooler', 'pre_classifier'),
     *dense('classifier/output', 'classifier'),
   ),
-  # Its norms have epsilon 1e-12, whatever a config says.
+  # Norms of DistilBERT have epsilon 1e-12, whatever a config says.
   fields={
     'vocab_size': Field('vocab_size', 30522),
     'embed_dim': Field('dim', 768),

@@ -19,7 +19,7 @@ ELECTRA = Family(
   prefix='electra.',
   table=(
     *embedding_rules('electra.embeddings', 'word', 'position', 'token_type'),
-    # Not there where the embeddings are as wide as the layers.
+    # A projection, where the embeddings are narrower than the layers.
     *dense('encoder/embeddings/projection', 'electra.embeddings_project'),
     *layer_rules('electra.encoder.layer.{}'),
     *dense('replaced_token_head/transform', 'discriminator_predictions.dense'),

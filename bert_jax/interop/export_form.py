@@ -52,7 +52,7 @@ def generator_form(
   generator = dict(params['generator'])
   mlm_head = generator.pop('mlm_head')
   embeddings = dict(params['encoder']['embeddings'])
-  # That of the encoder leads to its own width.
+  # The encoder's projection leads to its own width.
   embeddings.pop('projection', None)
   if 'projection' in generator:
     embeddings['projection'] = generator.pop('projection')

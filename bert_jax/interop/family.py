@@ -1,4 +1,4 @@
-"""What is to be known of a family of models, and what follows from it.
+"""A family of models as data, and the reading and writing that follow.
 
 A family is data, one file each: bert.py is the first. Only where a config says
 something in a way of its own, there is a pair of functions beside it. Reading
@@ -23,7 +23,7 @@ from bert_jax.models.heads import Classifier, HeadBuilder, model_with_heads
 from bert_jax.models.heads_by_name import CLASSIFIER, HEADS
 from bert_jax.param_info import ParamInfo
 
-# So many shapes are named in a message; a wrong width is wrong everywhere.
+# Shapes named in a message; a wrong width is wrong everywhere.
 _SHOWN = 4
 # Fields of a config.json by name.
 Fields = Mapping[str, Any]
@@ -33,19 +33,19 @@ Fields = Mapping[str, Any]
 class Field:
   """A field of their config: its name, and its value where it is not there.
 
-  words: of a field that is no number: their word -> ours.
+  words: their word -> ours, for a field that is no number.
   """
 
   name: str
   default: int | float | str
-  words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  words: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
   """Our heads in one class of theirs; it can do without the optional ones.
 
-  random: what else it has, of which we have nothing to give.
+  random: further parts of theirs that are left at random.
   """
 
   heads: tuple[str, ...]
@@ -57,22 +57,22 @@ class Architecture:
 class Family:
   """One family of checkpoints.
 
-  model_type: as config.json calls it.
-  prefix: before the names of what all its models share; files may lack it.
+  model_type: its name in config.json.
+  prefix: start of the names that all its models share; files may lack it.
   table: all parameters, those of the heads too.
   fields: field of EncoderConfig -> theirs.
-  fixed: what our encoder can only be: their field -> (value, others that mean
+  fixed: values our encoder is bound to: their field -> (value, others that mean
     the same); a config without the field means that value.
   architectures: classes of theirs by name; of those whose heads are there, the
     first is taken.
-  tokenizer_classes: what `tokenizer_class` may name.
-  cls_fields, sep_fields: what [CLS] and [SEP] are called in a config that takes
+  tokenizer_classes: values that `tokenizer_class` may have.
+  cls_fields, sep_fields: the names of [CLS] and [SEP] in a config that takes
     the published model's ids where they are not there.
   constants: field of EncoderConfig -> what it is in all of them.
   read_fields: (their config, problems) -> it with what `fields` and `fixed`
     name, where it has that in another form; `write_fields` is the reverse.
   positions_follow_padding: `position_offset` is the id of padding plus 1.
-  classifier_heads: those of ours that are one thing with their classifier.
+  classifier_heads: heads of ours that make up their classifier.
   pooling_field: names what the classifier sees, in words of models/heads.py;
     '': it is always [CLS].
   marks: head -> the name without which it is not there, where the names of the
@@ -105,7 +105,7 @@ class Family:
 
   @functools.cached_property
   def patterns(self) -> set[str]:
-    """Their names, with {} for numbers."""
+    """The family's parameter names, with {} for numbers."""
     return {name_table.pattern(rule.theirs)[0] for rule in self.table}
 
   def canonical(self, name: str) -> str:
@@ -117,7 +117,7 @@ class Family:
     return name
 
   def knows(self, name: str) -> bool:
-    """Whether a name in the table's spelling is one of the table."""
+    """Returns whether a name in the table's spelling is one of the table."""
     return name in self.tied or name_table.pattern(name)[0] in self.patterns
 
   def is_buffer(self, name: str) -> bool:
@@ -133,10 +133,10 @@ class Family:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What `read_params` found.
+  """The result of `read_params`.
 
   params: the nested dict of ours, f32.
-  heads: those of them that are there.
+  heads: the heads among them.
   left_out: their names that have no place here.
   notes: a sentence for each thing that is otherwise than elsewhere.
   """
@@ -169,14 +169,14 @@ def read_params(
   num_classes: int = 0,
   is_untied: bool = False,
 ) -> Found:
-  """Their arrays -> our parameters; what is wrong is added to `problems`.
+  """Turns their arrays into our parameters; faults are added to `problems`.
 
   Args:
     family: says what their names mean.
     config: the encoder that their config says.
     weights: their name -> array.
     problems: one sentence each; with one, the result is of no use.
-    num_classes: of the classifier; 0: theirs is no classifier of texts.
+    num_classes: outputs of the classifier; 0: theirs classifies no texts.
     is_untied: their config says that the tied parameters may differ; an MLM
       head where they do is left out.
   """
@@ -327,7 +327,7 @@ def _named(
 
 
 def _of_mlm_head_alone(family: Family) -> set[str]:
-  """Their names of it; of ModernBERT, what it shares with a classifier not."""
+  """Names of the masked-LM head that no other head of the family shares."""
   mlm_head, others = (
     {r.theirs for r in family.table if _is_mlm_head(r) == wanted}
     for wanted in (True, False)

@@ -11,7 +11,7 @@ from bert_jax.models.config import EncoderConfig
 def read_config(
   family: Family, config: Fields, problems: list[str]
 ) -> EncoderConfig:
-  """Their config -> ours; what it cannot be is added to `problems`."""
+  """Turns their config into ours; what ours lacks is added to `problems`."""
   config = family.read_fields(config, problems)
   values = {
     ours: _read_field(field, config, problems)
@@ -36,7 +36,7 @@ def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
   """Our config -> the fields of theirs that say the same."""
   written = {}
   for ours, field in family.fields.items():
-    # Ours has 0 where theirs has the width itself.
+    # embedding_size is 0 in ours where theirs has the width itself.
     value = getattr(config, 'table_dim' if ours == 'embedding_size' else ours)
     by_ours = {mine: theirs for theirs, mine in reversed(field.words.items())}
     written[field.name] = by_ours.get(value, value)
@@ -47,7 +47,7 @@ def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
 
 
 def plain(config: EncoderConfig) -> EncoderConfig:
-  """The same encoder; what can be said in two ways is said in one."""
+  """Writes a config in one way where two would say the same."""
   plainer = {'vocab_size': config.vocab_size}
   if config.table_dim == config.embed_dim:
     plainer['embedding_size'] = 0
@@ -65,11 +65,11 @@ def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
         f'{" or ".join(field.words)}'
       )
       value = field.default
-    return field.words[value]
-  # Not isinstance: bool is an int to Python.
+    return field.words[str(value)]
+  # Compared by type: bool is an int to isinstance.
   is_number = type(value) in (int, type(field.default))
   if not is_number or not 0 <= value < float('inf'):
     problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
     return field.default
-  # Where it is written 0, a rate is 0.0 all the same.
+  # A rate that is written 0 is 0.0 all the same.
   return type(field.default)(value) if type(value) is int else value

@@ -102,7 +102,7 @@ def read(
   pad_id: int | None = None,
   problems: Sequence[str] = (),
 ) -> huggingface.Checkpoint:
-  """As huggingface.read; needs TensorFlow."""
+  """Reads a checkpoint as huggingface.read does; needs TensorFlow."""
   del pad_id  # no position depends on it
   checkpoints = _checkpoints(folder)
   if len(checkpoints) > 1:
@@ -151,7 +151,7 @@ def from_arrays(
 
 
 def _checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Each without its ending, as TensorFlow wants it."""
+  """Paths of checkpoints without their endings, as TensorFlow wants them."""
   return sorted(
     path.with_suffix('') for path in folder.glob(f'*.ckpt*{_INDEX}')
   )

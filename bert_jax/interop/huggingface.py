@@ -34,12 +34,12 @@ _FILLED_TO, _MOST_FILLED = 8, 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-  """What stands in a checkpoint of others, in our terms.
+  """A checkpoint of another library, in our terms.
 
   heads: the parts of `params` beside the encoder.
-  label_names: of the classifier, in the order of its outputs; () without one.
+  label_names: in the order of the outputs of the classifier; () without one.
   no_classifier: why one that is in the file was left out.
-  pooling: what the classifier sees, of models/heads.py.
+  pooling: one of models/heads.py, for the classifier.
   left_out: their names that have no place here.
   notes: a sentence for each thing that was untidy.
   no_comparison: why transformers cannot load it as it is; '': it can.
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 def is_folder(folder: pathlib.Path) -> bool:
-  """Whether it looks like one, rather than like a workdir of ours."""
+  """Returns whether it looks like one, rather than like a workdir of ours."""
   try:
     config = json.loads((folder / CONFIG).read_text('utf-8'))
   except (OSError, ValueError, RecursionError):
@@ -82,10 +82,10 @@ def read(
   """Reads config and weights.
 
   Args:
-    folder: as transformers writes it.
+    folder: a folder that transformers wrote.
     tokenizer_size: entries of its tokenizer; 0: not known.
-    pad_id: of padding in its tokenizer; None: not known.
-    problems: what is known to be wrong already.
+    pad_id: the id of padding in its tokenizer; None: not known.
+    problems: faults that are known already.
 
   Raises:
     InputError: One line with all that does not fit: nothing is guessed, and no
@@ -101,7 +101,7 @@ def read(
   if misnamed := prefix_problem(family, [*weights]):
     in_config.append(misnamed)
   if in_config:
-    # Its sizes are those that the weights would be held against.
+    # The weights would be held against the sizes of this config.
     raise refused(folder, problems + in_config)
   labels = read_labels(family, config, weights, problems, notes)
   found = read_params(
@@ -230,7 +230,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def refused(folder: pathlib.Path, problems: Sequence[str]) -> InputError:
-  """All problems in one line."""
+  """An error that names all problems in one line."""
   return InputError(f'{folder} cannot be converted: {"; ".join(problems)}')
 
 
@@ -308,7 +308,7 @@ def _remarks(
   remarks = []
   heads = family.fields['num_heads']
   if heads.name not in family.read_fields(config, []):
-    # Everything else shows in the shapes of the weights, or is of training.
+    # Other fields show in the shapes of the weights, or concern training.
     remarks.append(
       f'{heads.name} is missing in config.json: {heads.default} was taken, as '
       'transformers does'
@@ -342,7 +342,7 @@ def _remarks(
 def _check_padding(
   pad_id: int, model: EncoderConfig, problems: list[str]
 ) -> None:
-  """Of a family whose positions are counted from the id of padding."""
+  """Checks a family whose positions are counted from the id of padding."""
   theirs = model.position_offset - 1
   if pad_id != theirs:
     problems.append(
@@ -356,7 +356,7 @@ def _foreign_tokenizer(
 ) -> list[str]:
   """A problem where the tokenizer's class is not one of the family's.
 
-  What else the files of a tokenizer say is the business of its reader.
+  Other settings of a tokenizer are the business of its reader.
   """
   path = folder / 'tokenizer_config.json'
   configs = [config, read_json(path)] if path.is_file() else [config]

@@ -34,8 +34,8 @@ _DEFAULT_COUNT = 2
 class Labels:
   """The labels of a classifier, or why there are none.
 
-  names: of the labels, in the order of the outputs; () without a classifier of
-    texts.
+  names: the label names in the order of the outputs; () without a classifier
+    of texts.
   missing_because: why a classifier that is in the file is left out; '' where
     none is in it.
   """
@@ -136,8 +136,7 @@ def _why_not(
     return 'with one label it is a regression'
   kind = config.get('problem_type')
   if kind not in _ONE_LABEL:
-    known = isinstance(kind, str) and kind in _OTHER_PROBLEMS
-    what = _OTHER_PROBLEMS[kind] if known else 'it is not one label a text'
+    what = _OTHER_PROBLEMS.get(str(kind), 'it is not one label a text')
     return f'{what} (problem_type {quoted(str(kind))})'
   pooling = pooling_of(family, config)
   if pooling not in POOLINGS:
@@ -157,7 +156,7 @@ def _names(
   """A name for each output; without the matrix as many as config.json says."""
   wrong: list[str] = []
   by_id = _from_ids(config.get(_BY_ID), wrong, notes)
-  # Where there are names by output, nobody asks the reverse.
+  # The reverse is asked only where there are no names by output.
   by_label = _from_labels(config.get(_BY_LABEL), [] if by_id else wrong)
   if wrong:
     problems += wrong
@@ -243,7 +242,7 @@ def _from_ids(
   for key, name in value.items():
     if name is None or name == '':
       continue
-    # Not isinstance: bool is an int to Python.
+    # Compared by type: bool is an int to isinstance.
     if type(name) is int:
       name, are_numbers = str(name), True
     if not _is_number(key) or not isinstance(name, str):

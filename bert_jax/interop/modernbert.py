@@ -1,6 +1,6 @@
 """ModernBERT as Hugging Face's transformers has it.
 
-Of dropout it has a second place in attention, which follows its
+Its attention has a second place for dropout, which follows its
 `attention_dropout`; ours follows `dropout`.
 """
 
@@ -99,7 +99,7 @@ def _layer_types(num_layers: int, every: int) -> list[str]:
 
 
 def _write_fields(fields: Fields) -> dict[str, Any]:
-  """In the older form too, for transformers before version 5."""
+  """Writes fields in the older form too, for transformers before version 5."""
   return {
     **fields,
     'embedding_dropout': fields['mlp_dropout'],
@@ -143,7 +143,7 @@ MODERNBERT = Family(
       transposed=True,
     ),
     Rule('encoder/final_norm/scale', 'model.final_norm.weight'),
-    # One name for two heads; what follows the head tells which it is.
+    # Two heads share this name; what follows the head tells which it is.
     Rule('mlm_head/transform/kernel', 'head.dense.weight', transposed=True),
     Rule('mlm_head/norm/scale', 'head.norm.weight'),
     Rule('mlm_head/bias', 'decoder.bias'),

@@ -66,7 +66,7 @@ def pattern(name: str) -> tuple[str, list[str]]:
 
 
 def entries(table: Sequence[Rule], paths: Iterable[str]) -> list[Entry]:
-  """What the table says of these paths of ours, in the order of the table.
+  """The entries of the table for these paths of ours, in its order.
 
   Raises KeyError on a path that it does not know: a bug of the table.
   """
@@ -97,7 +97,7 @@ def to_ours(
   shapes: Mapping[str, Sequence[int]],
   infos: Mapping[str, ParamInfo],
 ) -> dict[str, np.ndarray]:
-  """Their array -> our path -> array; its shape must be `their_shape`."""
+  """Cuts their array into ours, by path; its shape must be `their_shape`."""
   sizes = [part[0] for part in _part_shapes(entry, shapes, infos)]
   parts = np.split(array, np.cumsum(sizes)[:-1])
   return {

@@ -23,7 +23,7 @@ _ROWS, _LENGTH = 3, 24
 
 
 def is_possible() -> bool:
-  """Whether transformers and torch can be imported."""
+  """Returns whether transformers and torch can be imported."""
   try:
     import torch  # noqa: F401
     import transformers  # noqa: F401
@@ -42,15 +42,15 @@ def compare(
   pad_id: int,
   pooling: str,
 ) -> dict[str, Any]:
-  """What both compute on fixed inputs, in f32; raises NotLoaded.
+  """Compares the outputs of both on fixed inputs, in f32; raises NotLoaded.
 
   Args:
-    folder: of Hugging Face, with the same parameters as ours.
+    folder: a Hugging Face folder with the same parameters as ours.
     architecture: the class of transformers to load it as.
     model, params: our encoder with heads.
-    vocab_size, pad_id: of the inputs: rows of random ids, the last ones padded,
-      with two token types where the encoder has them.
-    pooling: of the classifier, as in models/heads.py.
+    vocab_size, pad_id: those of the inputs, which are rows of random ids, the
+      last ones padded, with two token types where the encoder has them.
+    pooling: that of the classifier, one of models/heads.py.
 
   Returns:
     `largest_difference` by output, over all places with text; the keys that
@@ -65,7 +65,7 @@ def compare(
   )
   ours = _run_ours(model, params, ids, layout, pooling)
   if 'mlm_logits' in ours:
-    # Ours goes on with entries that nothing can draw.
+    # Our table goes on with entries that nothing can draw.
     ours['mlm_logits'] = ours['mlm_logits'][..., : model.config.vocab_size]
   is_text = np.asarray(layout.segment_ids) > 0
   differences = {}
@@ -92,11 +92,11 @@ def compare_ids(
   ids: Sequence[np.ndarray],
   pieces: Collection[str] = (),
 ) -> dict[str, Any]:
-  """How many of the texts AutoTokenizer of the folder encodes otherwise.
+  """Counts the texts that AutoTokenizer of the folder encodes otherwise.
 
   Args:
-    folder: of Hugging Face.
-    texts, ids: what our tokenizer makes of them, without special tokens around.
+    folder: a Hugging Face folder.
+    texts, ids: texts and our ids of them, without special tokens around.
     pieces: added tokens of AutoTokenizer that are to be ordinary pieces.
 
   Returns:
@@ -209,7 +209,7 @@ def _inputs(
   ids = rng.integers(0, vocab_size, (_ROWS, length)).astype(np.int32)
   # RoBERTa gives no position to a token of padding, wherever it stands.
   ids = np.where(ids == pad_id, (pad_id + 1) % vocab_size, ids)
-  # Theirs is NaN where a window holds nothing but padding.
+  # transformers gives NaN where a window holds nothing but padding.
   step = length // 4
   if model.global_every > 1:
     step = min(step, model.local_window // 2 // _ROWS)
@@ -217,9 +217,9 @@ def _inputs(
   ends = length - np.arange(_ROWS)[:, None] * step
   is_text = (column < ends).astype(np.int32)
   layout = RowLayout(
-    segment_ids=is_text,
-    position_ids=column * is_text,
-    token_type_ids=(column >= ends // 2).astype(np.int32) * is_text,
+    segment_ids=jnp.asarray(is_text),
+    position_ids=jnp.asarray(column * is_text),
+    token_type_ids=jnp.asarray((column >= ends // 2) * is_text),
   )
   return np.where(is_text > 0, ids, pad_id).astype(np.int32), layout
 
@@ -235,10 +235,8 @@ def _run_ours(
 
   @jax.jit
   def run(params: functional.Params) -> dict[str, jax.Array]:
-    module = model.bind(params)
-    states = module.encoder.hidden_states(
-      jnp.asarray(ids_BT), RowLayout(*map(jnp.asarray, layout))
-    )
+    module: Any = model.bind(params)
+    states = module.encoder.hidden_states(jnp.asarray(ids_BT), layout)
     found = {'hidden_states': jnp.stack(states)}
     embedding_VD = module.encoder.embeddings.token.embedding[...]
     if 'mlm_head' in params:

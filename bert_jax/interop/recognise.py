@@ -1,4 +1,4 @@
-"""Of which family a checkpoint is, and of which an encoder of ours."""
+"""Recognises the family of a checkpoint, and of one of our own encoders."""
 
 import dataclasses
 import difflib
@@ -12,7 +12,7 @@ from bert_jax.interop.albert import ALBERT
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.distilbert import DISTILBERT
 from bert_jax.interop.electra import ELECTRA
-from bert_jax.interop.family import Family
+from bert_jax.interop.family import Family, Fields
 from bert_jax.interop.family_config import plain, read_config, write_config
 from bert_jax.interop.modernbert import MODERNBERT
 from bert_jax.interop.roberta import ROBERTA
@@ -27,8 +27,8 @@ def family_of(
 ) -> Family:
   """The family of theirs whose config says all of an encoder of ours.
 
-  Of several it is one that has the class `architecture`, then the one that has
-  a place for most of the heads, then one that says the same of a pooler that is
+  Among several, one with the class `architecture` comes first, then the one
+  with places for most of the heads, then one that agrees on a pooler that is
   not there. Raises InputError if there is none.
   """
   fitting = []
@@ -91,7 +91,7 @@ def recognise(
   raise _unknown(folder, model_type, architectures_of(config), nearest, names)
 
 
-def architectures_of(config: dict[str, Any]) -> list[str]:
+def architectures_of(config: Fields) -> list[str]:
   """The classes that a config.json names."""
   classes = config.get('architectures')
   return list(map(str, classes)) if isinstance(classes, list) else []
@@ -129,7 +129,7 @@ def _unknown(
   if model_type is None and classes:
     what = f'architectures {listed(classes)}'
   near = difflib.get_close_matches(str(model_type), known, 1)
-  # What the parameters are called says more than what their config is called.
+  # Names of parameters say more than the name of their config.
   if near and not _is_whole(nearest, names):
     nearest = next(f for f in FAMILIES if f.model_type == near[0])
   lacking = sorted(encoder_patterns(nearest) - matched(nearest, names))

@@ -66,7 +66,7 @@ ROBERTA = Family(
   architectures={
     'RobertaForSequenceClassification': Architecture(('pooler', 'classifier')),
     'RobertaForMaskedLM': Architecture(('mlm_head',)),
-    # Its pooler is no part of pretraining, nor of the classifier's.
+    # RoBERTa pretrains no pooler, and its classifier has none.
     'RobertaModel': Architecture((), random=('pooler',)),
   },
   tokenizer_classes=(

@@ -1,7 +1,7 @@
 """Reads the tensors of a pytorch_model.bin without torch, and nothing else.
 
-Such a file is a pickle, and a pickle can call any function there is. This
-reader knows a handful of names, all of them tensors and ordered dicts; any
+The file is a pickle, and a pickle can call any function there is. This reader
+knows a handful of names, all of them tensors and ordered dicts; any
 other name ends it before anything is made or called.
 
 Two formats, both by torch.save: a zip archive (since 1.6) with the pickle in
@@ -41,7 +41,7 @@ _DTYPES = {
   'ByteStorage': np.dtype(np.uint8),
   'BoolStorage': np.dtype(np.bool_),
 }
-# What a damaged or hostile pickle can make the unpickler raise.
+# Errors that a damaged or hostile pickle can make the unpickler raise.
 _DAMAGE = (
   *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
   *(LookupError, OverflowError, MemoryError, RuntimeError, struct.error),
@@ -53,7 +53,7 @@ class _Refused(Exception):
 
 
 class _Sealed:
-  """What a pickle may hold, but not change (its BUILD opcode would)."""
+  """An object that a pickle may hold but not change (BUILD would)."""
 
   __slots__ = ()
 
@@ -110,7 +110,7 @@ class _Tensor(_Sealed):
 
 
 class _Function(_Sealed):
-  """What a pickle may call."""
+  """A function that a pickle may call."""
 
   __slots__ = ('_function',)
 
@@ -145,7 +145,7 @@ _FUNCTIONS = {
 }
 
 
-# In Python, not in C: there a pickle of a few bytes can ask for a table of
+# Python's unpickler, not the one in C: there a few bytes can ask for a table of
 # gigabytes.
 class _Unpickler(pickle._Unpickler):
   """Knows the names above and nothing else."""
@@ -161,8 +161,8 @@ class _Unpickler(pickle._Unpickler):
       return _StorageType(_DTYPES[name])
     raise _Refused(f'it refers to {shown(f"{module}.{name}")}')
 
-  def persistent_load(self, reference: Any) -> _Storage:
-    kind, of_type, key, _, count, *view = reference
+  def persistent_load(self, pid: Any) -> _Storage:
+    kind, of_type, key, _, count, *view = pid
     if kind != 'storage' or not isinstance(of_type, _StorageType):
       raise _Refused(f'it refers to {shown(repr(kind))}')
     if any(part is not None for part in view):
@@ -271,7 +271,7 @@ def _table(content: Any) -> dict[str, _Tensor]:
 
 
 def _holds_tensors(value: Any) -> bool:
-  """Whether an entry of a table is such a table itself."""
+  """Returns whether an entry of a table is such a table itself."""
   return isinstance(value, dict) and any(
     isinstance(one, _Tensor) for one in value.values()
   )

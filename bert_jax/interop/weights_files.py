@@ -21,20 +21,20 @@ FROM_FOREIGN = (
   'convert it with transformers 4: AutoModel.from_pretrained(FOLDER, '
   'from_{}=True).save_pretrained(NEW_FOLDER), with the class of its heads'
 )
-# What git leaves in the place of a large file that was not fetched.
+# First bytes of what git leaves for a large file that was not fetched.
 _POINTER = b'version https://git-lfs'
 
 
 def find(folder: pathlib.Path) -> pathlib.Path | None:
   """The file, or the index of shards, that holds the weights; None: none does.
 
-  As transformers chooses: safetensors first, and one file before shards.
+  The choice is that of transformers: safetensors, then one file before shards.
   """
   return next(iter(find_all(folder)), None)
 
 
 def find_all(folder: pathlib.Path) -> list[pathlib.Path]:
-  """All files and indices of shards that hold weights, `find`'s first."""
+  """Finds all files and indices of shards that hold weights, the best first."""
   return [
     path
     for name in (SAFETENSORS, TORCH)
@@ -51,7 +51,7 @@ def all_files(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """All arrays of what `find` found, by their names.
+  """Reads all arrays of what `find` found, by their names.
 
   Raises InputError on a file that is missing, cut short, or holds anything but
   tensors.
@@ -74,7 +74,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def write(path: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
-  """One safetensors file, as transformers writes it."""
+  """Writes a safetensors file as transformers does."""
   safetensors.numpy.save_file(dict(weights), path, metadata={'format': 'pt'})
 
 

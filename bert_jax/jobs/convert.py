@@ -89,7 +89,7 @@ def _write_workdir(
       f'{HUGGINGFACE} to export it'
     )
   save_model(folder, source.experiment, source.tokenizer, checkpoint.params)
-  facts = dict(
+  facts: dict[str, Any] = dict(
     model=source.model,
     architecture=checkpoint.family.architecture(checkpoint.heads),
     num_parameters=functional.num_parameters(checkpoint.params),

@@ -58,6 +58,7 @@ def describe_examples(
     numbers = range(first, first + min(size, max(rows, 1)))
     yield f'step {step}: examples {first} to {first + size - 1}'
   else:
+    assert example is not None, 'give a step or an example'
     _check('example', example, plan.first_examples[-1])
     numbers = range(example, example + 1)
   with open_data(experiment, browse=True) as (corpora, tokenizer):

@@ -86,7 +86,7 @@ def write_predictions(
       by_label = dict(
         zip(model.label_names, map(float, probabilities), strict=True)
       )
-      label = max(by_label, key=by_label.get)
+      label = max(by_label, key=by_label.__getitem__)
       result = examples.place(row) | {'label': label, 'probabilities': by_label}
       # An id may be of a type that JSON has not, or half of a surrogate pair.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'

@@ -44,8 +44,7 @@ from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
 
-# Of model.*, what continued pretraining may have otherwise: it is of training
-# alone.
+# Model fields that continued pretraining may change: they affect training only.
 MAY_DIFFER = ('dropout', 'attention_dropout', 'initializer_stddev')
 
 

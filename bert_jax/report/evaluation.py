@@ -36,7 +36,9 @@ def of_generator(record: Record) -> str:
 def evaluation_lines(run: Run) -> list[str]:
   """The last held-out figures of a pretraining run as a line, if any."""
   last = last_eval(run)
-  names = _names([last]) if last else []
+  if last is None:
+    return []
+  names = _names([last])
   if not any(_is_loss(name) for name in names):
     return []
   figures = []

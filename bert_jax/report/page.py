@@ -48,7 +48,7 @@ from bert_jax.report.records import (
 )
 
 # Google's sizes by layers and width.
-_SIZES = {
+_SIZES: dict[tuple[Any, Any], str] = {
   (2, 128): 'BERT tiny',
   (4, 256): 'BERT mini',
   (4, 512): 'BERT small',
@@ -165,9 +165,8 @@ def _tokens_and_time(run: Run) -> list[str]:
 
 def _devices(devices: Sequence[Any]) -> tuple[str, str]:
   """('8 × TPU', '') from jax's names of them, like TPU_0(process=0,...)."""
-  kinds = [
-    _DEVICE_KIND.match(str(device))[0].rstrip('_:') for device in devices
-  ]
+  found = [_DEVICE_KIND.match(str(device)) for device in devices]
+  kinds = [match[0].rstrip('_:') for match in found if match]
   counts = ', '.join(f'{kinds.count(k)} × {k}' for k in dict.fromkeys(kinds))
   return counts or '–', ''
 
@@ -218,11 +217,12 @@ def _notes(run: Run) -> str:
 def _curves(run: Run) -> str:
   metrics = run.metrics
   figures = objective_curves(run)
-  for title, name, options in (
+  shown: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ('Learning rate', 'learning_rate', {'from_zero': True}),
     ('Throughput', 'tokens_per_second', {'from_zero': True, 'smooth': ''}),
     ('Gradient norm', 'gradient_norm', {'smooth': 'training'}),
-  ):
+  )
+  for title, name, options in shown:
     series = metrics.series('train', name)
     if not series:
       continue

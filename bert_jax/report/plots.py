@@ -256,6 +256,7 @@ def _svg(figure: Figure, title: str) -> str:
   for marker, variable in _VARIABLES.items():
     svg = svg.replace(marker, variable)
   match = re.search(r'viewBox="([^"]*)"[^>]*>', svg)
+  assert match, 'matplotlib gives each figure a view box'
   label = html.escape(title, quote=True)
   return (
     f'<svg viewBox="{match[1]}" role="img" aria-label="{label}">'

@@ -8,6 +8,7 @@ below, so that a damaged file is named here and is no bug of the page's.
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -144,7 +145,7 @@ class Run:
   results: Record | None
 
 
-def read_run(path: str | pathlib.Path) -> Run:
+def read_run(path: str | os.PathLike) -> Run:
   """Reads a workdir.
 
   Raises:
@@ -204,7 +205,7 @@ def read_metrics(workdir: Workdir) -> Metrics:
   return Metrics(by_kind['train'], by_kind['eval'], num_cut_lines)
 
 
-def read_results(path: str | pathlib.Path) -> Run:
+def read_results(path: str | os.PathLike) -> Run:
   """Reads a fine-tuning workdir; InputError when its runs have not ended."""
   run = read_run(path)
   if run.results is None:

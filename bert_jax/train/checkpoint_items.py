@@ -206,7 +206,7 @@ def _check_digests(items: Any, expected: dict[str, int], version: int) -> None:
     )
 
 
-def _sealed(data: dict[str, Any]) -> dict[str, Any]:
+def _sealed(data: Any) -> dict[str, Any]:
   text = json.dumps(data, sort_keys=True)
   return {'data': data, 'sha256': hashlib.sha256(text.encode()).hexdigest()}
 

@@ -15,7 +15,7 @@ import pathlib
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 
@@ -89,7 +89,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
   with orbax_traces.quiet():
     result, first = _tried(load)
     if first is None:
-      return result
+      return cast(T, result)
     # A read error is told from damage by reading all bytes by ourselves.
     unreadable = _unreadable(path)
     if first.kind in ('memory', 'device', 'disk') or unreadable:
@@ -101,7 +101,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
         f'{first.text}. Look after the disk and the memory of this machine',
         flush=True,
       )
-      return result
+      return cast(T, result)
     try:
       proof = _changed(path) or _incomplete(path, items)
     except OSError as error:
@@ -213,6 +213,7 @@ def _place(error: BaseException) -> str:
 
 def _unreadable(folder: pathlib.Path) -> Fault | None:
   """The first error of the system in listing and reading the whole folder."""
+  path = folder
   try:
     for path in _files(folder):
       with open(path, 'rb', buffering=0) as file:

@@ -68,7 +68,7 @@ from collections.abc import Sequence
 import measuring
 from absl import app, flags
 
-from bert_jax.cli.config_file import load_config
+from bert_jax.config.experiment_file import load_config
 
 TEXT = '--input=installed_docs:'
 EXPERIMENT = 'experiments/pretrain/small_family.py'
@@ -139,7 +139,7 @@ def main(unused_argv: Sequence[str]) -> None:
 
 
 def name(family: str, num_steps: int) -> str:
-  """Of the run's folder."""
+  """The name of the run's folder."""
   return f'{family}-{num_steps}'
 
 

@@ -110,7 +110,7 @@ def compare_preparing(folder: pathlib.Path, megabytes: float) -> None:
 
 
 def compare_memory(folder: pathlib.Path) -> None:
-  """All processes together, on the text and on its first tenth."""
+  """Memory of all processes together, on the text and on its first tenth."""
   tenth = folder / 'tenth.txt'
   with open(_TEXT.value, 'rb') as file:
     tenth.write_bytes(file.read(os.path.getsize(_TEXT.value) // 10))
@@ -169,7 +169,7 @@ def bare_tokenizer(text: str, unused_folder: pathlib.Path) -> None:
   documents = [d.text for d in source.documents(ReadReport())]
   library = load_tokenizer(_VOCAB.value)._tokenizer
   began = time.perf_counter()
-  # In parts, as its own users do it: the whole result would not fit.
+  # Read in parts, as its own users do: the whole result would not fit.
   for first in range(0, len(documents), 1000):
     for encoding in library.encode_batch_fast(
       documents[first : first + 1000], add_special_tokens=False
@@ -239,7 +239,7 @@ def hf_prepare(text: str, folder: pathlib.Path) -> None:
     return tokenizer(examples['text'], return_special_tokens_mask=True)
 
   def group_texts(examples):
-    # As in transformers' run_mlm.py.
+    # Grouped as in transformers' run_mlm.py.
     joined = {name: sum(examples[name], []) for name in examples}
     length = len(joined['input_ids']) // ROW_LENGTH * ROW_LENGTH
     return {

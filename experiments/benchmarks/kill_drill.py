@@ -43,7 +43,7 @@ import measuring
 from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# What a record says of time; all else in it must be equal.
+# Fields of a record about time; all others must be equal.
 TIMINGS = {
   'time',
   'tokens_per_second',
@@ -123,7 +123,7 @@ def one_run(rng, verb, drill, folder, expected, seconds) -> None:
 
 
 def start(drill: Drill, target: pathlib.Path, limit: float | None) -> bool:
-  """One start of the command; whether it was killed after `limit` seconds."""
+  """Starts the command; returns whether it was killed after `limit` seconds."""
   log = target.parent / 'log'
   with open(log, 'w') as file:
     process = subprocess.Popen(
@@ -148,7 +148,7 @@ def start(drill: Drill, target: pathlib.Path, limit: float | None) -> bool:
 
 
 def moment(log: str) -> str:
-  """What a command was at when it was killed, by what it last said."""
+  """The stage at which a command was killed, by what it last said."""
   lines = [line for line in log.splitlines() if line.strip()]
   if not lines:
     return 'silent'

@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes that are timed, and a table.
+"""Timed processes and a table, which the benchmarks share.
 
 Contestants run in processes of their own and take turns, so that what else the
 machine does hits all of them alike; figures are medians over the turns, and

@@ -55,7 +55,7 @@ def make_step(size: str, dtype: str):
 
 
 def experiment_step(experiment):
-  """As make_step, of a PretrainExperiment and the first rows of its corpus."""
+  """Makes a step of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
   from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by the named scopes of the model.
+"""Shows where the time of a training step goes, by scopes of the model.
 
 .venv/bin/python experiments/benchmarks/step_profile.py --size=4x256
 
@@ -59,7 +59,7 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main(unused_argv: list[str]) -> None:
-  # Before jax makes its threads.
+  # Set before jax makes its threads.
   os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
   import jax
 

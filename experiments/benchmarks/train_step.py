@@ -80,7 +80,7 @@ def main(unused_argv: list[str]) -> None:
   rates = {name: [] for name in workers}
   peaks = []
   for turn in range(_TURNS.value):
-    # Who comes first changes, so that nobody always follows the same one.
+    # The order alternates, so that nobody always follows the same one.
     for name in list(workers)[:: -1 if turn % 2 else 1]:
       rates[name].append(workers[name].ask('steps')['tokens_per_second'])
       peaks.append(workers[name].ask('f32 product')['gflops'])

@@ -1,4 +1,4 @@
-"""What the frequencies of tokens alone reach, where a run is evaluated.
+"""Losses that token frequencies alone reach, where a run is evaluated.
 
 .venv/bin/python experiments/benchmarks/unigram.py --workdir=RUN --corpus=DIR
 
@@ -126,7 +126,7 @@ def _replaced_loss(
   share = is_new.mean()
   times_V = np.bincount(ids, minlength=vocab_size)
   new_V = np.bincount(ids, weights=is_new, minlength=vocab_size)
-  # As if each token had been there ten times more, at the rate of all.
+  # Smoothed as if each token had been there ten times more, at the rate of all.
   rate_V = (new_V + 10 * share) / (times_V + 10)
   ids, is_new = np.concatenate(held_out, axis=1)
   rates = np.where(is_new > 0, rate_V[ids], 1 - rate_V[ids])

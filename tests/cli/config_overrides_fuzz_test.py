@@ -14,8 +14,10 @@ import pytest
 from absl import flags as absl_flags
 from hypothesis import strategies as st
 
-from bert_jax.cli import config_file, flags
+from bert_jax.cli import flags
+from bert_jax.config import overrides
 from bert_jax.config.codec import decode, encode
+from bert_jax.config.experiment_file import load_config
 from bert_jax.errors import InputError
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / 'experiments'
@@ -24,7 +26,7 @@ FILES = {
   'finetune': EXPERIMENTS / 'finetune' / 'classification.py',
 }
 FIELDS = {
-  verb: sorted(config_file.config_fields(config_file.load_config(str(path))))
+  verb: sorted(overrides.config_fields(load_config(str(path))))
   for verb, path in FILES.items()
 }
 # With these validate() comes to its last check.
@@ -87,7 +89,7 @@ def test_a_field_with_any_value(verb, data):
   except InputError as error:
     assert_one_line(error)
     return
-  field = config_file.config_fields(config)[name]
+  field = overrides.config_fields(config)[name]
   expected = PLAIN.get(field.type)
   if expected:
     assert isinstance(field.value, expected)

@@ -22,9 +22,9 @@ Task = tuple[Block, pathlib.Path]
 
 
 class Exchange:
-  """Where tasks go to the workers, and finished blocks come back.
+  """A folder in which tasks reach the workers and finished blocks come back.
 
-  Pickled with the work: each process opens the files by itself.
+  It is pickled with the work: each process opens the files by itself.
   """
 
   def __init__(self, partial: pathlib.Path, temporary: str):
@@ -33,7 +33,7 @@ class Exchange:
     if temporary:
       key = hashlib.sha256(os.fsencode(partial)).hexdigest()[:8]
       self._folder = f'{temporary.rstrip("/")}/{partial.name}-{key}'
-    # By run: workers of a run whose launching process was killed may go on.
+    # A name for each run: workers of one that was killed may still be writing.
     self._run = uuid.uuid4().hex
     self._is_ready = False
 
@@ -49,7 +49,7 @@ class Exchange:
       self._write(self._task_name(number), data)
 
   def work_on(self, number: int, worker: Callable[[Task], BlockDone]) -> None:
-    """In a process of Beam's: the task's block becomes a file."""
+    """Turns the block of a task into a file, in a process of Beam's."""
     import zstandard
 
     data = self._read(self._task_name(number))
@@ -110,7 +110,7 @@ class Exchange:
     return done
 
   def _open(self, name: str) -> Any:
-    # Not by the name's ending: these are our own bytes.
+    # Beam would unpack by the name's ending; these bytes stay as they are.
     return _files().open(name, compression_type='uncompressed')
 
   def _read(self, name: str) -> bytes:
@@ -126,12 +126,12 @@ class Exchange:
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
-    """What the launching process meets at --temp_location, as one line."""
+    """Turns an error at --temp_location into one line for the user."""
     try:
       yield
     except InputError:
       raise
-    # Each storage has errors of its own, of which many are no OSError.
+    # Every storage has errors of its own; many are not OSErrors.
     except Exception as error:
       full = isinstance(error, OSError) and error.errno in _DISK_IS_FULL
       if full or not self._is_elsewhere:

@@ -11,7 +11,7 @@ from bert_jax.errors import InputError, shown
 
 def check(flags: Sequence[str]) -> str:
   """Returns --temp_location; raises InputError where Beam would only warn."""
-  # Else it says which parts of Google Cloud's are not installed.
+  # Beam logs a warning for each package of Google Cloud that is missing.
   logging.disable(logging.WARNING)
   try:
     import apache_beam as beam
@@ -52,7 +52,7 @@ class _FlagParser(argparse.ArgumentParser):
   """Beam's flags; what is wrong with them in one line."""
 
   def add_value_provider_argument(self, *names: str, **options: Any) -> None:
-    # Some classes of flags ask for this one of Beam's own parser.
+    # Beam's parser has this method, and some of its option classes call it.
     self.add_argument(*names, **options)
 
   def error(self, message: str) -> NoReturn:

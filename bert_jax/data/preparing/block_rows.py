@@ -18,9 +18,9 @@ class RowMaker:
   """Packs documents into rows of texts, or of pairs.
 
   Args:
-    table: of the tokenizer.
+    table: the tokenizer's table.
     word_starts: whether the documents tell them.
-    pairs_kind: of PAIR_KINDS; '' for rows of texts.
+    pairs_kind: one of PAIR_KINDS; '' for rows of texts.
   """
 
   def __init__(self, table: TokenTable, *, word_starts: bool, pairs_kind: str):
@@ -38,14 +38,16 @@ class RowMaker:
     many rows have K pairs.
 
     Args:
-      documents: of one part of a block, with a token each.
+      documents: those of one part of a block, each with a token or more.
       row_length: tokens in a row.
       seed: 32 bytes for the drawing of pairs.
     """
     table = self._table
     tokens = _concatenated([text.ids for text in documents], np.int32)
-    if self._pairs_kind:
-      drawn = self._draw(documents, row_length, seed)
+    drawn = (
+      self._draw(documents, row_length, seed) if self._pairs_kind else None
+    )
+    if drawn:
       layout = packing.Layout(drawn.starts, drawn.lengths, row_length)
     else:
       totals = np.array([len(text.ids) for text in documents], np.int64)
@@ -60,15 +62,17 @@ class RowMaker:
       padding=int((rows == table.pad_id).sum()),
     )
     if self._word_starts:
-      starts = _concatenated([text.word_starts for text in documents], bool)
+      starts = _concatenated(
+        [_given(text.word_starts) for text in documents], bool
+      )
       arrays[side_files.WORD_STARTS] = np.packbits(
         layout.word_starts(starts), axis=1
       )
-    if self._pairs_kind:
+    if drawn:
       labels = layout.labels(drawn.labels)
       arrays[side_files.PAIR_LABELS] = labels
       counts.update(drawn.counts)
-      # So that it can be added up over blocks, as all counts are.
+      # Counted as rows_of_K, so that blocks add up like all other counts.
       numbers, often = np.unique((labels >= 0).sum(axis=1), return_counts=True)
       for number, rows_of_it in zip(numbers, often, strict=True):
         counts[f'rows_of_{number}'] = int(rows_of_it)
@@ -79,18 +83,29 @@ class RowMaker:
   ) -> pairs.Pairs:
     max_tokens = row_length - 3
     sentences = [
-      pairs.sentence_ends(text.line_starts, text.sentence_starts, max_tokens)
+      pairs.sentence_ends(
+        _given(text.line_starts), _given(text.sentence_starts), max_tokens
+      )
       for text in documents
     ]
     return pairs.draw(sentences, max_tokens, self._pairs_kind, seed)
 
 
 def most_pairs(counts: Counter[str], row_length: int) -> int:
-  """Of a row of this length, by the counts of all blocks; 1 or more."""
+  """The most pairs in a row of this length, by the counts of all blocks.
+
+  It is 1 where there are none.
+  """
   names = (
     re.fullmatch(rf'rows_of_(\d+)_{row_length}', name) for name in counts
   )
   return max([1, *(int(match[1]) for match in names if match)])
+
+
+def _given(flags: np.ndarray | None) -> np.ndarray:
+  """Flags of a text that its encoder was asked for."""
+  assert flags is not None
+  return flags
 
 
 def _concatenated(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:

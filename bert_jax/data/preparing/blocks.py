@@ -50,8 +50,8 @@ class Block:
 
   Attributes:
     index: 0, 1, ... in the order of the source.
-    texts: of the documents.
-    num_bytes: of the texts in UTF-8.
+    texts: the texts of the documents.
+    num_bytes: bytes of the texts in UTF-8.
     digest: sha256 of the texts and of where each ends.
   """
 
@@ -63,13 +63,13 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockOptions:
-  """What is done with each block; the same for all blocks of a corpus.
+  """Options of the work on a block, alike for all blocks of a corpus.
 
   row_lengths: tokens in a row; a folder is written for each, once.
   eval_fraction: share of documents, chosen by a hash of the text, that is kept
     out of training; 0 for none.
   word_segmenter: see WordSegmenter; '' for none.
-  pairs: of PAIR_KINDS; '' for rows of texts.
+  pairs: one of PAIR_KINDS; '' for rows of texts.
   """
 
   row_lengths: tuple[int, ...]
@@ -99,11 +99,11 @@ class BlockOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDone:
-  """What became of a block.
+  """The result of the work on a block.
 
   Attributes:
     counts: {part: {what: number}}, see `BlockWorker`.
-    num_bytes: of the block's text.
+    num_bytes: bytes of the block's text.
     was_there: an earlier run had finished it.
   """
 
@@ -203,8 +203,9 @@ class BlockWorker:
     counts: dict[str, Counter[str]],
   ) -> None:
     encoded = np.frombuffer(json.dumps(counts).encode(), np.uint8)
+    stored: dict[str, Any] = {'counts': encoded, **arrays}
     with durable_files.new_file(path) as file:
-      np.savez(file, counts=encoded, **arrays)
+      np.savez(file, **stored)
 
 
 def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
@@ -261,9 +262,9 @@ def read_beside(
   """The side files of the rows of finished blocks, for `write_token_rows`.
 
   Args:
-    paths: of all blocks.
+    paths: the files of all blocks.
     part, row_length: which rows.
-    counts: of the part, of all blocks together.
+    counts: the counts of the part, of all blocks together.
     work: see `describe_work`.
   """
   found = []
@@ -276,7 +277,7 @@ def read_beside(
     for path in paths:
       stored = read_rows(path, part, row_length, side_file.name)
       if side_file.name == side_files.PAIR_LABELS:
-        # Those of a block are as wide as its own rows ask for.
+        # A block stores labels as wide as its own rows need.
         stored = side_files.pad_labels(stored, side_file.width)
       yield stored
 
@@ -286,7 +287,7 @@ def read_beside(
 def facts_beside(
   row_length: int, counts: Counter[str], work: dict[str, Any]
 ) -> dict[str, Any]:
-  """What a manifest says of the side files; {} without any."""
+  """Manifest entries about the side files; {} where there are none."""
   facts: dict[str, Any] = {}
   if 'word_segmenter' in work:
     facts['word_segmenter'] = work['word_segmenter']
@@ -309,7 +310,7 @@ def pair_facts(
 def describe_work(
   tokenizer: Tokenizer, options: BlockOptions
 ) -> dict[str, Any]:
-  """All that decides the bytes of a corpus, but for its text; for JSON."""
+  """A JSON object of all that decides the bytes of a corpus, but its text."""
   segmenter = options.segmenter()
   return {
     'tokenizer_fingerprint': tokenizer.fingerprint,
@@ -317,7 +318,7 @@ def describe_work(
     'eval_fraction': options.eval_fraction,
     'block': [BLOCK_VERSION, BLOCK_CHARACTERS, BLOCK_DOCUMENTS],
     'format_version': token_rows.FORMAT_VERSION,
-    # Not there where they are not asked for, so that nothing changes then.
+    # Entries only where they are asked for: other requests stay as they were.
     **({'word_segmenter': segmenter.describe()} if segmenter else {}),
     **({'pairs': [options.pairs, pairs.VERSION]} if options.pairs else {}),
   }
@@ -337,7 +338,9 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _part(text: str, eval_fraction: float) -> str:
-  """By a hash of the text: so a repeated document is never on both sides."""
+  """The part that a text belongs to, by a hash of it.
+
+  So a repeated document is never on both sides."""
   head = hashlib.sha256(text.encode()).digest()[:8]
   is_eval = int.from_bytes(head, 'big') < int(eval_fraction * 2**64)
   return EVAL if is_eval else TRAIN
@@ -354,7 +357,7 @@ def _read_counts(path: pathlib.Path) -> dict[str, Counter[str]]:
 
 
 def _is_whole(path: pathlib.Path) -> bool:
-  """Whether the file is there and its checksums hold."""
+  """Returns whether the file is there and its checksums hold."""
   if not path.is_file():
     return False
   try:

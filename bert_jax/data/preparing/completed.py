@@ -1,4 +1,4 @@
-"""Whether a folder holds already what a request would give."""
+"""Tells whether a folder already holds what a request would give."""
 
 import json
 import pathlib

@@ -15,7 +15,7 @@ import numpy as np
 from bert_jax.data.preparing.word_segmenter import WordSegmenter
 from bert_jax.data.tokenizers.base import Tokenizer
 
-# Where a sentence ends within a line: at a mark with white space after it, or
+# A sentence ends within a line at a mark with white space after it, or
 # at one of those that unspaced scripts have, with the quotes and brackets that
 # it closes. The full stop of an abbreviation ends one as well.
 _SENTENCE_ENDS = re.compile(

@@ -1,4 +1,4 @@
-"""What may end `prepare` early, each with a line that says how to go on.
+"""Events that end `prepare` early, each with a line on how to go on.
 
 A second process at the same output, Ctrl-C, a full disk, a killed worker: the
 finished blocks are kept, and the same command goes on from them.

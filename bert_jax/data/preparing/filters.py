@@ -7,6 +7,7 @@ blocks: what it keeps does not depend on the number of workers.
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from bert_jax.data.preparing import user_functions
 from bert_jax.data.preparing.near_duplicates import (
@@ -22,7 +23,7 @@ BYTES_PER_DOCUMENT = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilterOptions:
-  """What to leave out; the defaults leave out nothing.
+  """Documents to leave out; the defaults leave out none.
 
   min_characters, max_characters: the shortest and the longest document to keep
     (0: no limit).
@@ -91,8 +92,8 @@ class _FilteredSource:
         yield document
 
   def describe(self) -> dict:
-    # So that another filter is another request.
-    filters = dataclasses.asdict(self._options)
+    # Another filter makes another request.
+    filters: dict[str, Any] = dataclasses.asdict(self._options)
     if self._keep:
       filters['keep'] = user_functions.describe(self._options.keep, self._keep)
     return self._source.describe() | {'filters': filters}

@@ -63,7 +63,7 @@ def _side_files(corpus: TokenRows) -> Iterator[str]:
 
 
 def _histogram(corpus: TokenRows, table: TokenTable) -> Iterator[str]:
-  """Of the tokens in a segment, or a part of a pair, without special ones."""
+  """A histogram of segments, or parts of pairs, by their ordinary tokens."""
   count = min(corpus.num_rows, _SAMPLE_ROWS)
   # Evenly spaced, so that it is a sample of the whole.
   rows = corpus.rows(np.arange(count) * corpus.num_rows // max(count, 1))
@@ -73,7 +73,7 @@ def _histogram(corpus: TokenRows, table: TokenTable) -> Iterator[str]:
     starts = np.append(0, ends[:-1] + 1)[: len(ends)]
     lengths.append(ends - starts - (row[starts] == table.cls_id))
   lengths = np.concatenate([*lengths, np.empty(0, np.int64)])
-  edges = [0, *2 ** np.arange(2, 30)]
+  edges = [0, *(2**power for power in range(2, 30))]
   counts, _ = np.histogram(lengths, edges)
   what = 'parts of pairs' if corpus.max_segments else 'segments'
   yield f'  {what} of {count:,} rows by their tokens:'

@@ -10,6 +10,7 @@ and the bands are datasketch's.
 import hashlib
 import re
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,8 @@ _WORD = re.compile(rf'[^\W{_UNSPACED}]+|[{_UNSPACED}]')
 
 
 def check_threshold(threshold: float) -> None:
-  """Raises InputError on what is no similarity; 0 is none asked for."""
-  # Not a comparison with < alone: nan is below nothing.
+  """Raises InputError unless `threshold` is a similarity, or 0 for none."""
+  # Written as a range, since nan is neither below nor above one.
   if not (threshold == 0 or 0.1 <= threshold <= 1):
     raise InputError(
       f'--near_duplicates={threshold}: give the similarity from which on a '
@@ -49,16 +50,16 @@ class NearDuplicates:
       weights=(0.05, 0.95),
       hashfunc=_short_key,
     )
-    # Its finaliser scrambles what a cyclic redundancy check leaves alike.
+    # The finaliser of affine32 scrambles the similar values of a CRC.
     self._empty = MinHash(
       num_perm=_NUM_PERMUTATIONS, seed=1, scheme='affine32', hashfunc=zlib.crc32
     )
     self._signatures: list[bytes] = []
 
   def is_new(self, text: str) -> bool:
-    """Whether no earlier document is that similar; only then it is kept.
+    """Returns whether no earlier document is that similar, and keeps it if so.
 
-    One without a word is always new.
+    A document without a word is always new.
     """
     runs = _runs(text)
     if not runs:
@@ -66,7 +67,8 @@ class NearDuplicates:
     signature = self._empty.copy()
     signature.update_batch(runs)
     values = signature.hashvalues.astype(np.uint32)
-    for number in self._bands.query(signature):
+    similar: list[Any] = self._bands.query(signature)
+    for number in similar:
       earlier = np.frombuffer(self._signatures[number], np.uint32)
       if np.mean(earlier == values) >= self._threshold:
         return False

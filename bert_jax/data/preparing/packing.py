@@ -11,7 +11,7 @@ import numpy as np
 from bert_jax.errors import InputError
 
 MIN_ROW_LENGTH = 8
-# No model reads longer ones, and a packer of them would fill the memory.
+# Longer rows are read by no model, and packing them would fill the memory.
 MAX_ROW_LENGTH = 2**20
 
 
@@ -54,7 +54,7 @@ def cut(totals: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Layout:
-  """Where in rows the segments lie: `[CLS] part [SEP] part [SEP]` each.
+  """The places of segments in rows: `[CLS] part [SEP] part [SEP]` each.
 
   Rows stand in the order of the first segment in each, and segments of a row in
   the order in which they were given.

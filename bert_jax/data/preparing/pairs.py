@@ -26,7 +26,7 @@ VERSION = 1
 # A document's pairs are shorter with this chance, by a random length, so that
 # a model also meets short ones.
 SHORT_SEQUENCE_PROBABILITY = 0.1
-# What `Pairs.counts` has; the labels 0 are the others.
+# The names in `Pairs.counts`; pairs that are not label_1 have label 0.
 COUNTED = (
   'label_1',
   'borrowed_tokens',
@@ -40,8 +40,8 @@ class Pairs(NamedTuple):
 
   starts, lengths: int64 [pairs, 2] of A and B.
   labels: int64 [pairs], 0 or 1.
-  counts: of COUNTED: the pairs of label 1, the tokens of other documents in
-    them, those that truncation took, and those that are in no pair.
+  counts: numbers by the names of COUNTED: the pairs of label 1, the tokens of
+    other documents in them, those that truncation took, and those in no pair.
   """
 
   starts: np.ndarray
@@ -51,7 +51,7 @@ class Pairs(NamedTuple):
 
 
 def check_kind(kind: str) -> None:
-  """Raises InputError on a kind that there is not; '' is none."""
+  """Raises InputError unless `kind` is a kind of pairs, or '' for none."""
   if kind and kind not in PAIR_KINDS:
     raise InputError(
       f'--pairs={quoted(kind)}: give one of {", ".join(PAIR_KINDS)}'
@@ -69,7 +69,7 @@ def sentence_ends(
 
   Args:
     line_starts, sentence_starts: bool [n] of the document's tokens, n >= 1.
-    max_tokens: of a pair.
+    max_tokens: the most tokens of a pair.
 
   Returns:
     Where each sentence ends, the last one at n.
@@ -97,11 +97,11 @@ def draw(
   """Draws the pairs of a block of documents.
 
   Args:
-    documents: where the sentences of each end, see `sentence_ends`.
-    max_tokens: of a pair, the row length without three special tokens.
-    kind: of PAIR_KINDS.
-    seed: 32 bytes. Of Python's generator only `random()` is used, whose numbers
-      stay the same from version to version.
+    documents: the ends of the sentences of each, see `sentence_ends`.
+    max_tokens: of a pair: the row length without three special tokens.
+    kind: one of PAIR_KINDS.
+    seed: 32 bytes. Only `random()` of Python's generator is used, since its
+      numbers stay the same from version to version.
   """
   rng = random.Random(int.from_bytes(seed, 'big'))
   drawing = _Drawing(documents, max_tokens, kind, rng)
@@ -137,7 +137,8 @@ class _Drawing:
     self.bounds: list[tuple[tuple[int, int], tuple[int, int]]] = []
     self.labels: list[int] = []
     self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
-    # Of each document, where its sentences start among all tokens, and its end.
+    # For each document: the starts of its sentences among all tokens, and its
+    # end.
     self._edges: list[list[int]] = []
     first = 0
     for ends in documents:
@@ -229,9 +230,10 @@ class _Drawing:
         bounds[longer][1] -= 1
     self.counts['truncated_tokens'] += excess
     self.counts['label_1'] += label
-    self.bounds.append((tuple(bounds[0]), tuple(bounds[1])))
+    (a_start, a_end), (b_start, b_end) = bounds
+    self.bounds.append(((a_start, a_end), (b_start, b_end)))
     self.labels.append(label)
 
   def _below(self, number: int) -> int:
-    """One of range(number), each as likely."""
+    """Draws one of range(number), each as likely."""
     return int(self._rng.random() * number)

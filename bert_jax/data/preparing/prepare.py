@@ -27,10 +27,10 @@ from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
 _PARTIAL_MARK = 'unfinished.json'
-# What a source reports without having left a document out.
+# Findings of a source that leave no document out.
 _NOT_DROPPED = ('undecodable_bytes', 'lone_surrogates', 'split_documents')
 
-# What the summary takes from each manifest, and calls by shorter names.
+# Entries of a manifest that the summary shows -> their shorter names.
 _IN_SUMMARY = {
   'row_length': 'row_length',
   'documents': 'num_documents',
@@ -40,7 +40,7 @@ _IN_SUMMARY = {
   'padding': 'num_padding',
   'padding_share': 'padding_share',
 }
-# And of corpora with side files.
+# Further entries, of corpora with side files.
 _BESIDE = ('word_segmenter', 'pairs')
 
 
@@ -69,7 +69,7 @@ def prepare(
       document, there is no `output/eval`.
 
   Returns:
-    What manifests and the closing table say: documents, dropped, parts of rows;
+    The figures of manifests and the closing table: documents, dropped, rows;
     `already_complete`, or the `blocks` and `seconds` of this run.
 
   Raises:
@@ -151,13 +151,13 @@ def _workers(
 def _request(
   source: dict[str, Any], tokenizer: Tokenizer, options: blocks.BlockOptions
 ) -> dict[str, Any]:
-  """What decides the output; as JSON gives it back, with lists for tuples."""
+  """The settings that decide the output, with lists for tuples as in JSON."""
   work = blocks.describe_work(tokenizer, options)
   return {'source': source, 'work': json.loads(json.dumps(work))}
 
 
 class _Work:
-  """All blocks together, once each has its file."""
+  """The blocks of a corpus together, once each has its file."""
 
   def __init__(self, unknown_share: UnknownShare) -> None:
     self.unknown = unknown_share
@@ -187,7 +187,7 @@ def _work_on_blocks(
 ) -> None:
   def tasks() -> Iterator[tuple[blocks.Block, pathlib.Path]]:
     for block in blocks.read_blocks(source, work.report):
-      # Not before: an input that cannot be read leaves no folder.
+      # Made only now: an input that cannot be read leaves no folder.
       if not work.paths:
         _open_partial(partial, request)
       name = blocks.block_file_name(block.index, block.digest, request['work'])
@@ -279,7 +279,7 @@ def _write_output(
 def _facts(
   part: str, row_length: int, work: _Work, request: dict[str, Any]
 ) -> dict[str, Any]:
-  """What a manifest says besides what is needed to read the rows."""
+  """Manifest entries for people, beyond those that reading the rows needs."""
   counts = work.counts[part]
   padding = counts[f'padding_{row_length}']
   places = counts[f'rows_{row_length}'] * row_length
@@ -291,7 +291,7 @@ def _facts(
     'num_padding': padding,
     'padding_share': padding / places if places else 0.0,
     'literal_special_tokens': counts['literal_special_tokens'],
-    # What follows is of the whole input, both parts together.
+    # The entries below are about the whole input, both parts together.
     'dropped': _dropped(work),
     'read_counts': dict(work.report.counts),
     'read_examples': {k: list(v) for k, v in work.report.examples.items()},
@@ -315,7 +315,7 @@ def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
   """Makes the folder for finished blocks, or takes that of a run before."""
   mark = partial / _PARTIAL_MARK
   if partial.exists() and not mark.exists():
-    # All there may be is the temporary file that was to become the mark.
+    # A folder of our own holds at most the temporary file of its mark.
     if not partial.is_dir() or not all(
       path.name.startswith(f'.{_PARTIAL_MARK}') for path in partial.iterdir()
     ):

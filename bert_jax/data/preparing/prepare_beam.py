@@ -20,8 +20,8 @@ FnApiRunner: DirectRunner first looks for a program that it downloads. Tested
 with this one and with a job server of Beam's, of the protocol that Flink's and
 Spark's have; not on a cluster, nor with a bucket.
 
-The limit is the reading, by one process, which is over before Beam begins. Of
-the text below it takes 37 MB a CPU second, and a worker 6.3: beyond some six
+The limit is the reading, by one process, which is over before Beam begins. It
+takes 37 MB a CPU second of the text below, and a worker 6.3: beyond some six
 cores of workers most of the time is reading. A corpus of terabytes is better
 prepared in parts, each by a command of its own, and mixed in training
 (data.corpora).
@@ -57,12 +57,12 @@ from bert_jax.errors import InputError
 LOG_NAME = 'beam.log'
 _STEP = 'work on blocks'
 _SECONDS_BETWEEN_LOOKS = 1.0
-# For telling a cluster that the job is cancelled.
+# Time to tell a cluster that the job is cancelled.
 _SECONDS_TO_CANCEL = 20.0
 
 
 class BeamWorkers:
-  """In the place of `worker_processes.WorkerProcesses`, for blocks alone.
+  """Workers of Beam, used as `worker_processes.WorkerProcesses` are.
 
   Args:
     make_worker: `make_worker(*arguments)` is called once in each process, and
@@ -110,7 +110,7 @@ class BeamWorkers:
     self._exchange.remove(finished=exception_type is None)
 
   def map(self, tasks: Iterable[Task]) -> Iterator[BlockDone]:
-    """What became of each block, in order, once the last task is drawn.
+    """Yields the result of each block, in order, once all tasks are drawn.
 
     Raises:
       WorkerDied: a process of this machine is gone.
@@ -133,21 +133,26 @@ class BeamWorkers:
           found.append((num_sent, path))
           num_sent += 1
         shown.update(block.num_bytes)
-    if self._driver:
-      self._driver.begin(num_sent)
+    driver = self._driver
+    if driver:
+      driver.begin(num_sent)
     for there in found:
       if isinstance(there, BlockDone):
         yield there
         continue
       number, path = there
+      assert driver is not None  # made for the first task that was sent
       while not self._exchange.is_done(number):
-        if not self._driver.is_running(_SECONDS_BETWEEN_LOOKS):
+        if not driver.is_running(_SECONDS_BETWEEN_LOOKS):
           break
       yield self._exchange.read_done(number, path)
 
 
 class _WorkOnBlock:
-  """What Beam calls with the number of a task; made once in each process."""
+  """The function that Beam calls with the number of a task.
+
+  Each process makes its worker once.
+  """
 
   def __init__(
     self,
@@ -222,7 +227,7 @@ def _drive(
     jobs.append(job)
     job.wait_until_finish()
     jobs.clear()
-  # Each runner has exceptions of its own.
+  # Every runner raises exceptions of its own.
   except Exception:
     traceback.print_exc()
     connection.send(traceback.format_exc())
@@ -237,7 +242,7 @@ def _pipeline(flags: list[str], num_tasks: int, work: _WorkOnBlock) -> Any:
   pipeline = beam.Pipeline(options=PipelineOptions(flags))
   _ = (
     pipeline
-    # Not the numbers themselves: a job's description has a limit.
+    # One number instead of all: a job's description has a limit.
     | beam.Create([num_tasks])
     | 'number the blocks' >> beam.FlatMap(_numbers)
     | beam.Reshuffle()
@@ -266,7 +271,7 @@ def _notice_death(thrown: threading.ExceptHookArgs) -> None:
 
 
 def _as_exception(failure: str, log: pathlib.Path) -> Exception:
-  """What the traceback of a failed pipeline is for the launching process."""
+  """The exception that the traceback of a failed pipeline stands for."""
   if f"[while running '{_STEP}" not in failure:
     why = beam_exchange.last_line(failure)
     return InputError(f'--engine=beam: Beam ended with: {why}; see {log}')

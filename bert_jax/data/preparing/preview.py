@@ -1,4 +1,4 @@
-"""What preparing a corpus would give, from a sample; nothing is written.
+"""A preview of preparing a corpus, from a sample; nothing is written.
 
 A wrong field, a wrong unit of documents or a tokenizer of another language
 shows in seconds here, and in hours otherwise.
@@ -37,7 +37,7 @@ def preview(
   Args:
     source: the documents.
     tokenizer: encodes them.
-    num_workers: as `prepare` takes it; divides the estimated time.
+    num_workers: the number for `prepare`; divides the estimated time.
     **row_options: likewise; the figures are of both parts together.
 
   Raises:
@@ -47,7 +47,7 @@ def preview(
   num_workers = worker_processes.number_of_workers(num_workers)
   worker = blocks.BlockWorker(tokenizer, options)
   report = ReadReport()
-  # Before the reading: a damaged input is found by either.
+  # Asked before reading: a damaged input is found by either.
   total_bytes = source.size_in_bytes()
   started = time.monotonic()
   sample, is_all = _read_sample(source, report)
@@ -64,7 +64,7 @@ def preview(
     )
   num_bytes = sum(len(document.text.encode()) for document in sample)
   scale = _scale(num_bytes, total_bytes, is_all)
-  # One process reads, the workers share the rest.
+  # A single process reads; the workers share the rest.
   seconds = scale * max(
     read_at - started, (packed_at - read_at) / max(1, num_workers)
   )
@@ -101,7 +101,7 @@ def _read_sample(
 
 
 def _scale(num_bytes: int, total_bytes: int, is_all: bool) -> float:
-  """How many times the sample the whole is; 0 where that is not known."""
+  """The size of the input in samples; 0 where that is not known."""
   if is_all:
     return 1.0
   # A source's size is a rough one, the sample's is not.
@@ -199,7 +199,7 @@ def _shown(sample: list[Document]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _single_threaded_tokenizers() -> Iterator[None]:
-  """As in a worker process, so that the time is that of one core."""
+  """Keeps tokenizers to one thread, so that the time is that of one core."""
   name = 'TOKENIZERS_PARALLELISM'
   before = os.environ.get(name)
   os.environ[name] = 'false'

@@ -24,7 +24,7 @@ class SessionProcess:
   """
 
   def __init__(self, run: Callable[..., None], arguments: tuple[Any, ...]):
-    # Not fork: tokenizers and jax may have threads by now.
+    # Spawned, not forked: tokenizers and jax may have threads by now.
     context = multiprocessing.get_context('spawn')
     self.connection, theirs = context.Pipe()
     self._process = context.Process(target=_lead, args=(theirs, run, arguments))
@@ -37,9 +37,10 @@ class SessionProcess:
     self._process.terminate()
     self._process.join(seconds)
     try:
+      assert self._process.pid is not None  # it was started
       os.killpg(self._process.pid, signal.SIGKILL)
     except ProcessLookupError:
-      self._process.kill()  # It had not become a leader yet.
+      self._process.kill()  # not yet the leader of a session
     self._process.join()
 
 
@@ -52,5 +53,7 @@ def _lead(
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # multiprocessing started this one
+  parent.join()
   os.killpg(0, signal.SIGKILL)

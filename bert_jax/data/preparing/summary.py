@@ -1,4 +1,4 @@
-"""What came out of preparing a corpus, as lines of text."""
+"""The result of preparing a corpus, as lines of text."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
 
 
 def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:
-  """What a manifest says of its pairs, drawn from `num_tokens`, in a line."""
+  """One line about the pairs of a manifest, drawn from `num_tokens` tokens."""
   what = 'with a random B'
   if facts['kind'] == SENTENCE_ORDER:
     what = 'swapped'
@@ -67,9 +67,9 @@ def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:
 
 
 def _format_findings(summary: dict[str, Any]) -> list[str]:
-  """What was dropped, and what was met in the text, each with first places."""
+  """Lines on dropped documents and findings, each with its first places."""
   examples = summary['read_examples']
-  # What was complete already was not read.
+  # A corpus that was complete already was not read: it has no findings.
   lines = list(summary.get('notes', ()))
   if not summary['dropped']:
     lines.append('dropped: nothing')

@@ -16,13 +16,13 @@ from bert_jax.errors import InputError
 
 MAX_SHARE = unknown.MAX_SHARE
 TOKENS = 'unknown_tokens'
-# What the counts of a block have in front of a word.
+# Prefix of an unknown word among the counts of a block.
 _WORD = 'unknown_word:'
 # Texts to look at and words to keep, of each block and part.
 _TEXTS, _WORDS = 32, 20
 # Words kept of a corpus: beyond it the rarest are forgotten.
 _MAX_WORDS = 10_000
-# After the first block nothing is certain but what most of its tokens show.
+# Share that is too much after the first block alone: a later block may differ.
 _EARLY_SHARE = 0.5
 
 
@@ -58,8 +58,8 @@ class UnknownShare:
   """The unknown share of a corpus, block by block in their order.
 
   Args:
-    tokenizer: of the corpus.
-    max_share: of its tokens may be unknown.
+    tokenizer: the tokenizer of the corpus.
+    max_share: the share of its tokens that may be unknown.
   """
 
   def __init__(self, tokenizer: Tokenizer, max_share: float):
@@ -102,7 +102,7 @@ class UnknownShare:
       )
 
   def facts(self) -> dict[str, Any]:
-    """What the record of a corpus says of it."""
+    """Entries about unknown tokens for the record of a corpus."""
     return {
       'num_unknown': self._num_unknown,
       'words': unknown.most_common(self._words, _WORDS),

@@ -32,7 +32,7 @@ def load(flag: str, name: str, example: str) -> Callable[..., Any]:
 
 
 def describe(name: str, function: Callable[..., Any]) -> dict[str, Any]:
-  """What decides the function's answers, for JSON: its name and its code.
+  """A JSON object of what decides the function's answers: name and code.
 
   The code is that of the files in which the named module and the function are
   written; what these import is not looked at. {'name'} alone of a function that

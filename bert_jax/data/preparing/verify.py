@@ -17,8 +17,8 @@ from bert_jax.data.token_rows import MANIFEST_NAME, TokenRows
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.errors import InputError, quoted
 
-# The same for what lies on the disk and what the record names, so that no
-# record leads out of the corpus.
+# Names of parts, on the disk and in the record alike, so that no record leads
+# out of the corpus.
 _PART = re.compile(r'(eval/)?\d+')
 
 
@@ -28,7 +28,7 @@ def verify_corpus(
   """Reads every shard of every part, and the tokenizer.
 
   Args:
-    folder: what `prepare --output` wrote, or one part of it such as DIR/128.
+    folder: the output of `prepare`, or one part of it such as DIR/128.
     progress: shows a bar on a terminal, a line now and then elsewhere.
 
   Yields:

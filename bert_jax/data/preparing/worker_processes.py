@@ -40,7 +40,7 @@ class WorkerProcesses:
       self._worker = make_worker(*arguments)
       self._executor = None
     else:
-      # Not fork: tokenizers and jax may have threads by now.
+      # Spawned, not forked: tokenizers and jax may have threads by now.
       self._executor = concurrent.futures.ProcessPoolExecutor(
         num_workers,
         mp_context=multiprocessing.get_context('spawn'),
@@ -72,7 +72,7 @@ class WorkerProcesses:
       for task in tasks:
         if len(running) >= 2 * self._num_workers:
           yield running.popleft().result()
-        # It may start a process here, which Ctrl-C shall not reach.
+        # submit() may start a process, which Ctrl-C shall not reach.
         with stopping.ctrl_c_held_back():
           running.append(self._executor.submit(_run, task))
       while running:
@@ -82,14 +82,14 @@ class WorkerProcesses:
 
 
 def number_of_cores() -> int:
-  """Those that this process may use."""
+  """The CPU cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def number_of_workers(asked: int) -> int:
-  """What `--workers` means: 0 is all cores."""
+  """The number of workers that `--workers` asks for; 0 is all cores."""
   if asked < 0:
     raise InputError(f'--workers={asked}: give 0 (all cores) or more')
   return asked or number_of_cores()
@@ -116,5 +116,7 @@ def _run(task: Any) -> Any:
 
 
 def _die_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # multiprocessing started this one
+  parent.join()
   os._exit(1)

@@ -18,7 +18,7 @@ from bert_jax.errors import InputError
 class OpenCorpus:
   """Training rows by row length; held-out rows where there are some.
 
-  windows: by row length, where the rows come to the disk group by group.
+  windows: row length -> its window, where rows come to the disk by groups.
   """
 
   name: str
@@ -89,7 +89,7 @@ def _open(
 
 
 def _check_side_files(corpora: Sequence[OpenCorpus]) -> None:
-  """All batches of a run have the same arrays, those of the evaluation too."""
+  """Checks that all batches of a run, evaluation too, have the same arrays."""
   opened = [
     rows
     for corpus in corpora

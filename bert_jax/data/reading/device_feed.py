@@ -18,7 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class RowStream(Protocol):
-  """What a feed reads: a pure function of example numbers."""
+  """Rows as a pure function of example numbers, which a feed reads."""
 
   def batch(self, example_numbers: np.ndarray) -> Arrays:
     """Arrays with one entry for each number along the batch axis."""
@@ -112,13 +112,14 @@ def place_batch(
   pieces: dict[tuple[int, int], Arrays] = {}
   placed: dict[str, list[jax.Array]] = {}
   indices = rows.addressable_devices_indices_map((len(numbers),))
-  for device, (index,) in indices.items():
-    start, stop, _ = index.indices(len(numbers))
+  for device, index in indices.items():
+    assert index is not None  # each device here holds some of the rows
+    start, stop, _ = index[0].indices(len(numbers))
     if (start, stop) not in pieces:
       pieces[start, stop] = stream.batch(numbers[start:stop])
     for name, array in pieces[start, stop].items():
       placed.setdefault(name, []).append(jax.device_put(array, device))
-  batch = {}
+  batch: dict[str, jax.Array] = {}
   for name, shards in placed.items():
     shape = list(shards[0].shape)
     shape[batch_axis] = len(numbers)

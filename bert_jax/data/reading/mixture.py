@@ -23,7 +23,7 @@ _AHEAD = 256
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class MixturePhase:
-  """From example number `first_example` on, corpora are drawn by `weights`."""
+  """Weights by which corpora are drawn, from example `first_example` on."""
 
   first_example: int = 0
   weights: tuple[float, ...]
@@ -31,7 +31,7 @@ class MixturePhase:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusStreams:
-  """One corpus: a stream of rows for each row length that is asked for."""
+  """The streams of one corpus, one for each row length that is asked for."""
 
   name: str
   streams: dict[int, Stream]
@@ -41,7 +41,7 @@ class CorpusStreams:
 class _Segment:
   """Examples of one stage and one phase.
 
-  draws: how many rows of this length each corpus has given before it.
+  draws: the rows of this length that each corpus has given before it.
   """
 
   first_example: int
@@ -71,9 +71,9 @@ class MixedStream:
     )
     _check_epochs(self.sources, draws)
     self._end = plan.first_examples[-1]
-    # What has been located ahead: from this number on, int64 [3, n].
+    # Places located ahead, int64 [3, n], of examples from this number on.
     self._ahead = 0, np.empty((3, 0), np.int64)
-    # Of all corpora: whose rows a batch holds must not change its shape.
+    # The most of all corpora, so that the mixture of a batch leaves its shape.
     self._max_segments = {
       length: max(s.streams[length].corpus.max_segments for s in self.sources)
       for length in draws
@@ -136,10 +136,10 @@ class MixedStream:
     return {**batch, 'example_number': example_number_words(numbers)}
 
   def _located(self, numbers: np.ndarray) -> np.ndarray:
-    """As `locate`, int64 [3, n]; numbers that follow are looked up ahead.
+    """Locates examples as `locate` does, int64 [3, n], and those after them.
 
-    Most of the time to locate a few rows is numpy's for each call: that of a
-    hundred calls, whether for 32 rows or for some hundred.
+    Looking ahead saves time: numpy takes as long for a few rows as for some
+    hundred.
     """
     first, last = int(numbers.min()), int(numbers.max())
     ahead_from, ahead = self._ahead
@@ -202,7 +202,7 @@ def split(
 
 
 def count_draws(num_examples: int, weights: Sequence[int]) -> list[int]:
-  """How many of the first examples each corpus gives, as `split` deals."""
+  """The number of examples of each corpus among the first ones, by `split`."""
   counts = []
   total = sum(weights)
   for weight in weights[:-1]:
@@ -214,9 +214,9 @@ def count_draws(num_examples: int, weights: Sequence[int]) -> list[int]:
 
 def _share(numbers: np.ndarray, weight: int, total: int) -> np.ndarray:
   """numbers * weight // total, without an overflow of 64 bits."""
-  weight, total = np.uint64(weight), np.uint64(total)
-  whole, rest = np.divmod(numbers, total)
-  return whole * weight + rest * weight // total
+  factor, divisor = np.uint64(weight), np.uint64(total)
+  whole, rest = np.divmod(numbers, divisor)
+  return whole * factor + rest * factor // divisor
 
 
 def _segments(

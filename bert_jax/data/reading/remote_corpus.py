@@ -19,13 +19,13 @@ from bert_jax.data.sources import remote
 from bert_jax.data.token_rows import MANIFEST_NAME, parse_manifest
 from bert_jax.errors import InputError
 
-# No name of these leads out of the corpus.
+# Names that a corpus may have; none of them leads out of it.
 _MANIFEST = re.compile(rf'((?:eval/)?\d+)/{re.escape(MANIFEST_NAME)}')
 _SMALL_FILE = re.compile(r'prepare\.json|tokenizer/[\w-][\w.-]*')
 
 
 class RemoteCorpus:
-  """What a URL has, and which parts of it are needed here.
+  """A corpus at a URL, and the parts of it that are needed here.
 
   Attributes:
     url: without a slash at its end.
@@ -74,7 +74,7 @@ class RemoteCorpus:
     }
 
   def num_bytes(self, shards_per_group: int = 0) -> int:
-    """Of the needed parts: of training rows at most two groups (0: all)."""
+    """Bytes of the needed parts, with two groups of training rows (0: all)."""
     total = 0
     for name, files in self._files.items():
       sizes = [sum(file.num_bytes for file in shard) for shard in files]
@@ -85,7 +85,7 @@ class RemoteCorpus:
     return total
 
   def write_small_files(self, folder: pathlib.Path) -> None:
-    """All but the shards; what a killed copy has left is removed."""
+    """Writes all files but the shards, and removes what a killed copy left."""
     with full_disk_explained(self.url, folder):
       for name, content in self._small.items():
         path = folder / name
@@ -113,7 +113,7 @@ class RemoteCorpus:
 def no_such_rows(
   length: int, folder: str | pathlib.Path, names: Iterable[str]
 ) -> InputError:
-  """What to say of a corpus, with folders of these names, without a length."""
+  """The message for a corpus with these folders that lacks a row length."""
   lengths = sorted(int(name) for name in names if name.isdecimal())
   return InputError(
     f'data.row_length={length}: {folder} has rows of length '

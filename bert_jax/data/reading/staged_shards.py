@@ -27,7 +27,7 @@ from bert_jax.data.sources import remote
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 
-# One stream of an object store is far slower than the network.
+# Streams at a time: one from an object store is far slower than the network.
 _NUM_THREADS = 8
 _CHUNK_BYTES = 2**23
 
@@ -72,9 +72,9 @@ class StagedPart:
   """A part of a corpus, such as 128 or eval/128, and its folder here.
 
   Attributes:
-    url: of the part.
-    folder: of its copy.
-    files: of each shard.
+    url: the address of the part.
+    folder: the folder of its copy.
+    files: the files of each shard.
   """
 
   def __init__(
@@ -88,7 +88,7 @@ class StagedPart:
     self.files = files
 
   def missing(self, shards: Iterable[int] | None = None) -> list[int]:
-    """Those of `shards` (None: of all) that are not here, or cut off."""
+    """The shards among `shards` (None: all) that are not here, or cut off."""
     wanted = range(len(self.files)) if shards is None else shards
     return [
       shard
@@ -166,7 +166,7 @@ class StagedPart:
       path = self.folder / file.name
       target = stack.enter_context(durable_files.new_file(path))
       digest, num_bytes = hashlib.sha256(), 0
-      # One that does not end would fill the disk.
+      # A stream that does not end would fill the disk.
       while num_bytes <= file.num_bytes:
         with remote.explained(url):
           data = source.read(_CHUNK_BYTES)
@@ -178,8 +178,8 @@ class StagedPart:
         advance(len(data))
       if num_bytes != file.num_bytes or digest.hexdigest() != file.sha256:
         raise InputError(
-          f'{url}: its content is not that of which the manifest has the '
-          f'checksum ({num_bytes} bytes, sha256 {digest.hexdigest()}; the '
+          f'{url}: its content differs from the checksum of the manifest '
+          f'({num_bytes} bytes, sha256 {digest.hexdigest()}; the '
           f'manifest has {file.num_bytes} bytes, {file.sha256}); copy the '
           'file there again from where the corpus is whole'
         )
@@ -222,8 +222,8 @@ class StagedGroups:
       self.close()
     self._now = ([], [])
     self._part.keep_only([*shards, *ahead], self._rows)
-    # Nothing, where fetching ahead has brought them. Where it has failed, it is
-    # tried again, now that it can no longer wait.
+    # Fetching ahead has usually brought them. Where it failed, it is tried
+    # again, now that it can no longer wait.
     fetch_missing([self._part], [shards], self._stop)
     self._now = (shards, ahead)
     self._closing = threading.Event()
@@ -267,7 +267,7 @@ class BrowsedRows(TokenRows):
     self._part = part
 
   def rows(self, indices: np.ndarray) -> np.ndarray:
-    """As of TokenRows; InputError as StagedPart.fetch as well."""
+    """Reads rows as TokenRows does; raises InputError as StagedPart.fetch."""
     indices = np.asarray(indices, np.int64).reshape(-1)
     inside = indices[(0 <= indices) & (indices < self.num_rows)]
     shards = np.unique(self.shard_of(inside)).tolist()

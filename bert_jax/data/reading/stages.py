@@ -1,4 +1,4 @@
-"""Which example numbers each step takes, stage by stage.
+"""The example numbers that each step takes, stage by stage.
 
 Examples are numbered through all stages, so a larger batch or longer rows never
 start anything anew.
@@ -27,8 +27,8 @@ class Plan:
 
   Attributes:
     stages: with their row lengths and batch sizes filled in.
-    num_steps: of all stages.
-    first_steps: of each stage, and of what would come after the last.
+    num_steps: the steps of all stages.
+    first_steps: the first step of each stage, and that after the last.
     first_examples: likewise.
   """
 
@@ -45,11 +45,11 @@ class Plan:
     return self.stages[self._index(step)]
 
   def starts_stage(self, step: int) -> bool:
-    """Whether a step's shapes may differ from those of the one before it."""
+    """Returns whether a step's shapes may differ from those of the last one."""
     return step in self.first_steps[1:-1]
 
   def examples_before(self, step: int) -> int:
-    """How many examples the steps before this one take: its first number."""
+    """The number of examples in the steps before this one: its first number."""
     index = self._index(min(step, self.num_steps - 1))
     steps = step - self.first_steps[index]
     return self.first_examples[index] + steps * self.stages[index].batch_size

@@ -41,7 +41,7 @@ _ORIGIN_NAME = 'staged_from.json'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StagingOptions:
-  """Where copies lie and how much of the disk they may take.
+  """The place of copies and how much of the disk they may take.
 
   path: the folder. max_bytes: of all copies of a run together, 0 for no limit.
   browse: for reading a few rows: shards are fetched as they are read, into a
@@ -57,10 +57,10 @@ class StagingOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LocalCorpus:
-  """Where a corpus can be read on this machine.
+  """A corpus as it can be read on this machine.
 
-  lazy_parts: those of which not all shards are there, opened.
-  windows: by row length, what brings the shards of the training rows.
+  lazy_parts: opened parts of which not all shards are there.
+  windows: row length -> what brings the shards of its training rows.
   """
 
   folder: pathlib.Path
@@ -85,22 +85,23 @@ def on_this_machine(
 
   Args:
     paths: folders, which are taken as they are, or URLs of them.
-    row_lengths: of the training rows that are read.
-    eval_row_length: of the held-out rows.
-    options: see there.
+    row_lengths: lengths of the training rows that are read.
+    eval_row_length: the length of the held-out rows.
+    options: the place of copies, and their limit.
 
   Raises:
     InputError: a URL is no corpus or cannot be read, the disk or the limit is
       too small, a file differs from its checksum, or another run reads the
       groups of a corpus in the same folder.
   """
-  # One copy is enough of a corpus that is named twice.
+  # A corpus that is named twice needs one copy.
   urls = [path for path in dict.fromkeys(paths) if remote.is_remote(path)]
   corpora = {
     url: RemoteCorpus(url, row_lengths, eval_row_length) for url in urls
   }
   root = local_path(options.path, 'data.staging_path')
   with contextlib.ExitStack() as resources:
+    staged: Mapping[str, LocalCorpus] = {}
     if corpora and options.browse:
       staged = _browse(corpora, root, resources)
     elif corpora and _fits(corpora, options):
@@ -117,10 +118,10 @@ def on_this_machine(
 
 
 def local_folder(path: str, staging_path: str) -> pathlib.Path | None:
-  """Where a corpus lies here, without asking the storage; None: nowhere.
+  """The folder of a corpus on this machine, without asking the storage.
 
-  Of a staged one, the copy that was used last: of training rows there may be
-  two groups of shards alone.
+  For one in object storage it is the copy that was used last, which may have
+  only two groups of the training rows; None where there is no copy.
   """
   if not remote.is_remote(path):
     return pathlib.Path(os.path.expanduser(path))
@@ -144,7 +145,7 @@ def refuse_remote(flag: str, path: str) -> None:
 
 
 def _write_origin(url: str, folder: pathlib.Path) -> None:
-  """What `local_folder` looks for, once what it promises is there."""
+  """Writes the file that `local_folder` looks for, once the copy is there."""
   with full_disk_explained(url, folder):
     path = folder / _ORIGIN_NAME
     known = _read_origin(path) if path.exists() else []
@@ -257,7 +258,7 @@ def _browse(
 
 
 def _fits(corpora: Mapping[str, RemoteCorpus], options: StagingOptions) -> bool:
-  """Whether all is within the limit; InputError where not even groups are."""
+  """Returns whether whole copies fit; InputError where not even groups do."""
   limit, per_group = options.max_bytes, options.shards_per_group
 
   def size(shards_per_group: int) -> int:

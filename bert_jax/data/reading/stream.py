@@ -1,4 +1,4 @@
-"""Which row of a corpus is example number g: a pure function, O(1) for any g.
+"""The row of a corpus that is example g: a pure function, O(1) for any g.
 
 Because nothing is consumed and no state is kept, a run resumes at any step
 without replaying, and the batch does not depend on hosts, devices or threads.
@@ -38,7 +38,7 @@ class Permutation:
     """`key` is what selects the permutation, such as (seed, epoch).
 
     Args:
-      size: how many values, 1 to 2**63.
+      size: the number of values, 1 to 2**63.
       *key: integers, or integer arrays [n]: then n positions are asked for,
         and each goes through the permutation of its own key.
     """
@@ -116,7 +116,7 @@ class Stream:
     max_epochs: int = 0,
     window: GroupWindow | None = None,
   ):
-    """With 0 `shards_per_group` is all shards; `max_epochs` without limit.
+    """0 means all shards in `shards_per_group`, and no limit in `max_epochs`.
 
     Without a `window` all shards are there; it changes no row.
     """
@@ -284,12 +284,12 @@ def _starts(sizes: np.ndarray) -> np.ndarray:
 
 
 def _fold(*parts: int | np.ndarray) -> np.ndarray:
-  """One uint64 key [1] or [n] of integers and of integer arrays [n]."""
+  """Folds integers and integer arrays [n] into one uint64 key [1] or [n]."""
   key = np.zeros(1, np.uint64)
   for part in parts:
     if isinstance(part, int):
       part = part % 2**64
-    # One dimension at least: of a scalar's overflow numpy would warn.
+    # At least one dimension: numpy warns when a scalar overflows.
     part = np.atleast_1d(np.asarray(part)).astype(np.uint64)
     key = _mix(key ^ _mix(part + _GOLDEN))
   return key

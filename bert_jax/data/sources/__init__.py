@@ -1,4 +1,4 @@
-"""Where documents come from: `--input` is opened as a source here."""
+"""Sources of documents: opens the value of `--input` as one."""
 
 import os
 import pathlib
@@ -130,7 +130,7 @@ def _open_files(pattern: str, kind: str, given: _Given) -> _Opened:
       raise forms.unknown_form(path)
     by_kind.setdefault(form, []).append(path)
   is_stated = bool(kind)
-  # In the order of the forms, whatever that of the names is.
+  # Files in the order of the forms, whatever that of the names is.
   for form in forms.TITLES:
     if paths := by_kind.get(form):
       source = _source(form, paths, given, is_stated)
@@ -183,5 +183,5 @@ def _check_flags_used(spec: str, given: _Given, kinds: list[str]) -> None:
     users = ', '.join(titles[kind] for kind in _FLAGS_USED[name])
     raise InputError(
       f'--{name}={shown(value)}: is not used by --input={shown(spec)}, which '
-      f'is read as {read}; leave it out (it is of {users}).'
+      f'is read as {read}; leave it out (it belongs to {users}).'
     )

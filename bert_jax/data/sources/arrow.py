@@ -16,7 +16,7 @@ from bert_jax.errors import InputError
 
 # Cells that are made Python objects at once.
 _SLICE_ROWS = 512
-# What a writer puts behind the last batch of a stream.
+# Bytes that a writer puts behind the last batch of a stream.
 _STREAM_END = b'\xff\xff\xff\xff\0\0\0\0'
 
 
@@ -106,7 +106,7 @@ def _maker(file: Any) -> Callable[..., Any]:
   magic = first_bytes.ARROW_FILE_MAGIC
   is_file = file.read(len(magic)) == magic
   if not is_file:
-    # Without it, a stream that is cut off between two batches ends like any.
+    # A stream that is cut off between two batches lacks this end alone.
     file.seek(max(0, file.size() - len(_STREAM_END)))
     if file.read() != _STREAM_END:
       raise pa.ArrowInvalid('the mark of its end is missing')

@@ -23,7 +23,7 @@ class Document(NamedTuple):
 
 
 class ReadReport:
-  """What reading met besides good text: how often, and the first places.
+  """Findings of reading besides good text: how often, and the first places.
 
   The kinds that the sources use: 'undecodable_bytes' (each one became U+FFFD),
   'lone_surrogates' (likewise), 'unparsable_lines' and 'missing_field' (the line
@@ -63,7 +63,7 @@ class ReadReport:
 
 
 class Source(Protocol):
-  """Something that yields documents, the same ones in the same order."""
+  """A source of documents: always the same ones, in the same order."""
 
   name: str  # 'installed_docs', 'text_files', 'parquet', ...: never a path
 
@@ -72,7 +72,7 @@ class Source(Protocol):
     ...
 
   def describe(self) -> dict:
-    """What was read, for the manifest: no folders and no dates.
+    """Describes what was read, for the manifest: no folders and no dates.
 
     JSON, in which files are entries of `content`, to be read when an output is
     compared with what it would be made of now.
@@ -127,7 +127,7 @@ def bounded_record(
   text: str, origin: str, report: ReadReport
 ) -> Iterator[Document]:
   """bounded_documents for a text that is no lines of a file: one origin."""
-  # In parts, so that cutting a text of a gigabyte copies each part once.
+  # Cut into parts, so that a text of a gigabyte is copied once.
   step = MAX_DOCUMENT_CHARACTERS
   starts = range(0, len(text), step)
   parts = ((1, text[start : start + step]) for start in starts)
@@ -178,7 +178,7 @@ def require_documents(
 
 def _whitespace_before(text: str, limit: int) -> int:
   """The place to cut `text`: at most `limit`, at whitespace if possible."""
-  # Only the last half is looked at: a cut far to the left of the limit would
-  # make pieces of very uneven length.
+  # The first half is left alone: a cut far to the left of the limit would make
+  # pieces of very uneven length.
   position = max(text.rfind(c, limit // 2, limit) for c in ' \n\t\u3000')
   return position if position > 0 else limit

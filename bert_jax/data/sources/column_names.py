@@ -45,7 +45,7 @@ def check(
 
 
 def why_missing(column: str, names: Sequence[str]) -> str:
-  """What may be wrong where a column is not among `names`: ' (...)' or ''."""
+  """A likely reason why a column is not among `names`: ' (...)' or ''."""
   alike = [name for name in names if bare(name) == bare(column)]
   if alike:
     return f' ({quoted(alike[0])} differs in spaces, quotes or case alone)'

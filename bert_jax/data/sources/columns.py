@@ -51,7 +51,7 @@ def cells(batch: Any, text_field: str) -> Iterator[bytes | None]:
 
   column = _within(batch, text_field)
   if pa.types.is_dictionary(column.type):
-    # This way the indices are seen to be within the dictionary.
+    # from_arrays checks that the indices are within the dictionary.
     column = pa.DictionaryArray.from_arrays(
       column.indices, _as_bytes(column.dictionary)
     ).dictionary_decode()
@@ -92,12 +92,12 @@ def documents(
 
 @contextlib.contextmanager
 def seekable(path: pathlib.Path) -> Iterator[Any]:
-  """What pyarrow opens: the path, or a file object of what it cannot open.
+  """Yields what pyarrow can open: the path, or a file object.
 
   A file that is packed from outside is unpacked into a temporary one.
   """
   with contextlib.ExitStack() as stack:
-    # Some writers name a file by the compression within it.
+    # Writers may name a file by the compression within it.
     if path.suffix.lower() in files.COMPRESSED_ENDINGS and not _begins_as(
       path, (first_bytes.PARQUET_MAGIC, first_bytes.ARROW_FILE_MAGIC)
     ):
@@ -136,7 +136,7 @@ def _type_of(schema: Any, text_field: str) -> Any:
   import pyarrow as pa
 
   if text_field in schema.names:
-    # By number: a name may be there twice.
+    # Looked up by number: a name may be there twice.
     return schema.field(schema.names.index(text_field)).type
   kind = pa.struct(schema)
   for part in text_field.split('.'):
@@ -151,11 +151,13 @@ def _within(batch: Any, text_field: str) -> Any:
   """The column of `batch`, or the field of one that the name leads to."""
   import pyarrow.compute
 
+  compute: Any = pyarrow.compute  # its functions are made as it is imported
+
   names = batch.schema.names
   if text_field in names:
     return batch.column(names.index(text_field))
   outer, *inner = text_field.split('.')
-  return pyarrow.compute.struct_field(batch.column(names.index(outer)), inner)
+  return compute.struct_field(batch.column(names.index(outer)), inner)
 
 
 def _is_string(kind: Any) -> bool:
@@ -168,7 +170,7 @@ def _is_string(kind: Any) -> bool:
     types.is_string(kind)
     or types.is_large_string(kind)
     or types.is_string_view(kind)
-    # What a writer makes of a column that holds nothing but nulls.
+    # The type that writers give a column of nulls alone.
     or types.is_null(kind)
   )
 

@@ -57,7 +57,7 @@ class InputFiles(dict):
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-  """What reading a file gave, and what the file looked like then."""
+  """Content of a file as read, and what the file looked like then."""
 
   facts: dict[str, Any]
   stamp: str
@@ -153,7 +153,7 @@ class Contents:
     return newest < self._now_ns - SETTLED_NS
 
   def _look_at(self, paths: Sequence[Any]) -> dict[Any, _Read]:
-    """In threads: neither hashing nor waiting holds the interpreter's lock."""
+    """Reads files in threads: hashing and waiting release Python's lock."""
     stop, lock = threading.Event(), threading.Lock()
     total = sum(map(_size, paths))
     is_long = self._progress and total >= _LONG_BYTES
@@ -201,7 +201,7 @@ class Contents:
 
 
 def stamps_beside(output: pathlib.Path) -> pathlib.Path:
-  """Where the stamps of an output's input are kept: not in the output.
+  """The file beside an output that keeps the stamps of its input.
 
   The same input gives an output of the same bytes, but copies of that input
   have other stamps.
@@ -293,7 +293,7 @@ def _hash_local(
       after = os.fstat(file.fileno())
   except OSError as error:
     raise _unreadable(path, error) from None
-  # Not the other time: a new hard link changes that as well.
+  # st_ctime is left out: a new hard link changes it as well.
   if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
     raise InputError(
       f'{path}: has changed while it was being read; wait until it is '

@@ -1,4 +1,4 @@
-"""How two descriptions with the content of their files differ, in a sentence.
+"""Says in a sentence how two descriptions differ in their files' content.
 
 Names of files are used to say which one it is; what is compared is content and
 order, so that renamed and moved files are the same.
@@ -13,7 +13,7 @@ EARLIER_VERSION = (
   'what it read, so that whether that is the same now is not known'
 )
 _SHOWN_CHARACTERS = 100
-# Each of these alone says what a file holds.
+# Digests, any of which says what a file holds.
 _DIGESTS = ('sha256', 'md5', 'crc32c', 'etag')
 
 
@@ -21,7 +21,7 @@ def difference(then: Any, now: Any, where: str = '') -> str:
   """The first difference between two descriptions, '' where there is none.
 
   Args:
-    then, now: of the same kind of input, from `Contents.identify`.
+    then, now: descriptions of one kind of input, by `Contents.identify`.
     where: the field, 'filters.keep' or the like.
   """
   if isinstance(then, list) and isinstance(now, list):
@@ -39,7 +39,7 @@ def difference(then: Any, now: Any, where: str = '') -> str:
         return EARLIER_VERSION
       what = f'the content of {where}' if where else 'its content'
       return f'{what} has changed'
-    # What is named first here says more than the digests at the end.
+    # Keys that come first say more than the digests at the end.
     for name in dict.fromkeys((*now, *then)):
       inner = f'{where}.{name}' if where else name
       if name in now and name not in then and _holds_digests(now[name]):
@@ -137,7 +137,7 @@ def _by_size(file: dict) -> dict:
 
 
 def _holds_digests(value: Any) -> bool:
-  """Whether a field is one that earlier versions did not have."""
+  """Returns whether a field is one that earlier versions did not have."""
   if isinstance(value, list):
     return bool(value) and all(map(_holds_digests, value))
   if not isinstance(value, dict) or not value:

@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-  """How the fields of a line are told apart.
+  """The rules by which the fields of a line are told apart.
 
   Attributes:
     delimiter: One character.
@@ -52,7 +52,7 @@ DIALECTS = {
   'tsv': Dialect('\t', quoting=False),
   'tab': Dialect('\t', quoting=False, orange=True),
 }
-# What may separate a .csv instead: Excel writes semicolons where the comma is
+# Other separators of a .csv: Excel writes semicolons where the comma is
 # the decimal mark, and pandas whatever it is told.
 _OTHER_DELIMITERS = (';', '\t')
 
@@ -228,7 +228,7 @@ def _quoted_rows(
   ends: _LineEnds,
   notes: list[str],
 ) -> Iterator[Row]:
-  # Its default of 131,072 characters is less than some documents have.
+  # The limit of 131,072 characters is less than some documents have.
   csv.field_size_limit(sys.maxsize)
   lines = _RecordLines(path, report)
   reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)

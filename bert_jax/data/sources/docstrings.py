@@ -27,9 +27,9 @@ class Docstring(NamedTuple):
 def read_docstrings(path: str) -> list[Docstring] | str:
   """The docstrings of a file in the order of their lines.
 
-  Those of modules, classes and functions; and of functions written in C, which
-  numpy and scipy document by calls of `add_newdoc(...)`. Returns the reason
-  (one line) for a file that cannot be parsed.
+  They are those of modules, classes and functions, and of functions written in
+  C, which numpy and scipy document by calls of `add_newdoc(...)`. Returns the
+  reason (one line) for a file that cannot be parsed.
   """
   try:
     with open(path, 'rb') as file:
@@ -46,10 +46,11 @@ def read_docstrings(path: str) -> list[Docstring] | str:
   statements: list[ast.AST] = [tree]
   while statements:
     statement = statements.pop()
-    if constant := _documentation(statement):
-      text = _clean(constant.value)
+    if documentation := _documentation(statement):
+      text, line = documentation
+      text = _clean(text)
       if len(text.split()) >= MIN_WORDS:
-        found.append(Docstring(text, constant.lineno))
+        found.append(Docstring(text, line))
     for name in ('body', 'orelse', 'handlers', 'finalbody'):
       statements.extend(getattr(statement, name, ()))
   return sorted(found, key=lambda docstring: docstring.line)
@@ -62,7 +63,8 @@ class Reader:
     return [read_docstrings(path) for path in paths]
 
 
-def _documentation(statement: ast.AST) -> ast.Constant | None:
+def _documentation(statement: ast.AST) -> tuple[str, int] | None:
+  """The text that documents something here, and the line where it begins."""
   if isinstance(statement, _DOCUMENTED):
     first = statement.body[0] if statement.body else None
     value = first.value if isinstance(first, ast.Expr) else None
@@ -79,7 +81,7 @@ def _documentation(statement: ast.AST) -> ast.Constant | None:
   else:
     return None
   if isinstance(value, ast.Constant) and isinstance(value.value, str):
-    return value
+    return value.value, value.lineno
   return None
 
 

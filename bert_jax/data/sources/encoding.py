@@ -22,7 +22,7 @@ _NO_LETTER = b'\xff'
 # Tabs, line breaks and the escape of coloured terminals stand in text.
 _CONTROL = bytes(set(range(32)) - set(b'\t\n\v\f\r\x1b'))
 _MAX_CONTROL_SHARE = 0.02
-# How ISO-2022-JP and its kin change to two bytes a character, all of ASCII.
+# Escapes by which ISO-2022-JP and its kin turn to two bytes a character.
 _ISO_2022 = (b'\x1b$B', b'\x1b$@', b'\x1b$A', b'\x1b$)')
 # The share is looked at each so many bytes, and at the end of the file.
 _BYTES_BETWEEN_CHECKS = 2**20

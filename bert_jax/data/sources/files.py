@@ -27,7 +27,7 @@ _MAGICS = {
   '.xz': b'\xfd7zXZ\0',
   '.zst': b'\x28\xb5\x2f\xfd',
 }
-# What a file that was not fetched begins with, the tool that left it there, and
+# The first bytes of a file that was not fetched, the tool that left it, and
 # the command that fetches it.
 POINTERS = (
   (b'version https://git-lfs.github.com/spec/', 'git-lfs', 'git lfs pull'),
@@ -36,7 +36,7 @@ POINTERS = (
 _POINTER_BYTES = 64
 # The longest piece of a line that is held at once.
 _PIECE_BYTES = 2**20
-# What is unpacked to estimate the size of compressed files.
+# Files and bytes that are unpacked to estimate the size of compressed files.
 _FILES_SAMPLED = 8
 _PACKED_SAMPLE_BYTES = 2**18
 _UNPACKED_SAMPLE_BYTES = 2**24
@@ -50,7 +50,7 @@ def text_ending(path: pathlib.Path) -> str:
 
 
 def named(files: list[pathlib.Path]) -> str:
-  """All of them together within a message."""
+  """Names all of the files in one phrase for a message."""
   more = f' and {len(files) - 1} more files' if len(files) > 1 else ''
   return f'{files[0]}{more}'
 
@@ -69,10 +69,10 @@ def total_size(files: list[pathlib.Path]) -> int:
 
 
 def uncompressed_size(files: list[pathlib.Path]) -> int:
-  """About how many bytes of text the files hold.
+  """The bytes of text in the files, about.
 
-  That of compressed ones is estimated from the beginning of a few of them; 0
-  (unknown) where these cannot be unpacked, which reading then reports.
+  Compressed files are estimated from the beginning of a few of them. The result
+  is 0 (unknown) where these cannot be unpacked, which reading then reports.
   """
   total, packed = 0, []
   for file in files:
@@ -169,14 +169,14 @@ def read_whole_lines(
   keep_ends: bool = False,
   skip: Callable[[str, str, str], None] | None = None,
 ) -> Iterator[tuple[int, str]]:
-  """Like read_lines, each line in one piece.
+  """Reads lines as read_lines does, each in one piece.
 
-  One of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
+  A line of more than MAX_LINE_CHARACTERS is skipped, as 'unparsable_lines'.
 
   Args:
     path: The file.
-    report: As for read_lines.
-    keep_ends: As for read_lines.
+    report: Receives findings, as in read_lines.
+    keep_ends: Keeps the ends of lines, as in read_lines.
     skip: Called for a skipped line as report.add; None calls that.
   """
   skip = skip or report.add
@@ -255,7 +255,7 @@ def _chunks(file: io.BufferedIOBase) -> Iterator[bytes]:
     if not chunk.endswith(b'\n'):
       chunk = _complete_character(chunk, file)
     while chunk.endswith(b'\r') and (after := file.read(1)):
-      # Whether this is a CR or the half of a CR LF.
+      # Read on: this may be a CR, or the half of a CR LF.
       chunk = _complete_character(chunk + after, file)
     if is_first:
       chunk = chunk.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
@@ -273,7 +273,8 @@ def _split_lines(text: str, keep_ends: bool) -> list[str]:
 
 
 def _size(path: pathlib.Path) -> int:
-  return path.stat().length if remote.is_remote(path) else path.stat().st_size
+  status: Any = path.stat()  # etils has a status of its own for gs://
+  return status.length if remote.is_remote(path) else status.st_size
 
 
 def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
@@ -309,7 +310,7 @@ def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:
 def _decompressor(
   path: pathlib.Path,
 ) -> tuple[Callable[[], Any], type[Exception]]:
-  """What makes the decompressor of one frame, and what that raises."""
+  """Returns the maker of a decompressor for one frame, and its exception."""
   ending = path.suffix.lower()
   if ending == '.gz':
     return lambda: zlib.decompressobj(wbits=31), zlib.error

@@ -13,8 +13,8 @@ class Found(NamedTuple):
   """Files by a path or a glob, in order.
 
   Attributes:
-    named: Those that the path or the glob itself is or matches.
-    below: Those below a folder that it is or matches.
+    named: Files that the path or the glob itself is or matches.
+    below: Files below a folder that it is or matches.
     hidden: Hidden files and folders there, which are left out.
   """
 
@@ -26,7 +26,7 @@ class Found(NamedTuple):
 def find(pattern: str) -> Found:
   """Finds files; those in object storage are epath.Paths.
 
-  Folders are searched through. What is hidden in them is left out.
+  Folders are searched through; hidden files in them are left out.
 
   Raises:
     InputError: There is no such file, or one cannot be read.

@@ -1,4 +1,4 @@
-"""What the first bytes of a file say it is, whatever it is called.
+"""The form of a file by its first bytes, whatever it is called.
 
 A renamed archive, a pointer of git-lfs and a saved web page all have an ending
 that promises text.
@@ -27,8 +27,8 @@ class Signature(NamedTuple):
   """The form that first bytes show, and a remedy for its user.
 
   Attributes:
-    what: Such as 'gzip data'.
-    remedy: In a message behind 'it is {what}; '.
+    what: The form, such as 'gzip data'.
+    remedy: The end of a message that begins 'it is {what}; '.
     is_pointer: Whether the file only names the data that should be here.
   """
 
@@ -73,12 +73,12 @@ def read_beginning(path: pathlib.Path, size: int = SAMPLE_BYTES) -> bytes:
 
 
 def is_full_sample(data: bytes) -> bool:
-  """Whether the file may go on behind what read_beginning() gave."""
+  """Returns whether the file may go on behind what read_beginning() gave."""
   return len(data) >= SAMPLE_BYTES - len(_BYTE_ORDER_MARK)
 
 
 def signature(data: bytes) -> Signature | None:
-  """What binary form or pointer begins with `data`; None if it may be text."""
+  """The binary form or pointer that begins with `data`; None for a text."""
   for offset, magic, what, remedy in _SIGNATURES:
     if data.startswith(magic, offset):
       return Signature(what, remedy)
@@ -92,7 +92,7 @@ def signature(data: bytes) -> Signature | None:
 
 
 def remedy(found: Signature, path: pathlib.Path) -> str:
-  """What to do about a file of that signature, for a message."""
+  """Advice on a file of that signature, for a message."""
   return found.remedy.replace('PATH', str(path))
 
 
@@ -186,7 +186,7 @@ def foreign(path: pathlib.Path, form: str, error: InputError) -> InputError:
 
 
 def _is_object(line: bytes) -> bool:
-  # What is longer than the sample cannot be parsed; its first key is enough.
+  # A line longer than the sample cannot be parsed; its first key is enough.
   if is_full_sample(line):
     return bool(re.match(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:', line))
   try:

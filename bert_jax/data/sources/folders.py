@@ -1,4 +1,4 @@
-"""Which files of a folder are its data; the rest is named, not read.
+"""Finds the files of a folder that are data; the rest is named, not read.
 
 A cloned data-set repository holds a README, a licence and descriptions beside
 its data, and must be read as the data alone.
@@ -20,7 +20,7 @@ from bert_jax.data.sources import (
 )
 from bert_jax.errors import InputError
 
-# What lies beside data under such names is about the data.
+# Names of files that lie beside data and are about it.
 _COMPANIONS = re.compile(
   r'(?:read[-_ ]?me|licen[cs]e|copying|notice|change[-_ ]?log|contributing'
   r'|contributors|authors|citation|requirements|code_of_conduct|cmakelists'
@@ -34,7 +34,7 @@ _COMPANIONS = re.compile(
   r'|makefile|dockerfile'
   r'|.*\.(?:crc|md5|sha\d+|lock)|.*[-_.](?:md5|sha\d+)(?:sums?)?\.txt'
 )
-# What map() and filter() of Hugging Face's datasets leave beside the shards of
+# Caches that map() and filter() of `datasets` leave beside the shards of
 # a save_to_disk folder: its rows once more.
 _CACHES = re.compile(r'cache-[0-9a-f]{16}(?:_\d+_of_\d+)?\.arrow')
 # A larger .json file is data, or is refused when it is read.
@@ -69,7 +69,7 @@ def choose(
   """Chooses the data files among those below a folder.
 
   Args:
-    pattern: What was named, for messages.
+    pattern: The name of the folder as given, for messages.
     below: The files, in order.
     kind: A stated form, or '' for the one that the files have. 'text' takes
       every file that is text; another one takes the files of that form, or if
@@ -111,10 +111,10 @@ class FolderSource:
   """A source whose report names the files that were chosen for it.
 
   Args:
-    source: Of the chosen files.
-    pattern: What was named, for the report.
+    source: Reads the chosen files.
+    pattern: The name of the folder as given, for the report.
     choice: The files.
-    hidden: What was left out unseen.
+    hidden: Hidden files, left out unseen.
   """
 
   def __init__(
@@ -211,7 +211,7 @@ def _forms(
 def _all_text(pattern: str, below: list[pathlib.Path]) -> Choice:
   chosen, left_out = [], []
   for path in below:
-    # In object storage each look costs a request; reading looks anyway.
+    # A look into object storage costs a request, and reading looks anyway.
     data = b'' if remote.is_remote(path) else first_bytes.read_beginning(path)
     found = first_bytes.signature(data)
     if found and not found.is_pointer:

@@ -21,7 +21,7 @@ TITLES = {
   'arrow': 'Arrow',
   'wiki': "WikiExtractor's",
 }
-# Other names for a kind; corpora were made with the first.
+# Further names for a kind; corpora were made with the first.
 ALIASES = {'text_files': 'text', 'json': 'jsonl', 'ndjson': 'jsonl'}
 BY_ENDING = {
   '.txt': 'text',
@@ -108,7 +108,7 @@ def summary(paths: list[pathlib.Path], limit: int = 20) -> str:
 
 
 def way_out(path: pathlib.Path) -> str:
-  """What to do with a file of its ending or content; '' for nothing special."""
+  """Advice on a file of this ending or content; '' for none in particular."""
   ending = ending_of(path)
   if _TFDS.match(ending):
     return 'read the data set as tfds:NAME, with --data_dir for its folder'

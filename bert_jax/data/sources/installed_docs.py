@@ -47,7 +47,7 @@ _LABELLED = tuple(
 MAX_EXAMPLES = {'train': 400, 'eval': 200}  # of each label
 MAX_EXAMPLES_OF_MODULE = 25  # so that no label is one large module
 
-# Only the beginning is shown: with all of it, the layout of the sections gives
+# The beginning alone is shown: in all of it the layout of the sections gives
 # the package away.
 SHOWN_WORDS = 32
 MIN_SHOWN_WORDS = 8
@@ -135,7 +135,7 @@ def package_examples(split: str) -> list[PackageExample]:
 
 
 def describe_examples(split: str) -> dict[str, Any]:
-  """What the examples are made from, as `Source.describe` has it."""
+  """Describes what the examples are made from, as `Source.describe` does."""
   return {
     'kind': f'{InstalledDocs.name}:{split}',
     'version': CORPUS_VERSION,
@@ -178,11 +178,11 @@ def _examples(entries: tuple[Entry, ...], split: str) -> list[PackageExample]:
 
 
 def is_held_out(package: str, module: str) -> bool:
-  """Whether a module is on the evaluation side of the labelled task.
+  """Returns whether a module is on the evaluation side of the labelled task.
 
-  By a hash of the package and the module's last name without underscores:
-  modules of one name (`flax.linen.attention`, `flax.nnx.nn.attention`) tend to
-  be versions of each other, and go to the same side together.
+  A hash of the package and the module's last name, without underscores,
+  decides: modules of one name (`flax.linen.attention`, `flax.nnx.nn.attention`)
+  tend to be versions of each other, and go to the same side together.
   """
   if package not in EVAL_SHARES:
     return False
@@ -191,7 +191,7 @@ def is_held_out(package: str, module: str) -> bool:
 
 
 def shown_text(text: str) -> str:
-  """What the labelled task shows of a docstring."""
+  """The part of a docstring that the labelled task shows."""
   # A few words more than are shown, as a name may be two words.
   beginning = ' '.join(text.split()[: SHOWN_WORDS + 4])
   masked = _PACKAGE_NAMES.sub('package', _LINKS.sub('link', beginning))

@@ -108,7 +108,7 @@ class Entry(NamedTuple):
 
 
 class Reading(NamedTuple):
-  """What was read, in the order of packages, modules and lines."""
+  """The docstrings that were read, by packages, modules and lines."""
 
   entries: tuple[Entry, ...]
   missing_packages: tuple[str, ...]
@@ -198,14 +198,16 @@ def _roots(package: str) -> list[str]:
     return [sysconfig.get_path('stdlib')]
   # PathFinder executes nothing, whereas importlib.util.find_spec('a.b')
   # imports a.
-  name, locations, spec = '', None, None
+  name, locations, origin = '', None, None
   for part in package.split('.'):
     name = f'{name}.{part}' if name else part
     spec = importlib.machinery.PathFinder.find_spec(name, locations)
     if spec is None:
       return []
-    locations = spec.submodule_search_locations
-  return sorted(locations) if locations else [spec.origin]
+    locations, origin = spec.submodule_search_locations, spec.origin
+  if locations:
+    return sorted(locations)
+  return [origin] if origin else []
 
 
 def _module_name(package: str, relative_path: str) -> str:

@@ -42,7 +42,7 @@ class Field:
     return value
 
   def stands_twice(self, source: str) -> bool:
-    """Whether `source`, the JSON of an object, has the field more than once.
+    """Returns whether the JSON of an object has the field more than once.
 
     json takes the last of two values, other readers take the first.
     """
@@ -94,12 +94,12 @@ def check_layout(path: pathlib.Path, data: bytes) -> None:
 
 
 def is_no_data(path: pathlib.Path, text_field: str) -> bool:
-  """Whether a .json file holds one value that is no record with the field.
+  """Returns whether a .json file is one value, and no record with the field.
 
-  Such are the descriptions and settings that lie beside data.
+  Descriptions and settings that lie beside data are such files.
   """
   data = first_bytes.read_beginning(path).lstrip()
-  # What is no text is refused when it is read, by what it is.
+  # A file that is no text is refused when it is read, by what it is.
   if not data or first_bytes.signature(data):
     return False
   if is_array(data):
@@ -113,7 +113,7 @@ def is_no_data(path: pathlib.Path, text_field: str) -> bool:
 
 
 def is_array(data: bytes) -> bool:
-  """Whether a file that begins with `data` holds a JSON array."""
+  """Returns whether a file that begins with `data` holds a JSON array."""
   return data.lstrip().startswith(b'[')
 
 
@@ -128,17 +128,17 @@ def read_values(
 ) -> Iterator[tuple[int, Any, str]]:
   """Yields (line number, value, its JSON) of the elements of a JSON array.
 
-  Where the file holds no array, those of the values that follow each other in
-  it, however they are broken into lines.
+  A file without an array gives the values that follow each other in it, however
+  they are broken into lines.
 
   Args:
     path: The file.
-    report: As for files.read_lines.
-    make_object: As object_pairs_hook of json.
+    report: Receives findings, as in files.read_lines.
+    make_object: The object_pairs_hook of json.
 
   Raises:
     InputError: The JSON is not well-formed, or something follows the array.
-      What has been yielded by then is right.
+      All that was yielded before is right.
   """
   text = _Text(path, report, make_object)
   if text.next() != '[':
@@ -178,7 +178,9 @@ class _Text:
   def next(self) -> str:
     """The next character that is no white space; '' at the end."""
     while True:
-      end = _SPACE.match(self._text, self._place).end()
+      space = _SPACE.match(self._text, self._place)
+      assert space is not None  # it matches nothing as well
+      end = space.end()
       self._move(end)
       if end < len(self._text):
         return self._text[end]

@@ -13,7 +13,7 @@ _FLAGS = re.compile(
 
 
 def tells_types(header: list[str], cells: list[str]) -> bool:
-  """Whether the cells of the second line may be types of the columns."""
+  """Returns whether the cells of the second line may be types of columns."""
   return (
     len(cells) == len(header)
     and any(map(_KEYWORD.fullmatch, cells))
@@ -22,12 +22,12 @@ def tells_types(header: list[str], cells: list[str]) -> bool:
 
 
 def are_all_types(types: list[str]) -> bool:
-  """Whether none lists values, as which a row could be taken for types."""
+  """Returns whether all are keywords; lists of values could be a data row."""
   return all(map(_KEYWORD.fullmatch, filter(None, types)))
 
 
 def tells_flags(header: list[str], types: list[str], cells: list[str]) -> bool:
-  """Whether the cells of the third line are flags below these types."""
+  """Returns whether the cells of the third line are flags below these types."""
   if not cells:
     return are_all_types(types)
   return len(cells) == len(header) and all(map(_FLAGS.fullmatch, cells))

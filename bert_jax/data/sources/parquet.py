@@ -9,7 +9,7 @@ from bert_jax.data.sources import base, columns
 from bert_jax.data.sources.file_source import FileSource
 from bert_jax.errors import InputError
 
-# Of text that is unpacked at once. A single longer cell is still read whole.
+# Bytes of text unpacked at once; a single longer cell is still read whole.
 _BATCH_BYTES = 2**23
 # Sizes are those of the encoding, which may have left repeats out.
 _MAX_BATCH_ROWS = 512
@@ -47,7 +47,7 @@ class ParquetFiles(FileSource):
         groups = [metadata.row_group(g) for g in range(file.num_row_groups)]
         if not groups:
           continue
-        # Of damaged metadata `column` ends the process, but reading does not.
+        # `column` ends the process on damaged metadata; reading does not.
         name = file.schema.column(column).path
         next(file.iter_batches(1, row_groups=[0], columns=[name]), None)
         size = groups[0].column(column).total_uncompressed_size
@@ -68,7 +68,7 @@ def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
     name = file.schema.column(column).path
     for group in range(file.num_row_groups):
       metadata = file.metadata.row_group(group)
-      # Of all columns: that of one cannot be asked for safely, see above.
+      # The size of all columns, since that of one cannot be asked for safely.
       size = metadata.total_byte_size
       bytes_per_row = max(1, size // max(1, metadata.num_rows))
       batches = file.iter_batches(

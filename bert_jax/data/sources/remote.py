@@ -23,14 +23,14 @@ _CHECKSUMS = {'md5Hash': 'md5', 'crc32c': 'crc32c', 'ETag': 'etag'}
 
 
 def is_remote(path: Any) -> bool:
-  """Whether a path, or the pattern of one, lies in object storage."""
+  """Returns whether a path, or the pattern of one, lies in object storage."""
   return str(path).partition('://')[0] in _SCHEMES and '://' in str(path)
 
 
 def find_files(pattern: str) -> list[Any]:
   """The files that an object, a folder (recursively) or a glob names, in order.
 
-  What is hidden below a folder is left out, as with local files.
+  Hidden files below a folder are left out, as with local files.
 
   Returns:
     epath.Path each.
@@ -50,7 +50,7 @@ def find(pattern: str) -> list[tuple[Any, bool]]:
 
     scheme = pattern.partition('://')[0]
     storage = fsspec.filesystem(scheme)
-    # Not isfile(): it takes every error, such as no network, for no file.
+    # isfile() takes every error, such as no network, for no file.
     try:
       kind = storage.info(pattern)['type']
     except FileNotFoundError:
@@ -125,7 +125,7 @@ def explained(what: Any) -> Iterator[None]:
     raise InputError(
       f'{what}: reading it needs a package: pip install {package}'
     ) from error
-  # Each storage has errors of its own, of which many are no OSError.
+  # Every storage has errors of its own; many are not OSErrors.
   except Exception as error:
     why = ' '.join(str(error).split())[:200] or type(error).__name__
     raise InputError(
@@ -163,7 +163,7 @@ def _quiet(package: str) -> Iterator[None]:
 
 def _below(storage: Any, name: str) -> list[str]:
   found = storage.find(name)
-  # As names of the storage, which has no slash at the end of a folder.
+  # Names as the storage has them: no slash at the end of a folder.
   start = len(storage._strip_protocol(name))
   return sorted(
     path

@@ -19,7 +19,7 @@ class Tally:
     report: Receives the bad ones.
     refusal: Makes the error from (number of bad records, of all so far, the
       first bad one as 'path:line: why').
-    max_share: Of bad records among all.
+    max_share: The largest share of bad records among all.
   """
 
   def __init__(

@@ -26,7 +26,7 @@ _FEATURES_NAME = 'features.json'
 _FORMAT = 'array_record'
 _BATCH_BYTES = 2**23
 _MAX_BATCH_EXAMPLES = 1024
-# So many examples, evenly spaced, tell how much of the data set is text.
+# Examples, evenly spaced, that tell how much of the data set is text.
 _NUM_SIZED = 64
 
 
@@ -78,7 +78,7 @@ class TensorFlowDataset:
       for name in names
     ]
     splits = builder.info.splits.values()
-    # Of all features, and of all splits: that of a part is not known.
+    # The size of all features and whole splits: that of a part is not known.
     self._num_bytes = sum(int(split.num_bytes) for split in splits)
     self._num_in_all = sum(split.num_examples for split in splits)
 
@@ -97,7 +97,9 @@ class TensorFlowDataset:
     }
 
   def size_in_bytes(self) -> int:
-    """From a few examples: the data set knows only the size of all features."""
+    """Estimates bytes of text from a few examples.
+
+    The data set knows the size of all features together alone."""
     step = max(1, -(-len(self._records) // _NUM_SIZED))
     numbers = range(0, len(self._records), step)
     sizes = [len(value or b'') for value in self._values(numbers)]
@@ -124,7 +126,7 @@ class TensorFlowDataset:
     try:
       records = self._records.__getitems__(list(numbers))
       for record in records:
-        # What array_record gives for a file that is cut off at a block.
+        # array_record gives an empty record where a file is cut at a block.
         if not record:
           raise DecodeError('an example is empty')
         value = self._features.deserialize_example_np(record)
@@ -195,7 +197,7 @@ def _data_sets(root: Any) -> list[str]:
 
 
 def _versions(folder: Any) -> list[Any]:
-  """From old to new."""
+  """The versions of a data set, from old to new."""
   found = [
     path
     for path in _folders(folder)
@@ -218,7 +220,7 @@ def _builder(folder: Any, what: str) -> Any:
   try:
     builder = tfds.builder_from_directory(folder)
     is_whole = builder.info.features is not None and builder.info.splits
-  # It may be any: classes that features.json names are imported.
+  # Any exception may come: classes that features.json names are imported.
   except Exception as error:
     raise InputError(
       f'{what}: {folder} cannot be read as a data set ({_line(error)}); '

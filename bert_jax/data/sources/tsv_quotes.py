@@ -51,12 +51,12 @@ class Quotes:
 
 
 def opens_quote(cell: str) -> bool:
-  """Whether a cell of a .tsv looks like the beginning of a quoted field."""
+  """Returns whether a cell of a .tsv looks like the start of a quoted field."""
   return cell.startswith('"') and cell.count('"') % 2 == 1
 
 
 def is_quoted(cell: str) -> bool:
-  """Whether a cell is what a .csv makes of some text that needs quotes."""
+  """Returns whether a cell is quoted as a .csv quotes a text."""
   return (
     len(cell) > 1
     and cell[0] == cell[-1] == '"'

@@ -24,8 +24,8 @@ _END = '</doc>'
 class WikiFiles(FileSource):
   """Files of WikiExtractor (.gz, .xz, .zst unpacked), in the order given.
 
-  The title stands in the text, as WikiExtractor writes it. What is no article
-  is an InputError, as is an article that does not end.
+  The title stands in the text, as WikiExtractor writes it. Text that is no
+  article is an InputError, as is an article that does not end.
 
   Args:
     paths: The files.

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from bert_jax.data.sources import column_names
 from bert_jax.errors import InputError, listed, quoted
 
-# Whether the first line of a .csv or .tsv names the columns; '' tells by the
-# columns that are asked for: numbers mean that it does not.
+# Values of `header`: whether the first line of a .csv or .tsv names columns. ''
+# decides by the columns that are asked for: numbers mean that it does not.
 HEADERS = ('', 'yes', 'no')
 
-# What files of this field call their columns, in small letters.
+# Usual names of columns in this field, in small letters.
 _TEXT_NAMES = frozenset(
   'text texts sentence sentence1 sentence2 sentence_a sentence_b premise '
   'hypothesis question question1 question2 query passage document content '
@@ -29,7 +29,7 @@ _LABEL_NAMES = frozenset(
 
 
 def by_number(columns: Sequence[str]) -> bool:
-  """Whether all columns are numbers, as those of a file without a header."""
+  """Returns whether all columns are numbers: the file has no header."""
   # A longer one is the number of no column, and too long for int().
   return all(
     name.isascii() and name.isdecimal() and len(name) < 10 for name in columns
@@ -37,7 +37,7 @@ def by_number(columns: Sequence[str]) -> bool:
 
 
 def has_header(columns: Sequence[str], header: str, flags: str) -> bool:
-  """Whether the first line names the columns; see HEADERS.
+  """Returns whether the first line names the columns; see HEADERS.
 
   Raises:
     InputError: header='no' and a column that is no number; '' and numbers among
@@ -74,12 +74,12 @@ def find_places(
   """The place of each column, and of the first optional one that is there.
 
   Args:
-    path: For messages.
+    path: The file, for messages.
     first: The cells of the first line.
     columns: Names or numbers, each with the flag that gives it.
-    optional: Names.
+    optional: Names of columns that may be there.
     named: The first line is a header.
-    flags: What the flags begin with, for messages.
+    flags: The beginning of the flags, for messages.
 
   Raises:
     InputError: A column is not there, or a number is the name of another; or
@@ -134,7 +134,7 @@ def refuse_named_row(
     origin: 'path:1'.
     texts: The texts of the example.
     label: Its label; None where none is read.
-    flags: What the flags begin with, for the message.
+    flags: The beginning of the flags, for the message.
   """
   if any(column_names.bare(text) in _TEXT_NAMES for text in texts):
     raise _seems_header(origin, f'the text is {listed(texts)}', flags)
@@ -147,14 +147,14 @@ def refuse_lone_first_label(
 ) -> None:
   """Raises InputError where only the first example has its label.
 
-  It does where other labels recur, or all others are numbers. A class of one
-  example may stand in the first line of a file without a header, so the message
-  says how to go on then.
+  That is an error where other labels recur, or all others are numbers. A class
+  of one example may stand in the first line of a file without a header, so the
+  message says how to go on then.
 
   Args:
     origin: 'path:1'.
-    labels: Those of all examples.
-    flags: What the flags begin with, for the message.
+    labels: The labels of all examples.
+    flags: The beginning of the flags, for the message.
   """
   first, rest = labels[0], labels[1:]
   if first in rest:

@@ -80,7 +80,7 @@ def missing_key(
 
 
 def _holds_records(record: Record) -> bool:
-  """Whether an object is no record, but a table as a whole."""
+  """Returns whether an object is no record, but a table as a whole."""
   values = list(record.values())
   lists = [value for value in values if isinstance(value, list)]
   return (

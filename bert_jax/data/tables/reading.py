@@ -1,4 +1,4 @@
-"""One way to read a table, whatever form its file has."""
+"""Reads a labelled table, whatever form its file has."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ from bert_jax.data.tables import header, json_records, parquet_rows
 from bert_jax.data.tables.strict_lines import StrictReport
 from bert_jax.errors import InputError, quoted
 
-# In words, for --help and messages.
+# The forms in words, for --help and messages.
 FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
 
 _JSON_LINES = ('.jsonl', '.ndjson')
@@ -23,13 +23,13 @@ class Table:
   """Columns of a file, and where each record stands.
 
   Attributes:
-    columns: By the name asked for, one value a record: strings of .csv and
+    columns: Name asked for -> one value a record: strings of .csv and
       .tsv, any JSON value of JSON, any value of pyarrow's of Parquet.
     origins: 'path:line' of each record ('path:row N' of Parquet).
     lines: The line from 1 where each record begins; empty of Parquet.
     may_be_header: The first record is the first line of a file whose columns
       went by number, and nobody said that it is an example.
-    notes: Lines for whoever started the program: what was guessed or is odd.
+    notes: Lines for the user on what was guessed or is odd.
   """
 
   columns: dict[str, list[Any]]
@@ -47,7 +47,7 @@ def read_table(
   header_setting: str = '',
   flags: str = '--config.task.',
 ) -> Table:
-  """Reads columns of a file; every record of it, or an error.
+  """Reads columns of all records of a file; an error leaves none out.
 
   `.csv`: fields may stand in quotes, which may hold commas and line breaks;
   semicolons or tabs where these give the columns asked for and commas do not.
@@ -64,7 +64,7 @@ def read_table(
     optional: More columns, of which the first that is there is read.
     header_setting: 'yes' or 'no' where the columns do not tell whether the
       first line is a header.
-    flags: What all these flags begin with, for messages.
+    flags: The beginning of all these flags, for messages.
 
   Raises:
     InputError: The file, a column or a value is missing, a name is there twice,
@@ -120,7 +120,7 @@ def _check_text(path: pathlib.Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-  """What is asked of a table; see read_table."""
+  """The columns that are asked of a table; see read_table."""
 
   columns: Mapping[str, str]
   optional: Sequence[str]
@@ -185,7 +185,7 @@ def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
         f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
         'only enclose it, save the file as .csv'
       )
-    # Where rows have one column, no width tells of a field in two lines.
+    # A table of one column has no width that tells of a field in two lines.
     if width == 1 and any(map(tsv_quotes.opens_quote, cells)):
       num_open = sum(map(tsv_quotes.opens_quote, cells))
       table.notes.append(

@@ -83,14 +83,14 @@ def _label(cell: Any, column: str, origin: str) -> str:
 
 
 def _is_number(cell: Any) -> bool:
-  """Whether a value is a number, and one that JSON has."""
+  """Returns whether a value is a number, and one that JSON has."""
   if isinstance(cell, bool) or not isinstance(cell, int | float):
     return False
   return isinstance(cell, int) or math.isfinite(cell)
 
 
 def _found(cell: Any) -> str:
-  """What a value is, and the beginning of it: 'a list ([0, 1])'."""
+  """Names the type of a value and its beginning: 'a list ([0, 1])'."""
   if cell is None:
     return 'null'
   if isinstance(cell, str):

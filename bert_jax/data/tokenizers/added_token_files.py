@@ -9,7 +9,7 @@ give, are refused: the rows of the embedding belong to one reading alone.
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from bert_jax.data.tokenizers.added_token_search import AddedToken, assign_ids
 from bert_jax.data.tokenizers.folder_files import (
@@ -37,8 +37,8 @@ def collect(
   """The added tokens of a folder in the order of their ids.
 
   Args:
-    files: what lies in it.
-    vocab: of the tokenizer without them.
+    files: the files that lie in it.
+    vocab: the vocabulary of the tokenizer without them.
     size: the rows of that vocabulary, which may have an entry twice.
     special: the five special tokens, which are ordinary text here.
 
@@ -90,7 +90,7 @@ def check_special_names(files: FolderFiles, found: Mapping[str, str]) -> None:
 
 
 def _declared(files: FolderFiles, special: Collection[str]) -> list[AddedToken]:
-  """Those to which a file gives an id, each once."""
+  """The added tokens to which a file gives an id, each once."""
   decoder = _decoder(files)
   legacy = _legacy(files)
   in_json = _in_json(files)
@@ -278,7 +278,7 @@ def _check_id(
     )
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int]:
   return type(value) is int and 0 <= value < 2**31
 
 

@@ -25,7 +25,7 @@ class AddedToken:
     single_word: found only where no letter or digit stands beside it.
     lstrip, rstrip: takes the white space before or after it.
     normalized: looked for after the case and accents of a text were changed.
-    special: what transformers leaves out of decoded text on request.
+    special: transformers leaves it out of decoded text on request.
   """
 
   content: str
@@ -62,7 +62,7 @@ class Part(NamedTuple):
   end: int
   id: int | None
   text: str
-  # Whether `text` is what stands there, not what a normalizer made of it.
+  # True where `text` is what stands there, not what a normalizer made of it.
   is_original: bool
 
 
@@ -100,20 +100,23 @@ class Finder:
         [Part(first, end, i, text[first:end], True) for i, first, end in places]
         for text, places in zip(texts, found, strict=True)
       ]
-    if self._normalized is None:
+    normalized = self._normalized
+    if normalized is None:
       return cut
     return [
       [
         inner
         for part in parts
-        for inner in ([part] if part.id is not None else self._cut_again(part))
+        for inner in (
+          [part] if part.id is not None else self._cut_again(normalized, part)
+        )
       ]
       for parts in cut
     ]
 
-  def _cut_again(self, part: Part) -> list[Part]:
+  def _cut_again(self, normalized: '_Matcher', part: Part) -> list[Part]:
     ready = self.normalize(part.text)
-    (places,) = self._normalized([ready])
+    (places,) = normalized([ready])
     if all(i is None for i, _, _ in places):
       return [part]
     changes = _Changes(self._normalizer, part.text)
@@ -166,7 +169,7 @@ class _Matcher:
 
 
 class _Changes:
-  """Where in a text the characters of its normalized form come from."""
+  """Maps the characters of a normalized text to places in the text itself."""
 
   def __init__(self, normalizer: Any, text: str):
     from tokenizers import NormalizedString

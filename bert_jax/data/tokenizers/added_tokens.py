@@ -139,7 +139,8 @@ class WithAddedTokens:
     theirs = {token.id: token for token in getattr(other, 'added', ())}
     if token_id in theirs:
       return self.encode_batch([theirs[token_id].content])[0]
-    return self.inner.pieces_of(getattr(other, 'inner', other), token_id)
+    inner: Any = getattr(other, 'inner', other)
+    return self.inner.pieces_of(inner, token_id)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     self.inner.save(folder)
@@ -226,7 +227,7 @@ def _check_ids(
 def _without_outer_spaces(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
   """Drops the spaces that a normalized token leaves beside it.
 
-  Those of a text are dropped before its normalized tokens are looked for.
+  The outer spaces of a text go before its normalized tokens are looked for.
   Metaspace puts a space before each part again.
   """
   if (

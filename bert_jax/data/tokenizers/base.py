@@ -1,4 +1,4 @@
-"""What the rest of the project knows of a tokenizer."""
+"""The interface of tokenizers, and the table that models know of one."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from bert_jax.errors import InputError
 
 PAD, UNK, CLS, SEP, MASK = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-# As other models spell them; the first that a vocabulary has counts.
+# Spellings in other models; the first that a vocabulary has counts.
 SPELLINGS = {
   PAD: (PAD, '<pad>'),
   UNK: (UNK, '<unk>'),
@@ -23,11 +23,11 @@ SPELLINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TokenTable:
-  """All that objectives and models know of a tokenizer; numpy only.
+  """The facts that objectives and models know of a tokenizer; numpy only.
 
   Attributes:
     vocab_size: Entries; ids are below it.
-    pad_id, unk_id, cls_id, sep_id, mask_id: Of the special tokens.
+    pad_id, unk_id, cls_id, sep_id, mask_id: Ids of the special tokens.
     special_ids: int32 [5], sorted.
     ordinary_ids: int32 [vocab_size - 5], sorted: all other entries.
     word_starts: bool [vocab_size]: tokens that begin a word; special tokens do.
@@ -86,10 +86,11 @@ class Tokenizer(Protocol):
     ...
 
   def pieces_of(self, other: Self, token_id: int) -> np.ndarray:
-    """int32 [n] ids into which this one cuts an entry of `other`.
+    """Cuts an entry of `other` into ids of this tokenizer, int32 [n].
 
-    As the entry stands in a text: one that goes on with a word, or has the
-    space before a word in it, is cut as such. Empty where it is no text.
+    The entry is cut as it stands in a text: one that goes on with a word, or
+    has the space before a word in it, is cut as such. Empty where it is no
+    text.
     """
     ...
 
@@ -113,7 +114,7 @@ def token_table(
   Args:
     token_ids: Token -> id.
     word_starts: bool [vocab_size].
-    pair_separators: As in TokenTable.
+    pair_separators: The number of sep_id in a pair, see TokenTable.
   """
   special_ids = np.array(
     sorted(token_ids[token] for token in SPECIAL_TOKENS), np.int32
@@ -173,7 +174,7 @@ def encode_around_masks(
 
   Args:
     text: Holds any number of '[MASK]'.
-    mask_id: Of the mask.
+    mask_id: The id of the mask.
     encode: Ids of the text before the first mask, that begins a text.
     encode_rest: Ids of a text that follows a mask.
   """
@@ -189,5 +190,5 @@ def encode_around_masks(
 
 
 def count_literal_special_tokens(text: str) -> int:
-  """How often a special token is written out in a text."""
+  """Counts the special tokens that are written out in a text."""
   return sum(text.count(token) for token in SPECIAL_TOKENS)

@@ -26,7 +26,7 @@ _WHITE_SPACE = b' \t\n\r\x0b\x0c'
 # White space and what follows it: GPT-2's splitting never goes on from another
 # character into white space, so what lies between has ids of its own.
 _WORDS = re.compile(r'\s*\S+|\s+')
-# To Python these are white space, to GPT-2's splitting they are not.
+# Characters that are white space to Python, but not to GPT-2's splitting.
 _DISPUTED = re.compile('[\x1c-\x1f]')
 
 
@@ -147,7 +147,10 @@ class ByteBpe:
     return self._tokens[token_id]
 
   def pieces_of(self, other: 'ByteBpe', token_id: int) -> np.ndarray:
-    """Without a space before it but its own; part of a letter is no text."""
+    """Cuts an entry with no space before it but its own.
+
+    An entry that is part of a letter is no text, and has no pieces.
+    """
     try:
       text = other._bytes[token_id].decode()
     except UnicodeDecodeError:
@@ -167,11 +170,11 @@ class ByteBpe:
   def tokenizer_json(self) -> dict[str, Any]:
     spec = copy.deepcopy(self._spec)
     added = spec.get('added_tokens') or []
-    # One that is hidden is ordinary text, but keeps its id.
+    # A hidden token is ordinary text, but keeps its id.
     spec['added_tokens'] = [t for t in added if t['id'] not in self._hidden]
     if len(spec['added_tokens']) < len(added):
-      # All of them: to one that the vocabulary lacks, the package gives the
-      # number of entries as its id, which the hidden ones have raised.
+      # The vocabulary gets all of them: the package gives a token that it lacks
+      # the number of entries as id, which the hidden ones have raised.
       spec['model']['vocab'] |= {t['content']: t['id'] for t in added}
     return spec
 
@@ -182,7 +185,7 @@ class ByteBpe:
 
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
-  """Whether a tokenizer.json is of this kind."""
+  """Returns whether a tokenizer.json is of this kind."""
   return spec['model'].get('type') == 'BPE' and any(
     part.get('type') == 'ByteLevel'
     for part in _parts(spec.get('pre_tokenizer'))
@@ -198,7 +201,7 @@ def bytes_of_characters() -> dict[str, int]:
 
 
 def prefix_space(spec: Mapping[str, Any]) -> bool:
-  """Whether a tokenizer.json puts a space before a text."""
+  """Returns whether a tokenizer.json puts a space before a text."""
   return any(
     part['type'] == 'ByteLevel' and part.get('add_prefix_space', False)
     for part in _parts(spec['pre_tokenizer'])
@@ -232,7 +235,7 @@ def _by_id(token_ids: dict[str, int]) -> tuple[str, ...]:
 def _bytes_of_tokens(
   tokens: Sequence[str], added: Sequence[dict[str, Any]]
 ) -> list[bytes]:
-  """What each token stands for; the added ones are written as they are."""
+  """The bytes that each token stands for; added tokens are plain text."""
   names = bytes_of_characters()
   as_they_are = {token['content'] for token in added}
   return [
@@ -246,7 +249,7 @@ def _bytes_of_tokens(
 def _without_special_tokens(
   spec: dict[str, Any], hidden: set[int]
 ) -> dict[str, Any]:
-  """What encodes plain text: the same for the same ids, and nothing else.
+  """A tokenizer.json for plain text alone, with the same ids.
 
   `hidden`: the ids that no text may turn into.
   """
@@ -279,7 +282,7 @@ def _without_special_tokens(
 def _pair_separators(
   post_processor: dict[str, Any] | None, special: dict[str, int]
 ) -> int:
-  """As the file's own rule puts them between two texts, here empty ones."""
+  """The separators that the file's own rule puts between two empty texts."""
   if post_processor is None:
     return 1
   rule = {
@@ -294,7 +297,7 @@ def _pair_separators(
 
 
 def _words_stand_alone(spec: dict[str, Any]) -> bool:
-  """Whether the ids of a text are those of its _WORDS, one after the other."""
+  """Returns whether the ids of a text are those of its _WORDS, in order."""
   split = spec['pre_tokenizer']
   return (
     (spec['normalizer'] or {'type': 'NFC'}) == {'type': 'NFC'}

@@ -14,7 +14,7 @@ _SPECIAL_IDS = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id')
 def pieces_of_new(
   old: Tokenizer, new: Tokenizer, name: str
 ) -> list[np.ndarray]:
-  """For each entry that `new` alone has, the ids into which `old` cuts it.
+  """The ids into which `old` cuts each entry that `new` alone has.
 
   WordPiece: an entry ##ing is cut into pieces with ##. SentencePiece and
   byte-level BPE: the space mark of an entry counts as the space it stands for,
@@ -70,7 +70,7 @@ def pieces_of_new(
 def never_drawn(new: Tokenizer, first: int) -> list[str]:
   """The entries from `first` on that no longer stand for their own text.
 
-  Such as one with a capital letter where text is lowered, or of two words.
+  Examples: one with a capital letter where text is lowered; one of two words.
   """
   return [
     new.token(i)
@@ -80,7 +80,7 @@ def never_drawn(new: Tokenizer, first: int) -> list[str]:
 
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
-  """By name, all that cuts a text but the entries."""
+  """All rules by which a text is cut, but its entries, by name."""
   tokenizer = inner_of(tokenizer)
   spec = tokenizer.tokenizer_json()
   rules = {
@@ -90,7 +90,7 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   for part in ('normalizer', 'pre_tokenizer'):
     for field, value in (spec.get(part) or {}).items():
       rules[f'{part}.{field}'] = value
-  # Not a rule but what follows from the entries: whether one has two words.
+  # It follows from the entries (has one two words?) and is no rule.
   rules.pop('pre_tokenizer.split', None)
   return rules
 

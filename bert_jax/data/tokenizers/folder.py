@@ -128,7 +128,7 @@ def _publish(
 
 
 def _is_done(output: pathlib.Path, request: dict) -> bool:
-  """Whether the folder holds the result of the request; False if it is free."""
+  """Returns whether the folder holds the result; False where it is free."""
   if not output.exists() or (output.is_dir() and not any(output.iterdir())):
     return False
   try:

@@ -1,8 +1,8 @@
-"""What the files beside a vocabulary say of its tokenizer.
+"""Reads what the files beside a vocabulary say of its tokenizer.
 
 tokenizer_config.json is ours or that of transformers; config.json,
 special_tokens_map.json, added_tokens.json and tokenizer.json are transformers'
-alone. What they ask for is done as transformers 5.24 does it, or refused by
+alone. Options in them are followed as by transformers 5.24, or refused by
 name: an option that nobody looks at gives other ids than the model saw.
 """
 
@@ -46,7 +46,7 @@ _MODEL_TYPES = {
   **dict.fromkeys(('roberta', 'longformer'), 'RobertaTokenizer'),
   'albert': 'AlbertTokenizer',
   'modernbert': 'TokenizersBackend',
-  # Others whose vocab.txt or .model would load and give other ids.
+  # Other tokenizers whose vocab.txt or .model would load and give other ids.
   'bert-japanese': 'BertJapaneseTokenizer',
   'bertweet': 'BertweetTokenizer',
   'camembert': 'CamembertTokenizer',
@@ -84,9 +84,9 @@ _FLAGS = (
 class FolderFiles:
   """The files of a folder, as far as they are there.
 
-  folder: where they lie. config: tokenizer_config.json. special_map:
+  folder: the folder of the files. config: tokenizer_config.json. special_map:
   special_tokens_map.json. added: added_tokens.json. spec: tokenizer.json.
-  class_name: of transformers, without Fast; '' where no file tells.
+  class_name: the class of transformers, without Fast; '' if unknown.
   """
 
   folder: pathlib.Path
@@ -98,12 +98,12 @@ class FolderFiles:
 
   @property
   def is_ours(self) -> bool:
-    """Whether `save` of one of our tokenizers wrote it, and nothing else."""
+    """Returns whether `save` of one of our tokenizers wrote the folder."""
     return 'kind' in self.config and 'tokenizer_class' not in self.config
 
   @property
   def is_transformers(self) -> bool:
-    """Whether it is a folder of theirs, with the defaults of their classes."""
+    """Returns whether transformers wrote the folder: its defaults hold."""
     return not self.is_ours and bool(
       self.class_name or self.spec or 'added_tokens_decoder' in self.config
     )

@@ -34,10 +34,10 @@ def save(
   `load_tokenizer` gives the same tokenizer from them.
 
   Args:
-    tokenizer: Of any kind.
-    folder: Is there already.
-    max_length: At how many tokens users are warned.
-    has_token_types: Whether the model tells the texts of a pair apart.
+    tokenizer: A tokenizer of any kind.
+    folder: The folder, which is there already.
+    max_length: The number of tokens above which users are warned.
+    has_token_types: True where the model tells the texts of a pair apart.
 
   Raises:
     InputError: The `tokenizers` package cannot do the same; nothing is written.
@@ -62,7 +62,7 @@ def save(
   }
   tokenizer.save(folder)
   ours = json.loads((folder / _CONFIG_NAME).read_text('utf-8'))
-  # They stand in tokenizer.json, where other programs may add to them.
+  # Added tokens stand in tokenizer.json, where other programs may add more.
   ours.pop(added_tokens.KEY, None)
   durable_files.write_json(folder / tokenizer_json.NAME, spec)
   durable_files.write_json(folder / _CONFIG_NAME, config | ours)
@@ -79,7 +79,7 @@ def _config(
     and spec['model']['max_input_chars_per_word'] == 100
     and list(names.values()) == [f'[{name[:-6].upper()}]' for name in names]
   )
-  config = {
+  config: dict[str, Any] = {
     'tokenizer_class': 'BertTokenizer'
     if is_bert
     else 'PreTrainedTokenizerFast',

@@ -45,8 +45,8 @@ _NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   """Loads the tokenizer of a folder, or one of the files it lies in.
 
-  Those are a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
-  merges.txt beside it. What lies beside them is read too (`folder_files`).
+  Such a file is a vocab.txt, a .model, a tokenizer.json, or a vocab.json with
+  merges.txt beside it. Files beside it are read too (`folder_files`).
 
   Where no file says whether text is lowered, the vocabulary as a whole decides
   (`vocabulary_case`). `notes` of the tokenizer says what was decided so, and
@@ -158,7 +158,7 @@ def _sentencepiece(
     lowercase = case.lowercase and case.strip_accents
     notes.append(_decided(path, lowercase, lowercase, case.reason))
   keeps = files.flag('keep_accents')
-  # Without a class no rule of theirs is known: cased text stays as it is.
+  # A folder without a class has no known rule: cased text stays as it is.
   default = not lowercase and files.class_name != 'AlbertTokenizer'
   if (default if keeps is None else keeps) == lowercase:
     raise InputError(
@@ -184,13 +184,13 @@ def _wordpiece(
 ) -> Tokenizer:
   """`spec`: the tokenizer.json, be it `path` or beside it."""
   in_json = tokenizer_json.wordpiece_spec(spec) if spec is not None else None
-  if path.suffix == '.json':
+  if in_json is not None and path.suffix == '.json':
     tokens = in_json.tokens
   else:
     tokens = wordpiece.read_vocab(path)
     if in_json is not None:
       wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
-  options = {
+  options: dict[str, Any] = {
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
   }
@@ -345,7 +345,7 @@ def _decided(
 
 
 def _other_default(path: pathlib.Path, lowercase: bool) -> str:
-  """Where what transformers does by default does not suit the vocabulary."""
+  """A note where the default of transformers does not suit the vocabulary."""
   if lowercase:
     return (
       f'{path.name}: accents are stripped as transformers does where no file '

@@ -1,4 +1,4 @@
-"""Which characters of a text its tokens stand for.
+"""Tells which characters of a text its tokens stand for.
 
 The packages tell this of the text that they are given. Where a tokenizer of
 ours changes a text before that, character by character, it is traced back here.
@@ -21,8 +21,8 @@ def in_text(
     spans: (first, end) of each token in `prepared`; empty ones, as of a space
       that a tokenizer put in, get the character that follows.
     text: the original.
-    prepared: what became of it.
-    lengths: how many characters of `prepared` each one of `text` became; None
+    prepared: the text as the tokenizer changed it.
+    lengths: characters of `prepared` that each one of `text` became; None
       where all are 1.
 
   Returns:

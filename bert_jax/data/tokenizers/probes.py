@@ -21,9 +21,9 @@ _ENTRIES = 1000
 def texts(tokenizer: base.Tokenizer) -> list[str]:
   """Text of many scripts, every added token in several places, and entries.
 
-  Of the vocabulary some thousand entries, evenly spaced, so that scripts of its
-  own are among them. None has a special token written out: it is ordinary text
-  here, and the special token for transformers.
+  The entries are some thousand of the vocabulary, evenly spaced, so that
+  scripts of its own are among them. None has a special token written out: it is
+  ordinary text here, and the special token for transformers.
   """
   table = tokenizer.table
   step = max(1, table.vocab_size // _ENTRIES)

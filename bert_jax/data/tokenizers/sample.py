@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bert_jax.data.sources.base import Document
 
-# Some 64 MB of English; more text hardly changes a vocabulary. A trainer takes
+# About 64 MB of English; more text hardly changes a vocabulary. A trainer takes
 # about twenty times that.
 MAX_CHARACTERS = 2**26
 # Short enough that a few long documents are not the whole sample.

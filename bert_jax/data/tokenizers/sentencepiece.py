@@ -12,7 +12,7 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +25,9 @@ from bert_jax.data.tokenizers import (
 )
 from bert_jax.errors import InputError
 
-if TYPE_CHECKING:
-  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
-
 KIND = 'sentencepiece'
 MODEL_NAME = 'tokenizer.model'
-# As the models of others are called: Llama and ours, ALBERT and T5, DeBERTa.
+# File names of models: Llama and ours, ALBERT and T5, DeBERTa.
 MODEL_NAMES = (MODEL_NAME, 'spiece.model', 'spm.model')
 CONFIG_NAME = 'tokenizer_config.json'
 SPACE = '\u2581'
@@ -50,8 +47,8 @@ class SentencePiece:
   Args:
     model: The bytes of a `.model` file.
     lowercase: Lower the text and strip its accents before the model sees it, as
-      ALBERT and XLNet do ("uncased"). What else the model's own rules do to a
-      text, such as NFKC, lies in the model.
+      ALBERT and XLNet do ("uncased"). Further changes to a text, such as NFKC,
+      are rules of the model itself.
     straight_quotes: Make " of `` and '' before the model sees them, as ALBERT
       does with cased text too; always done where text is lowered.
 
@@ -201,7 +198,7 @@ _TWO_QUOTES = re.compile("``|''")
 def prepare_text(
   text: str, lowercase: bool, straight_quotes: bool = False
 ) -> str:
-  """What google-research/albert does to a text before an uncased model."""
+  """Prepares a text as google-research/albert does for an uncased model."""
   if lowercase or straight_quotes:
     text = text.replace('``', '"').replace("''", '"')
   if not lowercase:
@@ -213,7 +210,7 @@ def prepare_text(
 
 
 def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
-  """How many characters each becomes in `prepare_text` with these options.
+  """The number of characters that each becomes in `prepare_text`.
 
   Its steps go character by character, but for the quotes: each letter is alike
   whatever stands beside it, up to a sigma's form and the order of marks, which
@@ -235,10 +232,11 @@ def case_of(model: bytes) -> vocabulary_case.VocabularyCase:
   )
 
 
-def _parse(model: bytes) -> 'ModelProto':
+def _parse(model: bytes) -> Any:
+  """The ModelProto of these bytes; protobuf makes its class at run time."""
   from google.protobuf.message import DecodeError
 
-  # Here: WordPiece needs no protobuf.
+  # Imported here: WordPiece needs no protobuf.
   from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
   try:
@@ -252,7 +250,7 @@ def _parse(model: bytes) -> 'ModelProto':
   return proto
 
 
-def _processor(proto: 'ModelProto'):
+def _processor(proto: Any):
   import sentencepiece
 
   processor = sentencepiece.SentencePieceProcessor()

@@ -1,31 +1,31 @@
 """A SentencePiece model as the tokenizer.json of the `tokenizers` package.
 
-As transformers converts such models (convert_slow_tokenizer.py, ALBERT's and
-Llama's), which is what its AutoTokenizer would do.
+The conversion is that of transformers (convert_slow_tokenizer.py, ALBERT's and
+Llama's), which its AutoTokenizer would do.
 """
 
 import base64
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bert_jax.data.tokenizers import base
-
-if TYPE_CHECKING:
-  from bert_jax.data.tokenizers.sentencepiece_model import ModelProto
 
 _SPACE = '\u2581'
 
 
 def tokenizer_json(
-  proto: 'ModelProto',
+  proto: Any,
   table: base.TokenTable,
   *,
   lowercase: bool,
   straight_quotes: bool = False,
 ) -> dict[str, Any]:
-  """The content of the file, without special tokens around a text."""
+  """The content of the file, without special tokens around a text.
+
+  `proto` is a ModelProto of sentencepiece_model.py.
+  """
   trainer = proto.trainer_spec
   pieces = [(piece.piece, piece.score) for piece in proto.pieces]
   model = (
@@ -77,7 +77,7 @@ def _normalizers(
       {'type': 'Lowercase'},
     ]
     if 'nfkc' in spec.name:
-      # What Precompiled does only within a grapheme of few bytes: it leaves the
+      # Precompiled composes only within a grapheme of few bytes: it leaves the
       # letters of Korean apart.
       found.append({'type': 'NFC'})
   if spec.precompiled_charsmap:
@@ -105,7 +105,7 @@ def _combining_characters() -> str:
 
 
 def _bpe(
-  proto: 'ModelProto',
+  proto: Any,
   table: base.TokenTable,
   pieces: Sequence[tuple[str, float]],
 ) -> dict[str, Any]:

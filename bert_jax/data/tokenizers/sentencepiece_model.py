@@ -1,8 +1,8 @@
 """The part of SentencePiece's file format that we read and change.
 
 The package brings the whole of it as generated code, which asks for a protobuf
-that is newer than Apache Beam takes. What is not named here stays as it is when
-a model is parsed and written again. The numbers are those of
+that is newer than Apache Beam takes. Fields that are not named here stay as
+they are when a model is parsed and written again. The numbers are those of
 https://github.com/google/sentencepiece/blob/v0.2.0/src/sentencepiece_model.proto
 """
 

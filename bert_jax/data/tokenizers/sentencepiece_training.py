@@ -14,7 +14,7 @@ from bert_jax.data.tokenizers.training import CHARACTER_COVERAGE
 from bert_jax.errors import InputError
 
 MODEL_TYPES = ('unigram', 'bpe')
-# Not the number of cores: the sums of the trainer depend on it.
+# A fixed number, not that of cores: the sums of the trainer depend on it.
 _NUM_THREADS = 8
 
 
@@ -65,7 +65,7 @@ def train_sentencepiece(
       byte_fallback=True,
       character_coverage=CHARACTER_COVERAGE,
       normalization_rule_name='nmt_nfkc',
-      # Of bytes; a chunk of the sample is shorter, also after NFKD.
+      # Counted in bytes; a chunk of the sample is shorter, also after NFKD.
       max_sentence_length=2**20,
       num_threads=_NUM_THREADS,
       minloglevel=2,

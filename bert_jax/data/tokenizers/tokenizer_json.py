@@ -15,7 +15,7 @@ _KINDS = (
   'BPE with a ByteLevel pre_tokenizer)'
 )
 
-# What a file of another content, or nested without end, leads to.
+# Errors that a file of another content, or nested without end, leads to.
 _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 

@@ -13,7 +13,7 @@ from bert_jax.data.tokenizers import base, wordpiece
 from bert_jax.errors import InputError
 
 # Characters outside this share of the text get no entry; words with them are
-# [UNK]. As SentencePiece's character_coverage.
+# [UNK]. SentencePiece calls it character_coverage.
 CHARACTER_COVERAGE = 0.9999
 MIN_PAIR_COUNT = 2
 
@@ -23,7 +23,7 @@ _MAX_WORDS = 4_000_000
 # Bounds the time: larger corpora are scaled down to about this many words.
 _MAX_TRAINING_WORDS = 50_000_000
 
-# Without control characters, which BERT's cleaning removes.
+# ASCII without the control characters that BERT's cleaning removes.
 _PLAIN_ASCII = re.compile(r'[ -~\t\n\r]*')
 _ASCII_WORDS = re.compile(r'[A-Za-z0-9]+|[!-/:-@\[-`{-~]')
 
@@ -69,8 +69,8 @@ def train_wordpiece(
     vocab_size=vocab_size,
     min_frequency=MIN_PAIR_COUNT,
     # Ties between pairs are broken by id, and the trainer gives ids to '##x' in
-    # the order of a hash table, which differs from run to run. As "special"
-    # tokens they have fixed ones.
+    # the order of a hash table, which differs from run to run. Given as
+    # "special" tokens they have fixed ones.
     special_tokens=[*base.SPECIAL_TOKENS, *continuations],
     initial_alphabet=alphabet,
     limit_alphabet=len(alphabet),
@@ -85,7 +85,7 @@ def train_wordpiece(
 
 
 def count_words(documents: Iterable[Document], lowercase: bool) -> Counter[str]:
-  """How often each word occurs, after BERT's cleaning and splitting."""
+  """Counts the words of a text after BERT's cleaning and splitting."""
   from tokenizers import pre_tokenizers
 
   normalizer = wordpiece.normalizer(lowercase)
@@ -94,7 +94,7 @@ def count_words(documents: Iterable[Document], lowercase: bool) -> Counter[str]:
   rare = 0
   for document in documents:
     if _PLAIN_ASCII.fullmatch(document.text):
-      # The same words as below, in a third of the time.
+      # A shortcut: the same words as below, in a third of the time.
       text = document.text.lower() if lowercase else document.text
       words.update(_ASCII_WORDS.findall(text))
     else:
@@ -133,7 +133,7 @@ def _training_text(words: Counter[str]) -> Iterator[str]:
 
 
 def _stands_alone(character: str) -> bool:
-  """Whether BERT's splitting makes a word of each such character."""
+  """Returns whether BERT's splitting makes a word of each such character."""
   from tokenizers import pre_tokenizers
 
   text = wordpiece.normalizer(lowercase=False).normalize_str(f'a{character}a')

@@ -1,4 +1,4 @@
-"""How much of a text is unknown to a tokenizer, and which setting is wrong.
+"""Measures how much of a text is unknown, and names the wrong setting.
 
 A tokenizer of another case, script or language shows as unknown words: a model
 that is trained on [UNK] learns nothing of them, and nothing else tells.
@@ -16,9 +16,9 @@ from bert_jax.errors import InputError, quoted
 # Text that suits its tokenizer has below 1 %, with emoji and foreign names some
 # 3 %. A fifth is no text that the vocabulary was made for.
 MAX_SHARE = 0.2
-# Where half of the unknown words are known in lower case or without accents,
-# the reason is plain: this much of MAX_SHARE is enough. English that is wrongly
-# left as it is has some 15 % of unknown words.
+# Share of MAX_SHARE that is enough where the reason is plain: half of the
+# unknown words are known in lower case or without accents. English that is
+# wrongly left as it is has some 15 % of unknown words.
 _PLAIN = 0.15
 _HALF = 0.5
 SHOWN_WORDS = 5
@@ -62,7 +62,7 @@ def problem(
 
   Args:
     tokenizer: to which it is unknown.
-    num_tokens, num_unknown: of the text.
+    num_tokens, num_unknown: counts of the text.
     common: unknown words with how often they occur, or a sample of them.
     max_share: more is a problem; 1: nothing is.
   """
@@ -104,11 +104,11 @@ def report(
   """Prints the share of unknown tokens in labelled texts.
 
   Args:
-    name: of the part, such as 'train'.
+    name: the name of the part, such as 'train'.
     texts: a tuple of texts for each example.
     tokenizer: encodes them.
     max_share: more is an error; None: a warning is printed.
-    way_out: how to go on in spite of it, for the error.
+    way_out: the flag that goes on in spite of it, for the error.
 
   Raises:
     InputError: More is unknown than `max_share`.

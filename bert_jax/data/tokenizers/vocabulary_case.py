@@ -1,4 +1,4 @@
-"""Whether a vocabulary is of lowered text, and of text without accents.
+"""Tells whether a vocabulary is of lowered text, or of text without accents.
 
 Asked only where no file beside it says so. Single entries decide nothing: an
 uncased vocabulary may have [E1] or BOS, and a cased one always has thousands of
@@ -17,7 +17,7 @@ MAX_MARKED = 0.005
 class VocabularyCase(NamedTuple):
   """The case and accents that the entries show.
 
-  lowercase, strip_accents: what was done to the text that they were made of.
+  lowercase, strip_accents: the changes to the text they were made of.
   reason: the counts that show it, for a message.
   """
 
@@ -52,7 +52,7 @@ def of_entries(entries: Iterable[str]) -> VocabularyCase:
 
 
 def without_accents(text: str) -> str:
-  """What an uncased WordPiece makes of accents and other marks of a text."""
+  """Strips accents and other marks as an uncased WordPiece does."""
   return ''.join(
     c
     for c in unicodedata.normalize('NFD', text)

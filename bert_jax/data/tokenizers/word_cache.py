@@ -11,10 +11,10 @@ from itertools import chain
 
 import numpy as np
 
-# Some tens of MB for each tokenizer object. Beyond it all is forgotten: what
-# is frequent is back after a few texts.
+# Words kept by a tokenizer, in some tens of MB. Beyond that all are forgotten;
+# frequent ones are back after a few texts.
 MAX_WORDS = 2**18
-# Longer ones hardly ever come again: sentences without spaces, data in text.
+# Words that are longer hardly come again: unspaced sentences, data in text.
 MAX_WORD_CHARACTERS = 32
 
 
@@ -24,13 +24,13 @@ class WordCache:
   Args:
     encode: Texts -> the ids of each. The ids of a text must be those of its
       words, one after the other.
-    words: What a word is: its matches, one after the other, are all of a text
-      that has ids.
+    words: The pattern of a word: its matches, one after the other, are all of a
+      text that has ids.
   """
 
   def __init__(
     self,
-    encode: Callable[[Sequence[str]], list[Sequence[int]]],
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]],
     words: re.Pattern[str],
   ):
     self._encode = encode

@@ -42,8 +42,8 @@ class WordPiece:
   of Python, whereas this one has fixed tables.
 
   Args:
-    tokens: The vocabulary in the order of ids. Of an entry that occurs twice
-      the last counts, as with Google.
+    tokens: The vocabulary in the order of ids. The last of entries that
+      are alike counts, as with Google.
     lowercase: Lower the text, as "uncased" models do.
     max_word_characters: A longer word is [UNK].
     strip_accents: Strip the text's accents, and all other marks that Unicode
@@ -68,14 +68,14 @@ class WordPiece:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     self._tokens = tuple(tokens)
-    self._options = {'lowercase': lowercase}
+    self._options: dict[str, Any] = {'lowercase': lowercase}
     self._lowercase = lowercase
     self._splits_chinese = tokenize_chinese_chars
     if max_word_characters != MAX_WORD_CHARACTERS:
       self._options['max_word_characters'] = max_word_characters
     described: list[Any] = [KIND, *self._options.values(), self._tokens]
-    # Named and only where Google has no such option: the fingerprints of all
-    # other tokenizers stay as they were.
+    # Options that Google lacks are described only where they are set, so that
+    # the fingerprints of all other tokenizers stay as they were.
     rare: dict[str, bool] = {}
     if strip_accents not in (None, lowercase):
       rare['strip_accents'] = not lowercase
@@ -144,7 +144,7 @@ class WordPiece:
     return [encoding.ids for encoding in encodings]
 
   def encode_with_mask(self, text: str) -> np.ndarray:
-    # Its pieces hold no space, so a text after a mask is like any other.
+    # Pieces hold no space, so a text after a mask is like any other.
     return base.encode_around_masks(
       text, self.table.mask_id, self.encode_rest, self.encode_rest
     )
@@ -161,7 +161,7 @@ class WordPiece:
     return self._tokens[token_id]
 
   def pieces_of(self, other: 'WordPiece', token_id: int) -> np.ndarray:
-    """Of '##ing' all pieces begin with ##."""
+    """Cuts an entry; the pieces of '##ing' all begin with ##."""
     text = other.token(token_id)
     if not text.startswith(CONTINUATION):
       return self.encode_batch([text])[0]
@@ -233,20 +233,20 @@ def prepare_text(
   """Mends what the `tokenizers` package does otherwise than Google."""
   if text.isascii():
     return text
-  # Its lower case of a capital sigma is the same everywhere in a word; in
-  # Python, as in Greek, it depends on what follows.
+  # BERT lowers a capital sigma alike everywhere in a word; in Python, as in
+  # Greek, it depends on what follows.
   if lowercase and 'Σ' in text:
     text = text.lower()
   if not tokenize_chinese_chars:
     return text
-  # Its list of Chinese characters lacks the first 256 of Extension E.
+  # BERT's list of Chinese characters lacks the first 256 of Extension E.
   return _MISSED_CHINESE.sub(r' \g<0> ', text)
 
 
 def _lengths(
   text: str, prepared: str, prepare: Callable[[str], str]
 ) -> list[int] | None:
-  """How many characters each becomes in `prepare_text`; None: all stay one."""
+  """The number of characters that each becomes; None: all stay one."""
   if len(text) == len(prepared):
     # Lower case never makes a text shorter, nor do the added spaces.
     return None
@@ -262,7 +262,7 @@ def read_vocab(path: pathlib.Path) -> list[str]:
     raise InputError(
       f'{path}: is not UTF-8 ({error}); give the vocab.txt of a BERT model.'
     ) from error
-  # Not splitlines(): some tokens are line separators of Unicode.
+  # Split at \n alone: some tokens are line separators of Unicode.
   lines = text.split('\n')
   if not lines[-1]:
     lines.pop()

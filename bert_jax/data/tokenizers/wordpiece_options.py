@@ -1,4 +1,4 @@
-"""Which options of a WordPiece a folder asks for, and where its files disagree.
+"""Reads the options of a WordPiece, and sees where its files disagree.
 
 tokenizer_config.json and tokenizer.json both have them. Which of the two
 transformers reads depends on the class; where they differ without one of them
@@ -18,8 +18,8 @@ from bert_jax.data.tokenizers.folder_files import (
 from bert_jax.data.tokenizers.tokenizer_json import WordPieceSpec
 from bert_jax.errors import InputError, quoted
 
-# What BertTokenizer of transformers does where its config says nothing.
-DEFAULTS = {
+# Defaults of BertTokenizer in transformers.
+DEFAULTS: dict[str, bool | None] = {
   'lowercase': True,
   'strip_accents': None,
   'tokenize_chinese_chars': True,
@@ -32,7 +32,7 @@ def option(
   in_json: WordPieceSpec | None,
   name: str,
 ) -> bool | None:
-  """What the config says, or tokenizer.json; None where neither does.
+  """The value in the config or in tokenizer.json; None where neither has one.
 
   Raises:
     InputError: They differ, and which of them counts is not certain.

@@ -1,31 +1,30 @@
-"""Experiment files: loads one, and checks `--config.FIELD=VALUE` against it.
+"""`--config.FIELD=VALUE`: looks up the field, reads the value, sets it.
 
-ml_collections sets the fields, but answers a misspelt name or a value of
-another type with a traceback, and reads `a,b` as one string where a field is a
-tuple. So each override is looked up and converted here before it gets there.
+ml_collections follows a path such as `data.stages[0].num_steps`. It answers a
+misspelt name or a value of another type with a traceback, and reads `a,b` as
+one string where a field is a tuple; so both are looked at here before.
 """
 
 import ast
 import dataclasses
 import difflib
 import enum
-import importlib.util
 import math
-import pathlib
 import types
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import bert_jax
+from ml_collections.config_flags import config_path
+
 from bert_jax.errors import InputError, shown
 
-# All that ast.literal_eval says of a text that is none; the last two where its
-# brackets or signs are nested too deeply.
+# Errors of ast.literal_eval on a text that is no literal; the last two where
+# its brackets or signs are nested too deeply.
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 _BOOLS = {'true': True, 'false': False, '1': True, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
-# What jax and numpy can hold.
+# The largest integer of jax and numpy.
 _MAX_INTEGER = 2**63 - 1
 
 
@@ -38,46 +37,10 @@ class Field:
   is_group: bool = False
 
 
-def load_config(path: str) -> Any:
-  """Returns what `get_config()` of an experiment file returns, a dataclass.
-
-  Args:
-    path: a Python file; what follows a colon is passed to `get_config`.
-
-  Raises:
-    InputError: when there is no such file, no `get_config` in it, or it
-      returns something else than a dataclass instance.
-  """
-  file, *argument = path.split(':', 1)
-  if not pathlib.Path(file).is_file():
-    raise InputError(f'--config={path}: no such file; {_where(file)}')
-  spec = importlib.util.spec_from_file_location('experiment', file)
-  if spec is None or spec.loader is None:
-    raise InputError(f'--config={path}: an experiment is a file *.py')
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, 'get_config'):
-    raise InputError(f'--config={path}: the file has no function get_config()')
-  config = module.get_config(*argument)
-  if not dataclasses.is_dataclass(config) or isinstance(config, type):
-    raise InputError(
-      f'--config={path}: get_config() returns a {type(config).__name__}; it '
-      'must return a dataclass instance'
-    )
-  return config
-
-
-def missing_config(verb: str) -> str:
-  """Returns the message for a command without `--config`."""
-  folder = pathlib.Path('experiments') / verb
-  names = [file.name for file in _experiments() if file.parent.name == verb]
-  there = f' ({", ".join(names)})' if names else ''
-  return f'--config is missing; give a file of {folder}{there}'
-
-
 def config_fields(config: Any) -> dict[str, Field]:
   """Returns {'optimizer.learning_rate': Field} of all nested fields."""
   fields = {}
+  types_of = typing.get_type_hints(type(config))
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     items = {field.name: value}
@@ -89,7 +52,7 @@ def config_fields(config: Any) -> dict[str, Field]:
         for inner_name, inner in config_fields(item).items():
           fields[f'{name}.{inner_name}'] = inner
       elif name == field.name:
-        fields[name] = Field(item, field.type)
+        fields[name] = Field(item, types_of[field.name])
   return fields
 
 
@@ -129,17 +92,22 @@ def nearest(path: str, fields: Iterable[str]) -> list[str]:
   )
 
 
-def canonical(path: str, field: Field, text: str) -> str:
-  """Returns `text` as ml_collections reads it into a field of this type.
+def set_field(config: Any, path: str, text: str) -> None:
+  """Sets the field 'optimizer.learning_rate' of a config to a value's text.
 
   Raises:
-    InputError: when the text is no value of the field's type.
+    InputError: there is no such field, the text is no value of its type, or it
+      is of a frozen dataclass.
   """
+  field = find_field(path, config_fields(config))
   try:
-    value = _convert(text, field.type)
+    config_path.set_value(path, config, _convert(text, field.type))
+  except dataclasses.FrozenInstanceError:
+    raise InputError(
+      f'--config.{path}: its dataclass is frozen; change the experiment file'
+    ) from None
   except ValueError as error:
     raise InputError(f'--config.{path}={shown(text)}: {error}') from None
-  return repr(value) if isinstance(value, tuple) else text
 
 
 def _convert(text: str, annotation: Any) -> Any:
@@ -206,20 +174,3 @@ def _convert_tuple(text: str, element_types: Sequence[Any]) -> tuple:
     return tuple(map(_convert, items, element_types))
   except ValueError as error:
     raise ValueError(f'each element {error}') from None
-
-
-def _experiments() -> list[pathlib.Path]:
-  """The experiment files of the checkout that this package lies in."""
-  root = pathlib.Path(bert_jax.__file__).parents[1]
-  return sorted((root / 'experiments').glob('*/*.py'))
-
-
-def _where(path: str) -> str:
-  files = {file.name: file for file in _experiments()}
-  near = difflib.get_close_matches(pathlib.Path(path).name, files, 1)
-  if not near:
-    return 'the ones that come with bert_jax are in its folder experiments/'
-  file = files[near[0]]
-  if file.is_relative_to(pathlib.Path.cwd()):
-    file = file.relative_to(pathlib.Path.cwd())
-  return f'the nearest is {file}'

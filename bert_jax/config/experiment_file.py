@@ -1,0 +1,83 @@
+"""Experiment files: Python whose `get_config()` returns an experiment."""
+
+import dataclasses
+import difflib
+import pathlib
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import bert_jax
+from bert_jax.config import own_classes
+from bert_jax.errors import InputError
+
+
+def load_config(path: str) -> Any:
+  """Returns what `get_config()` of an experiment file returns, a dataclass.
+
+  Args:
+    path: a Python file; what follows a colon is passed to `get_config`.
+
+  Raises:
+    InputError: when there is no such file, no `get_config` in it, or it
+      returns something else than a dataclass instance.
+  """
+  module, argument = _load(path)
+  if not hasattr(module, 'get_config'):
+    raise InputError(f'--config={path}: the file has no function get_config()')
+  config = module.get_config(*argument)
+  if not dataclasses.is_dataclass(config) or isinstance(config, type):
+    raise InputError(
+      f'--config={path}: get_config() returns a {type(config).__name__}; it '
+      'must return a dataclass instance'
+    )
+  return config
+
+
+def load_classes(path: str, modules: Iterable[str]) -> None:
+  """Makes the user's own classes known, for a config.json that names them.
+
+  Args:
+    path: the file of --config, or ''; it may be an experiment's, of which no
+      config is made.
+    modules: the names of --import.
+
+  Raises:
+    InputError: there is no such file or module.
+  """
+  if path:
+    _load(path)
+  own_classes.import_modules(modules)
+
+
+def missing_config(verb: str) -> str:
+  """Returns the message for a command without `--config`."""
+  folder = pathlib.Path('experiments') / verb
+  names = [file.name for file in _experiments() if file.parent.name == verb]
+  there = f' ({", ".join(names)})' if names else ''
+  return f'--config is missing; give a file of {folder}{there}'
+
+
+def _load(path: str) -> tuple[types.ModuleType, list[str]]:
+  """The module of FILE:ARGUMENT, and the argument if there is one."""
+  file, *argument = path.split(':', 1)
+  if not pathlib.Path(file).is_file():
+    raise InputError(f'--config={path}: no such file; {_where(file)}')
+  return own_classes.load_file(file), argument
+
+
+def _experiments() -> list[pathlib.Path]:
+  """The experiment files of the checkout that this package lies in."""
+  root = pathlib.Path(bert_jax.__file__).parents[1]
+  return sorted((root / 'experiments').glob('*/*.py'))
+
+
+def _where(path: str) -> str:
+  files = {file.name: file for file in _experiments()}
+  near = difflib.get_close_matches(pathlib.Path(path).name, files, 1)
+  if not near:
+    return 'the ones that come with bert_jax are in its folder experiments/'
+  file = files[near[0]]
+  if file.is_relative_to(pathlib.Path.cwd()):
+    file = file.relative_to(pathlib.Path.cwd())
+  return f'the nearest is {file}'

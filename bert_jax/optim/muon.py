@@ -1,0 +1,126 @@
+"""Muon: momentum made orthogonal, for the matrices inside the layers.
+
+Sources: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); for
+the scale of an update, Liu et al. 2025 (https://arxiv.org/abs/2502.16982).
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bert_jax.errors import InputError
+from bert_jax.optim.base import Optimizer, by_info, decayed_weights
+from bert_jax.param_info import ATTENTION_KINDS, MLP_KINDS, ParamInfo
+
+_MATRICES, _OTHERS = 'matrices', 'others'
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class MuonConfig(Optimizer):
+  """Muon for the matrices of attention and feed-forward, Adam for the rest.
+
+  momentum: of Nesterov's kind. newton_schulz_steps: how often the iteration is
+  applied that turns the momentum into a nearly orthogonal matrix. update_rms:
+  the root mean square of a matrix's update before the learning rate; 0.2 is
+  that of AdamW, so that learning rates and weight decay of AdamW fit.
+
+  adam_learning_rate: the peak rate of all other parameters, on the same
+  schedule; 0 takes `learning_rate`. b1, b2, epsilon: those of their Adam.
+  """
+
+  momentum: float = 0.95
+  newton_schulz_steps: int = 5
+  update_rms: float = 0.2
+  adam_learning_rate: float = 0.0
+  b1: float = 0.9
+  b2: float = 0.999
+  epsilon: float = 1e-6
+
+  def validate(self) -> None:
+    super(MuonConfig, self).validate()
+    if not 0 <= self.momentum < 1:
+      raise InputError(
+        f'optimizer.momentum is {self.momentum}; it must be in [0, 1)'
+      )
+    if self.newton_schulz_steps < 1:
+      raise InputError(
+        f'optimizer.newton_schulz_steps is {self.newton_schulz_steps}; it must '
+        'be 1 or more'
+      )
+    if self.update_rms <= 0 or self.adam_learning_rate < 0:
+      raise InputError(
+        f'optimizer.update_rms={self.update_rms} must be above 0 and '
+        f'adam_learning_rate={self.adam_learning_rate} may not be negative'
+      )
+
+  def transforms(
+    self, infos: Mapping[str, ParamInfo]
+  ) -> tuple[optax.GradientTransformation, ...]:
+    decay = decayed_weights(infos, self.weight_decay)
+    rate = self.adam_learning_rate or self.learning_rate
+    groups = {
+      _MATRICES: optax.chain(
+        optax.trace(self.momentum, nesterov=True),
+        _orthogonalise(infos, self.newton_schulz_steps, self.update_rms),
+        decay,
+      ),
+      _OTHERS: optax.chain(
+        optax.scale_by_adam(self.b1, self.b2, self.epsilon),
+        decay,
+        optax.scale(rate / self.learning_rate),
+      ),
+    }
+    return (optax.partition(groups, by_info(infos, _group)),)
+
+
+def _group(info: ParamInfo) -> str:
+  is_hidden = info.kind in (*ATTENTION_KINDS, *MLP_KINDS)
+  return _MATRICES if is_hidden else _OTHERS
+
+
+def _orthogonalise(
+  infos: Mapping[str, ParamInfo], num_steps: int, rms: float
+) -> optax.GradientTransformation:
+  """Each matrix -> rms x sqrt(its longer side) x its nearest orthogonal one.
+
+  An orthogonal matrix has a root mean square of 1 / sqrt(its longer side).
+  Matrices of one shape are iterated over as one batch: the program has as many
+  products as there are shapes, not as there are layers.
+  """
+  by_path = by_info(infos, lambda info: info)
+  newton_schulz = optax.contrib.scale_by_muon(
+    ns_steps=num_steps,
+    beta=0.0,
+    nesterov=False,
+    weight_dimension_numbers=lambda stacks: {
+      shape: optax.contrib.MuonDimensionNumbers(1, 2) for shape in stacks
+    },
+  )
+
+  def update(updates: optax.Updates, _: optax.Params | None) -> optax.Updates:
+    leaves, tree = jax.tree.flatten(updates)
+    shapes = [
+      info.matrix_shape(leaf.shape)
+      for info, leaf in zip(
+        jax.tree.leaves(by_path(updates)), leaves, strict=True
+      )
+    ]
+    numbers = collections.defaultdict(list)
+    for number, shape in enumerate(shapes):
+      numbers[shape].append(number)
+    stacks = {
+      shape: jnp.stack([leaves[number].reshape(shape) for number in found])
+      for shape, found in numbers.items()
+    }
+    stacks, _ = newton_schulz.update(stacks, newton_schulz.init(stacks))
+    for shape, found in numbers.items():
+      scaled = rms * max(shape) ** 0.5 * stacks[shape]
+      for place, number in enumerate(found):
+        leaves[number] = scaled[place].reshape(leaves[number].shape)
+    return jax.tree.unflatten(tree, leaves)
+
+  return optax.stateless(update)

@@ -1,0 +1,239 @@
+"""README and docs/: their commands run, and the two READMEs say the same.
+
+A block ```bash or ```python is run, in the order of its page, in a folder that
+holds what a reader has by then. A block ```bash no-run needs a network, an
+accelerator or hours: its flags and fields are looked up instead. Commands are
+run as they stand, by a `bert-jax` that adds the flags of SMALLER to them.
+"""
+
+import collections
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from bert_jax.cli import config_file
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / 'README.md'
+CHINESE = ROOT / 'README.zh.md'
+PAGES = sorted((ROOT / 'docs').glob('*.md'))
+MODEL = {'num_layers': 2, 'embed_dim': 16, 'num_heads': 2, 'mlp_dim': 32}
+# Flags added to a command that does not give them itself.
+SMALLER = {
+  'pretrain': [
+    '--config.num_steps=8',
+    '--config.batch_size=8',
+    '--config.num_microbatches=1',
+    *(f'--config.model.{name}={size}' for name, size in MODEL.items()),
+    '--config.optimizer.schedule.warmup_steps=0',
+    '--config.evaluation.batch_size=8',
+  ],
+  'finetune': ['--config.num_epochs=1', '--config.max_length=32'],
+}
+SHIM = """
+import os
+import sys
+
+verb, *words = sys.argv[1:]
+given = {word.partition('=')[0] for word in words}
+for flag in SMALLER.get(verb, ()):
+  if flag.partition('=')[0] not in given:
+    words.append(flag)
+os.execv(sys.executable, [sys.executable, '-m', 'bert_jax', verb, *words])
+"""
+NOUNS = 'array axis matrix value shape function input index'.split()
+VERBS = 'holds takes returns moves reads'.split()
+
+
+class Block(NamedTuple):
+  """A fenced block of a page: its language, whether it is run, its text."""
+
+  language: str
+  is_run: bool
+  text: str
+  line: int
+
+
+def blocks(page: pathlib.Path) -> list[Block]:
+  text = page.read_text('utf-8')
+  return [
+    Block(
+      match[1],
+      match[2] != 'no-run',
+      match[3],
+      text.count('\n', 0, match.start()),
+    )
+    for match in re.finditer(r'^```(\w+) ?(.*)\n((?s:.*?))^```$', text, re.M)
+  ]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+  """(where, words) of each `bert-jax VERB ...` in a block of bash."""
+  found = []
+  for page in (README, *PAGES):
+    for block in blocks(page):
+      if block.language != 'bash':
+        continue
+      for line in block.text.replace('\\\n', ' ').splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ['bert-jax']:
+          found.append((f'{page.name}:{block.line + 2}: {line}', words[1:]))
+  return found
+
+
+def test_both_readmes_have_the_same_commands_and_figures():
+  english, chinese = blocks(README), blocks(CHINESE)
+  assert [b[:3] for b in english] == [b[:3] for b in chinese]
+
+  def figures(page):
+    text = re.sub(r'(?ms)^```.*?^```$', '', page.read_text('utf-8'))
+    return collections.Counter(re.findall(r'\d+(?:[.,]\d+)*', text))
+
+  assert figures(README) == figures(CHINESE)
+
+  def code(page):
+    return collections.Counter(
+      re.findall(r'`[^`\n]+`', page.read_text('utf-8'))
+    )
+
+  assert code(README) == code(CHINESE)
+
+
+@pytest.mark.parametrize(
+  'page',
+  [README, CHINESE, ROOT / 'CONTRIBUTING.md', *PAGES],
+  ids=lambda page: page.name,
+)
+def test_files_that_a_page_names_are_there(page):
+  text = page.read_text('utf-8')
+  for link in re.findall(r'\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)', text):
+    assert (page.parent / link).exists(), link
+  named = r'`((?:bert_jax|experiments|tests|launch|docs)/[\w./-]*)(?::\w+)?`'
+  for path in re.findall(named, text):
+    assert (ROOT / path).exists(), path
+
+
+def test_pages_have_blocks_that_a_test_knows():
+  for page in (README, *PAGES):
+    text = page.read_text('utf-8')
+    infos = set(re.findall(r'^```(\w.*)$', text, re.M))
+    assert infos <= {'bash', 'bash no-run', 'python', 'text'}, page
+    # An indented block would be run by nobody.
+    assert not re.search(r'(?m)^\n {4}\S', text), page
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+  """What a reader has who did what the README says, on small texts."""
+  folder = tmp_path_factory.mktemp('docs') / 'world'
+  _write_inputs(folder)
+  _run(README, folder)
+  return folder
+
+
+def _write_inputs(folder: pathlib.Path) -> None:
+  (folder / 'text').mkdir(parents=True)
+  (folder / 'experiments').symlink_to(ROOT / 'experiments')
+  import gzip
+
+  sentences = [
+    f'The {a} {verb} the {b} of this {c}.'
+    for a in NOUNS
+    for verb in VERBS
+    for b in NOUNS
+    for c in NOUNS[:3]
+  ]
+  for number in range(2):
+    with gzip.open(folder / 'text' / f'{number}.txt.gz', 'wt') as file:
+      file.write('\n\n'.join(sentences[number::2]))
+  rows = [f'{i}\t{s}\t{s.split()[2]}' for i, s in enumerate(sentences[:60])]
+  for name in ('train', 'dev', 'test', 'new'):
+    table = '\n'.join(['id\tsentence\tlabel', *rows])
+    (folder / f'{name}.tsv').write_text(table + '\n')
+  shutil.copytree(
+    ROOT / 'tests' / 'interop' / 'golden' / 'bert',
+    folder / 'bert-base-uncased',
+    ignore=shutil.ignore_patterns('*.bin', '*.npz'),
+  )
+  shim = folder / '.bin' / 'bert-jax'
+  shim.parent.mkdir()
+  shim.write_text(f'#!{sys.executable}\nSMALLER = {SMALLER!r}\n{SHIM}')
+  shim.chmod(0o755)
+
+
+def _run(page: pathlib.Path, folder: pathlib.Path) -> None:
+  environment = os.environ | {
+    'PATH': f'{folder / ".bin"}:{os.environ["PATH"]}',
+    'PYTHONPATH': f'{ROOT}:{folder}',
+    'JAX_NUM_CPU_DEVICES': '1',
+    'HOME': str(folder),
+  }
+  for block in blocks(page):
+    if not block.is_run or block.language == 'text':
+      continue
+    run = {
+      'bash': ['bash', '-euo', 'pipefail', '-c', block.text],
+      'python': [sys.executable, '-c', block.text],
+    }[block.language]
+    done = subprocess.run(
+      run, cwd=folder, env=environment, capture_output=True, text=True
+    )
+    said = f'{page.name}:{block.line + 1}\n{done.stdout}{done.stderr}'
+    assert done.returncode == 0 and 'Traceback' not in done.stderr, said
+
+
+@pytest.mark.docs
+def test_the_readme_runs(world):
+  assert (world / 'run' / 'config.json').is_file()
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_a_page_runs(page, world, tmp_path):
+  folder = tmp_path / 'page'
+  shutil.copytree(world, folder, symlinks=True)
+  _run(page, folder)
+
+
+@pytest.mark.docs
+def test_flags_of_every_command_are_there(world):
+  helps: dict[str, str] = {}
+  found = commands()
+  assert len(found) > 30
+  for where, words in found:
+    verb, *rest = words
+    if verb not in helps:
+      done = subprocess.run(
+        [sys.executable, '-m', 'bert_jax', verb, '--help'],
+        capture_output=True,
+        text=True,
+      )
+      assert done.returncode == 0, where
+      helps[verb] = done.stdout
+    if '--' in rest:
+      rest = rest[: rest.index('--')]  # what follows is Beam's
+    _check_flags(where, rest, helps[verb], world)
+
+
+def _check_flags(where, words, help_text, folder) -> None:
+  flags = [word for word in words if word.startswith('--')]
+  config = None
+  for flag in flags:
+    name, _, value = flag[2:].partition('=')
+    if name == 'config':
+      os.chdir(folder)
+      config = config_file.config_fields(config_file.load_config(value))
+    elif name.startswith('config.'):
+      assert config is not None, f'{where}: --config comes first'
+      config_file.find_field(name.removeprefix('config.'), config)
+    else:
+      named = re.escape(name.removeprefix('no'))
+      pattern = rf'(?m)^  --(\[no\])?({re.escape(name)}|{named})[= \n]'
+      assert re.search(pattern, help_text), f'{where}: --{name}'
