@@ -198,9 +198,11 @@ def describe_inputs(
 ) -> dict[str, Any]:
   """What the run reads, by the config field that names it."""
   task = experiment.task
-  described = source.describe() if source else {}
-  if experiment.peft.has_base:
+  described = {}
+  if source and experiment.peft.has_base:
     described = describe_base(source, experiment.peft.build())
+  elif source:
+    described = source.describe()
   return {
     'task.train_path': describe_examples(task.train_path),
     'task.eval_path': describe_examples(task.eval_path),

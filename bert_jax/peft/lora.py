@@ -97,7 +97,7 @@ class LoRA:
       for name, info in kernels.items():
         *path, _ = name.split('/')
         factors = functools.reduce(lambda tree, part: tree[part], path, own)
-        dense = functools.reduce(_child, path, module)
+        dense: Any = functools.reduce(_child, path, module)
         dense.adapter = self._correction(factors, info.kind, dense.dtype)
       return module
 

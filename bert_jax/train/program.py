@@ -85,7 +85,10 @@ class Program:
 
     What is frozen is loaded from `initial` at every start.
     """
-    frozen = frozen_params(self.base, initial) if self.base else {}
+    frozen: functional.Params = {}
+    if self.base:
+      assert initial is not None  # the experiment has been validated
+      frozen = frozen_params(self.base, initial)
     state, position, origin = starting_state(
       checkpoints,
       lambda: fresh_state(

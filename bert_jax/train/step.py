@@ -6,6 +6,7 @@ leading axis of seeds.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def _loss_fn(
       prepared = prepared | {'embedding_delta': embedding_delta}
     bound = model.bind(join(params, frozen))
     losses, metrics = _losses(objective, bound, prepared, seeds_B)
-    total = sum(
+    total: Any = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
     )
