@@ -70,6 +70,7 @@ setuptools.setup(
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': [
+      'peft',
       'pytest',
       'pytest-timeout',
       'torch==2.13.0',

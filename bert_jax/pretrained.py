@@ -17,11 +17,20 @@ from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
-from bert_jax.interop import beside_weights, google_bert, huggingface
+from bert_jax.interop import (
+  beside_weights,
+  google_bert,
+  huggingface,
+  peft_lora,
+  recognise,
+)
+from bert_jax.interop.labels import pooling_of
+from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
 from bert_jax.peft.base import Method
+from bert_jax.peft.lora import LoRAConfig
 from bert_jax.run_inputs import recorded_input
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import load_params, save_params
@@ -38,7 +47,8 @@ class Pretrained:
   not trained here. checkpoint: what was read of others, None of a workdir.
   load_params: () -> host arrays. describe: () -> what the parameters are read
   from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
-  whose model it is, and whose was best.
+  whose model it is, and whose was best. load_tuned: () -> what a run has tuned
+  beside its base, None of all others.
   """
 
   origin: str
@@ -51,6 +61,7 @@ class Pretrained:
   seed: int = 0
   best_seed: int = 0
   num_seeds: int = 1
+  load_tuned: Callable[[], functional.Params] | None = None
 
   @property
   def model(self) -> EncoderConfig:
@@ -88,11 +99,16 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 
   Of fine-tuning it is the best run's model, or of WORKDIR@STEP that of `seed`.
+  The folder of a LoRA of the `peft` package opens as merged with its base,
+  which lies where its config says.
 
   Raises:
     InputError: it is none of these, or cannot be used; one line says why.
   """
   folder, step = split_workdir(path)
+  adapter = peft_lora.read_config(folder)
+  if adapter and seed is None and step is None:
+    return _open_adapter(path, folder, adapter)
   if google_bert.is_folder(folder):
     family, kind = google_bert, 'a checkpoint of google-research/bert'
   elif huggingface.is_folder(folder):
@@ -137,21 +153,74 @@ def _open_converted(
   assert tokenizer is not None  # or it would have been refused
   return Pretrained(
     origin=path,
-    experiment=ConvertedModel(
-      model=checkpoint.model,
-      family=checkpoint.family.model_type,
-      heads=checkpoint.heads,
-      label_names=checkpoint.label_names,
-      no_classifier=checkpoint.no_classifier,
-      task=ClassificationConfig(
-        train_path='', eval_path='', pooling=checkpoint.pooling
-      ),
-    ),
+    experiment=_converted(checkpoint),
     tokenizer=tokenizer,
     label_names=list(checkpoint.label_names),
     load_params=lambda: checkpoint.params,
     describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
+  )
+
+
+def _open_adapter(
+  path: str, folder: pathlib.Path, config: dict[str, Any]
+) -> Pretrained:
+  source = open_pretrained(config['base_model_name_or_path'])
+  checkpoint = source.checkpoint
+  if checkpoint is None:
+    raise InputError(
+      f'{folder}: its base {source.origin} is a workdir; name the Hugging Face '
+      f'folder that it was tuned on, as base_model_name_or_path of '
+      f'{peft_lora.CONFIG}'
+    )
+  heads = {n: p for n, p in checkpoint.params.items() if n != 'encoder'}
+  adapter = peft_lora.read(
+    folder, config, checkpoint.family, checkpoint.model, heads
+  )
+  # The factors hold alpha / rank already.
+  params = (
+    LoRAConfig(rank=1, alpha=1.0)
+    .build()
+    .merge(adapter.params | {'encoder': checkpoint.params['encoder']})
+  )
+  names = checkpoint.label_names
+  if len(names) != adapter.num_classes:
+    names = tuple(f'LABEL_{number}' for number in range(adapter.num_classes))
+  in_base = read_json(local_path(source.origin) / recognise.CONFIG)
+  pooling = pooling_of(checkpoint.family, in_base)
+  merged = dataclasses.replace(
+    checkpoint,
+    params=params,
+    heads=tuple(name for name in params if name != 'encoder'),
+    label_names=names,
+    no_classifier='',
+    pooling=pooling,
+    no_comparison='transformers loads an adapter by peft alone',
+  )
+  return dataclasses.replace(
+    source,
+    origin=path,
+    experiment=_converted(merged),
+    label_names=list(names),
+    load_params=lambda: params,
+    describe=lambda: (
+      source.describe()
+      | {'adapter': describe_files([folder / peft_lora.WEIGHTS])}
+    ),
+    checkpoint=merged,
+  )
+
+
+def _converted(checkpoint: huggingface.Checkpoint) -> ConvertedModel:
+  return ConvertedModel(
+    model=checkpoint.model,
+    family=checkpoint.family.model_type,
+    heads=checkpoint.heads,
+    label_names=checkpoint.label_names,
+    no_classifier=checkpoint.no_classifier,
+    task=ClassificationConfig(
+      train_path='', eval_path='', pooling=checkpoint.pooling
+    ),
   )
 
 
@@ -189,11 +258,20 @@ def _open_workdir(
   if seed is not None:
     _check_seed(path, step, seed, num_seeds if results else 0)
 
+  def load_tuned() -> functional.Params:
+    if step is None:
+      return load_params(workdir.best)[0]
+    params, _ = load_params(workdir.checkpoints, step)
+    chosen = results.get('best_seed') if seed is None else seed
+    return _of_seed(workdir, chosen, params)
+
   def load() -> functional.Params:
     if not results:
       return load_params(workdir.checkpoints, step)[0]
-    chosen = results.get('best_seed') if seed is None else seed
-    return _load_tuned(workdir, experiment, step, chosen)
+    tuned = load_tuned()
+    if experiment.peft.has_base:
+      return _with_base(workdir, experiment, tuned)
+    return tuned
 
   def describe() -> dict[str, Any]:
     if results and step is None:
@@ -210,6 +288,7 @@ def _open_workdir(
     seed=best_seed if seed is None else seed,
     best_seed=best_seed,
     num_seeds=num_seeds,
+    load_tuned=load_tuned if results and experiment.peft.has_base else None,
   )
 
 
@@ -218,21 +297,13 @@ def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
   return {'sha256': fingerprint(method.split(source.load_params())[1])}
 
 
-def _load_tuned(
-  workdir: Workdir, experiment: FinetuneExperiment, step: int | None, seed: Any
+def _with_base(
+  workdir: Workdir, experiment: FinetuneExperiment, tuned: functional.Params
 ) -> functional.Params:
-  """The best parameters of a finished run, or those of a seed at a step.
+  """The parameters that a run has tuned, merged with those of its base.
 
-  They are merged with those of the base, where the run has one; InputError if
-  that is not there, or another one by now.
+  Raises InputError where the base is not there, or another one by now.
   """
-  if step is None:
-    tuned, _ = load_params(workdir.best)
-  else:
-    tuned, _ = load_params(workdir.checkpoints, step)
-    tuned = _of_seed(workdir, seed, tuned)
-  if not experiment.peft.has_base:
-    return tuned
   method = experiment.peft.build()
   source = open_pretrained(experiment.init_from)
   if describe_base(source, method) != recorded_input(workdir, 'init_from'):

@@ -29,7 +29,7 @@ ARROWS = {
   'models': ('parallel.sharding', 'param_info'),
   'surgery': ('models',),
   'peft': ('models',),
-  'interop': ('models',),
+  'interop': ('models', 'local_paths'),
   'data': ('durable_files', 'stopping'),
   # Of the side files the kinds of pairs.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
