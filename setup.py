@@ -18,6 +18,16 @@ def read_readme() -> str:
   return readme.read_text(encoding='utf-8') if readme.exists() else ''
 
 
+# Extras of single verbs and fields; where one is missed a message names it. The
+# extra `test` has them all.
+OPTIONAL = {
+  'finetune': ['scikit-learn'],  # figures of tasks
+  'near_duplicates': ['datasketch>=2.0,<3'],  # prepare --near_duplicates
+  'report': ['matplotlib'],  # bert-jax report
+  'tensorboard': ['tensorboardX'],  # logging.tensorboard
+  'wandb': ['wandb'],  # logging.wandb_project
+}
+
 setuptools.setup(
   name='bert_jax',
   version=read_version(),
@@ -29,12 +39,10 @@ setuptools.setup(
   python_requires='>=3.11,<3.14',
   install_requires=[
     'absl-py',
-    'datasketch>=2.0,<3',  # MinHash of near duplicates
     'filelock',  # bounds the size of JAX's compilation cache
     'flax>=0.12.8,<0.13',
     'jax>=0.10.2,<0.13',
-    'matplotlib',
-    'ml_collections',
+    'ml_collections',  # follows the path of --config.FIELD
     'numpy>=2.0',
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12.8,<0.13',
@@ -42,13 +50,13 @@ setuptools.setup(
     'pyarrow',  # reads Parquet and Arrow
     'safetensors',
     'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
-    'tensorboardX',
     'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
     'tqdm',
     'zstandard',
   ],
   extras_require={
+    **OPTIONAL,
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
@@ -58,6 +66,7 @@ setuptools.setup(
     # Tools whose verdict changes with their version have one: the same in
     # .pre-commit-config.yaml.
     'test': [
+      *(name for names in OPTIONAL.values() for name in names),
       'check-jsonschema==0.39.0',  # lints the workflow file of public CI
       'hypothesis',
       'pyrefly==1.5.0',
@@ -66,7 +75,6 @@ setuptools.setup(
       'pytest-xdist',
       'rjieba',
       'ruff==0.17.6',
-      'scikit-learn',
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': [

@@ -3,6 +3,7 @@
 And how its message quotes what the user gave.
 """
 
+import importlib.util
 from collections.abc import Sequence
 
 
@@ -13,6 +14,25 @@ class InputError(ValueError):
   The command line prints it without a traceback and exits with status 2; every
   other exception is a bug of ours and shows where it happened.
   """
+
+
+def require_package(package: str, what: str, extra: str) -> None:
+  """Checks that an optional package is there before work on it begins.
+
+  Args:
+    package: its import name.
+    what: the flag or field that asks for it.
+    extra: that of setup.py which installs it.
+
+  Raises:
+    InputError: it is missing; the message has the command that installs it.
+  """
+  spec = importlib.util.find_spec(package)
+  # A folder of the name, such as the wandb/ of earlier runs, has no origin.
+  if spec is None or spec.origin is None:
+    raise InputError(
+      f"{what} needs the package {package}: pip install 'bert_jax[{extra}]'"
+    )
 
 
 def quoted(text: str, limit: int = 40) -> str:

@@ -12,20 +12,22 @@ import jax
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.staging import STAGING_PATH
+from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
+from bert_jax.models.attention import choose
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.functional import Model
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.peft.base import FullTuningConfig
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.gradients import PlainConfig
 from bert_jax.train.logging import LoggingConfig
@@ -74,7 +76,7 @@ class DataConfig:
   mixture: tuple[MixturePhase, ...] = ()
   shuffle: bool = True
   shards_per_group: int = 0
-  staging_path: str = execution(STAGING_PATH)
+  staging_path: str = execution(COPIES_PATH)
   staging_gigabytes: float = execution(0.0)
 
   def all_corpora(self) -> tuple[Corpus, ...]:
@@ -101,7 +103,7 @@ class DataConfig:
     if not self.staging_path:
       raise InputError(
         'data.staging_path is empty; give a folder for copies of corpora, such '
-        f'as {STAGING_PATH}'
+        f'as {COPIES_PATH}'
       )
 
 
@@ -110,11 +112,12 @@ class PretrainExperiment:
   """A pretraining run; see the fields' own classes for theirs.
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
-  on CPU; the first start of a run settles it. gradients: PlainConfig, or
-  FGMConfig for adversarial training. profile_steps: (first, last)
-  steps of a trace. init_from: a workdir or a Hugging Face folder, whose params
-  to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its state, for a
-  branch of that run.
+  on CPU; the first start of a run settles it. attention: backends in order of
+  preference, such as (ReferenceAttention(),); empty: chosen automatically.
+  gradients: PlainConfig, or FGMConfig for adversarial training. profile_steps:
+  (first, last) steps of a trace. init_from: a workdir or a Hugging Face folder,
+  whose params to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its
+  state, for a branch of that run.
   """
 
   seed: int = 0
@@ -123,13 +126,14 @@ class PretrainExperiment:
   num_microbatches: int = 1
   model: EncoderConfig
   objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   gradients: Any = dataclasses.field(default_factory=PlainConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
   logging: LoggingConfig = execution(default_factory=LoggingConfig)
   mesh: MeshConfig = execution(default_factory=MeshConfig)
+  attention: tuple[Any, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -198,6 +202,7 @@ class FinetuneExperiment:
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
+  attention: as in PretrainExperiment.
   max_unknown: a larger share of tokens unknown to the tokenizer is an error; 1:
   none is.
   """
@@ -215,7 +220,7 @@ class FinetuneExperiment:
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
   dropout: float = 0.1
-  optimizer: Any = dataclasses.field(default_factory=AdamWConfig)
+  optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   gradients: Any = dataclasses.field(default_factory=PlainConfig)
   peft: Any = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
@@ -228,6 +233,7 @@ class FinetuneExperiment:
     default_factory=lambda: LoggingConfig(every_steps=50)
   )
   mesh: MeshConfig = execution(default_factory=MeshConfig)
+  attention: tuple[Any, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -322,9 +328,15 @@ def with_compute_dtype(
 def model_of(
   experiment: PretrainExperiment | FinetuneExperiment, objective: Objective
 ) -> Model:
-  """The model that an experiment trains for an objective or a task."""
+  """The model that an experiment trains for an objective or a task.
+
+  The experiment's compute_dtype, which is not '', is that of matrix products.
+  """
   return model_with_heads(
-    experiment.model, objective.heads(), experiment.compute_dtype
+    experiment.model,
+    objective.heads(),
+    experiment.compute_dtype,
+    attention=experiment.attention,
   )
 
 
@@ -337,6 +349,7 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   )
   for part in parts:
     part.validate()
+  choose.validate(config.attention)
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):
     if path := getattr(config, name, ''):

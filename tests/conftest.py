@@ -161,7 +161,7 @@ def small_experiment(small_corpus, one_device):
   from bert_jax.experiment import DataConfig, PretrainExperiment
   from bert_jax.models.config import EncoderConfig
   from bert_jax.optim.adamw import AdamWConfig
-  from bert_jax.train.checkpoint import CheckpointConfig
+  from bert_jax.train.checkpoint_config import CheckpointConfig
   from bert_jax.train.evaluation import EvaluationConfig
   from bert_jax.train.logging import LoggingConfig
 

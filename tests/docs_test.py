@@ -18,14 +18,15 @@ from typing import NamedTuple
 
 import pytest
 
-from bert_jax.cli import config_file
+from bert_jax.config.experiment_file import load_config
+from bert_jax.config.overrides import config_fields, find_field
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 CHINESE = ROOT / 'README.zh.md'
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 MODEL = {'num_layers': 2, 'embed_dim': 16, 'num_heads': 2, 'mlp_dim': 32}
-# Flags added to a command that does not give them itself.
+# Flags added to a command with a --config that does not give them itself.
 SMALLER = {
   'pretrain': [
     '--config.num_steps=8',
@@ -37,6 +38,7 @@ SMALLER = {
   ],
   'finetune': ['--config.num_epochs=1', '--config.max_length=32'],
 }
+SMALLER['inspect'] = SMALLER['pretrain']
 SHIM = """
 import os
 import sys
@@ -44,7 +46,7 @@ import sys
 verb, *words = sys.argv[1:]
 given = {word.partition('=')[0] for word in words}
 for flag in SMALLER.get(verb, ()):
-  if flag.partition('=')[0] not in given:
+  if '--config' in given and flag.partition('=')[0] not in given:
     words.append(flag)
 os.execv(sys.executable, [sys.executable, '-m', 'bert_jax', verb, *words])
 """
@@ -212,6 +214,7 @@ def test_flags_of_every_command_are_there(world):
     if verb not in helps:
       done = subprocess.run(
         [sys.executable, '-m', 'bert_jax', verb, '--help'],
+        cwd=ROOT,
         capture_output=True,
         text=True,
       )
@@ -229,10 +232,10 @@ def _check_flags(where, words, help_text, folder) -> None:
     name, _, value = flag[2:].partition('=')
     if name == 'config':
       os.chdir(folder)
-      config = config_file.config_fields(config_file.load_config(value))
+      config = config_fields(load_config(value))
     elif name.startswith('config.'):
       assert config is not None, f'{where}: --config comes first'
-      config_file.find_field(name.removeprefix('config.'), config)
+      find_field(name.removeprefix('config.'), config)
     else:
       named = re.escape(name.removeprefix('no'))
       pattern = rf'(?m)^  --(\[no\])?({re.escape(name)}|{named})[= \n]'

@@ -6,7 +6,10 @@ is read (ast); nothing of it is imported.
 """
 
 import ast
+import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -30,7 +33,8 @@ ARROWS = {
   'surgery': ('models',),
   'peft': ('models',),
   'interop': ('models', 'local_paths'),
-  'data': ('durable_files', 'stopping'),
+  # Files of JSON are read by the one decoder.
+  'data': ('durable_files', 'stopping', 'config.json_decoder'),
   # Of the side files the kinds of pairs.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
   # A task is an objective with labels: it shares the interface and that loss.
@@ -63,7 +67,7 @@ ARROWS = {
   'report': (
     'train',
     'data.token_rows',  # a corpus's manifest
-    'data.reading.staging',  # which for gs:// lies in a local copy
+    'data.remote.corpus',  # which for gs:// lies in a local copy
   ),
   # What verbs do with an experiment or a model, one file a verb.
   'jobs': ('inference', 'run_inputs', 'surgery'),
@@ -89,7 +93,11 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
+  'datasketch': ('data.preparing.near_duplicates',),
+  'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),
+  'tensorboardX': ('train.logging',),
+  'wandb': ('train.logging',),
 }
 # Parts that only numpy may serve -> the modules excepted.
 WITHOUT_JAX = {'data': ('data.reading.device_feed',)}
@@ -153,6 +161,54 @@ def test_experiments_name_configs_alone():
         path = module.replace('.', '/')
         offenders.append(f'experiments/{path}.py:{line} imports {target}')
   assert not offenders, '\n'.join(offenders)
+
+
+# What jax, flax, optax, numpy and absl-py need themselves. Of Orbax, which flax
+# brings along, importing flax takes nothing.
+LIGHT = {
+  *('jax', 'jaxlib', 'ml_dtypes', 'opt_einsum', 'scipy', 'numpy', 'absl'),
+  *('flax', 'optax', 'chex', 'toolz', 'msgpack', 'yaml', 'typing_extensions'),
+  *('treescope', 'rich', 'pygments', 'markdown_it', 'mdurl'),
+}
+LOAD_EXPERIMENTS = """
+import importlib.machinery, pathlib, sys
+
+class Known:
+  @staticmethod
+  def find_spec(name, path=None, target=None):
+    top = name.partition('.')[0]
+    # Names with _ are compiled parts of others.
+    if top in known or top[0] == '_':
+      return importlib.machinery.PathFinder.find_spec(name, path, target)
+
+known = {'bert_jax', *sys.argv[2:], *sys.stdlib_module_names}
+sys.meta_path[:] = [
+  importlib.machinery.BuiltinImporter,
+  importlib.machinery.FrozenImporter,
+  Known,
+]
+import bert_jax.experiment
+from bert_jax.config.experiment_file import load_config
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
+  config = load_config(str(path))
+  if not config.data.corpora:
+    config.data.path = 'corpus'
+  config.validate()
+  print(path.stem)
+"""
+
+
+def test_experiments_load_without_orbax_or_readers():
+  folder = ROOT / 'experiments' / 'pretrain'
+  done = subprocess.run(
+    [sys.executable, '-c', LOAD_EXPERIMENTS, folder, *sorted(LIGHT)],
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.split() == sorted(p.stem for p in folder.glob('*.py'))
 
 
 def test_files_are_short():

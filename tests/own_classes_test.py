@@ -42,7 +42,7 @@ def get_config():
 IMPORTS = """
 from bert_jax.experiment import DataConfig, PretrainExperiment
 from bert_jax.models.config import EncoderConfig
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 """
@@ -84,31 +84,52 @@ import dataclasses
 
 import optax
 
+from bert_jax.optim.base import Optimizer
+
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class SignumConfig:
-  learning_rate: float = 1e-3
+class SignumConfig(Optimizer):
   decay: float = 0.9
+
+  def transforms(self, infos):
+    return (optax.scale_by_lion(b1=self.decay),)
+'''
+
+ATTENTION = '''
+"""All that is in view counts alike, in rows of few tokens."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class MeanAttention:
+  max_length: int = 64
 
   def validate(self):
     pass
 
-  def build(self):
-    return optax.chain(optax.scale_by_lion(b1=self.decay), optax.scale(-1.0))
+  def supports(self, view, shapes, platform):
+    is_short = shapes.length <= self.max_length
+    return '' if is_short else f'it is for rows of {self.max_length} tokens'
 
-  def build_schedule(self, num_steps):
-    return optax.constant_schedule(self.learning_rate)
+  def attend(self, query, key, value, view, *, dropout_rate, dropout_seeds_B):
+    seen = view.mask()[:, 0].astype(value.dtype)
+    total = jnp.einsum('BTS,BSNH->BTNH', seen, value)
+    return total / seen.sum(axis=-1)[..., None, None]
 '''
 
 
 @pytest.fixture
 def own(tmp_path, small_corpus, one_device):
-  """A user's folder with an objective and an optimizer, a file each."""
+  """A user's folder with a class of each kind, a file each."""
   folder = tmp_path / 'my own'
   folder.mkdir()
   for name, code, part in (
     ('focal_loss', OBJECTIVE, 'objective=FocalConfig(mask_rate=0.3)'),
     ('signum', OPTIMIZER, 'optimizer=SignumConfig(decay=0.8)'),
+    ('mean_attention', ATTENTION, 'attention=(MeanAttention(),)'),
   ):
     experiment = EXPERIMENT.format(part=part, corpus=str(small_corpus))
     (folder / f'{name}.py').write_text(code.strip() + IMPORTS + experiment)
@@ -160,6 +181,23 @@ def test_an_optimizer(own, monkeypatch):
   assert 'step 1: examples 8 to 15' in verb(own, *words, '--import=signum')
   line = verb(own, *words, '--config=signum.py', '--config.seed=1', status=2)
   assert '--config.seed: the run of --workdir has its own config' in line
+
+
+def test_an_attention_backend(own, monkeypatch, capfd):
+  stopped_and_continued(own, 'mean_attention', monkeypatch)
+  # One line for all programs and traces of a process, of which there were two.
+  lines = capfd.readouterr().err.splitlines()
+  chosen = [line for line in lines if 'MeanAttention, as configured' in line]
+  assert len(chosen) == 1
+  recorded = json.loads((own / 'run' / 'config.json').read_text())
+  assert recorded['attention'] == [
+    {'_type': 'mean_attention.MeanAttention', 'max_length': 64}
+  ]
+  pretrain = 'pretrain', '--config=mean_attention.py', '--workdir=refused'
+  line = verb(own, *pretrain, '--config.attention[0].max_length=16', status=2)
+  assert "attention=['MeanAttention']: for whole texts in rows of 32" in line
+  assert 'not MeanAttention: it is for rows of 16 tokens' in line
+  assert not (own / 'refused' / 'checkpoints').exists()
 
 
 def test_tuning_with_a_class_of_ones_own(own):
@@ -229,7 +267,7 @@ def test_what_config_json_could_not_hold_is_refused_before_the_run(tmp_path):
     ('typing.Callable', 'print', 'a builtin_function_or_method; config.json'),
     ('int', '1.5', r'optimizer\.value is 1\.5, which is not a whole number'),
     ('tuple[int, ...]', 'dataclasses.field(default_factory=lambda: [1])', 'as'),
-    ("typing.Literal['a', 'b']", "'c'", 'not one of a, b'),
+    ("typing.Literal['a', 'b']", "'c'", 'must be one of a, b'),
     ('float', "float('nan')", 'would be'),
   ):
     with pytest.raises(InputError, match=message):

@@ -72,7 +72,8 @@ def define_config(
 
 def overridden(flag_values: flags.FlagValues = flags.FLAGS) -> tuple[str, ...]:
   """The fields of `--config` that the command line sets."""
-  return flag_values['config'].overrides
+  flag = _experiment_flag(flag_values)
+  return () if flag is None else flag.overrides
 
 
 def define_own_classes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -154,27 +155,28 @@ def parse(
   except (flags.Error, UnicodeDecodeError) as error:
     why = str(error).removeprefix('ERROR:: ')
     raise InputError(f'--flagfile: {why}; give a text file') from error
-  has_config = _runs_experiment(flag_values)
+  experiment = _experiment_flag(flag_values)
   config = None
   fields = {}
-  if has_config and (path := _config_path(argv, flag_values)):
+  if experiment is not None and (path := _config_path(argv, flag_values)):
     config = load_config(path)
     fields = overrides.config_fields(config)
   _refuse_unknown_flags(verb, argv, flag_values, list(fields))
-  if has_config:
-    if config is None and flag_values['config'].default_as_str is None:
+  if config is None and experiment is not None:
+    if experiment.default_as_str is None:
       raise InputError(missing_config(verb))
-  if config is not None:
-    argv = [verb, *_with_overrides(argv[1:], flag_values, config)]
+  if experiment is not None and config is not None:
+    argv, paths = _with_overrides(argv, flag_values, config)
+    experiment.overrides = tuple(paths)
   try:
     words = flag_values(argv)[1:]
   except flags.Error as error:
     raise InputError(_explain(str(error), flag_values)) from error
-  if config is not None:
-    flag_values['config'].value = config
+  if experiment is not None and config is not None:
+    experiment.value = config
   if 'import' in flag_values:
-    file = '' if has_config else flag_values['config'].value
-    load_classes(file, flag_values['import'].value)
+    file = None if experiment is not None else flag_values['config'].value
+    load_classes(file or '', flag_values['import'].value or ())
   return words
 
 
@@ -202,7 +204,7 @@ def help_text(
         subsequent_indent=' ' * (6 + 2 * margin),
         break_on_hyphens=False,
       )
-  if _runs_experiment(flag_values):
+  if _experiment_flag(flag_values) is not None:
     path = _config_path([verb, *arguments], flag_values)
     if path:
       fields = overrides.config_fields(load_config(path))
@@ -241,10 +243,9 @@ def _usage(flag: flags.Flag) -> str:
   return f'--{flag.name}={shown}{choices}'
 
 
-def _runs_experiment(flag_values: flags.FlagValues) -> bool:
-  return 'config' in flag_values and isinstance(
-    flag_values['config'], _ExperimentFlag
-  )
+def _experiment_flag(flag_values: flags.FlagValues) -> _ExperimentFlag | None:
+  flag = flag_values['config'] if 'config' in flag_values else None
+  return flag if isinstance(flag, _ExperimentFlag) else None
 
 
 def _flags_in(
@@ -287,12 +288,13 @@ def _refuse_unknown_flags(
     for flag in defined
     if not name.startswith('absl')
   ]
+  has_fields = _experiment_flag(flag_values) is not None
   for _, name, _ in _flags_in(argv[1:], flag_values):
     positive = name.removeprefix('no')
     if (
       name in flag_values
       or (positive in flag_values and flag_values[positive].boolean)
-      or (_runs_experiment(flag_values) and positive.startswith('config.'))
+      or (has_fields and positive.startswith('config.'))
     ):
       continue
     near = difflib.get_close_matches(name, own, 1) or [
@@ -309,9 +311,10 @@ def _refuse_unknown_flags(
 
 def _with_overrides(
   argv: Sequence[str], flag_values: flags.FlagValues, config: Any
-) -> list[str]:
-  """Sets the fields that argv names; returns the rest of it."""
+) -> tuple[list[str], list[str]]:
+  """Sets the fields that argv names; returns what is left, and their paths."""
   drop = set()
+  paths = []
   for i, name, value in _flags_in(argv, flag_values):
     positive = name.removeprefix('no')
     if name == 'config':
@@ -331,8 +334,9 @@ def _with_overrides(
         value = argv[i + 1]
         drop.add(i + 1)
       overrides.set_field(config, path, value)
-      flag_values['config'].overrides += (path,)
-  return [argument for i, argument in enumerate(argv) if i not in drop]
+      paths.append(path)
+  rest = [argument for i, argument in enumerate(argv) if i not in drop]
+  return rest, paths
 
 
 def _explain(message: str, flag_values: flags.FlagValues) -> str:

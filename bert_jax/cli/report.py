@@ -10,6 +10,7 @@ deviations over their seeds.
 from absl import flags
 
 from bert_jax.cli.flags import define_own_classes, no_arguments
+from bert_jax.errors import require_package
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The run to report on.', required=True
@@ -25,6 +26,7 @@ define_own_classes()
 
 def main(arguments: list[str]) -> None:
   no_arguments(arguments)
+  require_package('matplotlib', 'bert-jax report', 'report')
   from bert_jax import durable_files, inference
   from bert_jax.report import page
   from bert_jax.train.checkpoint import saved_steps

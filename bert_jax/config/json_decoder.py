@@ -194,9 +194,13 @@ class Decoder:
     found = f'a {type(value).__name__}'
     if value is None or isinstance(value, str | int | float):
       found = shown(repr(value))
-    if field:
-      found = f'{shown(field)} is {found}, which'
-    return InputError(f'{self.where}: {found} is not {expected}; {self.fix}')
+    what = f'{self.where}: {shown(field)}' if field else f'{self.where}: it'
+    # 'a number' is a kind; 'true or false' are the values that there are.
+    is_kind = expected.partition(' ')[0] in ('a', 'an', 'the')
+    must = (
+      f', which is not {expected}' if is_kind else f'; it must be {expected}'
+    )
+    return InputError(f'{what} is {found}{must}; {self.fix}')
 
 
 def _joined(field: str, name: str) -> str:

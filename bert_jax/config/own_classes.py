@@ -129,7 +129,7 @@ def _is_taken(name: str, path: str) -> bool:
   else:
     spec = importlib.util.find_spec(name)
     # A folder without __init__.py has no origin, and is no code.
-    origin = spec and spec.origin
+    origin = spec.origin if spec else None
   return (
     origin is not None
     and os.path.realpath(origin) != os.path.realpath(path)

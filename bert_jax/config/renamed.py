@@ -4,4 +4,8 @@ A class keeps its row here for as long as runs with the old name are around.
 """
 
 # The name in config.json, without 'bert_jax.' -> where the class is now.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+  'train.checkpoint.CheckpointConfig': (
+    'train.checkpoint_config.CheckpointConfig'
+  ),
+}

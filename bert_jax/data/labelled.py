@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.reading.stream import Permutation, example_number_words
+from bert_jax.data.reading.permutation import Permutation
+from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tables import Table, read_table, values
 from bert_jax.data.tables.header import missing_column, refuse_named_row

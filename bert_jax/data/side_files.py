@@ -7,10 +7,11 @@ them as `NAME-00000-of-00008.npy`.
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
+from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data.shards import AGAIN
 from bert_jax.errors import InputError, quoted, shown
 
@@ -25,6 +26,19 @@ LABEL_MEANINGS = {
 ENTRY = 'side_files'
 # Pairs in a row: one of packing.MAX_ROW_LENGTH cannot hold more.
 _MAX_WIDTH = 2**20
+
+
+class _Shard(TypedDict):
+  name: str
+  sha256: str
+
+
+class _Entry(TypedDict):
+  dtype: str
+  row_shape: tuple[
+    Annotated[int, Check(lambda n: 0 < n <= _MAX_WIDTH, 'a width')]
+  ]
+  shards: list[_Shard]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,62 +131,40 @@ def read_entries(
 
   Raises InputError where it does not describe them as `manifest_entry` does.
   """
-  entries = manifest.get(ENTRY, {})
-  if not isinstance(entries, dict):
-    raise InputError(
-      f'{path}: {ENTRY} is {shown(repr(entries))}, expected a table; {AGAIN}'
-    )
+  entries = Decoder(where=str(path), fix=AGAIN).decode(
+    manifest.get(ENTRY, {}), dict[str, _Entry], ENTRY
+  )
   return tuple(
     _read_entry(path, name, entries[name], manifest) for name in sorted(entries)
   )
 
 
 def _read_entry(
-  path: pathlib.Path,
-  name: str,
-  entry: Any,
-  manifest: dict[str, Any],
+  path: pathlib.Path, name: str, entry: _Entry, manifest: dict[str, Any]
 ) -> SideFile:
-  shape = entry.get('row_shape') if isinstance(entry, dict) else None
-  width = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
-  if type(width) is int and 0 < width <= _MAX_WIDTH:
-    kinds = {
-      WORD_STARTS: word_starts(manifest['row_length']),
-      PAIR_LABELS: pair_labels(width),
-    }
-    side_file = kinds.get(name)
-    if side_file and (side_file.width, side_file.dtype.name) == (
-      width,
-      entry.get('dtype'),
-    ):
-      _check_shards(path, name, entry.get('shards'), manifest)
-      return side_file
-  raise InputError(
-    f'{path}: {ENTRY} has {quoted(name)} of {shown(repr(entry))}, which this '
-    f'program does not read; {AGAIN}'
-  )
-
-
-def _check_shards(
-  path: pathlib.Path,
-  name: str,
-  shards: Any,
-  manifest: dict[str, Any],
-) -> None:
-  """Checks that shards are named like those of the rows, so none leads away."""
-  expected = [
+  (width,) = entry['row_shape']
+  kinds = {
+    WORD_STARTS: word_starts(manifest['row_length']),
+    PAIR_LABELS: pair_labels(width),
+  }
+  side_file = kinds.get(name)
+  found = width, entry['dtype']
+  if not side_file or (side_file.width, side_file.dtype.name) != found:
+    raise InputError(
+      f'{path}: {ENTRY} has {quoted(name)} of {shown(repr(found))}, which this '
+      f'program does not read; {AGAIN}'
+    )
+  # Named like those of the rows, so that no name leads elsewhere.
+  names = [
     shard_name(name, shard['name'].removeprefix('rows-'))
     for shard in manifest['shards']
   ]
-  found = shards if isinstance(shards, list) else [None]
-  named = [s.get('name') if isinstance(s, dict) else None for s in found]
-  if named != expected or not all(
-    isinstance(s.get('sha256'), str) for s in found
-  ):
+  if [shard['name'] for shard in entry['shards']] != names:
     raise InputError(
       f'{path}: the shards of {name} are not those of the rows: '
-      f'{shown(repr(shards))}; {AGAIN}'
+      f'{shown(repr(entry["shards"]))}; {AGAIN}'
     )
+  return side_file
 
 
 def shard_name(array: str, number: str) -> str:

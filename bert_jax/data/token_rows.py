@@ -10,12 +10,13 @@ import json
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Protocol, TypedDict
 
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data import side_files
 from bert_jax.data.shards import (
   AGAIN,
@@ -24,7 +25,7 @@ from bert_jax.data.shards import (
   refuse_link_out,
   write_shards,
 )
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.errors import InputError, shown
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'manifest.json'
@@ -33,16 +34,46 @@ SHARD_BYTES = 2**26
 _MAX_OPEN_SHARDS = 512
 _ROWS = 'rows'
 _SHARD_NAME = re.compile(rf'{_ROWS}-\d{{5,}}-of-\d{{5,}}\.npy')
-_FIELDS = {
-  'format_version': int,
-  'fingerprint': str,
-  'tokenizer_fingerprint': str,
-  'vocab_size': int,
-  'row_length': int,
-  'num_rows': int,
-  'dtype': str,
-  'shards': list,
-}
+
+
+class _ShardEntry(TypedDict):
+  # The pattern has no separator, so no name can lead out of the folder.
+  name: Annotated[str, Check(_SHARD_NAME.fullmatch, 'the name of a shard')]
+  rows: int
+  sha256: str
+
+
+class _Manifest(TypedDict):
+  format_version: int
+  fingerprint: str
+  tokenizer_fingerprint: str
+  vocab_size: int
+  row_length: int
+  num_rows: int
+  dtype: str
+  shards: Annotated[
+    list[
+      Annotated[
+        _ShardEntry,
+        Check(lambda shard: 0 < shard['rows'] < 2**63, 'an entry of a shard'),
+      ]
+    ],
+    Check(
+      lambda shards: len({s['name'] for s in shards}) == len(shards),
+      'a list that has each shard once',
+    ),
+  ]
+
+
+class GroupWindow(Protocol):
+  """Brings the shards of a corpus to the disk, group by group."""
+
+  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
+    """Returns once `shards` can be read; `ahead` are those of the next group.
+
+    All others may be gone then.
+    """
+    ...
 
 
 class TokenRows:
@@ -338,14 +369,7 @@ def parse_manifest(data: bytes, path: Any) -> dict[str, Any]:
       f'{shown(repr(manifest.get("format_version")))}, this program reads '
       f'{FORMAT_VERSION}; prepare the corpus again'
     )
-  for name, kind in _FIELDS.items():
-    # bool is an int to Python.
-    if type(manifest.get(name)) is not kind:
-      raise InputError(
-        f'{path}: {name} is {shown(repr(manifest.get(name)))}, expected '
-        f'{kind.__name__}; {AGAIN}'
-      )
-  _check_shard_entries(path, manifest)
+  Decoder(where=str(path), fix=AGAIN).decode(manifest, _Manifest)
   side_files.read_entries(path, manifest)
   if (
     manifest['row_length'] < 1
@@ -363,24 +387,3 @@ def parse_manifest(data: bytes, path: Any) -> dict[str, Any]:
 
 def _not_json(path: Any, error: Exception) -> InputError:
   return InputError(f'{path}: cannot be read as JSON ({error}); {AGAIN}')
-
-
-def _check_shard_entries(path: Any, manifest: dict[str, Any]) -> None:
-  names = set()
-  for entry in manifest['shards']:
-    if not isinstance(entry, dict) or not (
-      isinstance(entry.get('name'), str)
-      and type(entry.get('rows')) is int
-      and 0 < entry['rows'] < 2**63
-      and isinstance(entry.get('sha256'), str)
-    ):
-      raise InputError(
-        f'{path}: not an entry of a shard: {shown(repr(entry))}; {AGAIN}'
-      )
-    # The pattern has no separator, so no name can lead out of the folder.
-    if not _SHARD_NAME.fullmatch(entry['name']) or entry['name'] in names:
-      raise InputError(
-        f'{path}: {quoted(entry["name"])} is not the name of a shard, or '
-        f'stands there twice; {AGAIN}'
-      )
-    names.add(entry['name'])

@@ -45,16 +45,11 @@ _LAYER = (
 _HEADS = (
   ('pooler/kernel', 'bert/pooler/dense/kernel'),
   ('pooler/bias', 'bert/pooler/dense/bias'),
-  (
-    'mlm_head/transform/kernel',
-    'cls/predictions/transform/dense/kernel',
-  ),
+  ('mlm_head/transform/kernel', 'cls/predictions/transform/dense/kernel'),
   ('mlm_head/transform/bias', 'cls/predictions/transform/dense/bias'),
   ('mlm_head/norm/scale', 'cls/predictions/transform/LayerNorm/gamma'),
   ('mlm_head/norm/bias', 'cls/predictions/transform/LayerNorm/beta'),
   ('mlm_head/bias', 'cls/predictions/output_bias'),
-  # A matrix [2, embed] in their code, not a layer of the library.
-  ('next_sentence_head/kernel', 'cls/seq_relationship/output_weights', True),
   ('next_sentence_head/bias', 'cls/seq_relationship/output_bias'),
 )
 
@@ -70,7 +65,13 @@ GOOGLE_BERT = Family(
       Rule(f'encoder/layers/{{}}/{ours}', f'bert/encoder/layer_{{}}/{theirs}')
       for ours, theirs in _LAYER
     ),
-    *(Rule(*rule) for rule in _HEADS),
+    *(Rule(ours, theirs) for ours, theirs in _HEADS),
+    # A matrix [2, embed] in their code, not a layer of the library.
+    Rule(
+      'next_sentence_head/kernel',
+      'cls/seq_relationship/output_weights',
+      transposed=True,
+    ),
   ),
   # bert_config.json has the fields that transformers took over from it.
   fields=BERT.fields,

@@ -18,8 +18,8 @@ from bert_jax.data.labelled import (
   encode_examples,
   read_examples,
 )
+from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.stream import Permutation
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
@@ -78,6 +78,7 @@ def finetune(
     InputError: the config, data or workdir cannot be used.
   """
   experiment.validate()
+  experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('finetune', saving.kept_and_goes_on(-1))

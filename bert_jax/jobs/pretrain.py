@@ -12,8 +12,8 @@ from bert_jax.config.codec import differences
 from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
-from bert_jax.data.reading.staging import StagingOptions
 from bert_jax.data.reading.stream import Stream
+from bert_jax.data.remote.corpus import CopyOptions
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, shown
@@ -61,6 +61,7 @@ def pretrain(
       saved is lost.
   """
   experiment.validate()
+  experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   workdir.create()
   stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
@@ -151,10 +152,10 @@ def open_data(
 ) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
   """The corpora with rows of every length that a stage asks for.
 
-  `browse`, `stop`: as in StagingOptions.
+  `browse`, `stop`: as in CopyOptions.
   """
   data = experiment.data
-  options = StagingOptions(
+  options = CopyOptions(
     path=data.staging_path,
     max_bytes=round(data.staging_gigabytes * 1e9),
     shards_per_group=data.shards_per_group,

@@ -11,6 +11,7 @@ al. 2019 (https://arxiv.org/abs/1910.01108); ALBERT, Lan et al. 2020
 """
 
 import dataclasses
+from typing import Any
 
 from bert_jax.errors import InputError, quoted
 
@@ -278,7 +279,7 @@ def electra_generator(
   num_heads = max(1, embed_dim // 64)
   while embed_dim % (2 * num_heads):
     num_heads -= 1
-  sizes = dict(
+  sizes: dict[str, Any] = dict(
     embed_dim=embed_dim,
     num_heads=num_heads,
     mlp_dim=4 * embed_dim,
@@ -327,7 +328,7 @@ def modernbert_large(**overrides) -> EncoderConfig:
 def _encoder(num_layers: int, embed_dim: int, fields: dict) -> EncoderConfig:
   # Unless said otherwise a head is 64 wide and the feed-forward network four
   # times as wide as the layer.
-  sizes = dict(
+  sizes: dict[str, Any] = dict(
     num_layers=num_layers,
     embed_dim=embed_dim,
     num_heads=embed_dim // 64,

@@ -10,7 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bert_jax.models.attention import SelfAttention, View, make_view
+from bert_jax.models.attention.layer import (
+  LayerKind,
+  SelfAttention,
+  layer_kind,
+)
+from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.embeddings import Embeddings
@@ -44,13 +49,13 @@ class EncoderLayer(nnx.Module):
   def __call__(
     self,
     x_BTD: jax.Array,
-    view: View,
+    kind: LayerKind,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     seeds = [fold(dropout_seeds_B, use) for use in range(3)]
     x_BTD = self._add(
       x_BTD,
-      lambda x_BTD: self.attention(x_BTD, view, seeds[0]),
+      lambda x_BTD: self.attention(x_BTD, kind, seeds[0]),
       self.attention_norm,
       seeds[1],
     )
@@ -70,18 +75,24 @@ class EncoderLayer(nnx.Module):
     seeds_B: jax.Array | None,
   ) -> jax.Array:
     if self.norm_placement == 'post':
+      assert norm is not None
       return norm(x_BTD + dropout(block(x_BTD), self.dropout_rate, seeds_B))
     given_BTD = x_BTD if norm is None else norm(x_BTD)
     return x_BTD + dropout(block(given_BTD), self.dropout_rate, seeds_B)
 
 
 class LayerStack(nnx.Module):
-  """The layers of an encoder, without its embeddings."""
+  """The layers of an encoder, without its embeddings.
+
+  backends: of attention, as `attention.choose` takes them; may be set anew.
+  """
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
   ):
     self.config = config
+    self.dtype = dtype
+    self.backends: tuple[Backend, ...] = ()
     self.layers = nnx.List(
       EncoderLayer(
         config,
@@ -108,15 +119,22 @@ class LayerStack(nnx.Module):
     """
     config = self.config
     states = [constrain(x_BTD, 'batch', 'length', 'embed')]
-    views = {
-      is_global: make_view(config, layout, is_global=is_global)
+    kinds = {
+      is_global: layer_kind(
+        config,
+        layout,
+        self.backends,
+        is_global=is_global,
+        dtype=self.dtype,
+        dropout=dropout_seeds_B is not None,
+      )
       for is_global in {config.is_global(i) for i in range(config.num_layers)}
     }
     for number in range(config.num_layers):
       layer = self.layers[0 if config.share_layers else number]
       seeds_B = fold(dropout_seeds_B, number + 1)
-      view = views[config.is_global(number)]
-      states.append(layer(states[-1], view, seeds_B))
+      kind = kinds[config.is_global(number)]
+      states.append(layer(states[-1], kind, seeds_B))
     if self.final_norm is not None:
       states[-1] = self.final_norm(states[-1])
     return states

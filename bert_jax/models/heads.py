@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
-from bert_jax.models.encoder import Encoder
+from bert_jax.models.encoder import Encoder, LayerStack
 from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 from bert_jax.param_info import ParamInfo
@@ -233,7 +234,9 @@ class EncoderWithHeads(nnx.Module):
   """`encoder`, and beside it the heads by name.
 
   What an objective or a task trains. The encoder comes first, so that its
-  initial parameters do not depend on which heads stand beside it.
+  initial parameters do not depend on which heads stand beside it. `attention`:
+  the backends for the layers of the encoder and of its heads, see
+  `attention.choose`.
   """
 
   def __init__(
@@ -241,19 +244,31 @@ class EncoderWithHeads(nnx.Module):
     config: EncoderConfig,
     heads: dict[str, HeadBuilder],
     *,
+    attention: tuple[Backend, ...] = (),
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
     self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
     for name, build_head in heads.items():
       setattr(self, name, build_head(config, dtype=dtype, rngs=rngs))
+    for name in ('encoder', *heads):
+      if isinstance(stack := getattr(self, name), LayerStack):
+        stack.backends = attention
 
 
 def model_with_heads(
-  config: EncoderConfig, heads: dict[str, HeadBuilder], compute_dtype: str
+  config: EncoderConfig,
+  heads: dict[str, HeadBuilder],
+  compute_dtype: str,
+  *,
+  attention: tuple[Backend, ...] = (),
 ) -> Model:
   """An encoder and its heads; matrix products take `compute_dtype`."""
   build = functools.partial(
-    EncoderWithHeads, config, heads, dtype=jnp.dtype(compute_dtype)
+    EncoderWithHeads,
+    config,
+    heads,
+    attention=attention,
+    dtype=jnp.dtype(compute_dtype),
   )
   return make_model(build, config)

@@ -131,7 +131,9 @@ class MaskedLM:
       max_rate = self.config.max_mask_rate()
     max_masked = corruption.capacity(max_rate, ids_BT.shape[1])
     masked, corrupted_BT = jax.vmap(
-      lambda *row: self._corrupt_row(*row, rate, max_masked)
+      lambda key, ids_T, starts_T: self._corrupt_row(
+        key, ids_T, starts_T, rate, max_masked
+      )
     )(keys_B, ids_BT, starts_BT)
     weights_BM = masked.weights
     if 'row_weights' in batch:

@@ -6,7 +6,8 @@ the scale of an update, Liu et al. 2025 (https://arxiv.org/abs/2502.16982).
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,17 +63,19 @@ class MuonConfig(Optimizer):
   ) -> tuple[optax.GradientTransformation, ...]:
     decay = decayed_weights(infos, self.weight_decay)
     rate = self.adam_learning_rate or self.learning_rate
-    groups = {
-      _MATRICES: optax.chain(
-        optax.trace(self.momentum, nesterov=True),
-        _orthogonalise(infos, self.newton_schulz_steps, self.update_rms),
-        decay,
-      ),
-      _OTHERS: optax.chain(
-        optax.scale_by_adam(self.b1, self.b2, self.epsilon),
-        decay,
-        optax.scale(rate / self.learning_rate),
-      ),
+    matrices = optax.chain(
+      optax.trace(self.momentum, nesterov=True),
+      _orthogonalise(infos, self.newton_schulz_steps, self.update_rms),
+      decay,
+    )
+    others = optax.chain(
+      optax.scale_by_adam(self.b1, self.b2, self.epsilon),
+      decay,
+      optax.scale(rate / self.learning_rate),
+    )
+    groups: dict[Hashable, optax.GradientTransformation] = {
+      _MATRICES: matrices,
+      _OTHERS: others,
     }
     return (optax.partition(groups, by_info(infos, _group)),)
 
@@ -91,36 +94,30 @@ def _orthogonalise(
   Matrices of one shape are iterated over as one batch: the program has as many
   products as there are shapes, not as there are layers.
   """
-  by_path = by_info(infos, lambda info: info)
-  newton_schulz = optax.contrib.scale_by_muon(
-    ns_steps=num_steps,
-    beta=0.0,
-    nesterov=False,
-    weight_dimension_numbers=lambda stacks: {
-      shape: optax.contrib.MuonDimensionNumbers(1, 2) for shape in stacks
-    },
-  )
+  declared = by_info(infos, lambda info: info)
 
-  def update(updates: optax.Updates, _: optax.Params | None) -> optax.Updates:
+  def update(updates: Any, _: Any) -> Any:
     leaves, tree = jax.tree.flatten(updates)
-    shapes = [
-      info.matrix_shape(leaf.shape)
-      for info, leaf in zip(
-        jax.tree.leaves(by_path(updates)), leaves, strict=True
-      )
-    ]
     numbers = collections.defaultdict(list)
-    for number, shape in enumerate(shapes):
-      numbers[shape].append(number)
-    stacks = {
-      shape: jnp.stack([leaves[number].reshape(shape) for number in found])
-      for shape, found in numbers.items()
-    }
-    stacks, _ = newton_schulz.update(stacks, newton_schulz.init(stacks))
+    for number, info in enumerate(jax.tree.leaves(declared(updates))):
+      numbers[info.matrix_shape(leaves[number].shape)].append(number)
     for shape, found in numbers.items():
-      scaled = rms * max(shape) ** 0.5 * stacks[shape]
+      stack = jnp.stack([leaves[number].reshape(shape) for number in found])
+      scaled = rms * max(shape) ** 0.5 * _newton_schulz(stack, num_steps)
       for place, number in enumerate(found):
         leaves[number] = scaled[place].reshape(leaves[number].shape)
     return jax.tree.unflatten(tree, leaves)
 
   return optax.stateless(update)
+
+
+def _newton_schulz(stack: jax.Array, num_steps: int) -> Any:
+  """The quintic iteration on each matrix of [n, inputs, outputs]."""
+  # Without momentum, the rule of optax is its iteration alone.
+  rule = optax.contrib.scale_by_muon(
+    ns_steps=num_steps,
+    beta=0.0,
+    nesterov=False,
+    weight_dimension_numbers=optax.contrib.MuonDimensionNumbers(1, 2),
+  )
+  return rule.update(stack, rule.init(stack))[0]

@@ -12,9 +12,10 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
-from bert_jax.data.reading.staging import STAGING_PATH, local_folder
+from bert_jax.config.json_decoder import Check, Decoder
+from bert_jax.data.remote.corpus import COPIES_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.workdir import Workdir, read_json
@@ -27,83 +28,130 @@ Record = dict[str, Any]
 _MAX_NUMBER = 1e305
 
 
-@dataclasses.dataclass(frozen=True)
-class _Maybe:
-  """A shape that need not be there."""
-
-  shape: Any
+def _is_number(value: Any) -> bool:
+  return type(value) in (int, float) and not _MAX_NUMBER < abs(value) < math.inf
 
 
-@dataclasses.dataclass(frozen=True)
-class _Each:
-  """An object of any names, whose values have the shape."""
-
-  shape: Any
-
-
-# float: any number. A list has one shape for all of its items.
-_CONFIG = {
-  'num_steps': _Maybe(int),
-  'init_from': _Maybe(str),
-  'model': _Maybe(
-    {name: _Maybe(int) for name in ('num_layers', 'embed_dim', 'num_heads')}
-  ),
-  'data': _Maybe(
-    {
-      'path': _Maybe(str),
-      'corpora': _Maybe([{'path': str}]),
-      'staging_path': _Maybe(str),
-      'row_length': _Maybe(int),
-      'stages': _Maybe([{'row_length': int}]),
-    }
-  ),
-}
-_START = {
-  'time': float,
-  'host': _Maybe(str),
-  'command': _Maybe([str]),
-  'devices': _Maybe([str]),
-  'versions': _Maybe(_Each(str)),
-}
-_MANIFEST = {
-  'num_documents': int,
-  'num_tokens': int,
-  'num_rows': int,
-  'row_length': int,
-  'num_segments': int,
-  'padding_share': float,
-  'read_counts': _Maybe(_Each(int)),
-  'dropped': _Maybe(_Each(int)),
-  'literal_special_tokens': _Maybe(int),
-}
-_GUESS = {'token': str, 'probability': float}
-_FILL_MASK = [
-  {'text': str, 'answer': _Maybe(str), 'predictions': [[_GUESS]]},
+# Half of a surrogate pair cannot be written into a page.
+Text = Annotated[
+  str, Check(lambda text: not re.search('[\ud800-\udfff]', text), 'a text')
 ]
+Count = Annotated[int, Check(lambda n: abs(n) <= 2**53, 'a whole number')]
+Number = Annotated[float, Check(_is_number, 'a number')]
+
+
+class _Model(TypedDict, total=False):
+  num_layers: Count
+  embed_dim: Count
+  num_heads: Count
+
+
+class _Corpus(TypedDict):
+  path: Text
+
+
+class _Stage(TypedDict):
+  row_length: Count
+
+
+class _Data(TypedDict, total=False):
+  path: Text
+  corpora: list[_Corpus]
+  staging_path: Text
+  row_length: Count
+  stages: list[_Stage]
+
+
+class _Config(TypedDict, total=False):
+  num_steps: Count
+  init_from: Text
+  model: _Model
+  data: _Data
+
+
+class _Start(TypedDict):
+  time: Number
+  host: NotRequired[Text]
+  command: NotRequired[list[Text]]
+  devices: NotRequired[list[Text]]
+  versions: NotRequired[dict[str, Text]]
+
+
+class _Manifest(TypedDict):
+  num_documents: Count
+  num_tokens: Count
+  num_rows: Count
+  row_length: Count
+  num_segments: Count
+  padding_share: Number
+  read_counts: NotRequired[dict[str, Count]]
+  dropped: NotRequired[dict[str, Count]]
+  literal_special_tokens: NotRequired[Count]
+
+
+class _AnyRecord(TypedDict):
+  step: Count
+  kind: Text
+
+
+class _Guess(TypedDict):
+  token: Text
+  probability: Number
+
+
+class _FillMask(TypedDict):
+  text: Text
+  answer: NotRequired[Text]
+  predictions: list[list[_Guess]]
+
+
+class _LabelCounts(TypedDict):
+  train: dict[str, Count]
+  eval: dict[str, Count]
+
+
+class _Settings(TypedDict, total=False):
+  learning_rate: Number
+  num_epochs: Count
+
+
+class _ClassFigures(TypedDict):
+  precision: Number
+  recall: Number
+  f1: Number
+  support: Number
+
+
+class _SeedResult(TypedDict):
+  seed: Count
+  best_epoch: NotRequired[Count]
+  eval_loss: NotRequired[Number]
+  accuracy: Number
+  macro_f1: Number
+  matthews: Number
+  per_class: dict[str, _ClassFigures]
+  confusion: list[list[Count]]
+
+
+class _Spread(TypedDict):
+  mean: Number
+  std: Number
+
+
+class _Results(TypedDict):
+  labels: list[Text]
+  label_counts: NotRequired[_LabelCounts]
+  notes: NotRequired[list[Text]]
+  init_from: Text
+  eval_path: Text
+  num_eval: Count
+  metric: NotRequired[Text]
+  config: NotRequired[_Settings]
+  runs: list[_SeedResult]
+  summary: dict[str, _Spread]
+
+
 _FIGURES = ('accuracy', 'macro_f1', 'matthews')
-_RESULTS = {
-  'labels': [str],
-  'label_counts': _Maybe({'train': _Each(int), 'eval': _Each(int)}),
-  'notes': _Maybe([str]),
-  'init_from': str,
-  'eval_path': str,
-  'num_eval': int,
-  'metric': _Maybe(str),
-  'config': _Maybe({'learning_rate': _Maybe(float), 'num_epochs': _Maybe(int)}),
-  'runs': [
-    {
-      'seed': int,
-      'best_epoch': _Maybe(int),
-      'eval_loss': _Maybe(float),
-      **dict.fromkeys(_FIGURES, float),
-      'per_class': _Each(
-        dict.fromkeys(('precision', 'recall', 'f1', 'support'), float)
-      ),
-      'confusion': [[int]],
-    }
-  ],
-  'summary': _Each({'mean': float, 'std': float}),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,14 +202,14 @@ def read_run(path: str | os.PathLike) -> Run:
   workdir = Workdir(path)
   workdir.require()
   config = read_json(workdir.config)
-  _require(config, _CONFIG, f'{workdir.config}:')
+  _check(config, _Config, workdir.config)
   starts = _read_lines(workdir.starts)[0] if workdir.starts.exists() else []
-  _require(starts, [_START], f'{workdir.starts}:')
+  _check(starts, list[_Start], workdir.starts)
   if any(not 0 <= start['time'] < 1e11 for start in starts):
     raise InputError(f'{workdir.starts}: a time is not one; remove the file')
   fill_mask = _read_optional(workdir.fill_mask)
   if fill_mask is not None:
-    _require(fill_mask, _FILL_MASK, f'{workdir.fill_mask}:')
+    _check(fill_mask, list[_FillMask], workdir.fill_mask)
   return Run(
     workdir=workdir,
     metrics=read_metrics(workdir),
@@ -245,7 +293,7 @@ def read_results_json(workdir: Workdir) -> Record:
   """results.json; InputError where it is not what finetune writes."""
   results = read_json(workdir.results)
   where = f'{workdir.results}:'
-  _require(results, _RESULTS, where)
+  _check(results, _Results, workdir.results)
   labels, runs = results['labels'], results['runs']
   metric = results.get('metric', _FIGURES[0])
   if not labels or not runs or metric not in _FIGURES:
@@ -304,7 +352,7 @@ def _read_manifests(config: Record) -> dict[str, Record]:
   manifests = {}
   for corpus in corpora:
     url = corpus['path'] or ''
-    folder = local_folder(url, data.get('staging_path') or STAGING_PATH)
+    folder = local_folder(url, data.get('staging_path') or COPIES_PATH)
     name = f' {pathlib.Path(url).name}' if len(corpora) > 1 else ''
     parts = {
       f'train{name} {length}'.removesuffix(f' {row_length}'): str(length)
@@ -318,75 +366,32 @@ def _read_manifests(config: Record) -> dict[str, Record]:
       if path.exists():
         refuse_link_out(path)
         manifests[part] = read_json(path)
-        _require(manifests[part], _MANIFEST, f'{path}:')
+        _check(manifests[part], _Manifest, path)
   return manifests
 
 
 def _check_record(record: Record, path: pathlib.Path) -> None:
   if type(record.get('step')) is not int:
     raise InputError(f'{path}: a record has no step; is it a metrics file?')
-  where = f'{path}: step {shown(str(record["step"]))}:'
-  _require(record, {'step': int, 'kind': str}, where)
+  where = f'{path}: step {shown(str(record["step"]))}'
+  _check(record, _AnyRecord, where)
   if record['kind'] not in _SHOWN:
     return
-  shapes = {'corpus': str, 'nonfinite_steps': [int], 'seed': int}
+  shapes = {'corpus': Text, 'nonfinite_steps': list[Count], 'seed': Count}
   if 'perplexity' in record:
-    shapes |= {'mlm_loss': float, 'perplexity': float}
+    shapes |= {'mlm_loss': Number, 'perplexity': Number}
   for name, value in record.items():
     # A mean without a single finite step is null.
     if name not in ('kind', 'step') and (value is not None or name in shapes):
-      _require(value, shapes.get(name, float), f'{where} {shown(name)}')
+      _check(value, shapes.get(name, Number), where, name)
   if 'perplexity' in record and 'mlm_loss' not in record:
-    raise InputError(f'{where} mlm_loss is missing; {_REMOVE}')
+    raise InputError(f'{where}: mlm_loss is missing; {_REMOVE}')
 
 
 _AGAIN = 'remove it, and give the finetune command of its workdir again'
 _REMOVE = 'restore the file, or remove it'
 
 
-def _require(value: Any, shape: Any, where: str) -> None:
-  """Raises InputError unless a JSON value has the shape.
-
-  Args:
-    value: as json gives it.
-    shape: str, int or float; [shape] for a list; {name: shape} for an object,
-      which may have other names too; or an _Each.
-    where: the file and the field, for the message.
-  """
-  if isinstance(shape, dict | _Each):
-    if not isinstance(value, dict):
-      raise _misfit(value, 'an object', where)
-    if isinstance(shape, _Each):
-      shape = dict.fromkeys(value, shape.shape)
-    for name, inner in shape.items():
-      if name in value:
-        inner = inner.shape if isinstance(inner, _Maybe) else inner
-        _require(value[name], inner, f'{where} {shown(name)}')
-      elif not isinstance(inner, _Maybe):
-        raise InputError(f'{where} {name} is missing; {_REMOVE}')
-  elif isinstance(shape, list):
-    if not isinstance(value, list):
-      raise _misfit(value, 'a list', where)
-    for item in value:
-      _require(item, shape[0], where)
-  elif shape is str:
-    # Half of a surrogate pair cannot be written.
-    if not isinstance(value, str) or re.search('[\ud800-\udfff]', value):
-      raise _misfit(value, 'a text', where)
-  elif shape is int:
-    if type(value) is not int or abs(value) > 2**53:
-      raise _misfit(value, 'a whole number', where)
-  elif not _is_number(value):
-    raise _misfit(value, 'a number', where)
-
-
-def _is_number(value: Any) -> bool:
-  return type(value) in (int, float) and not _MAX_NUMBER < abs(value) < math.inf
-
-
-def _misfit(value: Any, expected: str, where: str) -> InputError:
-  # Not repr of it all: it may be nested without end.
-  found = f'a {type(value).__name__}'
-  if value is None or isinstance(value, str | int | float):
-    found = shown(repr(value))
-  return InputError(f'{where} {found} is not {expected}; {_REMOVE}')
+def _check(value: Any, shape: Any, where: Any, field: str = '') -> None:
+  """Raises InputError unless a value of the file `where` has the shape."""
+  Decoder(where=str(where), fix=_REMOVE).decode(value, shape, field)

@@ -166,7 +166,7 @@ def extend_vocabulary(
   config: EncoderConfig,
   vocab_size: int,
   *,
-  pieces: Sequence[Sequence[int]] = (),
+  pieces: Sequence[Sequence[int] | np.ndarray] = (),
 ) -> Grown:
   """More entries, after the old ones; scores of the old ones stay the same.
 
@@ -197,9 +197,9 @@ def extend_vocabulary(
       )
   grown = dataclasses.replace(config, vocab_size=vocab_size)
 
-  def extend(entries: jax.Array) -> np.ndarray:
+  def extend(old_entries: jax.Array) -> np.ndarray:
     # One at a time, which jax would take long over.
-    entries = np.asarray(entries)[:old]
+    entries = np.asarray(old_entries)[:old]
     mean = np.mean(entries, axis=0, dtype=np.float64)
     # What fills the table up is never drawn; the mean is as good as any.
     new = np.empty((grown.table_size - old, *mean.shape), entries.dtype)

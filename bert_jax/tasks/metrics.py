@@ -182,9 +182,9 @@ def mean_and_std(values: Sequence[float]) -> MeanAndStd:
   Raises:
     ValueError: there are no values.
   """
-  values = _checked_values('values', values)
-  std = values.std(ddof=1) if values.size > 1 else 0.0
-  return MeanAndStd(float(values.mean()), float(std))
+  figures = _checked_values('values', values)
+  std = figures.std(ddof=1) if figures.size > 1 else 0.0
+  return MeanAndStd(float(figures.mean()), float(std))
 
 
 def pooled_standard_deviation(a: Sequence[float], b: Sequence[float]) -> float:
@@ -201,11 +201,13 @@ def pooled_standard_deviation(a: Sequence[float], b: Sequence[float]) -> float:
   Raises:
     ValueError: a group is empty.
   """
-  a, b = _checked_values('a', a), _checked_values('b', b)
-  degrees_of_freedom = a.size + b.size - 2
+  a_n, b_n = _checked_values('a', a), _checked_values('b', b)
+  degrees_of_freedom = a_n.size + b_n.size - 2
   if degrees_of_freedom == 0:
     return 0.0
-  squares = np.square(a - a.mean()).sum() + np.square(b - b.mean()).sum()
+  squares = (
+    np.square(a_n - a_n.mean()).sum() + np.square(b_n - b_n.mean()).sum()
+  )
   return math.sqrt(squares / degrees_of_freedom)
 
 

@@ -6,7 +6,6 @@ folder to the one before it; that is done here.
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 import pathlib
@@ -20,33 +19,13 @@ from orbax.checkpoint import v1 as ocp
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.train import checkpoint_items, orbax_traces
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.checkpoint_items import Position as Position
 from bert_jax.train.damage import CheckpointError, fault_of, seal
 from bert_jax.train.state import TrainState
 
 # A disk that says one of these will say it again at the next try.
 _LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class CheckpointConfig:
-  """Saves every `every_steps`; keeps the `keep_last` newest.
-
-  With `keep_every` above 0 all whose step it divides are kept as well, that of
-  step 0 among them: what the run began with.
-  """
-
-  every_steps: int = 1000
-  keep_last: int = 3
-  keep_every: int = 0
-
-  def validate(self) -> None:
-    if self.every_steps < 1 or self.keep_last < 1 or self.keep_every < 0:
-      raise InputError(
-        f'checkpoint.every_steps={self.every_steps} and keep_last='
-        f'{self.keep_last} must be 1 or more, keep_every={self.keep_every} '
-        'must be 0 or more'
-      )
 
 
 class SaveFailed(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bert_jax.config.codec import encode
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, require_package
 from bert_jax.workdir import Workdir
 
 
@@ -19,12 +19,13 @@ from bert_jax.workdir import Workdir
 class LoggingConfig:
   """Records every `every_steps`.
 
+  `tensorboard` and `wandb_project` need the extras tensorboard and wandb.
   `peak_tflops` is the peak per device that MFU refers to; 0: a table for known
   accelerators, and for a CPU a product measured at the start.
   """
 
   every_steps: int = 100
-  tensorboard: bool = True
+  tensorboard: bool = False
   wandb_project: str = ''
   peak_tflops: float = 0.0
 
@@ -33,6 +34,13 @@ class LoggingConfig:
       raise InputError(
         f'logging.every_steps is {self.every_steps}; it must be 1 or more'
       )
+
+  def require_packages(self) -> None:
+    """Raises InputError where a package of the chosen writers is missing."""
+    if self.tensorboard:
+      require_package('tensorboardX', 'logging.tensorboard', 'tensorboard')
+    if self.wandb_project:
+      require_package('wandb', 'logging.wandb_project', 'wandb')
 
 
 class MetricWriter:
@@ -62,7 +70,9 @@ class MetricWriter:
     if config.tensorboard:
       self._tensorboard = _TensorBoard(tensorboard, number)
     if config.wandb_project:
-      self._wandb = _start_wandb(config.wandb_project, run_config)
+      import wandb
+
+      self._wandb = wandb.init(project=config.wandb_project, config=run_config)
 
   def write(self, record: dict[str, Any]) -> None:
     """One JSON line; `kind` and `step` are in every record."""
@@ -263,14 +273,3 @@ class Progress:
 
 def _warn(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
-
-
-def _start_wandb(project: str, run_config: Any) -> Any:
-  try:
-    import wandb
-  except ImportError:
-    raise InputError(
-      f'logging.wandb_project={project!r} needs the package wandb; '
-      'pip install wandb, or leave the field empty'
-    ) from None
-  return wandb.init(project=project, config=run_config)

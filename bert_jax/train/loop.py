@@ -19,7 +19,8 @@ from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
-from bert_jax.train.checkpoint import CheckpointConfig, Checkpoints, Position
+from bert_jax.train.checkpoint import Checkpoints, Position
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.logging import Log, LoggingConfig, MetricWriter, Progress
 from bert_jax.train.program import Started
 from bert_jax.train.saving import Saver

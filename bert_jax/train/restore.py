@@ -141,10 +141,13 @@ def frozen_params(
   """
   loaded = initial.load()
   merge_pretrained(base, loaded, initial)
-  return jax.device_put(
-    {name: loaded[name] for name in base},
-    jax.tree.map(lambda leaf: leaf.sharding, base),
-  )
+  flat = functional.flatten(loaded)
+
+  def choose(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return jax.device_put(flat[name], leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(choose, base)
 
 
 def _with_pretrained(
@@ -157,7 +160,8 @@ def _with_pretrained(
   if num_seeds:
     wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
   loaded = initial.load()
-  taken, fresh, left_out = merge_pretrained(wanted | base, loaded, initial)
+  everything = functional.flatten(wanted) | functional.flatten(base)
+  taken, fresh, left_out = merge_pretrained(everything, loaded, initial)
   print(
     f'{len(taken)} arrays from {initial.origin}; '
     f'new: {_summed_up(fresh, taken)}; left out: {_summed_up(left_out, taken)}',

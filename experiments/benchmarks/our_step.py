@@ -1,5 +1,7 @@
 """The pretraining step that is measured: a model of a size, and one batch."""
 
+import dataclasses
+
 import numpy as np
 
 # size: (layers, width, rows, row length, steps a turn)
@@ -25,16 +27,11 @@ def make_step(size: str, dtype: str):
 
   from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
+  from bert_jax.experiment import PretrainExperiment, model_of
   from bert_jax.models.config import EncoderConfig
-  from bert_jax.models.heads import model_with_heads
-  from bert_jax.objectives.mlm import MaskedLMConfig
-  from bert_jax.optim.adamw import AdamWConfig
 
   layers, width, num_rows, _, _ = SIZES[size]
   special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
-  objective = MaskedLMConfig().build(
-    token_table(special_ids, np.ones(VOCAB_SIZE, bool))
-  )
   model = EncoderConfig(
     num_layers=layers,
     embed_dim=width,
@@ -42,10 +39,14 @@ def make_step(size: str, dtype: str):
     mlp_dim=4 * width,
     vocab_size=VOCAB_SIZE,
   )
+  experiment = PretrainExperiment(
+    num_steps=1, batch_size=num_rows, model=model, compute_dtype=dtype
+  )
+  objective = experiment.objective.build(
+    token_table(special_ids, np.ones(VOCAB_SIZE, bool))
+  )
   program, state = _first_state(
-    objective,
-    model_with_heads(model, objective.heads(), dtype),
-    AdamWConfig(),
+    objective, model_of(experiment, objective), experiment.optimizer
   )
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),
@@ -58,8 +59,8 @@ def experiment_step(experiment):
   """Makes a step of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
+  from bert_jax.experiment import model_of
   from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
-  from bert_jax.models.heads import model_with_heads
   from bert_jax.workdir import default_compute_dtype
 
   with open_data(experiment) as (corpora, tokenizer):
@@ -68,7 +69,8 @@ def experiment_step(experiment):
     batch = open_stream(experiment, corpora).batch(numbers)
     objective = experiment.objective.build(tokenizer.table)
     dtype = default_compute_dtype(jax.devices()[0].platform)
-    model = model_with_heads(experiment.model, objective.heads(), dtype)
+    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
+    model = model_of(experiment, objective)
   program, state = _first_state(objective, model, experiment.optimizer)
   return program, state, batch
 

@@ -23,9 +23,9 @@ import numpy as np
 from absl import app, flags, logging
 
 from bert_jax.data.token_rows import TokenRows
+from bert_jax.experiment import model_of
 from bert_jax.jobs.pretrain import open_data
 from bert_jax.models import functional
-from bert_jax.models.heads import model_with_heads
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.train.evaluation import RowsInOrder
@@ -46,6 +46,8 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
   experiment = dataclasses.replace(
     source.experiment,
     data=dataclasses.replace(source.experiment.data, path=corpus_path),
+    compute_dtype='float32',
+    attention=(),
   )
   evaluation = experiment.evaluation
   with (
@@ -69,7 +71,7 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
     if 'generator' in objective.heads():
       shown = _shown_tokens(
         objective,
-        model_with_heads(experiment.model, objective.heads(), 'float32'),
+        model_of(experiment, objective),
         jax.device_put(source.load_params()),
       )
       losses['replaced_loss'] = _replaced_loss(

@@ -11,7 +11,7 @@ from bert_jax.experiment import DataConfig, PretrainExperiment
 from bert_jax.models.config import bert_tiny
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 

@@ -29,7 +29,7 @@ from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 

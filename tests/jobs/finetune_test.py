@@ -21,7 +21,7 @@ from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir

@@ -23,7 +23,8 @@ from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.adversarial import FGMConfig
-from bert_jax.train.checkpoint import CheckpointConfig, load_params
+from bert_jax.train.checkpoint import load_params
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir
 

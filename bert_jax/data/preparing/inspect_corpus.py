@@ -8,7 +8,7 @@ import numpy as np
 
 from bert_jax.data.preparing.summary import format_pairs
 from bert_jax.data.preparing.verify import part_names
-from bert_jax.data.reading.staging import refuse_remote
+from bert_jax.data.remote.storage import refuse_remote
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import TokenTable, load_tokenizer
 from bert_jax.errors import InputError

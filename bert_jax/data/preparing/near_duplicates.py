@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, require_package
 
 # Memory for each document kept, at 0.8 (measured in the tests).
 BYTES_PER_DOCUMENT = 6_000
@@ -26,13 +26,18 @@ _WORD = re.compile(rf'[^\W{_UNSPACED}]+|[{_UNSPACED}]')
 
 
 def check_threshold(threshold: float) -> None:
-  """Raises InputError unless `threshold` is a similarity, or 0 for none."""
+  """Raises InputError unless `threshold` is a similarity, or 0 for none.
+
+  Raises it too where the package that compares documents is missing.
+  """
   # Written as a range, since nan is neither below nor above one.
   if not (threshold == 0 or 0.1 <= threshold <= 1):
     raise InputError(
       f'--near_duplicates={threshold}: give the similarity from which on a '
       'document is left out, 0.1 to 1, such as 0.8; 0 keeps all'
     )
+  if threshold:
+    require_package('datasketch', '--near_duplicates', 'near_duplicates')
 
 
 class NearDuplicates:

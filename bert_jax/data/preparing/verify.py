@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bert_jax.data.preparing.prepare import RECORD_NAME
 from bert_jax.data.progress import TextProgress
-from bert_jax.data.reading.staging import refuse_remote
+from bert_jax.data.remote.storage import refuse_remote
 from bert_jax.data.token_rows import MANIFEST_NAME, TokenRows
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.errors import InputError, quoted

@@ -5,11 +5,10 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from bert_jax.data.reading import staging
-from bert_jax.data.reading.remote_corpus import no_such_rows
-from bert_jax.data.reading.stream import GroupWindow
+from bert_jax.data.remote.copies import on_this_machine
+from bert_jax.data.remote.corpus import CopyOptions, LocalCorpus, no_such_rows
 from bert_jax.data.shards import refuse_link_out
-from bert_jax.data.token_rows import TokenRows
+from bert_jax.data.token_rows import GroupWindow, TokenRows
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 
@@ -32,28 +31,26 @@ def open_corpora(
   paths: Sequence[str],
   row_lengths: Sequence[int],
   eval_row_length: int,
-  options: staging.StagingOptions,
+  options: CopyOptions,
 ) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
   """(the corpora, the tokenizer that all of them were prepared with).
 
   Raises InputError naming the corpus that is missing or does not fit, and as
-  staging.on_this_machine for those in object storage.
+  `on_this_machine` for those in object storage.
   """
-  with staging.on_this_machine(
-    paths, row_lengths, eval_row_length, options
-  ) as corpora:
+  with on_this_machine(paths, row_lengths, eval_row_length, options) as corpora:
     yield _open(paths, corpora, row_lengths, eval_row_length)
 
 
 def _open(
   paths: Sequence[str],
-  staged: Sequence[staging.LocalCorpus],
+  copies: Sequence[LocalCorpus],
   row_lengths: Sequence[int],
   eval_row_length: int,
 ) -> tuple[list[OpenCorpus], Tokenizer]:
   corpora = []
   first: Tokenizer | None = None
-  for name, local in zip(_names(paths), staged, strict=True):
+  for name, local in zip(_names(paths), copies, strict=True):
     folder = local.folder
     if not folder.is_dir():
       raise InputError(
@@ -115,7 +112,7 @@ def _open_tokenizer(folder: pathlib.Path) -> Tokenizer:
 
 
 def _open_rows(
-  local: staging.LocalCorpus, length: int, tokenizer: Tokenizer
+  local: LocalCorpus, length: int, tokenizer: Tokenizer
 ) -> TokenRows:
   rows = local.folder / str(length)
   if not rows.is_dir():

@@ -6,95 +6,20 @@ without replaying, and the batch does not depend on hosts, devices or threads.
 
 import hashlib
 import json
-import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from bert_jax.data import token_rows
+from bert_jax.data.reading.permutation import Permutation
 from bert_jax.errors import InputError
 
 # Change it when the same (seed, number) would lead to another row.
 STREAM_VERSION = 2
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 # Purposes, so that no two permutations of a stream share a key.
 _ROWS, _SHARDS = 0, 1
-
-
-class Permutation:
-  """A seeded bijection of range(size), evaluated only where it is asked.
-
-  A Feistel network over pairs (high, low) with about as many values of the one
-  as of the other, and cycle walking: a pair beyond `size`, of which there are
-  about its square root, is sent through again (FE1 of Black and Rogaway,
-  "Ciphers with Arbitrary Finite Domains", 2002). No table is kept, so its
-  memory does not grow with `size`.
-  """
-
-  def __init__(self, size: int, *key: int | np.ndarray):
-    """`key` is what selects the permutation, such as (seed, epoch).
-
-    Args:
-      size: the number of values, 1 to 2**63.
-      *key: integers, or integer arrays [n]: then n positions are asked for,
-        and each goes through the permutation of its own key.
-    """
-    if not 1 <= size <= 2**63:
-      raise ValueError(f'Permutation: size {size} is not within 1 and 2**63')
-    self.size = size
-    num_low = math.isqrt(size - 1) + 1
-    self._num_low = np.uint64(num_low)
-    self._num_high = np.uint64(-(-size // num_low))
-    # A round of a small network changes little. Measured on orders of 3 to 7
-    # values: 8 rounds are far from uniform, 24 pass a chi-square test.
-    num_rounds = 24 if size <= 256 else 10
-    # uint64 [rounds, 1], or [rounds, n] where each position has its own key.
-    self._round_keys = _mix(
-      _fold(*key) + np.arange(num_rounds, dtype=np.uint64)[:, None]
-    )
-
-  def __call__(self, positions: np.ndarray) -> np.ndarray:
-    """int64 of the shape of `positions`, which lie in range(size)."""
-    positions = np.asarray(positions)
-    values = positions.astype(np.uint64).reshape(-1)
-    if values.size and int(values.max()) >= self.size:
-      raise ValueError(
-        f'Permutation: position {int(values.max())} is not below the size '
-        f'{self.size}'
-      )
-    values = self._encrypt(values, self._round_keys)
-    outside = np.flatnonzero(values >= np.uint64(self.size))
-    while outside.size:
-      round_keys = self._round_keys
-      if round_keys.shape[1] > 1:
-        round_keys = round_keys[:, outside]
-      walked = self._encrypt(values[outside], round_keys)
-      values[outside] = walked
-      outside = outside[walked >= np.uint64(self.size)]
-    return values.astype(np.int64).reshape(positions.shape)
-
-  def _encrypt(self, values: np.ndarray, round_keys: np.ndarray) -> np.ndarray:
-    high, low = np.divmod(values, self._num_low)
-    for step, round_key in enumerate(round_keys):
-      if step % 2:
-        low = (low + _mix(high ^ round_key) % self._num_low) % self._num_low
-      else:
-        high = (high + _mix(low ^ round_key) % self._num_high) % self._num_high
-    return high * self._num_low + low
-
-
-class GroupWindow(Protocol):
-  """Brings the shards of a corpus to the disk, group by group."""
-
-  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
-    """Returns once `shards` can be read; `ahead` are those of the next group.
-
-    All others may be gone then.
-    """
-    ...
 
 
 class Stream:
@@ -103,7 +28,7 @@ class Stream:
   Every epoch visits each row once, in an order of its own. With
   `shards_per_group`, the shards of an epoch are permuted, taken in groups of
   that many, and rows are permuted within a group only, so that a corpus larger
-  than a host's disk can be staged one group at a time.
+  than a host's disk can be copied here one group at a time.
   """
 
   def __init__(
@@ -114,7 +39,7 @@ class Stream:
     shuffle: bool = True,
     shards_per_group: int = 0,
     max_epochs: int = 0,
-    window: GroupWindow | None = None,
+    window: token_rows.GroupWindow | None = None,
   ):
     """0 means all shards in `shards_per_group`, and no limit in `max_epochs`.
 
@@ -281,22 +206,3 @@ def example_number_words(numbers: Any) -> np.ndarray:
 def _starts(sizes: np.ndarray) -> np.ndarray:
   """[0, sizes[0], sizes[0] + sizes[1], ...]: int64 [len(sizes) + 1]."""
   return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-
-
-def _fold(*parts: int | np.ndarray) -> np.ndarray:
-  """Folds integers and integer arrays [n] into one uint64 key [1] or [n]."""
-  key = np.zeros(1, np.uint64)
-  for part in parts:
-    if isinstance(part, int):
-      part = part % 2**64
-    # At least one dimension: numpy warns when a scalar overflows.
-    part = np.atleast_1d(np.asarray(part)).astype(np.uint64)
-    key = _mix(key ^ _mix(part + _GOLDEN))
-  return key
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-  """Scrambles each uint64: SplitMix64's finaliser (Steele et al., 2014)."""
-  values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return values ^ (values >> np.uint64(31))

@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from bert_jax.data.remote import storage
 from bert_jax.data.sources import (
   arrow,
   base,
@@ -13,7 +14,6 @@ from bert_jax.data.sources import (
   forms,
   jsonl,
   parquet,
-  remote,
   table_files,
   text_files,
   wiki,
@@ -106,7 +106,7 @@ def _open_item(item: str, given: _Given) -> _Opened:
 def _stated_kind(item: str) -> tuple[str, str]:
   """The kind that an item states, '' for none, and what follows it."""
   kind, colon, rest = item.partition(':')
-  is_path = os.path.exists(item) or remote.is_remote(item)
+  is_path = os.path.exists(item) or storage.is_remote(item)
   if not colon or is_path or not re.fullmatch(r'\w+', kind):
     return '', item
   kind = forms.ALIASES.get(kind, kind)

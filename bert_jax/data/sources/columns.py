@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, files, first_bytes, remote
+from bert_jax.data.remote import storage
+from bert_jax.data.sources import base, files, first_bytes
 from bert_jax.errors import InputError, quoted
 
 _NAMES_SHOWN = 20
@@ -106,8 +107,8 @@ def seekable(path: pathlib.Path) -> Iterator[Any]:
         shutil.copyfileobj(file, copy, 2**20)
       copy.seek(0)
       yield copy
-    elif remote.is_remote(path):
-      stack.enter_context(remote.explained(path))
+    elif storage.is_remote(path):
+      stack.enter_context(storage.explained(path))
       yield stack.enter_context(path.open('rb'))
     else:
       yield path

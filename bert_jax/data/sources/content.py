@@ -20,7 +20,7 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.progress import TextProgress
-from bert_jax.data.sources import remote
+from bert_jax.data.remote import storage
 from bert_jax.errors import InputError
 
 STAMPS_NAME = 'input_stamps.json'
@@ -100,12 +100,12 @@ class Contents:
     unsure = [
       path
       for path, read in self._files.items()
-      if remote.is_remote(path)
+      if storage.is_remote(path)
       or not read.is_settled
       or _stamp_now(path) != read.stamp
     ]
     before = {path: self._files.pop(path) for path in unsure}
-    remote.forget_listings(unsure)
+    storage.forget_listings(unsure)
     self._read_all(unsure, use_known=False)
     for path in unsure:
       if self._files[path].facts != before[path].facts:
@@ -136,7 +136,7 @@ class Contents:
       self._files |= self._look_at(left)
 
   def _spared(self, path: pathlib.Path) -> _Read | None:
-    if not self._known or remote.is_remote(path):
+    if not self._known or storage.is_remote(path):
       return None
     try:
       stat = path.stat()
@@ -166,14 +166,14 @@ class Contents:
           if stop.is_set():
             raise InputError(f'{path}: reading it was stopped')
 
-        if remote.is_remote(path):
-          facts = remote.checksum(path) or _hash_remote(path, note)
+        if storage.is_remote(path):
+          facts = storage.checksum(path) or _hash_remote(path, note)
           return _Read(facts, '', False)
         facts, stat = _hash_local(path, note)
         return _Read(facts, _stamp(stat), self._is_settled(stat))
 
       threads = _MAX_THREADS
-      if not any(map(remote.is_remote, paths)):
+      if not any(map(storage.is_remote, paths)):
         threads = min(threads, os.cpu_count() or 1)
       with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         try:
@@ -276,7 +276,7 @@ def _stamp_now(path: pathlib.Path) -> str:
 def _size(path: Any) -> int:
   """Bytes to read for a digest; 0 where the storage has a checksum."""
   try:
-    return 0 if remote.is_remote(path) else path.stat().st_size
+    return 0 if storage.is_remote(path) else path.stat().st_size
   except OSError:
     return 0  # as above
 
@@ -303,7 +303,7 @@ def _hash_local(
 
 
 def _hash_remote(path: Any, note: Any) -> dict[str, Any]:
-  with remote.explained(path), path.open('rb') as file:
+  with storage.explained(path), path.open('rb') as file:
     return _hash(file, note)
 
 

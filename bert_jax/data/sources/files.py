@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bert_jax.data.sources import content, encoding, remote
+from bert_jax.data.remote import storage
+from bert_jax.data.sources import content, encoding
 from bert_jax.data.sources.base import Document, ReadReport, bounded_record
 from bert_jax.errors import InputError
 
@@ -108,8 +109,8 @@ def open_bytes(path: pathlib.Path) -> Iterator[io.BufferedIOBase]:
   )
   try:
     with contextlib.ExitStack() as stack:
-      if remote.is_remote(path):
-        stack.enter_context(remote.explained(path))
+      if storage.is_remote(path):
+        stack.enter_context(storage.explained(path))
       file = raw = stack.enter_context(path.open('rb'))
       if ending == '.gz':
         file = stack.enter_context(gzip.open(raw, 'rb'))
@@ -274,7 +275,7 @@ def _split_lines(text: str, keep_ends: bool) -> list[str]:
 
 def _size(path: pathlib.Path) -> int:
   status: Any = path.stat()  # etils has a status of its own for gs://
-  return status.length if remote.is_remote(path) else status.st_size
+  return status.length if storage.is_remote(path) else status.st_size
 
 
 def _unpack_beginning(path: pathlib.Path) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
-from bert_jax.data.sources import remote
+from bert_jax.data.remote import storage
 from bert_jax.errors import InputError
 
 
@@ -31,8 +31,8 @@ def find(pattern: str) -> Found:
   Raises:
     InputError: There is no such file, or one cannot be read.
   """
-  if remote.is_remote(pattern):
-    pairs = remote.find(pattern)
+  if storage.is_remote(pattern):
+    pairs = storage.find(pattern)
     return Found(
       [path for path, is_below in pairs if not is_below],
       [path for path, is_below in pairs if is_below],

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bert_jax.data.sources import base, encoding, files, remote
+from bert_jax.data.remote import storage
+from bert_jax.data.sources import base, encoding, files
 from bert_jax.errors import InputError
 
 SAMPLE_BYTES = 2**16
@@ -134,9 +135,9 @@ def checked(
       check(path, data)
     return not data
 
-  empty = {p for p in paths if not remote.is_remote(p) and is_empty(p)}
+  empty = {p for p in paths if not storage.is_remote(p) and is_empty(p)}
   for path in paths:
-    if remote.is_remote(path) and is_empty(path):
+    if storage.is_remote(path) and is_empty(path):
       empty.add(path)
     if report is not None and path in empty:
       report.add('empty_files', str(path))

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from bert_jax.data.remote import storage
 from bert_jax.data.sources import (
   base,
   files,
   first_bytes,
   forms,
   json_records,
-  remote,
 )
 from bert_jax.errors import InputError
 
@@ -189,7 +189,7 @@ def _forms(
     is_unnamed = not forms.ending_of(path)
     if (
       is_unnamed
-      and remote.is_remote(path)
+      and storage.is_remote(path)
       and (len(sniffed) == _REMOTE_SNIFFED and len(set(sniffed)) == 1)
     ):
       yield path, sniffed[0]
@@ -212,7 +212,7 @@ def _all_text(pattern: str, below: list[pathlib.Path]) -> Choice:
   chosen, left_out = [], []
   for path in below:
     # A look into object storage costs a request, and reading looks anyway.
-    data = b'' if remote.is_remote(path) else first_bytes.read_beginning(path)
+    data = b'' if storage.is_remote(path) else first_bytes.read_beginning(path)
     found = first_bytes.signature(data)
     if found and not found.is_pointer:
       left_out.append((path, found.what))

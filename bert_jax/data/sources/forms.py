@@ -7,7 +7,8 @@ by its first bytes. Nothing is read as plain text because it is nothing else.
 import pathlib
 import re
 
-from bert_jax.data.sources import files, first_bytes, remote
+from bert_jax.data.remote import storage
+from bert_jax.data.sources import files, first_bytes
 from bert_jax.errors import InputError, quoted
 
 # kind -> how it is called in messages.
@@ -131,7 +132,7 @@ def way_out(path: pathlib.Path) -> str:
 
 
 def _content(path: pathlib.Path) -> first_bytes.Signature | None:
-  if remote.is_remote(path):
+  if storage.is_remote(path):
     return None
   try:
     data = first_bytes.read_beginning(path)

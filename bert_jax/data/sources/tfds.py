@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bert_jax.data.sources import base, files, remote
+from bert_jax.data.remote import storage
+from bert_jax.data.sources import base, files
 from bert_jax.errors import InputError, quoted
 
 _SPEC = re.compile(
@@ -74,7 +75,7 @@ class TensorFlowDataset:
     # The first of these says how a record is decoded.
     names = [str(folder / _FEATURES_NAME), *names]
     self._paths = [
-      type(folder)(name) if remote.is_remote(name) else pathlib.Path(name)
+      type(folder)(name) if storage.is_remote(name) else pathlib.Path(name)
       for name in names
     ]
     splits = builder.info.splits.values()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_decoder import Decoder
 from bert_jax.data.tokenizers import base
 from bert_jax.data.tokenizers.added_token_search import (
   AddedToken,
@@ -195,14 +196,8 @@ def from_config(value: Any) -> list[AddedToken]:
   Raises:
     InputError: it is something else.
   """
-  try:
-    tokens = [AddedToken(**token) for token in value]
-  except TypeError:
-    raise InputError(f'{KEY} in {CONFIG_NAME} is damaged; restore it') from None
-  for token in tokens:
-    if not isinstance(token.content, str) or type(token.id) is not int:
-      raise InputError(f'{KEY} in {CONFIG_NAME} is damaged; restore it')
-  return tokens
+  decoder = Decoder(where=CONFIG_NAME, fix='restore the file')
+  return decoder.decode(value, list[AddedToken], KEY)
 
 
 def _check_ids(

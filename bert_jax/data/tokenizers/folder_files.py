@@ -10,8 +10,9 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data.tokenizers import byte_bpe, sentencepiece, wordpiece
 from bert_jax.errors import InputError, shown
 
@@ -69,15 +70,19 @@ _FIXED = {
   'continuing_subword_prefix': (None, wordpiece.CONTINUATION),
   'wordpieces_prefix': (None, wordpiece.CONTINUATION),
 }
-_FLAGS = (
-  'lowercase',
-  'do_lower_case',
-  'strip_accents',
-  'tokenize_chinese_chars',
-  'keep_accents',
-  'add_prefix_space',
-  'straight_quotes',
-)
+
+
+class _Config(TypedDict, total=False):
+  lowercase: bool | None
+  do_lower_case: bool | None
+  strip_accents: bool | None
+  tokenize_chinese_chars: bool | None
+  keep_accents: bool | None
+  add_prefix_space: bool | None
+  straight_quotes: bool | None
+  max_word_characters: Annotated[
+    int, Check(lambda n: 0 < n < 2**31, '1 or more characters')
+  ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,18 +184,9 @@ def _check_config(path: pathlib.Path, config: Mapping[str, Any]) -> None:
       f'{path}: kind {shown(repr(config["kind"]))} is not known; there are '
       f'{", ".join(kinds)}.'
     )
-  for name in _FLAGS:
-    value = config.get(name)
-    if value is not None and not isinstance(value, bool):
-      raise InputError(
-        f'{path}: {name} is {shown(repr(value))}; it must be true or false.'
-      )
-  limit = config.get('max_word_characters', 1)
-  if type(limit) is not int or not 0 < limit < 2**31:
-    raise InputError(
-      f'{path}: max_word_characters is {shown(repr(limit))}; it must be 1 '
-      'or more.'
-    )
+  Decoder(where=str(path), fix='mend it, or leave it out').decode(
+    config, _Config
+  )
 
 
 def _check_options(path: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -19,12 +19,9 @@ from bert_jax.data.preparing.inspect_corpus import describe_corpus
 from bert_jax.data.preparing.verify import verify_corpus
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
 from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.reading.staging import (
-  StagingOptions,
-  local_folder,
-  on_this_machine,
-)
 from bert_jax.data.reading.stream import Stream
+from bert_jax.data.remote.copies import on_this_machine
+from bert_jax.data.remote.corpus import CopyOptions, local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 
@@ -83,7 +80,7 @@ def in_groups(options) -> dict:
 
 
 def staged(options, paths=(URL,), lengths=(16,)):
-  return on_this_machine(paths, lengths, 16, StagingOptions(**options))
+  return on_this_machine(paths, lengths, 16, CopyOptions(**options))
 
 
 def on_disk(folder: pathlib.Path) -> set[str]:
@@ -199,7 +196,7 @@ def test_the_last_group_has_none_after_it(corpus, in_groups):
 
 def join_ahead() -> None:
   for thread in threading.enumerate():
-    if thread.name == 'stage-ahead':
+    if thread.name == 'copy-ahead':
       thread.join()
 
 

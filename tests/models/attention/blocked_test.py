@@ -1,4 +1,4 @@
-"""Local attention by blocks: the same numbers as the reference, less memory."""
+"""Attention by blocks: the same numbers as the reference, less memory."""
 
 import functools
 
@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models import attention
-from bert_jax.models.config import modernbert_mini
+from bert_jax.models.attention.blocked import BlockedAttention
+from bert_jax.models.attention.choose import choose
+from bert_jax.models.attention.reference import ReferenceAttention
+from bert_jax.models.attention.view import Shapes, View
 from bert_jax.models.dropout import fold, fold_each, row_seeds
-from bert_jax.models.masks import RowLayout, same_segment, within_window
 
 # 1 to 5 packed texts a row, some shorter than the window; then padding.
 TEXT_LENGTHS = ((100,), (30, 3, 1, 50, 9), (45, 48))
 LENGTH = 100
+BLOCKED = BlockedAttention()
 
 
 def segment_ids(length: int = LENGTH) -> jax.Array:
@@ -34,16 +36,9 @@ def heads(seed: int, length: int = LENGTH) -> jax.Array:
   )
 
 
-def by_blocks(query, key, value, *, window):
-  return attention.local_attention(
-    query, key, value, segment_ids(query.shape[1]), window=window
-  )
-
-
-def by_mask(query, key, value, *, window):
-  length = query.shape[1]
-  mask = same_segment(segment_ids(length)) & within_window(length, window)
-  return attention.dot_product_attention(query, key, value, mask)
+def attend(backend, query, key, value, *, window, **dropout):
+  view = View(segment_ids(query.shape[1]), window)
+  return backend.attend(query, key, value, view, **dropout)
 
 
 # Blocks that the window fills, blocks larger than the window, one larger than
@@ -53,16 +48,18 @@ def test_blocks_equal_the_reference(window):
   inputs = heads(0), heads(1), heads(2)
   weight = heads(3)
 
-  def run(attend):
+  def run(backend):
     @functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
     def weighted_sum(*inputs):
-      attended = attend(*inputs, window=window)
+      attended = attend(backend, *inputs, window=window)
       return jnp.sum(attended * weight), attended
 
     (_, attended), gradients = jax.jit(weighted_sum)(*inputs)
     return attended, *gradients
 
-  for found, expected in zip(run(by_blocks), run(by_mask), strict=True):
+  for found, expected in zip(
+    run(BLOCKED), run(ReferenceAttention()), strict=True
+  ):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -71,7 +68,7 @@ def test_the_window_ends_with_its_last_token():
   query, key, value = heads(0), heads(1), heads(2)
 
   def one_query(value):
-    return jnp.sum(by_blocks(query, key, value, window=20)[0, 50])
+    return jnp.sum(attend(BLOCKED, query, key, value, window=20)[0, 50])
 
   gradient_BTNH = jax.jit(jax.grad(one_query))(value)
   (reached,) = np.nonzero(np.abs(gradient_BTNH[0]).sum(axis=(1, 2)))
@@ -79,22 +76,24 @@ def test_the_window_ends_with_its_last_token():
 
 
 def test_memory_grows_with_the_row_and_not_with_its_square():
-  def temporary_bytes(attend, length):
+  def temporary_bytes(backend, length):
     # Only the first 100 columns hold text; shapes are what counts here.
     inputs = [
       jax.ShapeDtypeStruct((3, length, 2, 8), jnp.float32) for _ in range(3)
     ]
     gradients = jax.grad(
-      lambda *inputs: jnp.sum(attend(*inputs, window=32) ** 2),
+      lambda *inputs: jnp.sum(attend(backend, *inputs, window=32) ** 2),
       argnums=(0, 1, 2),
     )
     compiled = jax.jit(gradients).lower(*inputs).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
-  short, long = (temporary_bytes(by_blocks, length) for length in (1024, 4096))
+  short, long = (temporary_bytes(BLOCKED, length) for length in (1024, 4096))
   # Four times the row: four times the memory, and a constant.
   assert long < 4.2 * short
-  by_square = [temporary_bytes(by_mask, length) for length in (1024, 4096)]
+  by_square = [
+    temporary_bytes(ReferenceAttention(), length) for length in (1024, 4096)
+  ]
   assert by_square[1] > 15 * by_square[0]
   assert long < by_square[1] / 20
 
@@ -108,12 +107,11 @@ def test_dropout_of_blocks_belongs_to_rows():
 
   @jax.jit
   def kept(rows):
-    return attention.local_attention(
+    return BLOCKED.attend(
       heads(0)[rows],
       heads(1)[rows],
       ones[rows],
-      segment_ids()[rows],
-      window=20,
+      View(segment_ids()[rows], 20),
       dropout_rate=0.25,
       dropout_seeds_B=seeds_B[rows],
     )[..., 0]
@@ -133,13 +131,11 @@ def test_seeds_of_blocks_are_those_of_as_many_uses():
 
 
 def test_only_rows_longer_than_three_blocks_are_cut():
-  config = modernbert_mini(local_window=64)
+  def chosen(length, window):
+    view = View(jnp.zeros((1, length), jnp.int32), window)
+    shapes = Shapes(1, length, 2, 8, jnp.dtype('float32'), dropout=False)
+    return choose((), view, shapes)
 
-  def view(length, is_global):
-    zeros = jnp.zeros((1, length), jnp.int32)
-    layout = RowLayout(zeros, zeros, zeros)
-    return attention.make_view(config, layout, is_global=is_global)
-
-  assert view(96, is_global=False).mask is not None
-  assert view(97, is_global=False).mask is None
-  assert view(97, is_global=True).mask is not None
+  assert isinstance(chosen(96, window=64), ReferenceAttention)
+  assert isinstance(chosen(97, window=64), BlockedAttention)
+  assert isinstance(chosen(97, window=0), ReferenceAttention)

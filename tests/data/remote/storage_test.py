@@ -10,7 +10,8 @@ import pytest
 import zstandard
 from storage import FakeStorage
 
-from bert_jax.data.sources import base, open_inputs, remote
+from bert_jax.data.remote.storage import explained
+from bert_jax.data.sources import base, open_inputs
 from bert_jax.errors import InputError
 
 
@@ -127,7 +128,7 @@ def test_the_log_level_of_a_storage_is_the_callers_again(storage):
   logger.setLevel(logging.INFO)
   try:
     storage.pipe('gs://bucket/a.txt', b'a text')
-    with remote.explained('gs://bucket/a'), remote.explained('gs://bucket/b'):
+    with explained('gs://bucket/a'), explained('gs://bucket/b'):
       assert logger.level == logging.CRITICAL
     assert texts('gs://bucket/a.txt') == ['a text']
     with pytest.raises(InputError, match='no such file'):

@@ -1,4 +1,4 @@
-"""Shards in object storage, copied to a local folder: all, or group by group.
+"""Shards in object storage, copied to a local folder one by one.
 
 A shard has its name only once its bytes are those of the manifest, so a copy
 that was killed leaves nothing that looks whole, and goes on with what is
@@ -13,7 +13,7 @@ import hashlib
 import io
 import math
 import pathlib
-import sys
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from bert_jax import durable_files, stopping
 from bert_jax.data import side_files
 from bert_jax.data.progress import TextProgress
-from bert_jax.data.sources import remote
+from bert_jax.data.remote import storage
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 
@@ -68,7 +68,7 @@ def _shard_file(
   return ShardFile(entry['name'], num_bytes, entry['sha256'])
 
 
-class StagedPart:
+class RemotePart:
   """A part of a corpus, such as 128 or eval/128, and its folder here.
 
   Attributes:
@@ -126,7 +126,7 @@ class StagedPart:
       with one_at_a_time:
         copied(num_bytes)
 
-    with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS, 'stage') as pool:
+    with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS, 'copy') as pool:
       futures = [
         pool.submit(self._copy, file, advance)
         for shard in shards
@@ -140,15 +140,6 @@ class StagedPart:
         pool.shutdown(cancel_futures=True)
         raise
 
-  def keep_only(self, shards: Iterable[int], rows: TokenRows) -> None:
-    """Removes all other shards that are here, out of `rows` as well."""
-    kept = set(shards)
-    others = [shard for shard in range(len(self.files)) if shard not in kept]
-    rows.forget(others)
-    for shard in others:
-      for file in self.files[shard]:
-        (self.folder / file.name).unlink(missing_ok=True)
-
   def _is_here(self, file: ShardFile) -> bool:
     try:
       return (self.folder / file.name).stat().st_size == file.num_bytes
@@ -159,7 +150,7 @@ class StagedPart:
     url = f'{self.url}/{file.name}'
     advance(0)
     with full_disk_explained(url, self.folder), contextlib.ExitStack() as stack:
-      with remote.explained(url):
+      with storage.explained(url):
         from etils import epath
 
         source = stack.enter_context(epath.Path(url).open('rb'))
@@ -168,7 +159,7 @@ class StagedPart:
       digest, num_bytes = hashlib.sha256(), 0
       # A stream that does not end would fill the disk.
       while num_bytes <= file.num_bytes:
-        with remote.explained(url):
+        with storage.explained(url):
           data = source.read(_CHUNK_BYTES)
         if not data:
           break
@@ -185,89 +176,15 @@ class StagedPart:
         )
 
 
-class StagedGroups:
-  """The shards of two groups of a part: the one in use, and the next.
-
-  The next is fetched by a thread while the one before it is read; who comes too
-  early waits. No other shard is on the disk. To be closed.
-  """
-
-  def __init__(
-    self,
-    part: StagedPart,
-    rows: TokenRows,
-    stop: Callable[[], bool] = lambda: False,
-  ):
-    """`rows`: the part's folder, opened lazily; `stop`: whether not to wait."""
-    self._part = part
-    self._rows = rows
-    self._stop = stop
-    self._now: tuple[list[int], list[int]] = ([], [])
-    self._closing = threading.Event()
-    self._thread: threading.Thread | None = None
-
-  def move_to(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
-    """Returns once `shards` are here, and begins to fetch `ahead`.
-
-    Raises:
-      InputError: as StagedPart.fetch, for what is needed now.
-      stopping.WaitStopped: `stop` said so while it waited.
-    """
-    shards, ahead = list(shards), list(ahead)
-    if (shards, ahead) == self._now:
-      return
-    if shards == self._now[1]:
-      self._join()
-    else:
-      self.close()
-    self._now = ([], [])
-    self._part.keep_only([*shards, *ahead], self._rows)
-    # Fetching ahead has usually brought them. Where it failed, it is tried
-    # again, now that it can no longer wait.
-    fetch_missing([self._part], [shards], self._stop)
-    self._now = (shards, ahead)
-    self._closing = threading.Event()
-    self._thread = threading.Thread(
-      target=self._fetch_ahead, args=(ahead,), name='stage-ahead', daemon=True
-    )
-    self._thread.start()
-
-  def close(self) -> None:
-    """Stops what is being fetched; what has come stays."""
-    self._closing.set()
-    self._join()
-    self._now = ([], [])
-
-  def _join(self) -> None:
-    if self._thread is not None:
-      self._thread.join()
-      self._thread = None
-
-  def _fetch_ahead(self, ahead: list[int]) -> None:
-    try:
-      self._part.fetch(
-        self._part.missing(ahead),
-        stop=lambda: self._closing.is_set() or self._stop(),
-      )
-    except stopping.WaitStopped:
-      pass
-    except (InputError, OSError) as error:
-      print(
-        f'stage: {error} (fetched ahead; tried once more when it is needed)',
-        file=sys.stderr,
-        flush=True,
-      )
-
-
 class BrowsedRows(TokenRows):
   """Rows of a part of which only the shards are fetched that are read."""
 
-  def __init__(self, part: StagedPart):
+  def __init__(self, part: RemotePart):
     super().__init__(part.folder, lazy=True)
     self._part = part
 
   def rows(self, indices: np.ndarray) -> np.ndarray:
-    """Reads rows as TokenRows does; raises InputError as StagedPart.fetch."""
+    """Reads rows as TokenRows does; raises InputError as RemotePart.fetch."""
     indices = np.asarray(indices, np.int64).reshape(-1)
     inside = indices[(0 <= indices) & (indices < self.num_rows)]
     shards = np.unique(self.shard_of(inside)).tolist()
@@ -276,7 +193,7 @@ class BrowsedRows(TokenRows):
 
 
 def fetch_missing(
-  parts: Sequence[StagedPart],
+  parts: Sequence[RemotePart],
   shards: Sequence[Iterable[int] | None],
   stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -289,7 +206,7 @@ def fetch_missing(
   )
   if not total:
     return
-  with TextProgress(total, True, 'stage') as progress:
+  with TextProgress(total, True, 'copy') as progress:
     for part, some in zip(parts, missing, strict=True):
       part.fetch(some, progress.update, stop)
 
@@ -307,3 +224,23 @@ def full_disk_explained(url: str, folder: pathlib.Path) -> Iterator[None]:
       'which copies what is missing, or set data.staging_path to a folder on '
       'a larger disk'
     ) from None
+
+
+def check_disk(root: pathlib.Path, needed: int, *, in_groups: bool) -> None:
+  free = shutil.disk_usage(root).free
+  if needed > free:
+    way_out = (
+      'lower data.shards_per_group (for a new run)'
+      if in_groups
+      else 'set data.staging_gigabytes, with data.shards_per_group, to have '
+      'two groups of shards there at a time'
+    )
+    raise InputError(
+      f'data.staging_path={root}: {shown(needed)} of the corpus have to be '
+      f'copied there, and {shown(free)} are free; make room, name a folder on '
+      f'a larger disk, or {way_out}'
+    )
+
+
+def shown(num_bytes: int) -> str:
+  return f'{num_bytes:,} bytes'

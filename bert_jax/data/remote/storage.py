@@ -27,6 +27,16 @@ def is_remote(path: Any) -> bool:
   return str(path).partition('://')[0] in _SCHEMES and '://' in str(path)
 
 
+def refuse_remote(flag: str, path: str) -> None:
+  """Raises InputError: what the flag names has to lie on a disk."""
+  if is_remote(path):
+    raise InputError(
+      f'--{flag}={path}: this reads what lies on a disk alone; copy the corpus '
+      'there first (pretrain does so by itself, and checks every shard against '
+      'the manifest)'
+    )
+
+
 def find_files(pattern: str) -> list[Any]:
   """The files that an object, a folder (recursively) or a glob names, in order.
 

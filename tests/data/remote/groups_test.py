@@ -9,12 +9,9 @@ import toys
 
 from bert_jax import stopping
 from bert_jax.data import side_files, token_rows
-from bert_jax.data.reading.staged_shards import (
-  StagedGroups,
-  StagedPart,
-  shard_files,
-)
 from bert_jax.data.reading.stream import Stream
+from bert_jax.data.remote.groups import GroupCopies
+from bert_jax.data.remote.shards import RemotePart, shard_files
 from bert_jax.data.token_rows import TokenRows, parse_manifest
 from bert_jax.errors import InputError
 
@@ -23,7 +20,7 @@ NUM_SHARDS = 9
 
 
 @pytest.fixture
-def part(tmp_path, monkeypatch, storage) -> StagedPart:
+def part(tmp_path, monkeypatch, storage) -> RemotePart:
   """Nine shards of four rows at URL; of its folder there is the manifest."""
   monkeypatch.setattr(token_rows, 'SHARD_BYTES', 4 * 16 * 2)
   token_rows.write_token_rows(
@@ -42,7 +39,7 @@ def part(tmp_path, monkeypatch, storage) -> StagedPart:
   files = shard_files(parse_manifest(data, URL))
   sizes = [(tmp_path / 'there' / f.name).stat().st_size for (f,) in files]
   assert [file.num_bytes for (file,) in files] == sizes
-  return StagedPart(URL, tmp_path / 'here', files)
+  return RemotePart(URL, tmp_path / 'here', files)
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def rows(part) -> TokenRows:
 
 @pytest.fixture
 def groups(part, rows):
-  groups = StagedGroups(part, rows)
+  groups = GroupCopies(part, rows)
   yield groups
   groups.close()
 
@@ -63,7 +60,7 @@ def here(part) -> list[int]:
 
 def join_ahead() -> None:
   for thread in threading.enumerate():
-    if thread.name == 'stage-ahead':
+    if thread.name == 'copy-ahead':
       thread.join()
 
 
@@ -145,7 +142,7 @@ def test_an_error_ahead_is_told_and_raised_when_it_counts(
 
 def test_a_stop_ends_the_waiting(part, rows, monkeypatch):
   stop = threading.Event()
-  groups = StagedGroups(part, rows, stop.is_set)
+  groups = GroupCopies(part, rows, stop.is_set)
   groups.move_to([0], [1])
   join_ahead()
   stop.set()
@@ -167,7 +164,7 @@ def test_the_first_error_ends_the_copying(part, monkeypatch):
 
 
 def test_bytes_are_counted_as_they_come(part, monkeypatch):
-  monkeypatch.setattr('bert_jax.data.reading.staged_shards._CHUNK_BYTES', 100)
+  monkeypatch.setattr('bert_jax.data.remote.shards._CHUNK_BYTES', 100)
   counts = []
   part.fetch([0, 8], counts.append)
   assert sum(counts) == part.num_bytes([0, 8])
@@ -194,12 +191,12 @@ def test_side_files_come_and_go_with_their_rows(tmp_path, monkeypatch, storage):
   data = (there / 'manifest.json').read_bytes()
   here_path.mkdir()
   (here_path / 'manifest.json').write_bytes(data)
-  part = StagedPart(URL, here_path, shard_files(parse_manifest(data, URL)))
+  part = RemotePart(URL, here_path, shard_files(parse_manifest(data, URL)))
   for files in part.files:
     sizes = [(there / file.name).stat().st_size for file in files]
     assert [file.num_bytes for file in files] == sizes
   rows = TokenRows(here_path, lazy=True)
-  groups = StagedGroups(part, rows)
+  groups = GroupCopies(part, rows)
   staged = Stream(rows, seed=1, shards_per_group=2, window=groups)
   expected = Stream(TokenRows(there), seed=1, shards_per_group=2)
   for first in range(0, 102, 17):

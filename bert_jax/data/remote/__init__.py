@@ -1,0 +1,1 @@
+"""Corpora and documents in object storage, gs:// and s3://."""

@@ -1,0 +1,1 @@
+"""Attention: what a token may see, and the backends that compute it."""

@@ -1,0 +1,72 @@
+"""The attention that defines the numbers: all scores of a row at once."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.attention.view import Shapes, View
+from bert_jax.models.dropout import dropout
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ReferenceAttention:
+  """Attention by a mask over all pairs of a row: memory O(T x T) a head."""
+
+  def validate(self) -> None:
+    pass
+
+  def supports(self, view: View, shapes: Shapes, platform: str) -> str:
+    return ''
+
+  def attend(
+    self,
+    query_BTNH: jax.Array,
+    key_BSNH: jax.Array,
+    value_BSNH: jax.Array,
+    view: View,
+    *,
+    dropout_rate: float = 0.0,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> jax.Array:
+    return dot_product_attention(
+      query_BTNH,
+      key_BSNH,
+      value_BSNH,
+      view.mask(),
+      dropout_rate=dropout_rate,
+      dropout_seeds_B=dropout_seeds_B,
+    )
+
+
+@jax.named_scope('attention')
+def dot_product_attention(
+  query_BTNH: jax.Array,
+  key_BSNH: jax.Array,
+  value_BSNH: jax.Array,
+  mask_B1TS: jax.Array,
+  *,
+  dropout_rate: float = 0.0,
+  dropout_seeds_B: jax.Array | None = None,
+) -> jax.Array:
+  """The reference: softmax(q·k / sqrt(H)) · v, softmax in f32 -> [B, T, N, H].
+
+  `mask_B1TS` is bool, True where a query may look. Attention dropout needs
+  seeds; without them the function is deterministic.
+  """
+  scale = query_BTNH.shape[-1] ** -0.5
+  scores_BNTS = jnp.einsum(
+    'BTNH,BSNH->BNTS',
+    query_BTNH * scale,
+    key_BSNH,
+    preferred_element_type=jnp.float32,
+  )
+  scores_BNTS = jnp.where(mask_B1TS, scores_BNTS, -1e30)
+  weights_BNTS = jax.nn.softmax(scores_BNTS, axis=-1)
+  weights_BNTS = dropout(weights_BNTS, dropout_rate, dropout_seeds_B)
+  return jnp.einsum(
+    'BNTS,BSNH->BTNH',
+    weights_BNTS.astype(value_BSNH.dtype),
+    value_BSNH,
+    preferred_element_type=jnp.float32,
+  ).astype(value_BSNH.dtype)

@@ -1,0 +1,106 @@
+"""What a token may see, as data, and what a backend of attention is.
+
+A row holds packed texts, each a segment of its own, then padding. A token sees
+its segment, or of it a window around itself. Every backend computes the same
+numbers for the same view; they differ in memory and speed.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.masks import same_segment, within_window
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['segment_ids'],
+  meta_fields=['window'],
+)
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What the tokens of a batch of rows see in a layer.
+
+  segment_ids: int32 [B, T], 0 for padding, which sees padding alone.
+  window: tokens in sight, half of them to either side; 0: the whole segment.
+  """
+
+  segment_ids: jax.Array
+  window: int = 0
+
+  def mask(self) -> jax.Array:
+    """The view as bool [B, 1, T, S]: True where query t sees key s."""
+    mask_B1TS = same_segment(self.segment_ids)
+    if self.window:
+      length = self.segment_ids.shape[1]
+      mask_B1TS &= within_window(length, self.window)
+    return mask_B1TS
+
+  def interval(self) -> tuple[jax.Array, jax.Array]:
+    """The view as int32 [B, T] twice: query t sees the keys [start, end).
+
+    Equals `mask` because the tokens of a segment, and those of the padding,
+    stand side by side in a row.
+    """
+    ids_BT, length = self.segment_ids, self.segment_ids.shape[1]
+    column_T = jnp.arange(length, dtype=jnp.int32)
+    is_first_BT = jnp.diff(ids_BT, axis=1, prepend=-1) != 0
+    is_last_BT = jnp.diff(ids_BT, axis=1, append=-1) != 0
+    start_BT = jax.lax.cummax(jnp.where(is_first_BT, column_T, 0), axis=1)
+    end_BT = jax.lax.cummin(
+      jnp.where(is_last_BT, column_T + 1, length), axis=1, reverse=True
+    )
+    if self.window:
+      start_BT = jnp.maximum(start_BT, column_T - self.window // 2)
+      end_BT = jnp.minimum(end_BT, column_T + self.window // 2 + 1)
+    return start_BT, end_BT
+
+
+class Shapes(NamedTuple):
+  """The sizes and kinds of one call of attention, all known when it is traced.
+
+  dropout: whether attention weights are dropped, as in training.
+  """
+
+  batch_size: int
+  length: int
+  num_heads: int
+  head_dim: int
+  dtype: jnp.dtype
+  dropout: bool
+
+
+@runtime_checkable
+class Backend(Protocol):
+  """One way to compute attention: a config dataclass with these methods."""
+
+  def validate(self) -> None:
+    """Raises InputError on fields that cannot be."""
+
+  def supports(self, view: View, shapes: Shapes, platform: str) -> str:
+    """Returns '' or, in a few words, why this call cannot be computed.
+
+    Args:
+      view: its arrays are traced; its window and shapes are known.
+      shapes: of the call.
+      platform: 'cpu', 'gpu' or 'tpu', where the program will run.
+    """
+
+  def attend(
+    self,
+    query_BTNH: jax.Array,
+    key_BSNH: jax.Array,
+    value_BSNH: jax.Array,
+    view: View,
+    *,
+    dropout_rate: float = 0.0,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns softmax(q · k / sqrt(H)) · v over the view, [B, T, N, H].
+
+    The result has the dtype of `value`; the softmax is f32. Weights are dropped
+    only where seeds uint32 [B] are given.
+    """
