@@ -49,6 +49,7 @@ setuptools.setup(
     'protobuf',  # the form of SentencePiece models
     'pyarrow',  # reads Parquet and Arrow
     'safetensors',
+    'scipy',  # correlations; jax brings it in any case
     'sentencepiece>=0.2.3',  # tells where in a text its pieces stand
     'tensorflow-datasets',  # needs array_record on Linux, not TensorFlow
     'tokenizers',
@@ -81,6 +82,7 @@ setuptools.setup(
       'peft',
       'pytest',
       'pytest-timeout',
+      'seqeval',  # what tasks/entities.py is held to
       'torch==2.13.0',
       'transformers==5.24.0',
     ],

@@ -82,10 +82,27 @@ def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-  """A folder to fill, which gets the name `output` once all is on the disk.
+def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder to fill, which gets the name `path` once all is on the disk.
 
-  Raises InputError where a verb's --output is there, or is being written.
+  The caller keeps other processes out. OSError where `path` is there already,
+  unless it is an empty folder.
+  """
+  partial = path.with_name(path.name + '.partial')
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir()
+  try:
+    yield partial
+    publish_folder(partial, path)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """The folder of a verb's --output, made by `whole_folder` under a lock.
+
+  Raises InputError where it is there already, or is being written.
   """
   path = local_path(output, '--output')
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,14 +112,8 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       raise InputError(
         f'--output={path} is there already; remove it, or choose another'
       )
-    partial = path.with_name(path.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with whole_folder(path) as partial:
       yield partial
-      publish_folder(partial, path)
-    finally:
-      shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

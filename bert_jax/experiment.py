@@ -11,7 +11,7 @@ import jax
 
 from bert_jax.config.codec import execution
 from bert_jax.data.reading.mixture import MixturePhase
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
@@ -213,9 +213,7 @@ class FinetuneExperiment:
   batch_size: int
   num_microbatches: int = 1
   max_length: int = 128
-  task: ClassificationConfig = dataclasses.field(
-    default_factory=ClassificationConfig
-  )
+  task: Any = dataclasses.field(default_factory=ClassificationConfig)
   init_from: str = ''
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
@@ -280,20 +278,27 @@ class ConvertedModel:
   """The config of a workdir whose parameters no run made: converted, or grown.
 
   family: as interop/ calls it, '' of a grown run. heads: what there is beside
-  the encoder. label_names: of the classifier, in the order of its outputs.
-  no_classifier: why one of the checkpoint was left out; '': there was none.
-  task: the columns that `evaluate` and `predict` read, and what it sees of a
-  text (`pooling`).
+  the encoder. no_classifier: why one of the checkpoint was left out; '': there
+  was none. task: what its head is for, with the columns that `evaluate` and
+  `predict` read. facts: those of the task; None: there is no such head.
   """
 
   model: EncoderConfig
   family: str = ''
   heads: tuple[str, ...] = ()
-  label_names: tuple[str, ...] = ()
   no_classifier: str = ''
-  task: ClassificationConfig = dataclasses.field(
+  task: Any = dataclasses.field(
     default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
   )
+  facts: dict[str, object] | None = None
+
+  @staticmethod
+  def from_earlier(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as an earlier version wrote them, which knew one task."""
+    fields = dict(fields)
+    if names := fields.pop('label_names', None):
+      fields['facts'] = {'labels': names}
+    return fields
 
   @property
   def max_length(self) -> int:

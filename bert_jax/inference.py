@@ -1,4 +1,4 @@
-"""A trained model as a Python object: fill masks, predict labels.
+"""A trained model as a Python object: fill masks, predict a task's results.
 
 model = bert_jax.inference.load('runs/local/pretrain')  # or of Hugging Face
 model.fill_mask('The [MASK] of an array')
@@ -6,14 +6,14 @@ model.fill_mask('The [MASK] of an array')
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import encode_examples
+from bert_jax.data.examples import Examples, examples_of
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
@@ -31,6 +31,7 @@ from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
+from bert_jax.tasks.base import Result, Task, to_arrays
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
@@ -45,7 +46,7 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
     source.experiment,
     source.tokenizer,
     source.load_params(),
-    source.label_names,
+    source.task,
     origin=source.origin,
   )
 
@@ -58,16 +59,18 @@ class TrainedModel:
     experiment: PretrainExperiment | FinetuneExperiment | ConvertedModel,
     tokenizer: Tokenizer,
     params: functional.Params,
-    label_names: list[str],
+    task: Task | None = None,
     *,
     origin: str = 'this model',
   ):
     self.origin = origin
-    self.experiment = experiment
+    # A task or an objective is not known by its type from here on.
+    self.experiment: Any = experiment
     self.tokenizer = tokenizer
-    self.label_names = label_names
-    if label_names:
-      objective = experiment.task.build(tokenizer.table, label_names)
+    self.task = task
+    objective: Any
+    if task:
+      objective = task
     elif isinstance(experiment, PretrainExperiment):
       objective = experiment.objective.build(tokenizer.table)
     elif 'generator' in params and 'mlm_head' not in params:
@@ -80,7 +83,7 @@ class TrainedModel:
     # A converted model may have other heads, or none.
     heads = {n: head for n, head in objective.heads().items() if n in params}
     self._predicts_tokens = (
-      not label_names
+      task is None
       and objective.predicts_tokens
       and len(heads) == len(objective.heads())
     )
@@ -177,24 +180,40 @@ class TrainedModel:
 
   def predict(
     self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
-  ) -> np.ndarray:
-    """Class probabilities f32 [n, C] in the order of `label_names`.
+  ) -> Any:
+    """The task's values for texts, such as class probabilities f32 [n, C].
 
-    `texts` has a tuple of one or two texts for each example.
+    What they are is said in `values` of the task's file; `texts` has a tuple of
+    texts, or of words, for each example.
     """
-    self.require_labels('predict')
-    found = []
-    for first in range(0, len(texts), batch_size):
-      ids, _ = encode_examples(
-        self.tokenizer,
-        list(texts[first : first + batch_size]),
-        self.experiment.max_length,
+    task = self.require_task('predict')
+    return task.values([*self.results(examples_of(texts), batch_size)])
+
+  def results(
+    self, examples: Examples, batch_size: int = 64
+  ) -> Iterator[Result]:
+    """The task's result for each example, in their order."""
+    task = self.require_task('predict')
+    columns = self.experiment.task.columns()
+    answers = {column.role for column in columns if column.is_answer}
+    examples = examples.without(answers)
+    for first in range(0, len(examples), batch_size):
+      chosen = range(first, min(first + batch_size, len(examples)))
+      features = task.featurize(
+        examples.take(chosen), self.tokenizer, self.experiment.max_length
       )
-      part = self._as_long_as_needed(ids)
+      predictions = self._predictions(features.rows['input_ids'], batch_size)
+      yield from task.decode(predictions, features)
+
+  def _predictions(self, ids_RT: np.ndarray, batch_size: int) -> Any:
+    """What the task predicts for rows, `batch_size` of them at once."""
+    found = []
+    ids_RT = self._as_long_as_needed(ids_RT)
+    for first in range(0, len(ids_RT), batch_size):
+      part = ids_RT[first : first + batch_size]
       filled = np.resize(part, (batch_size, part.shape[1]))
-      log_probabilities = self._predict(self._params, filled)
-      found.append(np.exp(np.asarray(log_probabilities))[: len(part)])
-    return np.concatenate(found)
+      found.append(jax.device_get(self._predict(self._params, filled)))
+    return jax.tree.map(lambda x: x[: len(ids_RT)], to_arrays(found))
 
   def _as_long_as_needed(self, ids_BT: np.ndarray) -> np.ndarray:
     """Rows without columns of padding; their lengths are few, as programs are.
@@ -233,11 +252,11 @@ class TrainedModel:
       return None
     return text, words[place]
 
-  def require_labels(self, method: str) -> None:
-    """Raises InputError unless this model is a classifier."""
-    if self.label_names:
-      return
-    said = f'{method} needs a classifier of texts with several classes'
+  def require_task(self, method: str) -> Task:
+    """The model's task; InputError where it has no head for one."""
+    if self.task:
+      return self.task
+    said = f'{method} needs a classifier of texts, or a head of another task'
     if reason := getattr(self.experiment, 'no_classifier', ''):
       raise InputError(f'{said}; {self.origin} has none: {reason}')
     raise InputError(
@@ -249,8 +268,8 @@ class TrainedModel:
     """Says where the model comes from and what heads it has."""
     if isinstance(self.experiment, PretrainExperiment):
       return 'is a pretraining run'
-    if self.label_names:
-      return f'is a classifier of {len(self.label_names)} classes'
+    if self.task:
+      return f'is {self.experiment.task.describe(self.task.facts)}'
     heads = getattr(self.experiment, 'heads', ())
     has = f'the heads {", ".join(heads)}' if heads else 'no head'
     return f'is a pretrained model with {has}'
@@ -268,9 +287,7 @@ class TrainedModel:
     return probabilities_BTV[..., : table.vocab_size]
 
   @functools.partial(jax.jit, static_argnums=0)
-  def _predict(
-    self, params: functional.Params, input_ids_BT: jax.Array
-  ) -> jax.Array:
+  def _predict(self, params: functional.Params, input_ids_BT: jax.Array) -> Any:
     prepared = self.objective.prepare(
       {'input_ids': input_ids_BT}, jax.random.key(0)
     )

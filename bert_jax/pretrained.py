@@ -24,19 +24,25 @@ from bert_jax.interop import (
   peft_lora,
   recognise,
 )
-from bert_jax.interop.labels import pooling_of
+from bert_jax.interop.labels import pooling_of, problem_type
 from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import CLS
+from bert_jax.models.task_head import TaskHead
 from bert_jax.peft.base import Method
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.run_inputs import recorded_input
+from bert_jax.tasks.base import Facts, Task
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import fingerprint, params_digest
 from bert_jax.workdir import Workdir, read_json
+
+# The tasks for which a checkpoint of others may have a head.
+TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,8 @@ class Pretrained:
   """A model, wherever it came from.
 
   origin: the path as given. experiment: its config, ConvertedModel where it was
-  not trained here. checkpoint: what was read of others, None of a workdir.
+  not trained here. facts: of its task, None where it has no head for one.
+  checkpoint: what was read of others, None of a workdir.
   load_params: () -> host arrays. describe: () -> what the parameters are read
   from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
   whose model it is, and whose was best. load_tuned: () -> what a run has tuned
@@ -54,7 +61,7 @@ class Pretrained:
   origin: str
   experiment: Any
   tokenizer: Tokenizer
-  label_names: list[str]
+  facts: Facts | None
   load_params: Callable[[], functional.Params]
   describe: Callable[[], dict[str, Any]]
   checkpoint: huggingface.Checkpoint | None = None
@@ -68,10 +75,16 @@ class Pretrained:
     return self.experiment.model
 
   @property
-  def pooling(self) -> str:
-    """The pooling of its classifier; CLS where it never had one."""
-    task = getattr(self.experiment, 'task', None)
-    return task.pooling if task else CLS
+  def task(self) -> Task | None:
+    """What its head is for; None where it has none."""
+    if self.facts is None:
+      return None
+    return self.experiment.task.build(self.tokenizer.table, self.facts)
+
+  @property
+  def task_head(self) -> TaskHead | None:
+    """Its head as other libraries call it; None where they have none."""
+    return self.task.elsewhere() if self.task else None
 
   @property
   def which_seed(self) -> str:
@@ -151,11 +164,12 @@ def _open_converted(
     folder, tokenizer_size=size, pad_id=pad_id, problems=problems
   )
   assert tokenizer is not None  # or it would have been refused
+  experiment = _converted(checkpoint)
   return Pretrained(
     origin=path,
-    experiment=_converted(checkpoint),
+    experiment=experiment,
     tokenizer=tokenizer,
-    label_names=list(checkpoint.label_names),
+    facts=experiment.facts,
     load_params=lambda: checkpoint.params,
     describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
@@ -183,25 +197,25 @@ def _open_adapter(
     .build()
     .merge(adapter.params | {'encoder': checkpoint.params['encoder']})
   )
-  names = checkpoint.label_names
-  if len(names) != adapter.num_classes:
-    names = tuple(f'LABEL_{number}' for number in range(adapter.num_classes))
   in_base = read_json(local_path(source.origin) / recognise.CONFIG)
-  pooling = pooling_of(checkpoint.family, in_base)
   merged = dataclasses.replace(
     checkpoint,
     params=params,
     heads=tuple(name for name in params if name != 'encoder'),
-    label_names=names,
+    head=TaskHead(
+      problem_type=problem_type(adapter.num_classes),
+      output_names=_output_names(checkpoint.head, adapter.num_classes),
+      pooling=pooling_of(checkpoint.family, in_base),
+    ),
     no_classifier='',
-    pooling=pooling,
     no_comparison='transformers loads an adapter by peft alone',
   )
+  experiment = _converted(merged)
   return dataclasses.replace(
     source,
     origin=path,
-    experiment=_converted(merged),
-    label_names=list(names),
+    experiment=experiment,
+    facts=experiment.facts,
     load_params=lambda: params,
     describe=lambda: (
       source.describe()
@@ -211,17 +225,36 @@ def _open_adapter(
   )
 
 
+def _output_names(head: TaskHead | None, count: int) -> tuple[str, ...]:
+  """Those of the base where there are as many; an adapter names none."""
+  if head and len(head.output_names) == count:
+    return head.output_names
+  return tuple(f'LABEL_{number}' for number in range(count))
+
+
 def _converted(checkpoint: huggingface.Checkpoint) -> ConvertedModel:
+  task, facts = _task_of(checkpoint.head)
   return ConvertedModel(
     model=checkpoint.model,
     family=checkpoint.family.model_type,
     heads=checkpoint.heads,
-    label_names=checkpoint.label_names,
     no_classifier=checkpoint.no_classifier,
-    task=ClassificationConfig(
-      train_path='', eval_path='', pooling=checkpoint.pooling
-    ),
+    task=task,
+    facts=facts,
   )
+
+
+def _task_of(head: TaskHead | None) -> tuple[Any, Facts | None]:
+  """The task that a head of others is for, and its facts.
+
+  Without a head there are no facts, and the columns are the usual ones.
+  """
+  if head is None:
+    return ClassificationConfig(train_path='', eval_path=''), None
+  for config in TASKS_ELSEWHERE:
+    if found := config.from_elsewhere(head):
+      return found
+  raise AssertionError('interop reads heads of these tasks alone')
 
 
 def _open_workdir(
@@ -242,17 +275,7 @@ def _open_workdir(
       f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()
-  label_names, results = [], {}
-  if isinstance(experiment, ConvertedModel):
-    label_names = list(experiment.label_names)
-  elif isinstance(experiment, FinetuneExperiment):
-    if not workdir.results.is_file():
-      raise InputError(
-        f'{workdir.path} is a fine-tuning run that is not finished; give its '
-        'bert-jax finetune command again'
-      )
-    results = _read_results(workdir.results)
-    label_names = results['labels']
+  facts, results = _facts_and_results(workdir, experiment)
   num_seeds = getattr(experiment, 'num_seeds', 1)
   best_seed = results.get('best_seed', 0)
   if seed is not None:
@@ -282,7 +305,7 @@ def _open_workdir(
     origin=path,
     experiment=experiment,
     tokenizer=load_tokenizer(workdir.tokenizer),
-    label_names=label_names,
+    facts=facts,
     load_params=load,
     describe=describe,
     seed=best_seed if seed is None else seed,
@@ -343,14 +366,35 @@ def _of_seed(
   return jax.tree.map(lambda leaf: leaf[seed], params)
 
 
-def _read_results(path: pathlib.Path) -> dict[str, Any]:
-  results = read_json(path)
-  labels = results.get('labels') if isinstance(results, dict) else None
-  if not isinstance(labels, list) or not all(
-    isinstance(label, str) for label in labels
-  ):
+def _facts_and_results(
+  workdir: Workdir, experiment: Any
+) -> tuple[Facts | None, dict[str, Any]]:
+  """(facts of its task, None without a head for one; results.json or {})."""
+  task = getattr(experiment, 'task', None)
+  if task is None:
+    return None, {}
+  if not hasattr(task, 'read_facts'):
     raise InputError(
-      f'{path}: it does not list the labels; remove it, and give the bert-jax '
-      'finetune command of this workdir again'
+      f'{workdir.config}: task is a {type(task).__name__}, which is none; '
+      'restore it or start anew'
     )
-  return results
+  if isinstance(experiment, ConvertedModel):
+    facts = experiment.facts
+    if facts is not None:
+      facts = task.read_facts(facts, f'{workdir.config}:')
+    return facts, {}
+  if not workdir.results.is_file():
+    raise InputError(
+      f'{workdir.path} is a fine-tuning run that is not finished; give its '
+      'bert-jax finetune command again'
+    )
+  again = (
+    'remove it, and give the bert-jax finetune command of this workdir again'
+  )
+  results = read_json(workdir.results)
+  if not isinstance(results, dict):
+    raise InputError(f'{workdir.results}: it is no JSON object; {again}')
+  try:
+    return task.read_facts(results, f'{workdir.results}:'), results
+  except InputError as error:
+    raise InputError(f'{error}; {again}') from None

@@ -109,10 +109,8 @@ class Workdir:
     if not self.has_checkpoint():
       shutil.rmtree(self.tokenizer, ignore_errors=True)
     if not self.tokenizer.exists():
-      partial = self.path / 'tokenizer.partial'
-      shutil.rmtree(partial, ignore_errors=True)
-      tokenizer.save(partial)
-      partial.rename(self.tokenizer)
+      with durable_files.whole_folder(self.tokenizer) as folder:
+        tokenizer.save(folder)
 
   def note_start(self, devices: list[str]) -> None:
     """Appends what a later reader needs to repeat or explain this start."""

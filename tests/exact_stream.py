@@ -18,7 +18,7 @@ from bert_jax.data.reading.mixture import (
   MixedStream,
   MixturePhase,
 )
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.reading.stream import Stream
 
 SEED = 5

@@ -10,6 +10,7 @@ import pytest
 import toys
 
 from bert_jax.config.experiment_file import load_config
+from bert_jax.data.examples import Examples
 from bert_jax.models.heads import model_with_heads
 from bert_jax.peft.base import FullTuning
 from bert_jax.train.state import init_state
@@ -21,10 +22,13 @@ FILES = sorted(
   for folder in ('pretrain', 'finetune')
   for path in (EXPERIMENTS / folder).glob('*.py')
 )
+LABELS = ('a', 'b', 'O')
+# task -> the answer of one example.
+ANSWERS = {'classification': 'a', 'regression': 0.5, 'tagging': ('a', 'O')}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_it_validates_and_traces(path):
+def test_it_validates_and_traces(path, small_tokenizer):
   experiment = load_config(str(path))
   pretraining = path.parent.name == 'pretrain'
   table = dataclasses.replace(
@@ -42,12 +46,23 @@ def test_it_validates_and_traces(path):
   else:
     experiment.tokenizer = experiment.init_from = 'workdir'
     shapes = {(experiment.batch_size, experiment.max_length)}
-    objective = experiment.task.build(table, ['a', 'b', 'c'])
+    task = experiment.task
+    answer = ANSWERS[task.name]
+    examples = Examples(
+      columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
+    )
+    facts = {'labels': [*LABELS]}
+    objective = task.build(table, facts)
+    rows = objective.featurize(
+      examples, small_tokenizer, experiment.max_length
+    ).rows
     labels = {
-      'labels': jax.ShapeDtypeStruct((experiment.batch_size,), jnp.int32),
-      'label_weights': jax.ShapeDtypeStruct(
-        (experiment.batch_size,), jnp.float32
-      ),
+      name: jax.ShapeDtypeStruct(
+        (experiment.batch_size, *array.shape[1:]), array.dtype
+      )
+      for name, array in (
+        rows | {'label_weights': np.ones(1, np.float32)}
+      ).items()
     }
   experiment.validate()
   model = model_with_heads(

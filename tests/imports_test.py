@@ -43,6 +43,9 @@ ARROWS = {
     'objectives.cross_entropy',
     'models',
     'data.tokenizers',
+    'data.examples',  # what a task reads,
+    'data.tables',  # from columns of these types
+    'config',  # what it wrote, of this shape
   ),
   'config': (),
   'workdir': ('config', 'data.tokenizers', 'durable_files'),
@@ -53,7 +56,7 @@ ARROWS = {
     'optim',
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
-    'data.reading.stages',  # which examples each step takes
+    'data.reading.plan',  # which examples each step takes
     'workdir',
     'stopping',
   ),

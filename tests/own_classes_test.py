@@ -1,5 +1,7 @@
 """Classes of a user's own, from one new file: a run, its verbs, its errors."""
 
+import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -14,6 +16,7 @@ from bert_jax import inference
 from bert_jax.cli import flags
 from bert_jax.config.codec import check_recordable, decode, encode
 from bert_jax.config.experiment_file import load_classes, load_config
+from bert_jax.config.renamed import RENAMED
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.finetune import finetune
@@ -216,7 +219,7 @@ def test_tuning_with_a_class_of_ones_own(own):
   experiment.task.train_path = str(own / 'train.tsv')
   experiment.task.eval_path = str(own / 'eval.tsv')
   finetune(experiment, own / 'tuned')
-  assert inference.load(own / 'tuned').label_names == ['many', 'one']
+  assert inference.load(own / 'tuned').task.facts['labels'] == ['many', 'one']
   words = 'evaluate', '--workdir=tuned', '--input=eval.tsv'
   assert 'accuracy' in verb(own, *words, '--import=signum')
 
@@ -328,6 +331,19 @@ def test_a_moved_class_is_found(monkeypatch):
   encoded = encode(bert_tiny())
   encoded['_type'] = 'bert_jax.models.settings.EncoderConfig'
   assert decode(encoded, where='config.json') == bert_tiny()
+
+
+@pytest.mark.parametrize('old', RENAMED)
+def test_every_moved_class_is_where_the_table_says(old):
+  module, _, name = RENAMED[old].rpartition('.')
+  cls = getattr(importlib.import_module(f'bert_jax.{module}'), name)
+  fields = {
+    field.name: 1
+    for field in dataclasses.fields(cls)
+    if field.default is field.default_factory is dataclasses.MISSING
+  }
+  found = decode({'_type': f'bert_jax.{old}', **fields}, where='config.json')
+  assert type(found) is cls
 
 
 def test_a_workdir_without_its_classes_is_told_of(tmp_path):

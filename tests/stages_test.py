@@ -9,7 +9,7 @@ from runs import assert_same_run, prepared_lines, records, stop_after
 from bert_jax import inference
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.reading.mixture import MixturePhase
-from bert_jax.data.reading.stages import Stage
+from bert_jax.data.reading.plan import Stage
 from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 from bert_jax.experiment import Corpus

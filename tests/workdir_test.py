@@ -146,7 +146,7 @@ JUNK = st.sampled_from(
   [
     *(None, True, -1, 10**400, 1.5, '', 'x' * 5000, '\ud800', [], {}, [[]]),
     {'_type': 'os.system'},
-    {'_type': 'bert_jax.data.labelled.LabelledExamples', 'texts': []},
+    {'_type': 'bert_jax.data.examples.Examples', 'texts': []},
     encode(EvaluationConfig()),
     encode(experiment()),
   ]

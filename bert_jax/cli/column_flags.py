@@ -1,5 +1,6 @@
 """The flags that say in which columns the examples of a table are; no verb."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,14 @@ from bert_jax.errors import InputError
 flags.disclaim_key_flags()
 
 
-def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
+def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
   """Defines the flags; returns what gives them to `labelled.read_examples`.
 
-  That is a function of a loaded model, whose own columns are the default.
+  That is a function of a loaded model, whose own columns are the default. Each
+  flag takes the place of the field of its name in the model's task.
 
   Args:
-    with_label: Whether a label is read, and so a flag for its column defined.
+    with_answers: Whether answers are read, and so a flag for them defined.
   """
   text_columns = flags.DEFINE_list(
     'text_columns',
@@ -26,7 +28,7 @@ def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
     ".csv has no header; without it the fine-tuning run's.",
   )
   label_column = None
-  if with_label:
+  if with_answers:
     label_column = flags.DEFINE_string(
       'label_column',
       '',
@@ -42,8 +44,8 @@ def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
 
   def columns(model: Any) -> dict[str, Any]:
     task = model.experiment.task
-    texts = tuple(text_columns.value) or task.text_columns
-    if model.was_tuned and len(texts) != len(task.text_columns):
+    texts, fields = tuple(text_columns.value), {}
+    if texts and model.was_tuned and len(texts) != len(task.text_columns):
       raise InputError(
         f'--text_columns={",".join(texts)}: the model was tuned on '
         f'{",".join(task.text_columns)}; give as many'
@@ -53,14 +55,26 @@ def define_columns(*, with_label: bool) -> Callable[[Any], dict[str, Any]]:
         f'--text_columns={",".join(texts)}: names {len(texts)} columns; give '
         'one or two'
       )
-    label = None
-    if label_column is not None:
-      label = label_column.value or task.label_column
+    if texts:
+      fields['text_columns'] = texts
+    if label_column is not None and label_column.value:
+      fields['label_column'] = label_column.value
+    chosen = _with_fields(task, fields).columns()
     return {
-      'text_columns': texts,
-      'label_column': label,
-      'header': header.value or ('' if text_columns.value else task.header),
+      'columns': [c for c in chosen if with_answers or not c.is_answer],
+      'header': header.value or ('' if texts else task.header),
       'flags': '--',
     }
 
   return columns
+
+
+def _with_fields(task: Any, fields: dict[str, Any]) -> Any:
+  """A task's config with other columns; InputError where it has no such."""
+  for name in fields:
+    if not hasattr(task, name):
+      raise InputError(
+        f'--{name}: the task {task.name} has no {name}; its columns are those '
+        'that it was tuned with'
+      )
+  return dataclasses.replace(task, **fields)

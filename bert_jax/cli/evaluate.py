@@ -1,10 +1,11 @@
-"""Measure a fine-tuned model on labelled examples.
+"""Measure a fine-tuned model on examples with answers.
 
 bert-jax evaluate --workdir=DIR --input=FILE
 bert-jax evaluate --workdir=HUGGING_FACE_FOLDER --input=FILE \\
     --text_columns=premise,hypothesis --label_column=label
 
-Prints accuracy, macro F1, Matthews, and the figures of each class. The input is
+Prints the figures of the model's task: of a classifier accuracy, macro F1,
+Matthews, and the figures of each class. The input is
 .tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet.
 """
 
@@ -22,7 +23,7 @@ WORKDIR = absl_flags.DEFINE_string(
 INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of labelled examples.', required=True
 )
-COLUMNS = define_columns(with_label=True)
+COLUMNS = define_columns(with_answers=True)
 flags.define_own_classes()
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
   from bert_jax.jobs import predict
 
   model = inference.load(WORKDIR.value)
-  model.require_labels('evaluate')
+  model.require_task('evaluate')
   examples = read_examples(INPUT.value, **COLUMNS(model))
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)

@@ -37,12 +37,13 @@ def main(argv: list[str]) -> int:
   from bert_jax.jobs import finetune
   from bert_jax.report import records
   from bert_jax.train import scoring
-  from bert_jax.workdir import Workdir
+  from bert_jax.workdir import Workdir, read_json
 
   outcome = finetune.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
   if not outcome.stopped_by:
-    results = records.read_results_json(Workdir(WORKDIR.value))
+    workdir = Workdir(WORKDIR.value)
+    results = records.read_results_json(workdir, read_json(workdir.config))
     print(scoring.results_table(results))
   return report_outcome('finetune', outcome, WORKDIR.value)

@@ -1,4 +1,4 @@
-"""Label texts with a fine-tuned model: a JSON line for each, in order.
+"""Give a fine-tuned model's results: a JSON line for each example, in order.
 
 bert-jax predict --workdir=DIR --input=FILE --output=FILE.jsonl
 
@@ -7,9 +7,13 @@ with the text columns of the fine-tuning run, or --text_columns; a label column
 is not needed. There are as many lines as records, an empty text included, and
 each tells its record (from 1), the line of the file where it begins, and its id
 where there is a column id, idx, index or guid. A blank line is an empty text in
-a table of one column; in a wider one it is an error, but for the end of a file.
+a table of one column; in a wider one it is an error, except at the file's end.
 
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
+
+A regression gives a "value"; a tagger "words", "labels" and "probabilities",
+one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
+JSON or Parquet with lists of words.
 """
 
 import os
@@ -26,12 +30,12 @@ WORKDIR = absl_flags.DEFINE_string(
   required=True,
 )
 INPUT = absl_flags.DEFINE_string(
-  'input', None, 'The table of texts.', required=True
+  'input', None, 'The table of texts, or file of words.', required=True
 )
 OUTPUT = absl_flags.DEFINE_string(
-  'output', None, 'JSON lines: label and probabilities.', required=True
+  'output', None, 'JSON lines: a result for each example.', required=True
 )
-COLUMNS = define_columns(with_label=False)
+COLUMNS = define_columns(with_answers=False)
 flags.define_own_classes()
 
 
@@ -46,10 +50,10 @@ def main(argv: list[str]) -> None:
   output = local_path(OUTPUT.value, '--output')
   predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
-  model.require_labels('predict')
+  model.require_task('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)
   predict.write_predictions(model, examples, output)
-  print(f'{len(examples.texts):,} predictions in {OUTPUT.value}')
+  print(f'{len(examples):,} predictions in {OUTPUT.value}')

@@ -3,7 +3,7 @@
   bert-jax prepare --input=docs/*.txt.gz --tokenizer=TOKENIZER_DIR \\
     --row_length=128,512 --output=DIR
 
-Documents are packed into rows, never truncated (but for --pairs, which counts
+Documents are packed into rows, never truncated (except by --pairs, which counts
 what it takes away). Run again after an interruption, it goes on from the
 finished blocks and ends with the same bytes. Run again on the same content, it
 does nothing; on files that hold something else now, it says which and stops.

@@ -25,7 +25,7 @@ _KIND = flags.DEFINE_enum(
 _VOCAB_SIZE = flags.DEFINE_integer(
   'vocab_size',
   30_000,
-  'Entries, with the five special tokens and, but for WordPiece, 256 bytes.',
+  'Entries, with the five special tokens and, except for WordPiece, 256 bytes.',
 )
 _LOWERCASE = flags.DEFINE_boolean(
   'lowercase',

@@ -78,14 +78,17 @@ def check_recordable(config: Any) -> None:
 
 def _make(items: dict[str, Any], field: str, decoder: Decoder) -> Any:
   fields = dict(items)
-  cls = _config_class(fields.pop('_type', None), decoder.where)
+  cls = config_class(fields.pop('_type', None), decoder.where)
+  if from_earlier := getattr(cls, 'from_earlier', None):
+    fields = from_earlier(fields)
   return decoder.fill(cls, fields, field or cls.__name__)
 
 
 _CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 
 
-def _config_class(name: Any, where: str) -> type:
+def config_class(name: Any, where: str) -> type:
+  """The class that a `_type` names; InputError where there is none to make."""
   if isinstance(name, str):
     cls = (
       _class_of_package(name)

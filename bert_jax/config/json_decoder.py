@@ -41,7 +41,8 @@ class Decoder:
 
   Annotations: str, int, float (an int stays one), bool, None, unions, Literal,
   list, tuple, dict[str, X], a TypedDict (further keys are passed over and
-  kept), a dataclass, and Annotated with Checks. Any is any value; where
+  kept), a dataclass, and Annotated with Checks. Any is any value, and object
+  JSON as it is; where
   `make` is given it is, like a dataclass or a Protocol, an object for `make`.
 
   Attributes:
@@ -59,6 +60,8 @@ class Decoder:
 
     Raises InputError where it does not fit.
     """
+    if annotation is object:
+      return value
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
       value = self.decode(value, inner[0], field)

@@ -51,6 +51,7 @@ ALBERT = Family(
     # 0: two texts stand in order; 1: they are swapped; as here.
     *dense('sentence_order_head', 'sop_classifier.classifier'),
     *dense('classifier/output', 'classifier'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -80,6 +81,7 @@ ALBERT = Family(
     'pruned_heads': ({}, None),
   },
   architectures={
+    'AlbertForTokenClassification': Architecture(('token_classifier',)),
     'AlbertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'AlbertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'sentence_order_head')

@@ -47,6 +47,7 @@ _HEADS = (
   Rule('mlm_head/bias', f'{_PREDICTIONS}.bias'),
   *dense('next_sentence_head', 'cls.seq_relationship'),
   *dense('classifier/output', 'classifier'),
+  *dense('token_classifier/output', 'classifier'),
 )
 # TensorFlow's names of a norm, in files that were converted long ago.
 OLD_NORMS = (
@@ -83,6 +84,7 @@ BERT = Family(
     'pruned_heads': ({}, None),
   },
   architectures={
+    'BertForTokenClassification': Architecture(('token_classifier',)),
     'BertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'BertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'next_sentence_head')

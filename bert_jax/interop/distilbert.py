@@ -54,6 +54,7 @@ DISTILBERT = Family(
     Rule('mlm_head/bias', 'vocab_projector.bias'),
     *dense('pooler', 'pre_classifier'),
     *dense('classifier/output', 'classifier'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   # Norms of DistilBERT have epsilon 1e-12, whatever a config says.
   fields={
@@ -71,6 +72,7 @@ DISTILBERT = Family(
   constants={'num_token_types': 0, 'pooler_activation': 'relu'},
   fixed={'activation': ('gelu',), 'pruned_heads': ({}, None)},
   architectures={
+    'DistilBertForTokenClassification': Architecture(('token_classifier',)),
     'DistilBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),

@@ -31,6 +31,7 @@ ELECTRA = Family(
     Rule('mlm_head/bias', 'generator_lm_head.bias'),
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -42,6 +43,7 @@ ELECTRA = Family(
   constants={'pooler_activation': 'gelu'},
   fixed=BERT.fixed,
   architectures={
+    'ElectraForTokenClassification': Architecture(('token_classifier',)),
     'ElectraForSequenceClassification': Architecture(('pooler', 'classifier')),
     'ElectraForPreTraining': Architecture(('replaced_token_head',)),
     'ElectraForMaskedLM': Architecture(('mlm_head',)),

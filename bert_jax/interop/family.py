@@ -19,8 +19,9 @@ from bert_jax.interop import name_table
 from bert_jax.interop.name_table import Rule
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import Classifier, HeadBuilder, model_with_heads
-from bert_jax.models.heads_by_name import CLASSIFIER, HEADS
+from bert_jax.models.heads import HeadBuilder, model_with_heads
+from bert_jax.models.heads_by_name import CLASSIFIER, HEADS, TASK_HEADS
+from bert_jax.models.task_head import TaskHead
 from bert_jax.param_info import ParamInfo
 
 # Shapes named in a message; a wrong width is wrong everywhere.
@@ -152,8 +153,8 @@ def build(
 ) -> functional.Model:
   """The encoder with the heads of a converted checkpoint, in f32."""
   builders: dict[str, HeadBuilder] = {
-    name: functools.partial(Classifier, num_classes=num_classes)
-    if name == CLASSIFIER
+    name: functools.partial(TASK_HEADS[name], num_classes=num_classes)
+    if name in TASK_HEADS
     else HEADS[name]
     for name in heads
   }
@@ -166,7 +167,7 @@ def read_params(
   weights: Mapping[str, np.ndarray],
   problems: list[str],
   *,
-  num_classes: int = 0,
+  task_head: TaskHead | None = None,
   is_untied: bool = False,
 ) -> Found:
   """Turns their arrays into our parameters; faults are added to `problems`.
@@ -176,14 +177,15 @@ def read_params(
     config: the encoder that their config says.
     weights: their name -> array.
     problems: one sentence each; with one, the result is of no use.
-    num_classes: outputs of the classifier; 0: theirs classifies no texts.
+    task_head: that of the file, None: there is none that we have.
     is_untied: their config says that the tied parameters may differ; an MLM
       head where they do is left out.
   """
   notes: list[str] = []
   named, left_out = _named(family, weights, problems, notes, is_untied)
-  heads = _heads(family, named, is_classifier=num_classes > 0)
-  model = build(config, heads, num_classes)
+  heads = _heads(family, named, task_head.head if task_head else '')
+  num_outputs = len(task_head.output_names) if task_head else 0
+  model = build(config, heads, num_outputs)
   abstract = functional.flatten(model.abstract_params())
   shapes = {path: leaf.shape for path, leaf in abstract.items()}
   flat, missing, used, misshapen = {}, [], set(), []
@@ -260,20 +262,21 @@ def nested(flat: Mapping[str, Any]) -> functional.Params:
 
 
 def _heads(
-  family: Family, named: Mapping[str, Any], *, is_classifier: bool
+  family: Family, named: Mapping[str, Any], task_head: str
 ) -> list[str]:
-  """Our heads that are among their names."""
+  """Our heads that are among their names; of tasks `task_head` alone, or ''."""
   present = {
     path.partition('/')[0]
     for rule in family.table
     for path in rule.paths
     if rule.theirs in named
   }
-  if not is_classifier:
+  if task_head != CLASSIFIER:
     present -= set(family.classifier_heads)
+  present -= TASK_HEADS.keys() - {task_head}
   return [
     name
-    for name in (*HEADS, CLASSIFIER)
+    for name in (*HEADS, *TASK_HEADS)
     if name in present
     and (name not in family.marks or family.marks[name] in named)
   ]

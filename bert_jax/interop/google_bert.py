@@ -144,7 +144,7 @@ def from_arrays(
     model=model,
     params=found.params,
     heads=found.heads,
-    label_names=(),
+    head=None,
     left_out=found.left_out,
     notes=(*notes, *found.notes),
     no_comparison='not of transformers',

@@ -13,7 +13,7 @@ from bert_jax.interop import beside_weights, weights_files
 from bert_jax.interop.export_form import export_form
 from bert_jax.interop.family import Family, Found, read_params, write_params
 from bert_jax.interop.family_config import read_config, write_config
-from bert_jax.interop.labels import pooling_of, read_labels
+from bert_jax.interop.labels import read_task_head
 from bert_jax.interop.recognise import CONFIG, recognise
 from bert_jax.interop.wrapped_names import (
   adapter_problem,
@@ -23,8 +23,9 @@ from bert_jax.interop.wrapped_names import (
 )
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import CLS, model_with_heads
-from bert_jax.models.heads_by_name import CLASSIFIER, heads_of
+from bert_jax.models.heads import model_with_heads
+from bert_jax.models.heads_by_name import heads_of
+from bert_jax.models.task_head import TEXTS, TaskHead
 
 # Classes of theirs that are whatever tokenizer.json says.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
@@ -37,9 +38,8 @@ class Checkpoint:
   """A checkpoint of another library, in our terms.
 
   heads: the parts of `params` beside the encoder.
-  label_names: in the order of the outputs of the classifier; () without one.
+  head: for a task, with the names of its outputs; None without one.
   no_classifier: why one that is in the file was left out.
-  pooling: one of models/heads.py, for the classifier.
   left_out: their names that have no place here.
   notes: a sentence for each thing that was untidy.
   no_comparison: why transformers cannot load it as it is; '': it can.
@@ -49,9 +49,8 @@ class Checkpoint:
   model: EncoderConfig
   params: functional.Params
   heads: tuple[str, ...]
-  label_names: tuple[str, ...]
+  head: TaskHead | None
   no_classifier: str = ''
-  pooling: str = CLS
   left_out: tuple[str, ...]
   notes: tuple[str, ...]
   no_comparison: str = ''
@@ -103,13 +102,13 @@ def read(
   if in_config:
     # The weights would be held against the sizes of this config.
     raise refused(folder, problems + in_config)
-  labels = read_labels(family, config, weights, problems, notes)
+  head, why_none = read_task_head(family, config, weights, problems, notes)
   found = read_params(
     family,
     model,
     weights,
     problems,
-    num_classes=len(labels.names),
+    task_head=head,
     is_untied=config.get('tie_word_embeddings') is False,
   )
   notes += _remarks(family, config, weights, found)
@@ -123,9 +122,8 @@ def read(
     model=model,
     params=found.params,
     heads=found.heads,
-    label_names=labels.names,
-    no_classifier=labels.missing_because,
-    pooling=pooling_of(family, config) if labels.names else CLS,
+    head=head,
+    no_classifier=why_none,
     left_out=found.left_out,
     notes=tuple(notes),
     no_comparison='transformers does not know wrapped names'
@@ -141,8 +139,7 @@ def write(
   model: EncoderConfig,
   params: functional.Params,
   *,
-  label_names: Sequence[str] = (),
-  pooling: str = CLS,
+  head: TaskHead | None = None,
   pad_id: int,
   cls_id: int,
   sep_id: int,
@@ -151,7 +148,7 @@ def write(
 
   Returns the heads left out, and the number of parameters written.
   `architecture` is a class of the family whose heads are all in `params`, and
-  `pooling` one that the family's classifier can have.
+  `head` what its head for a task is, if it has one.
   """
   model, params = export_form(family, model, params, pad_id=pad_id)
   chosen = family.architectures[architecture]
@@ -174,12 +171,14 @@ def write(
     **dict.fromkeys(family.sep_fields, sep_id),
     'torch_dtype': 'float32',
   }
-  if CLASSIFIER in chosen.heads:
-    config['id2label'] = {str(i): name for i, name in enumerate(label_names)}
-    config['label2id'] = {name: i for i, name in enumerate(label_names)}
-    config['problem_type'] = 'single_label_classification'
-    if family.pooling_field:
-      config[family.pooling_field] = pooling
+  if head and head.head in chosen.heads:
+    names = head.output_names
+    config['id2label'] = {str(i): name for i, name in enumerate(names)}
+    config['label2id'] = {name: i for i, name in enumerate(names)}
+    if head.problem_type:
+      config['problem_type'] = head.problem_type
+    if family.pooling_field and head.kind == TEXTS:
+      config[family.pooling_field] = head.pooling
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
   (folder / CONFIG).write_text(text, 'utf-8')
   weights_files.write(folder / weights_files.SAFETENSORS, weights)

@@ -1,9 +1,8 @@
-"""The labels of a text classifier of others: how many, and their names.
+"""The labels of a classifier of others: how many, and their names.
 
 The weights say how many there are; config.json says what they are called.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,43 +14,29 @@ from bert_jax.interop import name_table
 from bert_jax.interop.family import Family
 from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
-from bert_jax.models.heads_by_name import CLASSIFIER
+from bert_jax.models.task_head import HEAD_OF, TEXTS, WORDS, TaskHead
 
-_TEXT_CLASSIFIER = 'ForSequenceClassification'
-# Values of problem_type that are one label a text.
-_ONE_LABEL = (None, 'single_label_classification')
+# Values of problem_type: one label a text, one number a text.
+_ONE_LABEL, _ONE_NUMBER = 'single_label_classification', 'regression'
 _OTHER_PROBLEMS = {
-  'regression': 'it is a regression',
+  _ONE_NUMBER: 'it is a regression',
+  _ONE_LABEL: 'it is a classification with one label',
   'multi_label_classification': 'it was trained for several labels a text',
 }
-_NOT_OF_TEXTS = 'by architectures {} it is not one of whole texts'
+_NOT_OF_TEXTS = 'by architectures {} it is not one of whole texts or words'
 _BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
 # Taken by transformers where a config says nothing.
 _DEFAULT_COUNT = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Labels:
-  """The labels of a classifier, or why there are none.
-
-  names: the label names in the order of the outputs; () without a classifier
-    of texts.
-  missing_because: why a classifier that is in the file is left out; '' where
-    none is in it.
-  """
-
-  names: tuple[str, ...] = ()
-  missing_because: str = ''
-
-
-def read_labels(
+def read_task_head(
   family: Family,
   config: Mapping[str, Any],
   weights: Mapping[str, np.ndarray],
   problems: list[str],
   notes: list[str],
-) -> Labels:
-  """Finds the classifier's labels, or why it is left out.
+) -> tuple[TaskHead | None, str]:
+  """(the head with its labels, or None; why one in the file is left out).
 
   Classifiers of tokens and of choices have the same names in the file: only the
   class in config.json tells them apart.
@@ -63,14 +48,43 @@ def read_labels(
     problems: gets a sentence where the names of the labels contradict.
     notes: gets a sentence for all that was filled up, dropped or left out.
   """
-  if not _classifier_names(family) & matched(family, weights):
-    return _without_a_classifier(family, config, notes)
-  count = _num_outputs(family, weights)
-  reason = _why_not(family, config, count)
+  kind = _kind(config)
+  head = HEAD_OF[kind or TEXTS]
+  if not _names_of(head, family) & matched(family, weights):
+    return _without_a_classifier(family, config, kind, notes)
+  count = _num_outputs(family, weights, head)
+  reason = _why_not(family, config, kind, count)
   if reason:
     notes.append(f'its classifier was left out: {reason}')
-    return Labels(missing_because=reason)
-  return Labels(_names(config, count, problems, notes))
+    return None, reason
+  names = _names(config, count, problems, notes)
+  if not names:
+    return None, ''  # there is a problem, which ends all
+  if kind == WORDS:
+    return TaskHead(kind=WORDS, output_names=names), ''
+  head = TaskHead(
+    problem_type=problem_type(len(names)),
+    output_names=names,
+    pooling=pooling_of(family, config),
+  )
+  return head, ''
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+  """What the head is for by the class in config.json; '': none that we have."""
+  return next(
+    (
+      kind
+      for kind in HEAD_OF
+      if any(name.endswith(kind) for name in architectures_of(config))
+    ),
+    '',
+  )
+
+
+def problem_type(num_outputs: int) -> str:
+  """What a head of whole texts with so many outputs is for, in their words."""
+  return _ONE_LABEL if num_outputs > 1 else _ONE_NUMBER
 
 
 def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
@@ -79,40 +93,41 @@ def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
 
 
 def _without_a_classifier(
-  family: Family, config: Mapping[str, Any], notes: list[str]
-) -> Labels:
+  family: Family, config: Mapping[str, Any], kind: str, notes: list[str]
+) -> tuple[None, str]:
   """Says why a model has no classifier that its class makes one expect.
 
   A class that the family's table does not know can have any other head.
   """
   classes = architectures_of(config)
-  if any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+  if kind == TEXTS:
     notes.append(
       f'architectures names {listed(classes)}, but the weights have no '
       'classifier'
     )
-    return Labels(missing_because='the weights have none')
-  if classes and not {*classes} & {*family.architectures}:
-    return Labels(missing_because=_NOT_OF_TEXTS.format(listed(classes)))
-  return Labels()
+    return None, 'the weights have none'
+  if kind == WORDS or (classes and not {*classes} & {*family.architectures}):
+    return None, _NOT_OF_TEXTS.format(listed(classes))
+  return None, ''
 
 
-def _classifier_names(family: Family) -> set[str]:
+def _names_of(head: str, family: Family) -> set[str]:
+  """Their names of the outputs of one of our heads."""
   return {
     name_table.pattern(rule.theirs)[0]
     for rule in family.table
-    if rule.paths[0].startswith(f'{CLASSIFIER}/')
+    if rule.paths[0].startswith(f'{head}/')
   }
 
 
 def _num_outputs(
-  family: Family, weights: Mapping[str, np.ndarray]
+  family: Family, weights: Mapping[str, np.ndarray], head: str
 ) -> int | None:
   """Rows of the classifier's matrix; None where it has none."""
   matrix = next(
     rule.theirs
     for rule in family.table
-    if rule.paths[0] == f'{CLASSIFIER}/output/kernel'
+    if rule.paths[0] == f'{head}/output/kernel'
   )
   for name, array in weights.items():
     if family.canonical(name) == matrix and array.ndim == 2 and len(array):
@@ -121,7 +136,7 @@ def _num_outputs(
 
 
 def _why_not(
-  family: Family, config: Mapping[str, Any], count: int | None
+  family: Family, config: Mapping[str, Any], kind: str, count: int | None
 ) -> str:
   """Why the classifier cannot be one of ours; '' where it can."""
   classes = architectures_of(config)
@@ -130,14 +145,15 @@ def _why_not(
       'config.json has no architectures, so it may be one of tokens and not '
       'one of whole texts'
     )
-  if not any(name.endswith(_TEXT_CLASSIFIER) for name in classes):
+  if not kind:
     return _NOT_OF_TEXTS.format(listed(classes))
-  if count == 1:
-    return 'with one label it is a regression'
-  kind = config.get('problem_type')
-  if kind not in _ONE_LABEL:
-    what = _OTHER_PROBLEMS.get(str(kind), 'it is not one label a text')
-    return f'{what} (problem_type {quoted(str(kind))})'
+  if kind == WORDS:
+    return ''
+  problem = config.get('problem_type')
+  # Without the word transformers takes one output for a number.
+  if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):
+    what = _OTHER_PROBLEMS.get(str(problem), 'it is not one label a text')
+    return f'{what} (problem_type {quoted(str(problem))})'
   pooling = pooling_of(family, config)
   if pooling not in POOLINGS:
     return (

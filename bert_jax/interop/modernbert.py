@@ -150,6 +150,13 @@ MODERNBERT = Family(
     Rule('pooler/kernel', 'head.dense.weight', transposed=True),
     Rule('pooler/norm/scale', 'head.norm.weight'),
     *dense('classifier/output', 'classifier'),
+    Rule(
+      'token_classifier/transform/kernel',
+      'head.dense.weight',
+      transposed=True,
+    ),
+    Rule('token_classifier/transform/norm/scale', 'head.norm.weight'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   marks={'mlm_head': 'decoder.bias', 'pooler': 'classifier.weight'},
   fields={
@@ -191,6 +198,7 @@ MODERNBERT = Family(
     'rope_scaling': (None,),
   },
   architectures={
+    'ModernBertForTokenClassification': Architecture(('token_classifier',)),
     'ModernBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),

@@ -71,7 +71,7 @@ def compare(
   differences = {}
   for name in sorted(theirs.keys() & ours.keys()):
     difference = np.abs(theirs[name] - ours[name])
-    if name in ('hidden_states', 'mlm_logits'):
+    if name in ('hidden_states', 'mlm_logits', 'token_class_logits'):
       difference = difference[..., is_text, :]
     elif name == 'replaced_logits':
       difference = difference[is_text]
@@ -181,6 +181,7 @@ def _run_theirs(
     'ForMaskedLM': 'mlm_logits',
     'ForPreTraining': 'replaced_logits',
     'ForSequenceClassification': 'class_logits',
+    'ForTokenClassification': 'token_class_logits',
   }
   names = {
     'pooler_output': 'pooled',
@@ -243,6 +244,8 @@ def _run_ours(
       found['mlm_logits'] = module.mlm_head(states[-1], embedding_VD)
     if 'replaced_token_head' in params:
       found['replaced_logits'] = module.replaced_token_head(states[-1])
+    if 'token_classifier' in params:
+      found['token_class_logits'] = module.token_classifier(states[-1])
     if 'pooler' in params:
       vector_BD = text_vector(states[-1], layout.segment_ids, pooling)
       found['pooled'] = module.pooler(vector_BD)

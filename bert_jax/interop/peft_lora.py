@@ -36,6 +36,17 @@ CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'
 _LINEAR = (*ATTENTION_KINDS, *MLP_KINDS, 'projection')
 _PREFIX, _WEIGHT = 'base_model.model.', '.weight'
 _A, _B = '.lora_A.weight', '.lora_B.weight'
+# Fields of a config that are alike in all that is written.
+_WRITTEN: Mapping[str, Any] = {
+  'peft_type': 'LORA',
+  'task_type': 'SEQ_CLS',
+  'inference_mode': True,
+  'bias': 'none',
+  'fan_in_fan_out': False,
+  'use_rslora': False,
+  'use_dora': False,
+  'init_lora_weights': True,
+}
 # Fields that make of an adapter what this layout of ours cannot hold, and what
 # each is where it does not.
 _FIXED: Mapping[str, tuple[Any, ...]] = {
@@ -106,10 +117,8 @@ def write(
     if len(a) != rank:
       ranks[module.rpartition('.')[2]] = len(a)
   config = {
-    'peft_type': 'LORA',
-    'task_type': 'SEQ_CLS',
+    **_WRITTEN,
     'base_model_name_or_path': base,
-    'inference_mode': True,
     'r': rank,
     'lora_alpha': alpha,
     'lora_dropout': dropout,
@@ -117,11 +126,6 @@ def write(
     'alpha_pattern': {name: alpha * n / rank for name, n in ranks.items()},
     'target_modules': modules,
     'modules_to_save': saved,
-    'bias': 'none',
-    'fan_in_fan_out': False,
-    'use_rslora': False,
-    'use_dora': False,
-    'init_lora_weights': True,
   }
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
   (folder / CONFIG).write_text(text, 'utf-8')

@@ -52,6 +52,7 @@ ROBERTA = Family(
     Rule('mlm_head/bias', 'lm_head.bias'),
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
+    *dense('token_classifier/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -64,6 +65,7 @@ ROBERTA = Family(
   positions_follow_padding=True,
   fixed=BERT.fixed,
   architectures={
+    'RobertaForTokenClassification': Architecture(('token_classifier',)),
     'RobertaForSequenceClassification': Architecture(('pooler', 'classifier')),
     'RobertaForMaskedLM': Architecture(('mlm_head',)),
     # RoBERTa pretrains no pooler, and its classifier has none.

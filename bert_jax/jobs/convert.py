@@ -31,6 +31,7 @@ from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
+from bert_jax.models.task_head import HEAD_OF, TEXTS
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
@@ -138,7 +139,7 @@ def _write_huggingface(
   heads = [name for name in params if name != 'encoder']
   family = recognise.family_of(model, heads, architecture)
   architecture = huggingface.choose_architecture(family, heads, architecture)
-  _check_pooling(source, family, architecture)
+  _check_task(source, family, architecture)
   huggingface_tokenizer.save(
     source.tokenizer,
     folder,
@@ -152,8 +153,7 @@ def _write_huggingface(
     architecture,
     model,
     params,
-    label_names=source.label_names,
-    pooling=source.pooling,
+    head=source.task_head,
     pad_id=table.pad_id,
     cls_id=table.cls_id,
     sep_id=table.sep_id,
@@ -200,11 +200,17 @@ def _write_peft(
       f'peft cannot load; give --output_format={HUGGINGFACE} to write both '
       'merged, or tune on an export of that'
     )
+  head = source.task_head
+  if head is None or head.kind != TEXTS:
+    raise InputError(
+      f'--input={source.origin}: --output_format={PEFT} is for heads of whole '
+      f'texts; give --output_format={HUGGINGFACE} to write the base merged'
+    )
   config = huggingface.read_json(local_path(base.origin) / recognise.CONFIG)
   pooling = labels.pooling_of(checkpoint.family, config)
-  if pooling != source.pooling:
+  if pooling != head.pooling:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {source.pooling}, and '
+      f'--input={source.origin}: its task.pooling is {head.pooling}, and '
       f'peft takes {pooling}, from {recognise.CONFIG} of the base; tune with '
       f'--config.task.pooling={pooling} to export it'
     )
@@ -213,7 +219,7 @@ def _write_peft(
   peft_lora.write(
     folder,
     checkpoint.family,
-    families.build(source.model, heads, len(source.label_names)),
+    families.build(source.model, heads, len(head.output_names)),
     params,
     rank=lora.rank,
     alpha=lora.alpha,
@@ -230,7 +236,7 @@ def _write_peft(
     left_out=[],
     notes=[
       'an adapter has no names of labels; its outputs are '
-      f'{listed(source.label_names)}'
+      f'{listed(head.output_names)}'
     ],
   )
 
@@ -270,14 +276,22 @@ def _compare_ids(
   return ids
 
 
-def _check_pooling(
+def _check_task(
   source: Pretrained, family: families.Family, architecture: str
 ) -> None:
-  chosen = family.architectures[architecture]
-  has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
-  if source.pooling != CLS and has_pooler and not family.pooling_field:
+  """Raises InputError where the class would compute another thing."""
+  chosen, head = family.architectures[architecture], source.task_head
+  if source.task and not head and {*HEAD_OF.values()} & {*chosen.heads}:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {source.pooling}, and '
+      f'--input={source.origin}: other libraries have no class for the task '
+      f'{source.experiment.task.name}; give --architecture='
+      f'{huggingface.bare_architecture(family)} to export the encoder alone'
+    )
+  has_pooler = 'pooler' in (*chosen.heads, *chosen.optional)
+  pooling = head.pooling if head else CLS
+  if pooling != CLS and has_pooler and not family.pooling_field:
+    raise InputError(
+      f'--input={source.origin}: its task.pooling is {pooling}, and '
       f'{architecture} of transformers takes {CLS}; tune with '
       f'--config.task.pooling={CLS} to export it'
     )
@@ -316,14 +330,16 @@ def _record(
   if isinstance(compare, str):
     return record | {'not_compared': compare}
   heads = [name for name in params if name != 'encoder']
+  head = source.task_head
+  num_outputs = len(head.output_names) if head else 0
   return record | parity.compare(
     compare,
     architecture,
-    families.build(model, heads, len(source.label_names)),
+    families.build(model, heads, num_outputs),
     params,
     vocab_size=source.tokenizer.table.vocab_size,
     pad_id=source.tokenizer.table.pad_id,
-    pooling=source.pooling,
+    pooling=head.pooling if head else CLS,
   )
 
 

@@ -4,7 +4,6 @@ All seeds train at once, along a leading axis of the state: the same loop and
 step as in pretraining.
 """
 
-import collections
 import dataclasses
 import os
 from typing import Any
@@ -13,14 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import (
-  LabelledStream,
-  encode_examples,
-  read_examples,
-)
+from bert_jax.data.labelled import ExampleStream, read_examples
 from bert_jax.data.reading.permutation import Permutation
-from bert_jax.data.reading.stages import Plan, Stage
-from bert_jax.data.tables.header import refuse_lone_first_label
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
 from bert_jax.errors import InputError
 from bert_jax.experiment import (
@@ -35,21 +29,20 @@ from bert_jax.peft.base import Method
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks import classes
-from bert_jax.tasks.base import Task
+from bert_jax.tasks.base import Facts, Task
 from bert_jax.train import saving
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import Program, make_program
-from bert_jax.train.scoring import Examples, Scoring
+from bert_jax.train.scoring import Scoring, TuningData
 from bert_jax.workdir import Workdir
 
 
 class SeedStreams:
   """One stream a seed, stacked: arrays [seeds, n, ...]."""
 
-  def __init__(self, streams: list[LabelledStream]):
+  def __init__(self, streams: list[ExampleStream]):
     self._streams = streams
 
   def read_before(self, example_number: int) -> dict[str, str]:
@@ -107,26 +100,24 @@ def finetune(
       print(note, flush=True)
     workdir.save_tokenizer(tokenizer)
     workdir.note_start([str(device) for device in jax.devices()])
-    examples = load_examples(experiment, tokenizer)
+    earlier = source.facts if source else None
+    task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
-      return _train(
-        experiment, workdir, examples, tokenizer, source, inputs, stop
-      )
+      return _train(experiment, workdir, task, examples, source, inputs, stop)
 
 
 def _train(
   experiment: FinetuneExperiment,
   workdir: Workdir,
-  examples: Examples,
-  tokenizer: Tokenizer,
+  task: Task,
+  examples: TuningData,
   source: Pretrained | None,
   inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
-  task = experiment.task.build(tokenizer.table, examples.label_names)
   method = experiment.peft.build()
   model = method.extend(model_of(experiment, task))
   steps_per_epoch = steps_of_epoch(experiment, examples)
@@ -226,9 +217,10 @@ def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
   )
 
 
-def steps_of_epoch(experiment: FinetuneExperiment, examples: Examples) -> int:
-  """The examples once, to the nearest whole batch, at least one."""
-  return max(1, round(len(examples.train_ids) / experiment.batch_size))
+def steps_of_epoch(experiment: FinetuneExperiment, examples: TuningData) -> int:
+  """The rows once, to the nearest whole batch, at least one."""
+  num_rows = len(examples.train.rows['input_ids'])
+  return max(1, round(num_rows / experiment.batch_size))
 
 
 def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
@@ -287,34 +279,28 @@ def with_model(
 
 
 def load_examples(
-  experiment: FinetuneExperiment, tokenizer: Tokenizer
-) -> Examples:
-  """Reads and encodes both parts; prints the classes and what was cut short."""
-  task = experiment.task
+  experiment: FinetuneExperiment,
+  tokenizer: Tokenizer,
+  earlier: Facts | None = None,
+) -> tuple[Task, TuningData]:
+  """Reads and encodes both parts; prints what they are and what was cut.
+
+  `earlier` are the facts of the model that is tuned; see TaskConfig.fit.
+  """
+  config = experiment.task
+  paths = {'train': config.train_path, 'eval': config.eval_path}
   parts = {
-    name: read_examples(
-      path,
-      text_columns=task.text_columns,
-      label_column=task.label_column,
-      header=task.header,
-    )
-    for name, path in (('train', task.train_path), ('eval', task.eval_path))
+    name: read_examples(path, config.columns(), header=config.header)
+    for name, path in paths.items()
   }
-  train = parts['train']
-  if train.may_be_header:
-    refuse_lone_first_label(train.origins[0], train.labels, '--config.task.')
-  label_names = classes.ordered_names(train.labels, train.origins)
-  if len(label_names) < 2:
-    raise InputError(
-      f'task.train_path={task.train_path}: every example has the label '
-      f'{label_names[0]!r}; there is nothing to learn from one class'
-    )
-  arrays, label_counts, notes = {}, {}, []
+  task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
+  features, about, notes = {}, {}, []
   for name, part in parts.items():
-    labels = part.label_ids(label_names)
-    if name == 'train' and 0 < task.max_train_examples < len(labels):
-      drawn = Permutation(len(labels), 0)(np.arange(task.max_train_examples))
-      part, labels = part.take(drawn), labels[drawn]
+    if name == 'train' and 0 < config.max_train_examples < len(part):
+      drawn = Permutation(len(part), 0)(np.arange(config.max_train_examples))
+      parts[name] = part = part.take(drawn)
+    # Before anything is printed: an answer may be unknown.
+    features[name] = task.featurize(part, tokenizer, experiment.max_length)
     unknown.report(
       name,
       part.texts,
@@ -322,24 +308,23 @@ def load_examples(
       max_share=experiment.max_unknown,
       way_out='--config.max_unknown=1 goes on in spite of it',
     )
-    ids, num_cut = encode_examples(tokenizer, part.texts, experiment.max_length)
-    arrays |= {f'{name}_ids': ids, f'{name}_labels': labels}
-    print(
-      f'{name}: {len(ids):,} examples, {num_cut:,} cut to max_length='
-      f'{experiment.max_length} tokens',
-      flush=True,
-    )
-    counts = collections.Counter(part.labels)
-    label_counts[name] = {label: counts[label] for label in label_names}
-    print(classes.count_line(name, label_counts[name]), flush=True)
-    notes += part.notes
-    if name == 'train':
-      notes += classes.warnings(label_names, part.labels, part.origins)
+    print(f'{name}: {len(part):,} examples, {features[name].cut}', flush=True)
+    found = task.about(name, part)
+    print(*found.lines, sep='\n', end='\n' if found.lines else '', flush=True)
+    for what, of_part in found.record.items():
+      about.setdefault(what, {})[name] = of_part
+    notes += [*part.notes, *found.notes]
   notes = list(dict.fromkeys(notes))
   print(*notes, sep='\n', end='\n' if notes else '', flush=True)
-  return Examples(
-    label_names=label_names, label_counts=label_counts, notes=notes, **arrays
+  examples = TuningData(
+    train=features['train'],
+    num_train=len(parts['train']),
+    eval=features['eval'],
+    held_out=parts['eval'],
+    about=about,
+    notes=notes,
   )
+  return task, examples
 
 
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:
@@ -351,14 +336,12 @@ def seed_keys(experiment: FinetuneExperiment) -> jax.Array:
 
 
 def seed_streams(
-  experiment: FinetuneExperiment, examples: Examples
+  experiment: FinetuneExperiment, examples: TuningData
 ) -> SeedStreams:
   """Every seed sees the examples in an order of its own."""
   return SeedStreams(
     [
-      LabelledStream(
-        examples.train_ids, examples.train_labels, seed=experiment.seed + seed
-      )
+      ExampleStream(examples.train.rows, seed=experiment.seed + seed)
       for seed in range(experiment.num_seeds)
     ]
   )

@@ -152,8 +152,7 @@ def _width_step(
 ) -> Callable[[functional.Params, EncoderConfig], Grown]:
   experiment = small.experiment
   heads = {}
-  if small.label_names:
-    task = experiment.task.build(small.tokenizer.table, small.label_names)
+  if task := small.task:
     heads = task.heads()
   elif isinstance(experiment, PretrainExperiment):
     heads = experiment.objective.build(small.tokenizer.table).heads()
@@ -205,10 +204,10 @@ def _experiment(
     model=model,
     family=getattr(small.experiment, 'family', ''),
     heads=tuple(sorted(params.keys() - {'encoder'})),
-    label_names=tuple(small.label_names),
     no_classifier=getattr(small.experiment, 'no_classifier', ''),
+    facts=small.facts,
   )
-  if small.label_names:
+  if small.facts is not None:
     config.task = dataclasses.replace(
       small.experiment.task, train_path='', eval_path=''
     )
@@ -232,7 +231,7 @@ def _how_to_go_on(
   model: EncoderConfig,
   tokenizer: Tokenizer,
 ) -> list[str]:
-  if small.label_names:
+  if small.facts is not None:
     return [f'to tune on: bert-jax finetune --config.init_from={output}']
   flags = [f'--config.init_from={output}'] + [
     f'--config.model.{name}={value}'

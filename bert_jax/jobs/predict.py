@@ -4,43 +4,25 @@ import json
 import os
 import pathlib
 
-import numpy as np
-
 from bert_jax import durable_files
-from bert_jax.data.labelled import LabelledExamples
-from bert_jax.errors import InputError, quoted
+from bert_jax.data.examples import Examples
+from bert_jax.errors import InputError
 from bert_jax.inference import TrainedModel
-from bert_jax.tasks import classes
+from bert_jax.tasks.base import shown_result
 from bert_jax.tasks.metrics import report_table
 
 
-def evaluation_table(model: TrainedModel, examples: LabelledExamples) -> str:
-  """The figures of a model on labelled examples, as lines for a terminal.
-
-  Labels 0 to n - 1 are taken for the outputs of a model that calls these
-  LABEL_0 to LABEL_n-1, and a line is printed that says so.
+def evaluation_table(model: TrainedModel, examples: Examples) -> str:
+  """The figures of a model on examples with answers, for a terminal.
 
   Raises:
-    InputError: A label is none of the model's.
+    InputError: An answer is none that the model can give.
   """
-  names = classes.as_model_names(examples.labels, model.label_names)
-  if names:
-    examples.labels = names
-    print(
-      f'labels 0 to {len(model.label_names) - 1} are taken for the outputs of '
-      f'the model, {model.label_names[0]} to {model.label_names[-1]}'
-    )
-  elif not classes.has_names(model.label_names):
-    raise InputError(
-      f'{examples.origins[0]}: the label is {quoted(examples.labels[0])}, and '
-      'the model has no names for its outputs; write all labels as their '
-      f'numbers, 0 to {len(model.label_names) - 1}'
-    )
-  labels = examples.label_ids(model.label_names)
-  probabilities = model.predict(examples.texts)
-  with np.errstate(divide='ignore'):
-    figures = model.objective.score(labels, np.log(probabilities))
-  return report_table(figures)
+  task = model.require_task('evaluate')
+  for note in task.about('eval', examples).notes:
+    print(note, flush=True)
+  results = [*model.results(examples)]
+  return report_table(task.score(results, examples))
 
 
 def check_output(output: pathlib.Path, source: str) -> None:
@@ -74,20 +56,16 @@ def check_output(output: pathlib.Path, source: str) -> None:
 
 
 def write_predictions(
-  model: TrainedModel, examples: LabelledExamples, output: pathlib.Path
+  model: TrainedModel, examples: Examples, output: pathlib.Path
 ) -> None:
   """Writes a JSON line for each example, in order, or no file.
 
   Its keys: record (from 1), line (where the input has lines), id (where it has
-  a column of ids), label, probabilities (by label).
+  a column of ids), and those of the task's results.
   """
   with durable_files.new_file(output) as file:
-    for row, probabilities in enumerate(model.predict(examples.texts)):
-      by_label = dict(
-        zip(model.label_names, map(float, probabilities), strict=True)
-      )
-      label = max(by_label, key=by_label.__getitem__)
-      result = examples.place(row) | {'label': label, 'probabilities': by_label}
+    for row, found in enumerate(model.results(examples)):
+      result = examples.place(row) | shown_result(found)
       # An id may be of a type that JSON has not, or half of a surrogate pair.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'
       file.write(line.encode(errors='backslashreplace'))

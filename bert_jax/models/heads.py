@@ -226,6 +226,47 @@ class Classifier(nnx.Module):
     return self.output(x_BD).astype(jnp.float32)
 
 
+class TokenClassifier(nnx.Module):
+  """A label for each token: [B, T, D] -> f32 logits [B, T, C].
+
+  Dropout and one dense layer. Before them, where the pooler of the family has a
+  norm (ModernBERT), what that pooler does to a text is done to each token.
+  """
+
+  def __init__(
+    self,
+    config: EncoderConfig,
+    *,
+    num_classes: int,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+  ):
+    self.transform = (
+      Pooler(config, dtype=dtype, rngs=rngs) if config.pooler_norm else None
+    )
+    self.output = Dense(
+      (config.embed_dim,),
+      (num_classes,),
+      in_axes=('embed',),
+      out_axes=(None,),
+      kind='head',
+      use_bias=True,
+      stddev=config.initializer_stddev,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.dropout_rate = config.dropout
+
+  def __call__(
+    self, hidden_BTD: jax.Array, dropout_seeds_B: jax.Array | None = None
+  ) -> jax.Array:
+    x_BTD = hidden_BTD
+    if self.transform is not None:
+      x_BTD = self.transform(x_BTD)
+    x_BTD = dropout(x_BTD, self.dropout_rate, dropout_seeds_B)
+    return self.output(x_BTD).astype(jnp.float32)
+
+
 # (config, dtype=, rngs=) -> a head.
 HeadBuilder = Callable[..., nnx.Module]
 

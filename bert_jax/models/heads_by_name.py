@@ -12,6 +12,7 @@ from bert_jax.models.heads import (
   NextSentenceHead,
   Pooler,
   ReplacedTokenHead,
+  TokenClassifier,
 )
 
 HEADS: dict[str, HeadBuilder] = {
@@ -21,16 +22,21 @@ HEADS: dict[str, HeadBuilder] = {
   'sentence_order_head': NextSentenceHead,
   'replaced_token_head': ReplacedTokenHead,
 }
-# Two whose size is seen in their parameters.
+# Heads of tasks; how many outputs one has is seen in its parameters, as is the
+# size of a generator.
 CLASSIFIER, GENERATOR = 'classifier', 'generator'
+TASK_HEADS: dict[str, HeadBuilder] = {
+  CLASSIFIER: Classifier,
+  'token_classifier': TokenClassifier,
+}
 
 
 def heads_of(config: EncoderConfig, params: Params) -> dict[str, HeadBuilder]:
   """The heads in `params` that are known here, in their sizes."""
   heads = {name: HEADS[name] for name in HEADS if name in params}
-  if CLASSIFIER in params:
-    num_classes = params[CLASSIFIER]['output']['kernel'].shape[-1]
-    heads[CLASSIFIER] = functools.partial(Classifier, num_classes=num_classes)
+  for name in TASK_HEADS.keys() & params.keys():
+    num_classes = params[name]['output']['kernel'].shape[-1]
+    heads[name] = functools.partial(TASK_HEADS[name], num_classes=num_classes)
   if GENERATOR in params:
     width = generator_width(config, params)
     heads[GENERATOR] = functools.partial(Generator, width_share=width)

@@ -9,8 +9,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from bert_jax.report import plots
 from bert_jax.report.html import (
   escape,
@@ -21,15 +19,15 @@ from bert_jax.report.html import (
   section,
   table,
 )
-from bert_jax.report.records import Run
-
-METRICS = {
-  'accuracy': 'accuracy',
-  'macro_f1': 'macro F1',
-  'matthews': 'Matthews',
-}
-# Wider tables than this are no longer read, but scrolled.
-_MAX_CONFUSION_CLASSES = 60
+from bert_jax.report.records import Record, Run, metric_of, task_of
+from bert_jax.tasks.base import (
+  CORRELATION,
+  NUMBER,
+  SHARE,
+  Figure,
+  ReportMatrix,
+  ReportTable,
+)
 
 
 def pooled_difference(
@@ -66,12 +64,7 @@ def finetuning_sections(runs: Sequence[Run]) -> list[str]:
     f'<div class="grid">{_dots(runs)}{_learning_curves(runs)}</div>',
     _all_runs(runs),
   ]
-  classes = ''.join(_per_class(run) for run in runs)
-  return [
-    section('Fine-tuning', *blocks),
-    section('Classes', f'<div class="halves">{classes}</div>'),
-    section('Confusion', _confusions(runs)),
-  ]
+  return [section('Fine-tuning', *blocks), *_task_sections(runs)]
 
 
 def comparison_lines(runs: Sequence[Run]) -> list[str]:
@@ -80,7 +73,7 @@ def comparison_lines(runs: Sequence[Run]) -> list[str]:
   for run in runs:
     metric = _metric(runs)
     values = _values(run, metric)
-    line = f'{_label(run, runs)}: {METRICS.get(metric, metric)} '
+    line = f'{_start(run, runs)}: {_figure(runs).title} '
     line += f'{statistics.fmean(values):.4f}'
     if len(values) > 1:
       line += f' ± {statistics.stdev(values):.4f} over {len(values)} seeds'
@@ -99,65 +92,92 @@ def comparison_lines(runs: Sequence[Run]) -> list[str]:
 
 def start_name(run: Run) -> str:
   """'pretrained' or 'from scratch'."""
-  return 'pretrained' if run.results['init_from'] else 'from scratch'
+  return 'pretrained' if _results(run)['init_from'] else 'from scratch'
 
 
 def _comparable(runs: Sequence[Run]) -> tuple[Run, Run] | None:
   """The first pretrained and the first scratch run, if of the same examples."""
-  pretrained = [run for run in runs if run.results['init_from']]
-  scratch = [run for run in runs if not run.results['init_from']]
+  pretrained = [run for run in runs if _results(run)['init_from']]
+  scratch = [run for run in runs if not _results(run)['init_from']]
   if not pretrained or not scratch:
     return None
   a, b = pretrained[0], scratch[0]
-  same = ('labels', 'eval_path', 'num_eval')
-  if any(a.results[name] != b.results[name] for name in same):
-    return None
-  return a, b
+  return (a, b) if _measured_on(a) == _measured_on(b) else None
 
 
-def _title(metric: str) -> str:
-  name = METRICS.get(metric, metric)
-  return name[:1].upper() + name[1:]
+def _measured_on(run: Run) -> list[Any]:
+  """What must be equal for two runs to be compared."""
+  task = task_of(run.config)
+  facts = task.read_facts(_results(run), f'{run.workdir.results}:')
+  return [task, facts, _results(run)['eval_path'], _results(run)['num_eval']]
+
+
+def _results(run: Run) -> Record:
+  """results.json of a run that has ended, as all of these have."""
+  assert run.results is not None
+  return run.results
+
+
+def _capital(text: str) -> str:
+  return text[:1].upper() + text[1:]
 
 
 def _values(run: Run, metric: str) -> list[float]:
-  return [result[metric] for result in run.results['runs']]
+  return [result[metric] for result in _results(run)['runs']]
 
 
 def _color(run: Run) -> str:
-  pretrained = run.results['init_from']
+  pretrained = _results(run)['init_from']
   return plots.FIRST if pretrained else plots.SECOND
 
 
 def _metric(runs: Sequence[Run]) -> str:
-  return runs[0].results.get('metric', 'accuracy')
+  return metric_of(_results(runs[0]), task_of(runs[0].config))
+
+
+def _figure(runs: Sequence[Run]) -> Figure:
+  """How the metric is called and shown."""
+  return _figures(runs)[_metric(runs)]
+
+
+def _figures(runs: Sequence[Run]) -> dict[str, Figure]:
+  """Those of the first run's task that all runs have."""
+  found = task_of(runs[0].config).figures
+  return {
+    name: figure
+    for name, figure in found.items()
+    if all(name in result for run in runs for result in _results(run)['runs'])
+  }
 
 
 def _summary(runs: Sequence[Run]) -> str:
   rows = []
   for run in runs:
-    config = run.results.get('config') or {}
+    config = _results(run).get('config') or {}
     rows.append(
       [
         f'<b>{escape(start_name(run))}</b>'
         f'<div class="muted">{escape(run.workdir.path.name)}</div>',
-        number(len(run.results['runs'])),
-        *(_spread(metric, _values(run, metric)) for metric in METRICS),
+        number(len(_results(run)['runs'])),
+        *(
+          _spread(figure, _values(run, name))
+          for name, figure in _figures(runs).items()
+        ),
         number(config.get('learning_rate')),
         number(config.get('num_epochs')),
       ]
     )
-  head = ['Start', 'Seeds', *map(_title, METRICS), 'Learning rate', 'Epochs']
+  titles = [_capital(figure.title) for figure in _figures(runs).values()]
+  head = ['Start', 'Seeds', *titles, 'Learning rate', 'Epochs']
   return _verdict(runs) + table(head, rows)
 
 
 def _verdict(runs: Sequence[Run]) -> str:
   """One sentence that compares the first pretrained start with scratch."""
-  first = runs[0].results
-  task = (
-    f'{number(first["num_eval"])} held-out examples, '
-    f'{len(first["labels"])} classes ({escape(first["eval_path"])}).'
-  )
+  first = _results(runs[0])
+  what = [f'{number(first["num_eval"])} held-out examples']
+  what += filter(None, [task_of(runs[0].config).measured_on(first)])
+  task = f'{", ".join(map(escape, what))} ({escape(first["eval_path"])}).'
   kinds = {start_name(run) for run in runs}
   if len(kinds) == 1:
     return f'<p>Measured on {task}</p>'
@@ -178,40 +198,47 @@ def _verdict(runs: Sequence[Run]) -> str:
     else f'<b>{abs(in_deviations):.1f} pooled standard deviations</b>'
   )
   word = 'above' if difference >= 0 else 'below'
+  shown = _figure(runs)
+  size = f'{100 * abs(difference):.1f} points'
+  if shown.kind == NUMBER:
+    size = number(abs(difference))
   return (
     '<p class="verdict">The pretrained start is '
-    f'<b>{100 * abs(difference):.1f} points</b> {word} scratch in '
-    f'{escape(METRICS.get(metric, metric))}: {spread}.</p>'
+    f'<b>{size}</b> {word} scratch in '
+    f'{escape(shown.title)}: {spread}.</p>'
     f'<p class="muted">Measured on {task}</p>'
   )
 
 
-def _spread(metric: str, values: Sequence[float]) -> str:
-  mean = _show(metric, statistics.fmean(values))
+def _spread(shown: Figure, values: Sequence[float]) -> str:
+  mean = _show(shown.kind, statistics.fmean(values))
   if len(values) < 2:
     return mean
-  deviation = _show(metric, statistics.stdev(values))
+  deviation = _show(shown.kind, statistics.stdev(values))
   return f'{mean} <span class="muted">± {deviation}</span>'
 
 
-def _show(metric: str, value: float) -> str:
+def _show(kind: str, value: Any) -> str:
   # A correlation, from -1 to 1, is no share of anything.
-  return f'{value:.3f}' if metric == 'matthews' else percent(value)
+  if kind == CORRELATION:
+    return f'{value:.3f}'
+  return percent(value) if kind == SHARE else number(value)
 
 
 def _dots(runs: Sequence[Run]) -> str:
-  metric = _metric(runs)
-  name = _title(metric)
+  metric, shown = _metric(runs), _figure(runs)
+  name = _capital(shown.title)
   svg = plots.runs_by_start(
     f'{name} of every run',
-    [(_label(run, runs), _values(run, metric), _color(run)) for run in runs],
+    [(_start(run, runs), _values(run, metric), _color(run)) for run in runs],
+    percent=shown.kind != NUMBER,
   )
   return figure(
     svg, f'{name} of every run', 'A dot a seed; the bar is the mean.'
   )
 
 
-def _label(run: Run, runs: Sequence[Run]) -> str:
+def _start(run: Run, runs: Sequence[Run]) -> str:
   """The start, or the folder where two runs have the same start."""
   name = start_name(run)
   alone = sum(start_name(other) == name for other in runs) == 1
@@ -228,75 +255,87 @@ def _learning_curves(runs: Sequence[Run]) -> str:
         points = by_seed.setdefault(record.get('seed'), [])
         points.append((record['epoch'], record[metric]))
     for points in by_seed.values():
-      lines.append((_label(run, runs), points, _color(run)))
+      lines.append((_start(run, runs), points, _color(run)))
   if not lines:
     return ''
-  name = _title(metric)
-  svg = plots.curves(f'{name} by epoch', lines, percent=True, x_label='epoch')
+  shown = _figure(runs)
+  name = _capital(shown.title)
+  svg = plots.curves(
+    f'{name} by epoch', lines, percent=shown.kind != NUMBER, x_label='epoch'
+  )
   return figure(
     svg, f'{name} by epoch', 'On the held-out examples, a line a seed.'
   )
 
 
 def _all_runs(runs: Sequence[Run]) -> str:
+  figures = _figures(runs)
   rows = [
     [
-      escape(_label(run, runs)),
+      escape(_start(run, runs)),
       number(result['seed']),
       number(result.get('best_epoch')),
-      *(_show(metric, result[metric]) for metric in METRICS),
+      *(_show(shown.kind, result[name]) for name, shown in figures.items()),
       number(result.get('eval_loss')),
     ]
     for run in runs
-    for result in run.results['runs']
+    for result in _results(run)['runs']
   ]
-  head = ['Start', 'Seed', 'Best epoch', *map(_title, METRICS), 'Held-out loss']
+  titles = [_capital(shown.title) for shown in figures.values()]
+  head = ['Start', 'Seed', 'Best epoch', *titles, 'Held-out loss']
   return f'<h3>Each run</h3>{table(head, rows)}'
 
 
-def _per_class(run: Run) -> str:
-  results = run.results
-  # Results of earlier versions do not have them.
-  counts = results.get('label_counts', {'train': {}})
-  rows = []
-  for label in results['labels']:
-    scores = [result['per_class'][label] for result in results['runs']]
-    rows.append(
-      [
-        escape(label),
-        *(
-          percent(statistics.fmean(score[name] for score in scores))
-          for name in ('precision', 'recall', 'f1')
-        ),
-        number(scores[0]['support']),
-        number(counts['train'].get(label)),
-      ]
-    )
-  head = ['Class', 'Precision', 'Recall', 'F1', 'Held-out', 'Training']
-  title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
-  notes = ''.join(map(note, results.get('notes', ())))
-  return f'<div>{title}{table(head, rows)}{notes}</div>'
-
-
-def _confusions(runs: Sequence[Run]) -> str:
-  figures = []
+def _task_sections(runs: Sequence[Run]) -> list[str]:
+  """The sections of the runs' own tasks; those of one title become one."""
+  tables: dict[str, list[str]] = {}
+  pictures: dict[str, list[str]] = {}
   for run in runs:
-    labels = run.results['labels']
-    if len(labels) > _MAX_CONFUSION_CLASSES:
-      return note(
-        f'{len(labels)} classes are too many for a picture; results.json has '
-        'the counts.'
-      )
-    counts = sum(
-      np.array(result['confusion']) for result in run.results['runs']
-    )
-    title = f'Confusion matrix, {start_name(run)}'
-    figures.append(
-      figure(
-        plots.confusion(title, list(map(str, labels)), counts),
-        start_name(run).capitalize(),
-        'Counts summed over the seeds; a cell is as strong as its share of the '
-        'true class.',
-      )
-    )
-  return f'<div class="grid">{"".join(figures)}</div>'
+    for one in task_of(run.config).sections(_results(run)):
+      if isinstance(one.content, ReportTable):
+        table_html = _table(run, one.content, one.notes)
+        tables.setdefault(one.title, []).append(table_html)
+      else:
+        picture = _picture(run, one.content, one.notes)
+        pictures.setdefault(one.title, []).append(picture)
+  return [
+    *(
+      section(title, f'<div class="halves">{"".join(blocks)}</div>')
+      for title, blocks in tables.items()
+    ),
+    *(
+      section(title, f'<div class="grid">{"".join(blocks)}</div>')
+      for title, blocks in pictures.items()
+    ),
+  ]
+
+
+def _table(run: Run, content: ReportTable, notes: Sequence[str]) -> str:
+  rows = [
+    [
+      escape(name),
+      *(_show(kind, x) for kind, x in zip(content.kinds, values, strict=True)),
+    ]
+    for name, *values in content.rows
+  ]
+  title = f'<h3>{escape(start_name(run).capitalize())}</h3>'
+  below = ''.join(map(note, notes))
+  return f'<div>{title}{table(content.head, rows)}{below}</div>'
+
+
+def _picture(
+  run: Run, content: ReportMatrix | None, notes: Sequence[str]
+) -> str:
+  """A picture, or the notes in its place."""
+  if content is None:
+    return ''.join(map(note, notes))
+  start = start_name(run)
+  return figure(
+    plots.confusion(
+      f'{content.title}, {start}',
+      list(map(str, content.names)),
+      content.counts,
+    ),
+    start.capitalize(),
+    content.caption,
+  )

@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bert_jax import durable_files
 from bert_jax.local_paths import local_path
 from bert_jax.report import plots
 from bert_jax.report.evaluation import (
@@ -83,9 +84,8 @@ def write_report(
   run, finetuned_runs = _read(workdir, finetuned)
   path = path or run.workdir.report
   # A browser that reloads meanwhile sees the old file or the new one.
-  partial = path.with_name(path.name + '.partial')
-  partial.write_text(_render(run, finetuned_runs), encoding='utf-8')
-  partial.replace(path)
+  with durable_files.new_file(path) as file:
+    file.write(_render(run, finetuned_runs).encode())
   return path
 
 

@@ -107,13 +107,17 @@ def curves(
 
 
 def runs_by_start(
-  title: str, starts: Sequence[tuple[str, Sequence[float], str]]
+  title: str,
+  starts: Sequence[tuple[str, Sequence[float], str]],
+  *,
+  percent: bool = True,
 ) -> str:
   """Every run as a dot and the mean as a bar, a row for each start.
 
   Args:
     title: what is measured.
-    starts: (label, the value of each run as a share, colour).
+    starts: (label, the value of each run, colour).
+    percent: the values are shares.
   """
   with rc_context(_STYLE | {'axes.grid.axis': 'x'}):
     figure = Figure(
@@ -138,7 +142,8 @@ def runs_by_start(
     axes.set_ylim(len(starts) - 0.4, -0.6)
     axes.margins(x=0.1)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-    axes.xaxis.set_major_formatter(_percent_formatter())
+    if percent:
+      axes.xaxis.set_major_formatter(_percent_formatter())
     return _svg(figure, title)
 
 

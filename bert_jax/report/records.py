@@ -7,37 +7,26 @@ below, so that a damaged file is named here and is no bug of the page's.
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
-from bert_jax.config.json_decoder import Check, Decoder
+from bert_jax.config.codec import config_class
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Count, Number, Text, is_number
 from bert_jax.data.remote.corpus import COPIES_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
+from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir, read_json
 
 # Kinds of records; others tell of what was done, such as a checkpoint.
 _SHOWN = ('train', 'eval')
 _PART = re.compile(r'part-(\d+)\.jsonl')
 Record = dict[str, Any]
-# Above every loss, perplexity and count, and not too large for any arithmetic.
-_MAX_NUMBER = 1e305
-
-
-def _is_number(value: Any) -> bool:
-  return type(value) in (int, float) and not _MAX_NUMBER < abs(value) < math.inf
-
-
-# Half of a surrogate pair cannot be written into a page.
-Text = Annotated[
-  str, Check(lambda text: not re.search('[\ud800-\udfff]', text), 'a text')
-]
-Count = Annotated[int, Check(lambda n: abs(n) <= 2**53, 'a whole number')]
-Number = Annotated[float, Check(_is_number, 'a number')]
 
 
 class _Model(TypedDict, total=False):
@@ -105,32 +94,15 @@ class _FillMask(TypedDict):
   predictions: list[list[_Guess]]
 
 
-class _LabelCounts(TypedDict):
-  train: dict[str, Count]
-  eval: dict[str, Count]
-
-
 class _Settings(TypedDict, total=False):
   learning_rate: Number
   num_epochs: Count
-
-
-class _ClassFigures(TypedDict):
-  precision: Number
-  recall: Number
-  f1: Number
-  support: Number
 
 
 class _SeedResult(TypedDict):
   seed: Count
   best_epoch: NotRequired[Count]
   eval_loss: NotRequired[Number]
-  accuracy: Number
-  macro_f1: Number
-  matthews: Number
-  per_class: dict[str, _ClassFigures]
-  confusion: list[list[Count]]
 
 
 class _Spread(TypedDict):
@@ -139,8 +111,6 @@ class _Spread(TypedDict):
 
 
 class _Results(TypedDict):
-  labels: list[Text]
-  label_counts: NotRequired[_LabelCounts]
   notes: NotRequired[list[Text]]
   init_from: Text
   eval_path: Text
@@ -149,9 +119,6 @@ class _Results(TypedDict):
   config: NotRequired[_Settings]
   runs: list[_SeedResult]
   summary: dict[str, _Spread]
-
-
-_FIGURES = ('accuracy', 'macro_f1', 'matthews')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +184,9 @@ def read_run(path: str | os.PathLike) -> Run:
     starts=starts,
     manifests=_read_manifests(config),
     fill_mask=fill_mask,
-    results=read_results_json(workdir) if workdir.results.exists() else None,
+    results=read_results_json(workdir, config)
+    if workdir.results.exists()
+    else None,
   )
 
 
@@ -289,32 +258,60 @@ def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
       yield record, steps * seconds
 
 
-def read_results_json(workdir: Workdir) -> Record:
-  """results.json; InputError where it is not what finetune writes."""
+def read_results_json(workdir: Workdir, config: Record) -> Record:
+  """results.json; InputError where it is not what finetune writes.
+
+  Args:
+    workdir: of fine-tuning.
+    config: its config.json, which names the task.
+  """
   results = read_json(workdir.results)
   where = f'{workdir.results}:'
+  task = task_of(config)
   _check(results, _Results, workdir.results)
-  labels, runs = results['labels'], results['runs']
-  metric = results.get('metric', _FIGURES[0])
-  if not labels or not runs or metric not in _FIGURES:
+  runs, metric = results['runs'], metric_of(results, task)
+  if not runs or metric not in task.figures:
     raise InputError(
-      f'{where} it has {len(labels)} labels, {len(runs)} runs and the metric '
-      f'{shown(metric)}; {_AGAIN}'
+      f'{where} it has {len(runs)} runs and the metric {shown(metric)}; {AGAIN}'
     )
   for run in runs:
-    if (
-      any(
-        len(row) != len(labels) for row in [run['confusion'], *run['confusion']]
-      )
-      or any(count < 0 for row in run['confusion'] for count in row)
-      or any(label not in run['per_class'] for label in labels)
-      or any(not -1 <= run[figure] <= 1 for figure in _FIGURES)
-      or any(not _is_number(run.get(name)) for name in results['summary'])
-    ):
+    # A task may not give all of its figures: some need labels of a kind.
+    found = {metric, *task.figures} & {metric, *run}
+    if any(
+      not _is_figure(run.get(name), task.figures[name]) for name in found
+    ) or any(not is_number(run.get(name)) for name in results['summary']):
       raise InputError(
-        f'{where} the run of seed {run["seed"]} lacks figures; {_AGAIN}'
+        f'{where} the run of seed {run["seed"]} lacks figures; {AGAIN}'
       )
+  task.check_results(results, str(workdir.results))
   return results
+
+
+def task_of(config: Record) -> type[TaskConfig]:
+  """The class of a fine-tuning run's task; it knows what its figures are.
+
+  A config of no task, as of a run's that is lost, is taken for that of
+  classification, which earlier versions knew alone.
+  """
+  task = config.get('task')
+  if not isinstance(task, dict):
+    return ClassificationConfig
+  found = config_class(task.get('_type'), 'config.json')
+  if not hasattr(found, 'sections'):
+    raise InputError(
+      f'config.json: task is {shown(repr(task.get("_type")))}, which is no '
+      f'task; {_REMOVE}'
+    )
+  return found
+
+
+def metric_of(results: Record, task: type[TaskConfig]) -> str:
+  """The figure that chose the best epoch."""
+  return results.get('metric', next(iter(task.figures)))
+
+
+def _is_figure(value: Any, figure: Figure) -> bool:
+  return is_number(value) and (figure.kind == NUMBER or -1 <= value <= 1)
 
 
 def _read_lines(path: pathlib.Path) -> tuple[list[Record], int]:
@@ -388,7 +385,6 @@ def _check_record(record: Record, path: pathlib.Path) -> None:
     raise InputError(f'{where}: mlm_loss is missing; {_REMOVE}')
 
 
-_AGAIN = 'remove it, and give the finetune command of its workdir again'
 _REMOVE = 'restore the file, or remove it'
 
 

@@ -8,8 +8,11 @@ import collections
 import decimal
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from bert_jax.errors import InputError, quoted
+import numpy as np
+
+from bert_jax.errors import InputError, listed, quoted
 
 _NUMBER = re.compile(
   r'[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?'
@@ -49,8 +52,9 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
         raise InputError(
           f'{origins[labels.index(name)]}: the label {quoted(name)} is a score '
           f'and no class: {len(labels):,} examples have {len(set(numbers)):,} '
-          'different numbers. Regression is not supported yet; round them to a '
-          'few classes.'
+          'different numbers. Tune with '
+          '--config=experiments/finetune/regression.py, or round them to a few '
+          'classes.'
         )
   for (number, name), (other, twin) in zip(by_size, by_size[1:], strict=False):
     if number == other:
@@ -61,6 +65,16 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
         'alike.'
       )
   return [name for _, name in by_size]
+
+
+def names_in(record: Mapping[str, Any], where: str) -> list[str]:
+  """The 'labels' of what results.json holds; InputError without them."""
+  labels = record.get('labels')
+  if not isinstance(labels, list) or not all(
+    isinstance(label, str) for label in labels
+  ):
+    raise InputError(f'{where} it does not list the labels')
+  return labels
 
 
 def count_line(part: str, counts: Mapping[str, int]) -> str:
@@ -137,6 +151,32 @@ def as_model_names(
   if has_names(label_names) or not set(labels) <= numbers.keys():
     return None
   return [numbers[label] for label in labels]
+
+
+def label_ids(
+  labels: Sequence[str], names: Sequence[str], origins: Sequence[str]
+) -> np.ndarray:
+  """int32 [n]: the place of each label in `names`.
+
+  Args:
+    labels: The label of each example.
+    names: Of the outputs of a model.
+    origins: 'path:line' of each example, for messages.
+
+  Raises:
+    InputError: A label is not among the names.
+  """
+  places = {name: place for place, name in enumerate(names)}
+  unknown = [row for row, label in enumerate(labels) if label not in places]
+  if unknown:
+    others = list(dict.fromkeys(labels[row] for row in unknown))
+    raise InputError(
+      f'{origins[unknown[0]]}: the label {quoted(others[0])} is not known; '
+      f'known are {listed(names)}. {len(unknown):,} of {len(labels):,} '
+      f'examples have unknown labels ({listed(others)}); name them as in '
+      'training, or leave them out.'
+    )
+  return np.array([places[label] for label in labels], np.int32)
 
 
 def plain(name: str) -> str:

@@ -1,16 +1,23 @@
 """Classification of a text or a pair of texts into one of several classes."""
 
+import collections
 import dataclasses
 import functools
-from typing import Any
+import statistics
+from collections.abc import Sequence
+from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bert_jax.data.tokenizers.base import TokenTable
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Count, Number, Text
+from bert_jax.data.examples import Column, Examples, text_columns
+from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
+from bert_jax.errors import InputError, quoted
+from bert_jax.models import task_head
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import (
   CLS,
@@ -20,6 +27,7 @@ from bert_jax.models.heads import (
   Pooler,
   text_vector,
 )
+from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import (
   Batch,
   SumAndWeight,
@@ -27,9 +35,29 @@ from bert_jax.objectives.base import (
   with_hidden_states,
 )
 from bert_jax.objectives.cross_entropy import class_cross_entropy
-from bert_jax.tasks import metrics
+from bert_jax.tasks import classes, metrics
+from bert_jax.tasks.base import (
+  AGAIN,
+  CORRELATION,
+  NUMBER,
+  SHARE,
+  About,
+  Facts,
+  Features,
+  Figure,
+  Figures,
+  ReportMatrix,
+  ReportTable,
+  Result,
+  Section,
+  validate_examples,
+)
+from bert_jax.tasks.text_rows import encode_examples, split_columns
 
-METRICS = ('accuracy', 'macro_f1', 'matthews')
+# The word of transformers for one class a text.
+_SINGLE = 'single_label_classification'
+# More classes than these are not drawn as a picture.
+_MAX_CONFUSION_CLASSES = 60
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -51,6 +79,13 @@ class ClassificationConfig:
   mean over the text ('mean').
   """
 
+  name: ClassVar[str] = 'classification'
+  figures: ClassVar[dict[str, Figure]] = {
+    'accuracy': Figure('accuracy'),
+    'macro_f1': Figure('macro F1'),
+    'matthews': Figure('Matthews', CORRELATION),
+  }
+
   train_path: str = 'installed_docs:train'
   eval_path: str = 'installed_docs:eval'
   text_columns: tuple[str, ...] = ('text',)
@@ -61,38 +96,132 @@ class ClassificationConfig:
   max_train_examples: int = 0
 
   def validate(self) -> None:
-    # A flag gives 'a,b' as one string, a config file gives ('a', 'b').
-    self.text_columns = tuple(','.join(self.text_columns).split(','))
-    if len(self.text_columns) not in (1, 2):
-      raise InputError(
-        f'task.text_columns names {len(self.text_columns)} columns '
-        f'({shown(",".join(self.text_columns))}); give one or two'
-      )
-    for name in ('train_path', 'eval_path'):
-      if not getattr(self, name):
-        raise InputError(
-          f'task.{name} is empty; give --config.task.{name}=FILE'
-        )
-    if self.max_train_examples < 0:
-      raise InputError(
-        f'task.max_train_examples is {self.max_train_examples}; give 0 (all) '
-        'or a positive number'
-      )
+    self.text_columns = split_columns(self.text_columns)
+    validate_examples(self)
     if self.pooling not in POOLINGS:
       raise InputError(
         f'task.pooling is {quoted(self.pooling)}; choose one of '
         f'{", ".join(POOLINGS)}'
       )
-    if self.metric not in METRICS:
-      raise InputError(
-        f'task.metric is {quoted(self.metric)}; choose one of '
-        f'{", ".join(METRICS)}'
-      )
 
-  def build(
-    self, table: TokenTable, label_names: list[str]
-  ) -> 'Classification':
-    return Classification(self.pooling, table, label_names)
+  def columns(self) -> tuple[Column, ...]:
+    return text_columns(self.text_columns, self.label_column)
+
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
+    """The names of the classes, in the order of the model's outputs."""
+    labels, origins = examples.labels, examples.origins
+    if examples.may_be_header:
+      # A reader, which a config does without.
+      from bert_jax.data.tables.header import refuse_lone_first_label
+
+      refuse_lone_first_label(origins[0], labels, '--config.task.')
+    names = classes.ordered_names(labels, origins)
+    if len(names) < 2:
+      raise InputError(
+        f'task.train_path={self.train_path}: every example has the label '
+        f'{names[0]!r}; there is nothing to learn from one class'
+      )
+    return {'labels': names}
+
+  @classmethod
+  def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
+    return {'labels': classes.names_in(record, where)}
+
+  @classmethod
+  def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
+    if head.kind != task_head.TEXTS or head.problem_type != _SINGLE:
+      return None
+    config = cls(train_path='', eval_path='', pooling=head.pooling)
+    return config, {'labels': list(head.output_names)}
+
+  def build(self, table: TokenTable, facts: Facts) -> 'Classification':
+    return Classification(self.pooling, table, facts)
+
+  @classmethod
+  def describe(cls, facts: Facts) -> str:
+    return f'a classifier of {len(facts["labels"])} classes'
+
+  @classmethod
+  def check_results(cls, results: dict[str, Any], where: str) -> None:
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
+    labels = results['labels']
+    if not labels:
+      raise InputError(f'{where}: it has no labels; {AGAIN}')
+    for run in results['runs']:
+      confusion = run['confusion']
+      if (
+        any(len(x) != len(labels) for x in [confusion, *confusion])
+        or any(count < 0 for row in confusion for count in row)
+        or any(label not in run['per_class'] for label in labels)
+      ):
+        raise InputError(
+          f'{where}: the run of seed {run["seed"]} lacks figures; {AGAIN}'
+        )
+
+  @classmethod
+  def measured_on(cls, results: dict[str, Any]) -> str:
+    return f'{len(results["labels"])} classes'
+
+  @classmethod
+  def sections(cls, results: dict[str, Any]) -> list[Section]:
+    labels, runs = results['labels'], results['runs']
+    # Results of earlier versions do not have them.
+    in_training = results.get('label_counts', {'train': {}})['train']
+    rows = []
+    for label in labels:
+      scores = [run['per_class'][label] for run in runs]
+      means = [
+        statistics.fmean(score[name] for score in scores)
+        for name in ('precision', 'recall', 'f1')
+      ]
+      rows.append([label, *means, scores[0]['support'], in_training.get(label)])
+    table = ReportTable(
+      ['Class', 'Precision', 'Recall', 'F1', 'Held-out', 'Training'],
+      rows,
+      [SHARE] * 3 + [NUMBER] * 2,
+    )
+    sections = [Section('Classes', table, results.get('notes', ()))]
+    if len(labels) > _MAX_CONFUSION_CLASSES:
+      too_many = (
+        f'{len(labels)} classes are too many for a picture; results.json has '
+        'the counts.'
+      )
+      return [*sections, Section('Confusion', None, [too_many])]
+    matrix = ReportMatrix(
+      'Confusion matrix',
+      labels,
+      np.sum([run['confusion'] for run in runs], axis=0),
+      'Counts summed over the seeds; a cell is as strong as its share of the '
+      'true class.',
+    )
+    return [*sections, Section('Confusion', matrix)]
+
+
+class _Counts(TypedDict):
+  train: dict[str, Count]
+  eval: dict[str, Count]
+
+
+class _Class(TypedDict):
+  precision: Number
+  recall: Number
+  f1: Number
+  support: Number
+
+
+class _Run(TypedDict):
+  seed: Count
+  accuracy: Number
+  macro_f1: Number
+  matthews: Number
+  per_class: dict[str, _Class]
+  confusion: list[list[Count]]
+
+
+class _Results(TypedDict):
+  labels: list[Text]
+  label_counts: NotRequired[_Counts]
+  runs: list[_Run]
 
 
 class Classification:
@@ -100,15 +229,36 @@ class Classification:
 
   coefficients = {'classification_loss': 1.0}
 
-  def __init__(self, pooling: str, table: TokenTable, label_names: list[str]):
+  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
     self.pooling = pooling
     self.table = table
-    self.label_names = label_names
+    self.facts = facts
+    self._names: list[str] = facts['labels']
+
+  def featurize(
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
+  ) -> Features:
+    answers = {}
+    if examples.labels:
+      answers['labels'], _ = self._label_ids(examples)
+    ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
+    cut = f'{num_cut:,} cut to max_length={max_length} tokens'
+    return Features(rows={'input_ids': ids, **answers}, cut=cut)
+
+  def about(self, part: str, examples: Examples) -> About:
+    _, notes = self._label_ids(examples)
+    counts = collections.Counter(examples.labels)
+    by_name = {name: counts[name] for name in self._names}
+    if part == 'train':
+      notes += classes.warnings(self._names, examples.labels, examples.origins)
+    return About(
+      lines=[classes.count_line(part, by_name)],
+      record={'label_counts': by_name},
+      notes=notes,
+    )
 
   def heads(self) -> dict[str, HeadBuilder]:
-    classifier = functools.partial(
-      Classifier, num_classes=len(self.label_names)
-    )
+    classifier = functools.partial(Classifier, num_classes=len(self._names))
     return {'pooler': Pooler, 'classifier': classifier}
 
   def prepare(
@@ -143,14 +293,67 @@ class Classification:
     encoded = self.encode(model, batch, None)
     return jax.nn.log_softmax(self._logits(model, encoded, None), axis=-1)
 
-  def score(
-    self, labels: np.ndarray, predictions: np.ndarray
-  ) -> dict[str, Any]:
+  def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
+    """{'label': ..., 'probabilities': {label: ...}} of each example."""
+    del features  # a row is an example
+    probabilities = np.exp(predictions)
+    return [
+      {
+        'label': self._names[place],
+        'probabilities': dict(zip(self._names, of_row, strict=True)),
+        '_log_probabilities': log_probabilities,
+      }
+      for place, of_row, log_probabilities in zip(
+        np.argmax(probabilities, axis=-1).tolist(),
+        probabilities.tolist(),
+        predictions,
+        strict=True,
+      )
+    ]
+
+  def values(self, results: Sequence[Result]) -> np.ndarray:
+    """Class probabilities f32 [n, C] in the order of the labels."""
+    rows = [list(result['probabilities'].values()) for result in results]
+    return np.array(rows, np.float32).reshape(-1, len(self._names))
+
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
+    labels, _ = self._label_ids(examples)
+    predictions = np.stack([result['_log_probabilities'] for result in results])
     report = metrics.classification_report(
-      labels, np.argmax(predictions, axis=-1), self.label_names
+      labels, np.argmax(predictions, axis=-1), self._names
     )
     chosen = np.take_along_axis(predictions, labels[:, None], axis=-1)
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
+
+  def elsewhere(self) -> TaskHead:
+    return TaskHead(
+      kind=task_head.TEXTS,
+      problem_type=_SINGLE,
+      output_names=tuple(self._names),
+      pooling=self.pooling,
+    )
+
+  def _label_ids(self, examples: Examples) -> tuple[np.ndarray, list[str]]:
+    """(int32 [n], the output of each example's label; notes).
+
+    Labels 0 to n - 1 are taken for the outputs of a model that calls these
+    LABEL_0 to LABEL_n-1, and a note says so. Raises InputError on a label that
+    the model does not have.
+    """
+    names, labels, notes = self._names, examples.labels, []
+    if not (set(labels) <= set(names) or classes.has_names(names)):
+      labels = classes.as_model_names(labels, names)
+      if labels is None:
+        raise InputError(
+          f'{examples.origins[0]}: the label is {quoted(examples.labels[0])}, '
+          'and the model has no names for its outputs; write all labels as '
+          f'their numbers, 0 to {len(names) - 1}'
+        )
+      notes.append(
+        f'labels 0 to {len(names) - 1} are taken for the outputs of the model, '
+        f'{names[0]} to {names[-1]}'
+      )
+    return classes.label_ids(labels, names, examples.origins), notes
 
   def _logits(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None

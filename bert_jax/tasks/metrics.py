@@ -252,10 +252,12 @@ def _dot(a: list[int], b: list[int]) -> int:
 
 
 def report_table(report: dict) -> str:
-  """A `classification_report` as lines for a terminal."""
-  width = max(len('class'), *map(len, report['per_class']))
-  lines = [f'{"class":{width}}  precision  recall      f1  support']
-  for name, row in report['per_class'].items():
+  """Figures as lines for a terminal, those of `per_class` as a table."""
+  per_class, lines = report.get('per_class', {}), []
+  width = max(map(len, ['class', *per_class]))
+  if per_class:
+    lines = [f'{"class":{width}}  precision  recall      f1  support']
+  for name, row in per_class.items():
     lines.append(
       f'{name:{width}}  {row["precision"]:9.4f}  {row["recall"]:6.4f}  '
       f'{row["f1"]:6.4f}  {row["support"]:7d}'
@@ -265,4 +267,4 @@ def report_table(report: dict) -> str:
     for name, value in report.items()
     if isinstance(value, float)
   ]
-  return '\n'.join([*lines, '', '  '.join(figures)])
+  return '\n'.join([*lines, *([''] if lines else []), '  '.join(figures)])

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from bert_jax.data.reading.device_feed import DeviceFeed, RowStream
-from bert_jax.data.reading.stages import Plan
+from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import batch_sharding

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import optax
 
-from bert_jax.data.reading.stages import Plan
+from bert_jax.data.reading.plan import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.sharding import parameter_shardings

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from bert_jax.data.reading.stages import Plan
+from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 from bert_jax.models import functional

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.data.examples import Examples
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
 from bert_jax.parallel.mesh import num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Task
+from bert_jax.tasks.base import Features, Figures, Task
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
@@ -24,19 +25,19 @@ from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True)
-class Examples:
-  """Both parts of the data as rows: ids int32 [n, T], labels int32 [n].
+class TuningData:
+  """Both parts of the data of a fine-tuning run.
 
-  label_counts: examples of each class, of 'train' and of 'eval'. notes: what is
-  odd about the data, a line each.
+  train, eval: as rows. num_train, held_out: how many examples the first is of,
+  and those of the second with their answers. about: what results.json says of
+  the data. notes: what is odd about it, a line each.
   """
 
-  label_names: list[str]
-  train_ids: np.ndarray
-  train_labels: np.ndarray
-  eval_ids: np.ndarray
-  eval_labels: np.ndarray
-  label_counts: dict[str, dict[str, int]]
+  train: Features
+  num_train: int
+  eval: Features
+  held_out: Examples
+  about: dict[str, dict[str, Any]]
   notes: list[str]
 
 
@@ -48,7 +49,7 @@ class Scoring:
     experiment: Any,
     task: Task,
     model: functional.Model,
-    examples: Examples,
+    examples: TuningData,
     steps_per_epoch: int,
     frozen: functional.Params,
     join: Join = all_trainable,
@@ -66,7 +67,7 @@ class Scoring:
 
     def step(
       params: functional.Params, frozen: functional.Params, batch: Batch
-    ) -> jax.Array:
+    ) -> Any:
       prepared = task.prepare(batch, jax.random.key(0))
       return task.predict(model.bind(join(params, frozen)), prepared)
 
@@ -74,8 +75,8 @@ class Scoring:
 
   def predict(
     self, params: functional.Params, stop: StopSignal | None = None
-  ) -> np.ndarray | None:
-    """params [seeds, ...] -> predictions [seeds, n, ...].
+  ) -> list[Any] | None:
+    """params [seeds, ...] -> of each seed, the predictions of all rows.
 
     None where a stop signal came before the last row.
     """
@@ -87,8 +88,16 @@ class Scoring:
       pending.append(self._predict_batch(params, rows, numbers))
       # One batch ahead of the device, so that a stop signal is soon answered.
       jax.block_until_ready(pending[-2:-1])
-    found = np.concatenate(jax.device_get(pending), axis=1)
-    return found[:, : rows.num_rows]
+    pending = jax.device_get(pending)
+    return [
+      jax.tree.map(
+        lambda *parts, seed=seed: np.concatenate(
+          [part[seed] for part in parts]
+        )[: rows.num_rows],
+        *pending,
+      )
+      for seed in range(self._experiment.num_seeds)
+    ]
 
   def warm_up(self, params: functional.Params) -> None:
     """Predicts one batch, so that no signal waits for a compilation later."""
@@ -106,7 +115,7 @@ class Scoring:
     for seed, figures in enumerate(self._figures(predictions)):
       record = {'kind': 'eval', 'step': step, 'seed': seed}
       record['epoch'] = round(step / self._steps_per_epoch)
-      # Single figures only: tables of classes belong in results.json.
+      # Single figures only: tables belong in results.json.
       records.append(record | _single(figures))
       scores.append(figures[self._experiment.task.metric])
     return Evaluation(records=records, scores=np.asarray(scores, np.float32))
@@ -133,15 +142,15 @@ class Scoring:
     durable_files.write_json(
       workdir.results,
       {
-        'task': 'classification',
-        'labels': self._examples.label_names,
-        'label_counts': self._examples.label_counts,
+        'task': experiment.task.name,
+        **self._task.facts,
+        **self._examples.about,
         'notes': self._examples.notes,
         'init_from': experiment.init_from,
         'train_path': experiment.task.train_path,
-        'num_train': len(self._examples.train_ids),
+        'num_train': self._examples.num_train,
         'eval_path': experiment.task.eval_path,
-        'num_eval': len(self._examples.eval_ids),
+        'num_eval': len(self._examples.held_out),
         'metric': experiment.task.metric,
         'config': {
           'learning_rate': experiment.optimizer.learning_rate,
@@ -159,7 +168,7 @@ class Scoring:
 
   def _rows(self) -> tuple[RowsInOrder, int]:
     """The evaluation part, and how many rows of it make a batch."""
-    ids = self._examples.eval_ids
+    ids = self._examples.eval.rows['input_ids']
     devices = num_batch_devices(jax.sharding.get_mesh())
     batch_size = -(-self._experiment.eval_batch_size // devices) * devices
     rows = RowsInOrder(lambda rows: {'input_ids': ids[rows]}, len(ids))
@@ -167,14 +176,18 @@ class Scoring:
 
   def _predict_batch(
     self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray
-  ) -> jax.Array:
+  ) -> Any:
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = place_batch(rows, numbers, sharding)
     return self._step(params, self._frozen, batch)
 
-  def _figures(self, predictions: np.ndarray) -> list[dict[str, Any]]:
+  def _figures(self, predictions: list[Any]) -> list[Figures]:
+    """Of each seed."""
+    examples = self._examples
     return [
-      self._task.score(self._examples.eval_labels, of_seed)
+      self._task.score(
+        self._task.decode(of_seed, examples.eval), examples.held_out
+      )
       for of_seed in predictions
     ]
 
@@ -196,7 +209,7 @@ def results_table(results: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _single(figures: dict[str, Any]) -> dict[str, float]:
+def _single(figures: Figures) -> dict[str, float]:
   return {
     name: value for name, value in figures.items() if isinstance(value, float)
   }

@@ -192,7 +192,7 @@ def batch_rates(folder: pathlib.Path, num_corpora: int) -> list[float]:
 
   from bert_jax.data.reading.device_feed import DeviceFeed
   from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
-  from bert_jax.data.reading.stages import Plan, Stage
+  from bert_jax.data.reading.plan import Plan, Stage
   from bert_jax.data.reading.stream import Stream
   from bert_jax.data.token_rows import TokenRows
   from bert_jax.parallel.mesh import MeshConfig

@@ -11,7 +11,7 @@ next-sentence accuracy. It has not been run at this size here; the paper gives
 97 to 98 % next-sentence accuracy at the end.
 """
 
-from bert_jax.data.reading.stages import Stage
+from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import DataConfig, PretrainExperiment
 from bert_jax.models.config import bert_base
 from bert_jax.objectives.mlm import MaskedLMConfig

@@ -9,7 +9,7 @@ As in Devlin et al. 2019 (A.2), with one learning-rate schedule over both. Each
 stage is compiled once; a run resumes inside either.
 """
 
-from bert_jax.data.reading.stages import Stage
+from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import DataConfig, PretrainExperiment
 from bert_jax.models.config import bert_base
 from bert_jax.optim.adamw import AdamWConfig

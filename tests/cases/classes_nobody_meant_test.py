@@ -64,7 +64,7 @@ def test_one_number_in_two_ways(labels, message):
   ],
 )
 def test_scores_are_no_classes(labels):
-  with pytest.raises(InputError, match='is a score .*egression is not support'):
+  with pytest.raises(InputError, match='is a score .*finetune/regression.py'):
     ordered(labels)
 
 

@@ -9,6 +9,7 @@ import gzip
 
 import pytest
 
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 
@@ -16,9 +17,7 @@ from bert_jax.errors import InputError
 def read(path, content, columns=('text',), label='label', **options):
   data = content.encode()
   path.write_bytes(gzip.compress(data) if path.suffix == '.gz' else data)
-  return read_examples(
-    path, text_columns=columns, label_column=label, **options
-  )
+  return read_examples(path, text_columns(columns, label), **options)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +187,10 @@ def test_a_packed_file_that_was_not_fetched(tmp_path):
   path = tmp_path / 'a.csv.gz'
   path.write_text(POINTER)
   with pytest.raises(InputError, match='git lfs pull'):
-    read_examples(path, text_columns=('text',), label_column='label')
+    read_examples(path, text_columns(('text',), 'label'))
 
 
 @pytest.mark.parametrize('name', ['-', '/dev/null'])
 def test_a_stream_is_no_table(name):
   with pytest.raises(InputError, match='is a stream and no file'):
-    read_examples(name, text_columns=('text',), label_column='label')
+    read_examples(name, text_columns(('text',), 'label'))

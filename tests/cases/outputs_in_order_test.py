@@ -5,31 +5,36 @@ There are as many results as records, and each says which one it is of.
 
 import json
 import os
-import types
 
 import numpy as np
 import pytest
 
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import ID_COLUMNS, read_examples
 from bert_jax.errors import InputError
 from bert_jax.jobs import predict as predict_job
+from bert_jax.tasks import metrics
+from bert_jax.tasks.classification import Classification
 
 
 class LengthModel:
   """Tells texts of even and odd length apart."""
 
-  label_names = ['even', 'odd']
+  def __init__(self, labels=('even', 'odd')):
+    self.task = Classification('cls', None, {'labels': list(labels)})
 
-  def predict(self, texts):
-    odd = np.array([len(text) % 2 for (text,) in texts])
-    return np.stack([1 - odd, odd], axis=1).astype(np.float32)
+  def results(self, examples):
+    odd = np.array([len(text) % 2 for (text,) in examples.texts])
+    probabilities = np.stack([1 - odd, odd], axis=1).astype(np.float32)
+    with np.errstate(divide='ignore'):
+      return self.task.decode(np.log(probabilities), None)
 
 
 def predict(tmp_path, name, content):
   path = tmp_path / name
   path.write_text(content, newline='')
   examples = read_examples(
-    path, text_columns=('text',), label_column=None, id_columns=ID_COLUMNS
+    path, text_columns(('text',), None), id_columns=ID_COLUMNS
   )
   output = tmp_path / 'out.jsonl'
   predict_job.write_predictions(LengthModel(), examples, output)
@@ -117,7 +122,7 @@ def test_ids_are_carried_over(tmp_path, name, content, ids):
 def test_labels_that_a_model_does_not_have(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_text('text,label\na,odd\nb,Odd\nc,1\nd,1\n')
-  examples = read_examples(path, text_columns=('text',), label_column='label')
+  examples = read_examples(path, text_columns(('text',), 'label'))
   message = (
     r"a.csv:3: the label 'Odd' is not known; known are 'even', 'odd'. "
     r"3 of 4 examples have unknown labels \('Odd', '1'\)"
@@ -129,22 +134,25 @@ def test_labels_that_a_model_does_not_have(tmp_path):
 def test_a_model_without_names_wants_numbers(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_text('text,label\na,entailment\nb,0\n')
-  examples = read_examples(path, text_columns=('text',), label_column='label')
-  model = LengthModel()
-  model.label_names = ['LABEL_0', 'LABEL_1']
+  examples = read_examples(path, text_columns(('text',), 'label'))
+  model = LengthModel(['LABEL_0', 'LABEL_1'])
   with pytest.raises(InputError, match=r"'entailment', .*numbers, 0 to 1"):
     predict_job.evaluation_table(model, examples)
 
 
-def test_numbers_are_the_outputs_of_a_model_without_names(tmp_path, capsys):
+def test_numbers_are_the_outputs_of_a_model_without_names(
+  tmp_path, capsys, monkeypatch
+):
   path = tmp_path / 'a.csv'
   path.write_text('text,label\na,1\nbb,0\nccc,1\n')
-  examples = read_examples(path, text_columns=('text',), label_column='label')
-  model = LengthModel()
-  model.label_names = ['LABEL_0', 'LABEL_1']
+  examples = read_examples(path, text_columns(('text',), 'label'))
+  model = LengthModel(['LABEL_0', 'LABEL_1'])
   seen = []
-  model.objective = types.SimpleNamespace(
-    score=lambda labels, _: seen.extend(labels) or _figures()
+  figures = _figures()
+  monkeypatch.setattr(
+    metrics,
+    'classification_report',
+    lambda labels, *_: seen.extend(labels) or figures,
   )
   predict_job.evaluation_table(model, examples)
   assert seen == [1, 0, 1]
@@ -152,7 +160,7 @@ def test_numbers_are_the_outputs_of_a_model_without_names(tmp_path, capsys):
 
 
 def _figures():
-  from bert_jax.tasks.metrics import classification_report
-
-  report = classification_report(np.zeros(1, int), np.zeros(1, int), ['a', 'b'])
+  report = metrics.classification_report(
+    np.zeros(1, int), np.zeros(1, int), ['a', 'b']
+  )
   return report | {'eval_loss': 0.0}

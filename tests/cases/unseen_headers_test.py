@@ -6,6 +6,7 @@ is refused, and the message says how to go on either way.
 
 import pytest
 
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import read_examples
 from bert_jax.data.tables.header import refuse_lone_first_label
 from bert_jax.errors import InputError
@@ -13,9 +14,7 @@ from bert_jax.errors import InputError
 
 def read(path, content, columns=('0',), label='1', **options):
   path.write_text(content)
-  return read_examples(
-    path, text_columns=columns, label_column=label, **options
-  )
+  return read_examples(path, text_columns(columns, label), **options)
 
 
 @pytest.mark.parametrize(

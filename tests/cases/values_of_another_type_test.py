@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
 
@@ -17,7 +18,7 @@ GOOD = {'text': 'a', 'label': 'x'}
 
 
 def read(path, label='label'):
-  return read_examples(path, text_columns=('text',), label_column=label)
+  return read_examples(path, text_columns(('text',), label))
 
 
 REFUSED = [
@@ -162,7 +163,7 @@ def test_labels_of_parquet_are_named_as_those_of_json(tmp_path):
   assert read(path).labels == ['1', '0']
   assert read(path, 'flag').labels == ['true', 'false']
   examples = read_examples(
-    path, text_columns=('text',), label_column=None, id_columns=('idx', 'id')
+    path, text_columns(('text',), None), id_columns=('idx', 'id')
   )
   assert examples.ids == ['p', 'q'] and examples.lines == []
   with pytest.raises(InputError, match=r"no column 'gold'; .*label_column"):

@@ -12,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data import labelled
+from bert_jax.data.examples import text_columns
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tokenizers import base, wordpiece
 from bert_jax.errors import InputError
+from bert_jax.tasks import text_rows
+from bert_jax.tasks.classes import label_ids
+from bert_jax.tasks.text_rows import encode_examples
 
 WORDS = [chr(ord('a') + i) for i in range(20)]
 
@@ -30,10 +34,8 @@ def write(path, content):
   return path
 
 
-def read(path, text_columns=('text',), label_column='label'):
-  return labelled.read_examples(
-    path, text_columns=text_columns, label_column=label_column
-  )
+def read(path, texts=('text',), label='label'):
+  return labelled.read_examples(path, text_columns(texts, label))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_columns_by_number_have_no_header(tmp_path):
 
 def test_without_labels(tmp_path):
   path = write(tmp_path / 'a.csv', 'text\none\n')
-  examples = read(path, label_column=None)
+  examples = read(path, label=None)
   assert (examples.texts, examples.labels) == ([('one',)], [])
 
 
@@ -162,7 +164,7 @@ def test_bytes_that_are_no_text(tmp_path, content, message):
 def test_the_examples_of_some_rows(tmp_path):
   path = write(tmp_path / 'a.csv', 'id,text,label\n7,a,x\n8,b,y\n9,c,x\n')
   examples = labelled.read_examples(
-    path, text_columns=('text',), label_column='label', id_columns=('id',)
+    path, text_columns(('text',), 'label'), id_columns=('id',)
   ).take(np.array([2, 0]))
   assert examples.texts == [('c',), ('a',)] and examples.labels == ['x', 'x']
   assert examples.place(0) == {'record': 1, 'line': 4, 'id': '9'}
@@ -186,7 +188,7 @@ def test_installed_docs(monkeypatch):
   assert examples.texts == [('shown',)] * 2
   assert examples.labels == ['scipy'] * 2
   assert examples.origins == ['scipy.x:3'] * 2
-  assert read('installed_docs:eval', label_column=None).labels == []
+  assert read('installed_docs:eval', label=None).labels == []
   with pytest.raises(InputError, match="no column 'body'; there are 'text'"):
     read('installed_docs:train', ('body',))
   with pytest.raises(
@@ -194,20 +196,17 @@ def test_installed_docs(monkeypatch):
   ):
     labelled.read_examples(
       'installed_docs:eval',
-      text_columns=('text',),
-      label_column=None,
+      text_columns(('text',), None),
       header='yes',
     )
 
 
 def test_label_ids():
-  examples = labelled.LabelledExamples(
-    texts=[('a',)] * 3, labels=['y', 'x', 'y'], origins=['f:1', 'f:2', 'f:3']
-  )
-  ids = examples.label_ids(['x', 'y'])
+  labels, origins = ['y', 'x', 'y'], ['f:1', 'f:2', 'f:3']
+  ids = label_ids(labels, ['x', 'y'], origins)
   assert ids.dtype == np.int32 and ids.tolist() == [1, 0, 1]
   with pytest.raises(InputError, match="f:2: the label 'x' .* known are 'y'"):
-    examples.label_ids(['y'])
+    label_ids(labels, ['y'], origins)
 
 
 def decoded(tokenizer, rows):
@@ -220,7 +219,7 @@ def decoded(tokenizer, rows):
 
 
 def test_rows_of_one_and_two_texts(tokenizer):
-  rows, num_cut = labelled.encode_examples(
+  rows, num_cut = encode_examples(
     tokenizer, [('a b',), ('',), ('a b c', 'd')], 9
   )
   assert rows.dtype == np.int32 and rows.shape == (3, 9) and num_cut == 0
@@ -242,7 +241,7 @@ def test_rows_of_one_and_two_texts(tokenizer):
   ],
 )
 def test_truncation(tokenizer, texts, row):
-  rows, num_cut = labelled.encode_examples(tokenizer, [texts, texts[:1]], 8)
+  rows, num_cut = encode_examples(tokenizer, [texts, texts[:1]], 8)
   assert decoded(tokenizer, rows)[0] == row
   assert num_cut == 1 + (len(texts[0].split()) > 6)
 
@@ -253,34 +252,35 @@ def test_pairs_are_cut_as_google_does_it(first, second, limit):
   kept = [first, second]
   while sum(kept) > limit:  # _truncate_seq_pair of run_classifier.py
     kept[0 if kept[0] > kept[1] else 1] -= 1
-  assert labelled._kept_lengths([first, second], limit) == kept
+  assert text_rows._kept_lengths([first, second], limit) == kept
 
 
 def test_many_examples_are_encoded_in_order(tokenizer, monkeypatch):
-  monkeypatch.setattr(labelled, '_TEXTS_PER_BATCH', 7)
+  monkeypatch.setattr(text_rows, '_TEXTS_PER_BATCH', 7)
   rng = random.Random(0)
   texts = [
     tuple(' '.join(rng.choices(WORDS, k=3)) for _ in range(2))
     for _ in range(50)
   ]
-  rows, _ = labelled.encode_examples(tokenizer, texts, 16)
+  rows, _ = encode_examples(tokenizer, texts, 16)
   assert decoded(tokenizer, rows) == [f'CLS {a} SEP {b} SEP' for a, b in texts]
 
 
 def test_a_literal_special_token_is_text(tokenizer):
-  rows, _ = labelled.encode_examples(tokenizer, [('a [SEP] b',)], 16)
+  rows, _ = encode_examples(tokenizer, [('a [SEP] b',)], 16)
   assert (rows == tokenizer.table.sep_id).sum() == 1
 
 
 def test_max_length_is_checked(tokenizer):
   with pytest.raises(InputError, match='max_length=7: give 8 or more'):
-    labelled.encode_examples(tokenizer, [('a',)], 7)
+    encode_examples(tokenizer, [('a',)], 7)
 
 
 def make_stream(seed=0, n=50, **options):
   rows = np.arange(n * 4, dtype=np.int32).reshape(n, 4)
-  return labelled.LabelledStream(
-    rows, np.arange(n, dtype=np.int32) % 3, seed=seed, **options
+  labels = np.arange(n, dtype=np.int32) % 3
+  return labelled.ExampleStream(
+    {'input_ids': rows, 'labels': labels}, seed=seed, **options
   )
 
 
@@ -331,15 +331,23 @@ def test_fingerprint():
     make_stream(seed=1),
     make_stream(n=51),
     make_stream(shuffle=False),
-    labelled.LabelledStream(
-      np.arange(200).reshape(50, 4), np.zeros(50, np.int32), seed=0
+    labelled.ExampleStream(
+      {
+        'input_ids': np.arange(200).reshape(50, 4),
+        'labels': np.zeros(50, np.int32),
+      },
+      seed=0,
     ),
   ]
   assert len({same, *(stream.fingerprint for stream in others)}) == 5
 
 
+def stream_of(rows, labels):
+  return labelled.ExampleStream({'input_ids': rows, 'labels': labels}, seed=0)
+
+
 def test_a_stream_needs_a_label_for_each_row():
   with pytest.raises(ValueError, match='2 rows and 3 labels'):
-    labelled.LabelledStream(np.zeros((2, 4)), np.zeros(3), seed=0)
+    stream_of(np.zeros((2, 4)), np.zeros(3))
   with pytest.raises(ValueError, match='0 rows and 0 labels'):
-    labelled.LabelledStream(np.zeros((0, 4)), np.zeros(0), seed=0)
+    stream_of(np.zeros((0, 4)), np.zeros(0))

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import read_examples
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
@@ -103,7 +104,7 @@ def test_labelled_examples(tmp_path, ending, data):
   columns = data.draw(st.lists(COLUMNS, min_size=1, max_size=2))
   label = data.draw(st.none() | COLUMNS)
   try:
-    examples = read_examples(path, text_columns=columns, label_column=label)
+    examples = read_examples(path, text_columns(columns, label))
   except InputError as error:
     assert_one_line(error)
   else:
@@ -168,7 +169,7 @@ def test_half_of_a_surrogate_pair_is_named(tmp_path):
   with pytest.raises(
     InputError, match=r'jsonl:1: .* \'text\' holds half of a s'
   ):
-    read_examples(path, text_columns=['text'], label_column=None)
+    read_examples(path, text_columns(['text'], None))
 
 
 @hypothesis.given(
@@ -225,7 +226,7 @@ def test_jsonl_is_read_back(tmp_path, rows):
   path = tmp_path / 'file.jsonl'
   lines = [json.dumps({'text': text, 'label': label}) for text, label in rows]
   path.write_text('\n'.join(lines) + '\n')
-  examples = read_examples(path, text_columns=['text'], label_column='label')
+  examples = read_examples(path, text_columns(['text'], 'label'))
   assert examples.texts == [(text,) for text, _ in rows]
   assert examples.labels == [label for _, label in rows]
 
@@ -240,7 +241,7 @@ def test_csv_is_read_back(tmp_path, rows):
   file = io.StringIO()
   csv.writer(file).writerows([('text', 'label'), *rows])
   path.write_bytes(file.getvalue().encode())
-  examples = read_examples(path, text_columns=['text'], label_column='label')
+  examples = read_examples(path, text_columns(['text'], 'label'))
   assert examples.texts == [(text,) for text, _ in rows]
   assert examples.labels == [label for _, label in rows]
 
@@ -255,6 +256,6 @@ def test_tsv_is_read_back(tmp_path, rows):
   path = tmp_path / 'file.tsv'
   lines = ['\t'.join(row) for row in [('text', 'label'), *rows]]
   path.write_bytes(('\n'.join(lines) + '\n').encode())
-  examples = read_examples(path, text_columns=['text'], label_column='label')
+  examples = read_examples(path, text_columns(['text'], 'label'))
   assert examples.texts == [(text,) for text, _ in rows]
   assert examples.labels == [label for _, label in rows]

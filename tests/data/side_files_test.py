@@ -9,7 +9,7 @@ import pytest
 from bert_jax.data import side_files, token_rows
 from bert_jax.data.reading.corpora import OpenCorpus, _check_side_files
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError

@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from hypothesis import strategies as st
 
-from bert_jax.data.tables import read_table
+from bert_jax.data.tables.reading import read_table
 from bert_jax.errors import InputError
 
 SETTINGS = hypothesis.settings(

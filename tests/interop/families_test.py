@@ -79,7 +79,7 @@ def write(folder, checkpoint, architecture, **changes) -> list[str]:
     architecture,
     checkpoint.model,
     checkpoint.params,
-    label_names=checkpoint.label_names,
+    head=checkpoint.head,
     **dict(pad_id=0, cls_id=2, sep_id=3) | changes,
   )
   return left_out

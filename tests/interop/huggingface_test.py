@@ -276,7 +276,7 @@ def with_classifier(folder, rows=3, **config) -> None:
 def test_the_labels_of_a_classifier(folder, config, labels, note):
   with_classifier(folder, **config)
   found = read(folder)
-  assert found.label_names == labels
+  assert (found.head.output_names if found.head else ()) == labels
   assert ('classifier' in found.params) == bool(labels)
   assert bool(found.left_out) == (not labels)
   assert note in ''.join(found.notes) if note else not found.notes

@@ -104,7 +104,7 @@ def test_what_is_written_is_read(tmp_path, small_tokenizer, family, targets):
   merged = write_adapter(tmp_path / 'adapter', base, targets=targets)
   found = open_pretrained(str(tmp_path / 'adapter'))
   assert_same(found.load_params(), merged)
-  assert found.label_names == ['LABEL_0', 'LABEL_1', 'LABEL_2']
+  assert found.facts == {'labels': ['LABEL_0', 'LABEL_1', 'LABEL_2']}
 
 
 def test_a_fused_layer_has_stacked_a_and_blocks_of_b(tmp_path, small_tokenizer):

@@ -29,7 +29,8 @@ def ours(folder):
   source = open_pretrained(str(folder))
   params = source.load_params()
   heads = [name for name in params if name != 'encoder']
-  model = families.build(source.model, heads, len(source.label_names))
+  head = source.task_head
+  model = families.build(source.model, heads, len(head.output_names))
   layout = RowLayout(
     segment_ids=np.ones_like(IDS),
     position_ids=np.broadcast_to(np.arange(20, dtype=np.int32), IDS.shape),
@@ -39,7 +40,7 @@ def ours(folder):
   def logits(params):
     module = model.bind(params)
     hidden = module.encoder(IDS, layout)
-    vector = text_vector(hidden, layout.segment_ids, source.pooling)
+    vector = text_vector(hidden, layout.segment_ids, head.pooling)
     if 'pooler' in params:
       vector = module.pooler(vector)
     return module.classifier(vector)

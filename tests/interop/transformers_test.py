@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
-from bert_jax.data.labelled import encode_examples
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.tokenizers import folder as training
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
@@ -29,6 +28,8 @@ from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import POOLINGS
+from bert_jax.models.task_head import TaskHead
+from bert_jax.tasks.text_rows import encode_examples
 from bert_jax.train.checkpoint import save_params
 from bert_jax.workdir import Workdir
 
@@ -146,7 +147,7 @@ def test_an_untidy_folder_that_transformers_refuses(transformers, tmp_path):
   lines = convert(str(tmp_path), tmp_path / 'ours')
   assert any('num_labels is 2' in line for line in lines)
   assert 'not compared: transformers cannot load it' in lines[-1]
-  assert inference.load(tmp_path / 'ours').label_names == ['x', 'y', 'z']
+  assert labels_of(tmp_path / 'ours') == ['x', 'y', 'z']
 
 
 def test_a_pretrained_encoder_without_a_pooler(
@@ -168,6 +169,10 @@ def test_a_pretrained_encoder_without_a_pooler(
     tmp_path / 'bare', output_loading_info=True, add_pooling_layer=False
   )
   assert_whole(loading)
+
+
+def labels_of(folder) -> list[str]:
+  return inference.load(folder).task.facts['labels']
 
 
 def test_a_classifier_keeps_its_labels_and_probabilities(
@@ -194,7 +199,7 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
     'BertForSequenceClassification',
     model,
     params,
-    label_names=labels,
+    head=TaskHead(output_names=tuple(labels)),
     pad_id=small_tokenizer.table.pad_id,
     cls_id=small_tokenizer.table.cls_id,
     sep_id=small_tokenizer.table.sep_id,
@@ -212,7 +217,7 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
   with torch.no_grad():
     expected = theirs.eval()(**batch).logits.softmax(-1).numpy()
   ours = inference.load(tmp_path)
-  assert ours.label_names == labels
+  assert ours.task.facts['labels'] == labels
   np.testing.assert_allclose(ours.predict(pairs), expected, atol=1e-5)
 
 
@@ -283,7 +288,7 @@ def family_workdirs(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp(family))
     heads = tuple(name for name in params if name != 'encoder')
     experiment = ConvertedModel(
-      model=model, family=family, heads=heads, label_names=LABELS
+      model=model, family=family, heads=heads, facts={'labels': [*LABELS]}
     )
     write_json(workdir.config, encode(experiment))
     tokenizer.save(workdir.tokenizer)

@@ -303,11 +303,11 @@ def test_a_tuned_model_keeps_its_head_and_labels(tuned, tmp_path):
   texts = [(text,) for text, _ in ROWS]
   expected = inference.load(tuned).predict(texts)
   found = inference.load(tmp_path / 'out')
-  assert found.label_names == ['many', 'one']
+  assert found.task.facts['labels'] == ['many', 'one']
   np.testing.assert_allclose(found.predict(texts), expected, atol=1e-5)
   convert(str(tmp_path / 'out'), tmp_path / 'back')
   again = inference.load(tmp_path / 'back')
-  assert again.label_names == ['many', 'one']
+  assert again.task.facts['labels'] == ['many', 'one']
   np.testing.assert_array_equal(again.predict(texts), found.predict(texts))
 
 
@@ -378,7 +378,7 @@ def test_a_modernbert_keeps_its_pooling(tmp_path, pooling):
   )
   labels = ('many', 'one')
   experiment = ConvertedModel(
-    **dict(model=model, family='modernbert', label_names=labels),
+    **dict(model=model, family='modernbert', facts={'labels': [*labels]}),
     heads=('pooler', 'classifier'),
     task=ClassificationConfig(pooling=pooling),
   )

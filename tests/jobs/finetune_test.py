@@ -254,14 +254,16 @@ def test_classes_are_printed_before_training(experiment, tmp_path, capsys):
     load_examples(experiment, tokenizer)
   task.header = 'no'
   task.max_train_examples = 25
-  examples = load_examples(experiment, tokenizer)
-  assert examples.label_names == ['-1', '8', '9', '10']
-  counts = np.bincount(examples.train_labels, minlength=4)
-  assert list(examples.label_counts['train'].values()) == counts.tolist()
+  loaded, examples = load_examples(experiment, tokenizer)
+  label_names = loaded.facts['labels']
+  assert label_names == ['-1', '8', '9', '10']
+  counts = np.bincount(examples.train.rows['labels'], minlength=4)
+  assert (
+    list(examples.about['label_counts']['train'].values()) == counts.tolist()
+  )
   printed = capsys.readouterr().out
   listing = ', '.join(
-    f'{name} ({count})'
-    for name, count in zip(examples.label_names, counts, strict=True)
+    f'{name} ({count})' for name, count in zip(label_names, counts, strict=True)
   )
   assert f'train: 4 classes: {listing}\n' in printed
   assert 'eval: 4 classes: -1 (1), 8 (9), 9 (10), 10 (10)\n' in printed

@@ -238,12 +238,12 @@ def test_a_tuned_model_keeps_its_labels_and_pooling(
   lines = grow(str(tuned.path), grown, Growth(width_factor=2))
   assert lines[1] == 'seed: 1, the best of 2'
   experiment = open_pretrained(str(grown)).experiment
-  assert experiment.label_names == ('p', 'q', 'r')
+  assert experiment.facts == {'labels': ['p', 'q', 'r']}
   assert experiment.task.text_columns == ('x',)
   out = tmp_path / 'out'
   if pooling == 'cls':
     convert(str(grown), out, output_format='huggingface')
-    assert open_pretrained(str(out)).label_names == ['p', 'q', 'r']
+    assert open_pretrained(str(out)).facts['labels'] == ['p', 'q', 'r']
     return
   with pytest.raises(InputError, match='task.pooling is mean'):
     convert(str(grown), out, output_format='huggingface')

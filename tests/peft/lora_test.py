@@ -12,7 +12,7 @@ from bert_jax.models.heads import model_with_heads
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.tasks.classification import ClassificationConfig
 
-TASK = ClassificationConfig().build(toys.table(), ['a', 'b', 'c'])
+TASK = ClassificationConfig().build(toys.table(), {'labels': ['a', 'b', 'c']})
 KEY = jax.random.key(0)
 CONFIGS = {'bert': toys.encoder_config(max_positions=128)} | {
   family: toys.family_config(family) for family in toys.FAMILIES

@@ -14,7 +14,7 @@ from bert_jax.train.adversarial import FGMConfig, steepest
 from bert_jax.train.state import init_state
 from bert_jax.train.step import all_trainable, make_train_step
 
-TASK = ClassificationConfig().build(toys.table(), ['a', 'b', 'c'])
+TASK = ClassificationConfig().build(toys.table(), {'labels': ['a', 'b', 'c']})
 # A table narrower than the layers, with dropout: the moved text drops the same.
 SIZES = dict(embedding_size=8, dropout=0.1)
 MODEL = toys.model(TASK, **SIZES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from runs import figures
 
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.train.window import Window
 
 RUN = dict(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bert_jax.data.reading.stages import Plan
+from bert_jax.data.reading.plan import Plan
 from bert_jax.data.reading.stream import Stream, example_number_words
 from bert_jax.errors import InputError
 

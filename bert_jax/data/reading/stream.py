@@ -96,7 +96,7 @@ class Stream:
     if not self.shuffle:
       rows = positions.astype(np.int64)
     elif not self.shards_per_group:
-      # A batch lies within one epoch, but for the few at its end.
+      # A batch lies within one epoch, except for the few at its end.
       epoch = epochs[:1] if (epochs == epochs[:1]).all() else epochs
       rows = Permutation(num_rows, self.seed, _ROWS, epoch)(positions)
     else:

@@ -5,38 +5,17 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from bert_jax.data.sources import delimited, files, first_bytes, tsv_quotes
 from bert_jax.data.tables import header, json_records, parquet_rows
 from bert_jax.data.tables.strict_lines import StrictReport
+from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
 # The forms in words, for --help and messages.
 FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
 
 _JSON_LINES = ('.jsonl', '.ndjson')
-
-
-@dataclasses.dataclass(kw_only=True)
-class Table:
-  """Columns of a file, and where each record stands.
-
-  Attributes:
-    columns: Name asked for -> one value a record: strings of .csv and
-      .tsv, any JSON value of JSON, any value of pyarrow's of Parquet.
-    origins: 'path:line' of each record ('path:row N' of Parquet).
-    lines: The line from 1 where each record begins; empty of Parquet.
-    may_be_header: The first record is the first line of a file whose columns
-      went by number, and nobody said that it is an example.
-    notes: Lines for the user on what was guessed or is odd.
-  """
-
-  columns: dict[str, list[Any]]
-  origins: list[str] = dataclasses.field(default_factory=list)
-  lines: list[int] = dataclasses.field(default_factory=list)
-  may_be_header: bool = False
-  notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_table(
@@ -71,7 +50,7 @@ def read_table(
       a row has another width, or a line cannot be read.
   """
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
-  _check_file(path)
+  check_file(path)
   wanted = _Wanted(columns, optional, header_setting, flags)
   ending = files.text_ending(path)
   if ending in ('.csv', '.tsv', '.tab', '.json', *_JSON_LINES):
@@ -93,7 +72,13 @@ def read_table(
   )
 
 
-def _check_file(path: pathlib.Path) -> None:
+def has_records(path: str | os.PathLike[str]) -> bool:
+  """Whether a file, by its name, is JSON or Parquet: its values have types."""
+  ending = files.text_ending(pathlib.Path(path))
+  return ending in (*_JSON_LINES, '.json', '.parquet')
+
+
+def check_file(path: pathlib.Path) -> None:
   """Raises InputError where there is no file."""
   if path.is_dir():
     raise InputError(f'{path}: is a folder; name the file in it.')

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from bert_jax.data.tables.reading import Table
+from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
 _SURROGATES = re.compile('[\ud800-\udfff]')
@@ -51,6 +51,53 @@ def labels(table: Table, column: str) -> list[str]:
         f'{_found(first)}; write both alike.'
       )
   return names
+
+
+def numbers(table: Table, column: str) -> list[float]:
+  """The numbers of a column; a string is read as one.
+
+  Raises:
+    InputError: A value is no number, or is not finite.
+  """
+  found = []
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    try:
+      # Not isinstance: bool is an int to Python, and 1_0 is a number.
+      is_number = type(cell) in (str, int, float) and '_' not in str(cell)
+      value = float(cell) if is_number else math.nan
+    except (ValueError, OverflowError):
+      value = math.nan
+    if not math.isfinite(value):
+      raise InputError(
+        f'{origin}: the label is {_found(cell)} in column {quoted(column)}, '
+        'which is no number; mend it, or leave the line out.'
+      )
+    found.append(value)
+  return found
+
+
+def words(table: Table, column: str) -> list[tuple[str, ...]]:
+  """The words, or the labels of words, of a column: a tuple a sentence.
+
+  Raises:
+    InputError: A value is no list, or has something else in it than words.
+  """
+  found = []
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    if not isinstance(cell, list) or not cell:
+      raise InputError(
+        f'{origin}: the sentence is {_found(cell)} in column {quoted(column)}; '
+        'give a list of strings, one for each word'
+      )
+    for number, word in enumerate(cell, 1):
+      if not isinstance(word, str) or not word:
+        raise InputError(
+          f'{origin}: word {number} in column {quoted(column)} is '
+          f'{_found(word)}; give a string that is not empty'
+        )
+      _check_characters(word, column, origin)
+    found.append(tuple(cell))
+  return found
 
 
 def ids(table: Table, column: str) -> list[Any]:

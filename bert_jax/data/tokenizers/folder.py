@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import time
 from collections.abc import Iterable
 
@@ -114,17 +113,14 @@ def _publish(
   report: ReadReport,
   output: pathlib.Path,
 ) -> None:
-  partial = output.with_name(output.name + '.partial')
-  if partial.exists():
-    shutil.rmtree(partial)
-  tokenizer.save(partial)
   record = {
     'request': request,
     'read_counts': report.counts,
     'read_examples': report.examples,
   }
-  durable_files.write_json(partial / RECORD_NAME, record)
-  durable_files.publish_folder(partial, output)
+  with durable_files.whole_folder(output) as folder:
+    tokenizer.save(folder)
+    durable_files.write_json(folder / RECORD_NAME, record)
 
 
 def _is_done(output: pathlib.Path, request: dict) -> bool:

@@ -27,7 +27,7 @@ from bert_jax.errors import InputError, shown
 
 # kind -> the files it may lie in. Where no file names the kind, the first
 # file that is there decides: a tokenizer.json comes after those it is made
-# from, but for a vocab.json, which needs another file beside it.
+# from, except a vocab.json, which needs another file beside it.
 FILES = {
   wordpiece.KIND: (wordpiece.VOCAB_NAME, tokenizer_json.NAME),
   sentencepiece.KIND: sentencepiece.MODEL_NAMES,

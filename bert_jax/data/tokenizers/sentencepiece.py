@@ -212,7 +212,7 @@ def prepare_text(
 def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
   """The number of characters that each becomes in `prepare_text`.
 
-  Its steps go character by character, but for the quotes: each letter is alike
+  Its steps go character by character, except the quotes: each letter is alike
   whatever stands beside it, up to a sigma's form and the order of marks, which
   are dropped.
   """

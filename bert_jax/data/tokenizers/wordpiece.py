@@ -36,7 +36,7 @@ _MISSED_CHINESE = re.compile('[\U0002b820-\U0002b91f]')
 class WordPiece:
   """A WordPiece tokenizer; see base.Tokenizer for its methods.
 
-  Equal to Google's BERT tokenizer but for characters of the private use areas
+  Equal to Google's BERT tokenizer except for private-use characters
   (dropped, where Google makes the word [UNK]) and punctuation and marks added
   to Unicode after version 10: for these Google's result depends on the version
   of Python, whereas this one has fixed tables.

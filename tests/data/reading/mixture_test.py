@@ -13,7 +13,7 @@ from bert_jax.data.reading.mixture import (
   count_draws,
   split,
 )
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.reading.stream import Stream
 from bert_jax.errors import InputError
 

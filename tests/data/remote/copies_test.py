@@ -18,7 +18,7 @@ from bert_jax.data import token_rows
 from bert_jax.data.preparing.inspect_corpus import describe_corpus
 from bert_jax.data.preparing.verify import verify_corpus
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
-from bert_jax.data.reading.stages import Plan, Stage
+from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.reading.stream import Stream
 from bert_jax.data.remote.copies import on_this_machine
 from bert_jax.data.remote.corpus import CopyOptions, local_folder

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from bert_jax.data import labelled
 from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import (
   byte_bpe,
@@ -24,6 +23,7 @@ from bert_jax.data.tokenizers import (
   load_tokenizer,
 )
 from bert_jax.errors import InputError
+from bert_jax.tasks.text_rows import encode_examples
 
 TEXT = 'The arrays are arranged in an array, of Arrays. [SEP] Café 日本 😀!'
 
@@ -309,7 +309,7 @@ def test_separators_between_texts_are_those_of_the_file(tmp_path, rule, count):
   pair = [('The arrays', 'of an array')]
   for one in (tokenizer, load_tokenizer(tmp_path / 'one')):
     assert one.table.pair_separators == count
-    row = labelled.encode_examples(one, pair, 32)[0][0]
+    row = encode_examples(one, pair, 32)[0][0]
     first, second = (encode(one, text).tolist() for text in pair[0])
     ids = [0, *first, *[2] * count, *second, 2]
     assert row.tolist() == ids + [1] * (32 - len(ids))

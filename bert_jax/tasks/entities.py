@@ -1,0 +1,108 @@
+"""Entities among the labels of words, and how well they were found.
+
+The figures equal those of seqeval (Nakayama 2018), which follows conlleval: an
+entity counts as found only with its type and both of its ends. An entity is
+(type, first word, last word) of one sentence.
+
+`found` takes every sequence of labels to mean something, as seqeval's default
+mode does: an I- that follows no entity of its type begins one. `found_strictly`
+takes IOB2 at its word, as mode='strict', scheme=IOB2 does: what does not begin
+with B- is no entity.
+"""
+
+import collections
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Entity = tuple[str, int, int]
+Finder = Callable[[Sequence[str]], list[Entity]]
+OUTSIDE = 'O'
+_LABEL = re.compile(r'O|[BIES]-.+', re.DOTALL)
+_IOB2_LABEL = re.compile(r'O|[BI]-.+', re.DOTALL)
+
+
+def are_entities(labels: Iterable[str]) -> bool:
+  """Whether these are labels of entities: O, and B-, I-, E- or S- with a type.
+
+  Parts of speech, for one, are not.
+  """
+  labels = set(labels)
+  return all(map(_LABEL.fullmatch, labels)) and labels != {OUTSIDE}
+
+
+def are_iob2(labels: Iterable[str]) -> bool:
+  """Whether these can be labels of IOB2: every entity begins with B-."""
+  labels = set(labels)
+  return all(map(_IOB2_LABEL.fullmatch, labels)) and any(
+    label.startswith('B-') for label in labels
+  )
+
+
+def found(labels: Sequence[str]) -> list[Entity]:
+  """The entities of a sentence, in their order; see the top of the file."""
+  entities, first = [], 0
+  before, type_before = OUTSIDE, ''
+  for place, label in enumerate([*labels, OUTSIDE]):
+    prefix, kind = label[0], label[2:]
+    changes = kind != type_before
+    if before != OUTSIDE and (changes or before in 'ES' or prefix in 'BSO'):
+      entities.append((type_before, first, place - 1))
+    if prefix != OUTSIDE and (changes or prefix in 'BS' or before in 'ESO'):
+      first = place
+    before, type_before = prefix, kind
+  return entities
+
+
+def found_strictly(labels: Sequence[str]) -> list[Entity]:
+  """The entities of a sentence whose labels are those of IOB2."""
+  entities: list[Entity] = []
+  for place, label in enumerate(labels):
+    prefix, kind = label[0], label[2:]
+    if prefix == 'B':
+      entities.append((kind, place, place))
+    elif prefix == 'I' and entities and entities[-1][::2] == (kind, place - 1):
+      entities[-1] = (*entities[-1][:2], place)
+  return entities
+
+
+def scores(
+  answers: Sequence[Sequence[str]],
+  predictions: Sequence[Sequence[str]],
+  find: Finder = found,
+) -> dict[str, Any]:
+  """Precision, recall and F1 over all entities, and of each type.
+
+  Args:
+    answers: The right labels of each sentence.
+    predictions: As many, of as many words.
+    find: Labels of a sentence -> its entities.
+
+  Returns:
+    'precision', 'recall', 'f1': in [0, 1], 0.0 where there is nothing to divide
+    by; 'per_class': the same with 'support' (entities in the answers) by type.
+  """
+  counts = {
+    kind: collections.Counter() for kind in ('right', 'guess', 'answer')
+  }
+  for right, guess in zip(answers, predictions, strict=True):
+    entities, guesses = set(find(right)), set(find(guess))
+    counts['answer'].update(kind for kind, *_ in entities)
+    counts['guess'].update(kind for kind, *_ in guesses)
+    counts['right'].update(kind for kind, *_ in entities & guesses)
+  by_type = {
+    kind: _ratios(*(counts[name][kind] for name in counts))
+    | {'support': counts['answer'][kind]}
+    for kind in sorted(counts['answer'] | counts['guess'])
+  }
+  total = _ratios(*(counts[name].total() for name in counts))
+  return total | {'per_class': by_type}
+
+
+def _ratios(num_right: int, num_guesses: int, num_answers: int) -> dict:
+  # F1 is 2PR / (P + R), written in counts.
+  return {
+    'precision': num_right / max(num_guesses, 1),
+    'recall': num_right / max(num_answers, 1),
+    'f1': 2 * num_right / max(num_guesses + num_answers, 1),
+  }

@@ -1,0 +1,265 @@
+"""Regression: a number for a text or a pair of texts, such as a similarity."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from flax import nnx
+
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Number
+from bert_jax.data.examples import Column, Examples, text_columns
+from bert_jax.data.tables import values
+from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
+from bert_jax.errors import InputError, quoted
+from bert_jax.models import task_head
+from bert_jax.models.dropout import fold
+from bert_jax.models.heads import (
+  CLS,
+  POOLINGS,
+  Classifier,
+  HeadBuilder,
+  Pooler,
+  text_vector,
+)
+from bert_jax.models.task_head import TaskHead
+from bert_jax.objectives.base import (
+  Batch,
+  SumAndWeight,
+  derive_layout,
+  with_hidden_states,
+)
+from bert_jax.tasks.base import (
+  AGAIN,
+  CORRELATION,
+  NUMBER,
+  About,
+  Facts,
+  Features,
+  Figure,
+  Figures,
+  ReportTable,
+  Result,
+  Section,
+  validate_examples,
+)
+from bert_jax.tasks.text_rows import encode_examples, split_columns
+
+REGRESSION = 'regression'
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class RegressionConfig:
+  """Where texts and their numbers are; see ClassificationConfig for the fields.
+
+  The numbers are learned as they are: mean squared error, one output. `metric`:
+  'pearson' or 'spearman', the correlation of numbers, or of their ranks.
+  """
+
+  name: ClassVar[str] = REGRESSION
+  figures: ClassVar[dict[str, Figure]] = {
+    'pearson': Figure('Pearson correlation', CORRELATION),
+    'spearman': Figure('Spearman correlation', CORRELATION),
+  }
+
+  train_path: str = ''
+  eval_path: str = ''
+  text_columns: tuple[str, ...] = ('text',)
+  label_column: str = 'label'
+  header: str = ''
+  pooling: str = CLS
+  metric: str = 'pearson'
+  max_train_examples: int = 0
+
+  def validate(self) -> None:
+    self.text_columns = split_columns(self.text_columns)
+    validate_examples(self)
+    if self.pooling not in POOLINGS:
+      raise InputError(
+        f'task.pooling is {quoted(self.pooling)}; choose one of '
+        f'{", ".join(POOLINGS)}'
+      )
+
+  def columns(self) -> tuple[Column, ...]:
+    return text_columns(self.text_columns, self.label_column, values.numbers)
+
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
+    numbers = examples.labels
+    if len(set(numbers)) < 2:
+      raise InputError(
+        f'task.train_path={self.train_path}: every example has the number '
+        f'{numbers[0]:g}; there is nothing to learn from one'
+      )
+    return {}
+
+  @classmethod
+  def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
+    return {}
+
+  @classmethod
+  def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
+    if head.kind != task_head.TEXTS or head.problem_type != REGRESSION:
+      return None
+    return cls(pooling=head.pooling), {}
+
+  def build(self, table: TokenTable, facts: Facts) -> 'Regression':
+    return Regression(self.pooling, table, facts)
+
+  @classmethod
+  def describe(cls, facts: Facts) -> str:
+    return 'a regression'
+
+  @classmethod
+  def check_results(cls, results: dict[str, Any], where: str) -> None:
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
+
+  @classmethod
+  def measured_on(cls, results: dict[str, Any]) -> str:
+    held_out = results['numbers']['eval']
+    return f'numbers {held_out["smallest"]:g} to {held_out["largest"]:g}'
+
+  @classmethod
+  def sections(cls, results: dict[str, Any]) -> list[Section]:
+    rows = [
+      [title, *(results['numbers'][part][name] for name in _SUMMARY)]
+      for title, part in (('Held-out', 'eval'), ('Training', 'train'))
+    ]
+    table = ReportTable(
+      ['Numbers', *map(str.capitalize, _SUMMARY)], rows, [NUMBER] * 3
+    )
+    return [Section('Numbers', table, results.get('notes', ()))]
+
+
+class _Numbers(TypedDict):
+  smallest: Number
+  largest: Number
+  mean: Number
+
+
+class _Parts(TypedDict):
+  train: _Numbers
+  eval: _Numbers
+
+
+class _Results(TypedDict):
+  numbers: _Parts
+
+
+_SUMMARY = ('smallest', 'largest', 'mean')
+
+
+class Regression:
+  """See objectives/base.py and tasks/base.py for the methods."""
+
+  coefficients = {'squared_error': 1.0}
+
+  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
+    self.pooling = pooling
+    self.table = table
+    self.facts = facts
+
+  def featurize(
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
+  ) -> Features:
+    ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
+    rows = {'input_ids': ids}
+    if examples.labels:
+      rows['labels'] = np.array(examples.labels, np.float32)
+    cut = f'{num_cut:,} cut to max_length={max_length} tokens'
+    return Features(rows=rows, cut=cut)
+
+  def about(self, part: str, examples: Examples) -> About:
+    numbers = examples.labels
+    found = dict(
+      zip(
+        _SUMMARY,
+        (min(numbers), max(numbers), math.fsum(numbers) / len(numbers)),
+        strict=True,
+      )
+    )
+    line = ', '.join(f'{name} {value:.4g}' for name, value in found.items())
+    return About(lines=[f'{part}: {line}'], record={'numbers': found})
+
+  def heads(self) -> dict[str, HeadBuilder]:
+    return {
+      'pooler': Pooler,
+      'classifier': functools.partial(Classifier, num_classes=1),
+    }
+
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
+    """Adds the row layout; nothing here is random or follows a schedule."""
+    del key, step
+    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
+
+  def weights(self, batch: Batch) -> dict[str, jax.Array]:
+    return {'squared_error': jnp.sum(batch['label_weights'])}
+
+  def encode(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> Batch:
+    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    values_B = self._values(model, batch, dropout_seeds_B)
+    weights_B = batch['label_weights']
+    error_B = jnp.square(values_B - batch['labels'])
+    pair = jnp.sum(error_B * weights_B), jnp.sum(weights_B)
+    return {'squared_error': pair}, {}
+
+  def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
+    """f32 values [B]."""
+    return self._values(model, self.encode(model, batch, None), None)
+
+  def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
+    """{'value': ...} of each example."""
+    del features  # a row is an example
+    return [{'value': value} for value in predictions.tolist()]
+
+  def values(self, results: Sequence[Result]) -> np.ndarray:
+    """The values, f32 [n]."""
+    return np.array([result['value'] for result in results], np.float32)
+
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
+    numbers = np.array(examples.labels, np.float64)
+    values = np.array([result['value'] for result in results], np.float64)
+    return {
+      'pearson': _correlation(scipy.stats.pearsonr, numbers, values),
+      'spearman': _correlation(scipy.stats.spearmanr, numbers, values),
+      'eval_loss': float(np.mean(np.square(values - numbers))),
+    }
+
+  def elsewhere(self) -> TaskHead:
+    return TaskHead(
+      kind=task_head.TEXTS,
+      problem_type=REGRESSION,
+      output_names=('LABEL_0',),
+      pooling=self.pooling,
+    )
+
+  def _values(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> jax.Array:
+    vector_BD = text_vector(
+      batch['hidden_states'], batch['segment_ids'], self.pooling
+    )
+    outputs_B1 = model.classifier(
+      model.pooler(vector_BD), fold(dropout_seeds_B, 1)
+    )
+    return outputs_B1[:, 0]
+
+
+def _correlation(function: Any, numbers: np.ndarray, values: np.ndarray):
+  """0.0 where either is constant, or there is one example: no relation."""
+  if len(numbers) < 2 or np.ptp(numbers) == 0 or np.ptp(values) == 0:
+    return 0.0
+  return float(function(numbers, values).statistic)

@@ -1,0 +1,350 @@
+"""Tagging: a label for each word of a sentence, such as the entities in it.
+
+A word's first token carries its label, in training and in prediction. A
+sentence of more tokens than a row holds becomes several rows that overlap; each
+word is judged in the one that shows most of what is around it.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_values import Number, Text
+from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
+from bert_jax.data.tables import values
+from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
+from bert_jax.errors import InputError
+from bert_jax.models import task_head
+from bert_jax.models.dropout import fold
+from bert_jax.models.heads import HeadBuilder, TokenClassifier
+from bert_jax.models.task_head import TaskHead
+from bert_jax.objectives.base import (
+  Batch,
+  SumAndWeight,
+  derive_layout,
+  with_hidden_states,
+)
+from bert_jax.objectives.cross_entropy import class_cross_entropy
+from bert_jax.tasks import classes, entities
+from bert_jax.tasks.base import (
+  AGAIN,
+  NUMBER,
+  SHARE,
+  About,
+  Facts,
+  Features,
+  Figure,
+  Figures,
+  ReportTable,
+  Result,
+  Section,
+  validate_examples,
+)
+from bert_jax.tasks.word_rows import encode_sentences
+
+# The label of a token that none is asked of.
+_NONE = -1
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class TaggingConfig:
+  """Where the sentences are, and which figure chooses the best epoch.
+
+  Files of CoNLL's form: a word and its label in each line, a blank line after
+  a sentence. Columns go by number, from 0, or from -1 for the last;
+  `text_columns` names that of the words. JSON and Parquet have lists of words
+  and of labels, by name.
+
+  `metric`: 'f1' of entities, which need labels such as B-PER and I-PER; or
+  'accuracy', the share of words, for any labels. `strict_f1` counts what begins
+  with B- alone.
+  """
+
+  name: ClassVar[str] = 'tagging'
+  figures: ClassVar[dict[str, Figure]] = {
+    'f1': Figure('entity F1'),
+    'precision': Figure('precision'),
+    'recall': Figure('recall'),
+    'strict_f1': Figure('strict F1'),
+    'accuracy': Figure('accuracy of words'),
+  }
+
+  train_path: str = ''
+  eval_path: str = ''
+  text_columns: tuple[str, ...] = ('0',)
+  label_column: str = '-1'
+  header: str = ''
+  metric: str = 'f1'
+  max_train_examples: int = 0
+
+  def validate(self) -> None:
+    if len(self.text_columns) != 1:
+      raise InputError(
+        f'task.text_columns names {len(self.text_columns)} columns; give the '
+        'one that has the words'
+      )
+    validate_examples(self)
+
+  def columns(self) -> tuple[Column, ...]:
+    (words,) = self.text_columns
+    common = dict(read=values.words, of_words=True)
+    return (
+      Column(words, 'text_columns', TEXTS, **common),
+      Column(
+        self.label_column, 'label_column', LABELS, is_answer=True, **common
+      ),
+    )
+
+  def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
+    """The different labels of words, by code point.
+
+    Where a tagger of the same labels is tuned on, they keep the order of its
+    outputs, so that its head goes on as it is.
+    """
+    names = sorted({label for labels in examples.labels for label in labels})
+    if len(names) < 2:
+      raise InputError(
+        f'task.train_path={self.train_path}: every word has the label '
+        f'{names[0]!r}; there is nothing to learn from one'
+      )
+    if self.metric != 'accuracy' and not entities.are_entities(names):
+      other = next(n for n in names if not entities.are_entities([n, 'B-x']))
+      raise InputError(
+        f'task.metric={self.metric}: the label {other!r} is none of an entity '
+        '(O, or B-, I-, E-, S- and a type); give --config.task.metric=accuracy'
+      )
+    if self.metric == 'strict_f1' and not entities.are_iob2(names):
+      raise InputError(
+        'task.metric=strict_f1: the labels are not those of IOB2, where every '
+        'entity begins with B-; give --config.task.metric=f1'
+      )
+    before = (earlier or {}).get('labels', [])
+    return {'labels': before if sorted(before) == names else names}
+
+  @classmethod
+  def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
+    return {'labels': classes.names_in(record, where)}
+
+  @classmethod
+  def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
+    if head.kind != task_head.WORDS:
+      return None
+    names = list(head.output_names)
+    metric = 'f1' if entities.are_entities(names) else 'accuracy'
+    return cls(metric=metric), {'labels': names}
+
+  def build(self, table: TokenTable, facts: Facts) -> 'Tagging':
+    return Tagging(table, facts)
+
+  @classmethod
+  def describe(cls, facts: Facts) -> str:
+    return f'a tagger of words with {len(facts["labels"])} labels'
+
+  @classmethod
+  def check_results(cls, results: dict[str, Any], where: str) -> None:
+    Decoder(where=where, fix=AGAIN).decode(results, _Results)
+
+  @classmethod
+  def measured_on(cls, results: dict[str, Any]) -> str:
+    return f'{len(results["labels"])} labels of words'
+
+  @classmethod
+  def sections(cls, results: dict[str, Any]) -> list[Section]:
+    names = ('precision', 'recall', 'f1', 'support')
+    per_run = [run['per_class'] for run in results['runs']]
+    # A type that one seed never guessed has no figures there.
+    kinds = sorted({kind for of_run in per_run for kind in of_run})
+    zero = dict.fromkeys(names, 0)
+    rows = [
+      [
+        kind,
+        *(
+          sum(of_run.get(kind, zero)[name] for of_run in per_run) / len(per_run)
+          for name in names
+        ),
+      ]
+      for kind in kinds
+    ]
+    table = ReportTable(
+      ['Type', 'Precision', 'Recall', 'F1', 'Held-out'],
+      rows,
+      [SHARE] * 3 + [NUMBER],
+    )
+    return [Section('Entities', table, results.get('notes', ()))]
+
+
+class _Type(TypedDict):
+  precision: Number
+  recall: Number
+  f1: Number
+  support: Number
+
+
+class _Run(TypedDict):
+  per_class: dict[str, _Type]
+
+
+class _Results(TypedDict):
+  labels: list[Text]
+  runs: list[_Run]
+
+
+class Tagging:
+  """See objectives/base.py and tasks/base.py for the methods."""
+
+  coefficients = {'tagging_loss': 1.0}
+
+  def __init__(self, table: TokenTable, facts: Facts):
+    self.table = table
+    self.facts = facts
+    self._names: list[str] = facts['labels']
+
+  def featurize(
+    self, examples: Examples, tokenizer: Tokenizer, max_length: int
+  ) -> Features:
+    ids_RT, places, cut = encode_sentences(
+      tokenizer, examples.texts, max_length
+    )
+    rows = {'input_ids': ids_RT}
+    if examples.labels:
+      labels_RT = np.full(ids_RT.shape, _NONE, np.int32)
+      labels_RT[places.row, places.place] = self._label_ids(examples)
+      rows['labels'] = labels_RT
+    return Features(rows=rows, cut=cut, kept=(places, examples.texts))
+
+  def about(self, part: str, examples: Examples) -> About:
+    self._label_ids(examples)
+    counts = collections.Counter(
+      label for labels in examples.labels for label in labels
+    )
+    by_name = {name: counts[name] for name in self._names}
+    line = classes.count_line(part, by_name).replace('classes', 'labels', 1)
+    return About(lines=[line], record={'label_counts': by_name})
+
+  def heads(self) -> dict[str, HeadBuilder]:
+    head = functools.partial(TokenClassifier, num_classes=len(self._names))
+    return {'token_classifier': head}
+
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
+    """Adds the row layout; nothing here is random or follows a schedule."""
+    del key, step
+    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
+
+  def weights(self, batch: Batch) -> dict[str, jax.Array]:
+    return {'tagging_loss': jnp.sum(_weights(batch))}
+
+  def encode(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> Batch:
+    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
+
+  def losses(
+    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
+  ) -> tuple[SumAndWeight, SumAndWeight]:
+    logits_BTC = model.token_classifier(
+      batch['hidden_states'], fold(dropout_seeds_B, 1)
+    )
+    weights_BT = _weights(batch)
+    labels_BT = jnp.maximum(batch['labels'], 0)
+    nll_BT, hits_BT = class_cross_entropy(logits_BTC, labels_BT)
+    weight = jnp.sum(weights_BT)
+    return (
+      {'tagging_loss': (jnp.sum(nll_BT * weights_BT), weight)},
+      {'accuracy': (jnp.sum(hits_BT * weights_BT), weight)},
+    )
+
+  def predict(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+    """'label' int32 [B, T], and 'log_probability' f32 [B, T] of that label."""
+    encoded = self.encode(model, batch, None)
+    logits_BTC = model.token_classifier(encoded['hidden_states'])
+    log_probabilities_BTC = jax.nn.log_softmax(logits_BTC, axis=-1)
+    return {
+      'label': jnp.argmax(logits_BTC, axis=-1).astype(jnp.int32),
+      'log_probability': jnp.max(log_probabilities_BTC, axis=-1),
+    }
+
+  def decode(
+    self, predictions: dict[str, np.ndarray], features: Features
+  ) -> list[Result]:
+    """{'words', 'labels', 'probabilities'} of each sentence: one a word."""
+    places, sentences = features.kept
+    at = places.row, places.place
+    labels = [self._names[label] for label in predictions['label'][at]]
+    probabilities = np.exp(predictions['log_probability'][at]).tolist()
+    results, first = [], 0
+    for words in sentences:
+      end = first + len(words)
+      results.append(
+        {
+          'words': list(words),
+          'labels': labels[first:end],
+          'probabilities': probabilities[first:end],
+        }
+      )
+      first = end
+    return results
+
+  def values(self, results: Sequence[Result]) -> list[list[str]]:
+    """The labels of each sentence, one for each word."""
+    return [result['labels'] for result in results]
+
+  def score(self, results: Sequence[Result], examples: Examples) -> Figures:
+    answers = examples.labels
+    predictions = [result['labels'] for result in results]
+    hits = [
+      right == guess
+      for pair in zip(answers, predictions, strict=True)
+      for right, guess in zip(*pair, strict=True)
+    ]
+    figures: Figures = {'accuracy': float(np.mean(hits))}
+    if not entities.are_entities(self._names):
+      return figures | {'per_class': {}}
+    figures = entities.scores(answers, predictions) | figures
+    if entities.are_iob2(self._names):
+      strict = entities.scores(answers, predictions, entities.found_strictly)
+      figures['strict_f1'] = strict['f1']
+    return figures
+
+  def elsewhere(self) -> TaskHead:
+    return TaskHead(kind=task_head.WORDS, output_names=tuple(self._names))
+
+  def _label_ids(self, examples: Examples) -> np.ndarray:
+    """int32, the output of each word's label, one sentence after the other."""
+    flat = [label for labels in examples.labels for label in labels]
+    origins = _Origins(examples)
+    return classes.label_ids(flat, self._names, origins)
+
+
+class _Origins(Sequence[str]):
+  """Where each word stands, for messages: made only when one is asked for."""
+
+  def __init__(self, examples: Examples):
+    self._examples = examples
+
+  def __len__(self) -> int:
+    return sum(map(len, self._examples.labels))
+
+  def __getitem__(self, place: Any) -> Any:
+    for origin, labels in zip(
+      self._examples.origins, self._examples.labels, strict=True
+    ):
+      if place < len(labels):
+        return f'{origin}, word {place + 1}'
+      place -= len(labels)
+    raise IndexError(place)
+
+
+def _weights(batch: Batch) -> jax.Array:
+  """f32 [B, T]: 1 where a label is asked for."""
+  weights_BT = (batch['labels'] != _NONE).astype(jnp.float32)
+  return weights_BT * batch['label_weights'][:, None]

@@ -1,0 +1,91 @@
+"""Rows of one text or a pair of texts, which several tasks share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.errors import InputError, shown
+
+_MIN_LENGTH = 8
+_TEXTS_PER_BATCH = 1024
+
+
+def split_columns(names: Sequence[str]) -> tuple[str, ...]:
+  """One or two columns of texts; InputError where there are more.
+
+  A flag gives 'a,b' as one string, a config file gives ('a', 'b').
+  """
+  names = tuple(','.join(names).split(','))
+  if len(names) not in (1, 2):
+    raise InputError(
+      f'task.text_columns names {len(names)} columns '
+      f'({shown(",".join(names))}); give one or two'
+    )
+  return names
+
+
+def encode_examples(
+  tokenizer: Tokenizer, texts: Sequence[tuple[str, ...]], max_length: int
+) -> tuple[np.ndarray, int]:
+  """Encodes each example as a row `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+
+  RoBERTa's tokenizer puts two [SEP] between the texts, as that model was
+  trained (TokenTable.pair_separators). What is too long is cut: tokens are
+  dropped from the end of the longer text, as Google's BERT does it.
+
+  Args:
+    tokenizer: Encodes the texts.
+    texts: A tuple of one or two texts for each example.
+    max_length: Tokens in a row, with the special ones.
+
+  Returns:
+    int32 [n, max_length] rows, padded at the end; how many examples were cut.
+
+  Raises:
+    InputError: max_length is below 8.
+  """
+  if max_length < _MIN_LENGTH:
+    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
+  table = tokenizer.table
+  rows = np.full((len(texts), max_length), table.pad_id, np.int32)
+  num_cut = 0
+  for first in range(0, len(texts), _TEXTS_PER_BATCH):
+    batch = texts[first : first + _TEXTS_PER_BATCH]
+    encoded = iter(
+      tokenizer.encode_batch([t for group in batch for t in group])
+    )
+    for row, group in zip(rows[first:], batch, strict=False):
+      parts = [next(encoded) for _ in group]
+      lengths = [len(part) for part in parts]
+      separators = [table.pair_separators] * (len(parts) - 1) + [1]
+      kept = _kept_lengths(lengths, max_length - 1 - sum(separators))
+      num_cut += kept != lengths
+      row[0] = table.cls_id
+      place = 1
+      for part, length, count in zip(parts, kept, separators, strict=True):
+        row[place : place + length] = part[:length]
+        place += length
+        row[place : place + count] = table.sep_id
+        place += count
+  return rows, num_cut
+
+
+def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
+  """How many tokens to keep of each part, `limit` in all."""
+  kept = list(lengths)
+  excess = sum(kept) - limit
+  if excess <= 0:
+    return kept
+  if len(kept) == 1:
+    return [limit]
+  first, second = kept
+  # Tokens go from the longer one until both are equal, then in turn, and first
+  # from the second.
+  from_longer = min(excess, abs(first - second))
+  if first > second:
+    first -= from_longer
+  else:
+    second -= from_longer
+  rest = excess - from_longer
+  return [first - rest // 2, second - (rest + 1) // 2]

@@ -1,0 +1,34 @@
+"""A number for a text or a pair of texts, such as how alike two sentences are.
+
+bert-jax finetune --config=experiments/finetune/regression.py \\
+    --config.init_from=PRETRAIN_WORKDIR --config.num_seeds=5 \\
+    --config.task.train_path=train.tsv --config.task.eval_path=dev.tsv \\
+    --config.task.text_columns=sentence1,sentence2 \\
+    --config.task.label_column=score --workdir=DIR
+
+The columns are those of STS-B in GLUE. Pearson's and Spearman's correlation are
+reported; the first chooses the best epoch.
+"""
+
+from bert_jax.experiment import FinetuneExperiment
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import Linear
+from bert_jax.tasks.regression import RegressionConfig
+
+
+def get_config() -> FinetuneExperiment:
+  return FinetuneExperiment(
+    num_seeds=3,
+    num_epochs=5,
+    batch_size=32,
+    max_length=128,
+    task=RegressionConfig(
+      train_path='train.tsv',
+      eval_path='dev.tsv',
+      text_columns=('sentence1', 'sentence2'),
+      label_column='score',
+    ),
+    optimizer=AdamWConfig(
+      learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
+    ),
+  )

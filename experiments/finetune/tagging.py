@@ -1,0 +1,29 @@
+"""A label for each word, such as the entities of WNUT 17 or CoNLL-2003.
+
+bert-jax finetune --config=experiments/finetune/tagging.py \\
+    --config.init_from=PRETRAIN_WORKDIR --config.num_seeds=5 \\
+    --config.task.train_path=train.conll --config.task.eval_path=dev.conll \\
+    --workdir=DIR
+
+A word and its label stand in each line, the label in the last column, and a
+blank line ends a sentence. F1 of entities, as seqeval has it, chooses the best
+epoch; where labels are no entities, give --config.task.metric=accuracy.
+"""
+
+from bert_jax.experiment import FinetuneExperiment
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.optim.schedules import Linear
+from bert_jax.tasks.tagging import TaggingConfig
+
+
+def get_config() -> FinetuneExperiment:
+  return FinetuneExperiment(
+    num_seeds=3,
+    num_epochs=5,
+    batch_size=32,
+    max_length=128,
+    task=TaggingConfig(train_path='train.conll', eval_path='dev.conll'),
+    optimizer=AdamWConfig(
+      learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
+    ),
+  )

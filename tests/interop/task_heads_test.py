@@ -1,0 +1,106 @@
+"""Heads of tasks in transformers: a number for a text, a label for a word."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import toys
+
+from bert_jax import inference
+from bert_jax.data.tokenizers import load_tokenizer
+from bert_jax.experiment import ConvertedModel
+from bert_jax.interop import family as families
+from bert_jax.jobs.convert import convert
+from bert_jax.models import functional
+from bert_jax.pretrained import save_model
+from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.tagging import TaggingConfig
+
+pytestmark = pytest.mark.interop
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'bert'
+FAMILIES = ('bert', *toys.FAMILIES)
+LABELS = ['B-x', 'I-x', 'O']
+
+
+@pytest.fixture(scope='module')
+def transformers():
+  return pytest.importorskip('transformers')
+
+
+def workdir_of(folder, family, task, facts, heads, num_outputs):
+  tokenizer = load_tokenizer(GOLDEN)
+  size = tokenizer.table.vocab_size
+  if family == 'bert':
+    model = toys.encoder_config(vocab_size=size)
+  else:
+    model = toys.family_config(family, vocab_size=size)
+  params = toys.params(families.build(model, heads, num_outputs))
+  folder.mkdir()
+  experiment = ConvertedModel(
+    model=model, family=family, heads=tuple(heads), task=task, facts=facts
+  )
+  save_model(folder, experiment, tokenizer, jax.device_get(params))
+  return functional.flatten(params)
+
+
+def exported(tmp_path, outputs):
+  """Held against transformers in both directions; returns config.json."""
+  convert(str(tmp_path / 'run'), tmp_path / 'out', output_format='huggingface')
+  convert(str(tmp_path / 'out'), tmp_path / 'back')
+  for name in ('out', 'back'):
+    record = json.loads((tmp_path / name / 'parity.json').read_text())
+    assert record['missing_keys'] == record['unexpected_keys'] == []
+    assert outputs in record['largest_difference']
+    assert max(record['largest_difference'].values()) < 1e-4, record
+  return json.loads((tmp_path / 'out' / 'config.json').read_text())
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_label_for_each_word(transformers, tmp_path, family):
+  before = workdir_of(
+    *(tmp_path / 'run', family, TaggingConfig(), {'labels': LABELS}),
+    *(['token_classifier'], len(LABELS)),
+  )
+  config = exported(tmp_path, 'token_class_logits')
+  assert config['architectures'][0].endswith('ForTokenClassification')
+  auto = transformers.AutoModelForTokenClassification
+  theirs = auto.from_pretrained(tmp_path / 'out').eval()
+  assert theirs.config.id2label == dict(enumerate(LABELS))
+  after = functional.flatten(inference.load(tmp_path / 'back')._params)
+  assert before.keys() == after.keys()
+  # Rows of positions before the first are not used, and not always there.
+  words = ('this', 'array', 'returns', 'a', 'value')
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  batch = tokenizer([' '.join(words)], return_tensors='pt')
+  logits = theirs(**batch).logits[0].detach().numpy()
+  starts = [
+    batch.char_to_token(0, len(' '.join(words[:n])) + (n > 0))
+    for n in range(len(words))
+  ]
+  expected = [LABELS[n] for n in np.argmax(logits[starts], axis=-1)]
+  for folder in ('run', 'out', 'back'):
+    assert inference.load(tmp_path / folder).predict([words]) == [expected]
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_number_for_a_text(transformers, tmp_path, family):
+  workdir_of(
+    *(tmp_path / 'run', family, RegressionConfig(), {}),
+    *(['pooler', 'classifier'], 1),
+  )
+  config = exported(tmp_path, 'class_logits')
+  assert config['problem_type'] == 'regression'
+  auto = transformers.AutoModelForSequenceClassification
+  theirs = auto.from_pretrained(tmp_path / 'out').eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  pairs = [('this array', 'returns a value'), ('two matrices', 'take it')]
+  batch = tokenizer(
+    *map(list, zip(*pairs, strict=True)), padding=True, return_tensors='pt'
+  )
+  expected = theirs(**batch).logits[:, 0].detach().numpy()
+  for folder in ('run', 'out', 'back'):
+    found = inference.load(tmp_path / folder).predict(pairs)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

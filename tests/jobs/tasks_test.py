@@ -1,0 +1,193 @@
+"""Each task through every verb: tuned, scored, predicted, shown, exported."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bert_jax import inference
+from bert_jax.data.labelled import read_examples
+from bert_jax.errors import InputError
+from bert_jax.experiment import FinetuneExperiment
+from bert_jax.interop import parity
+from bert_jax.jobs.convert import convert
+from bert_jax.jobs.finetune import finetune
+from bert_jax.jobs.predict import evaluation_table, write_predictions
+from bert_jax.models.config import EncoderConfig
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.report.page import summary, write_report
+from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.tagging import TaggingConfig
+from bert_jax.train.checkpoint import CheckpointConfig
+from bert_jax.train.logging import LoggingConfig
+from bert_jax.workdir import Workdir
+
+MODEL = EncoderConfig(
+  num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+)
+
+
+@pytest.fixture(autouse=True)
+def _without_transformers(monkeypatch):
+  monkeypatch.setattr(parity, 'is_possible', lambda: False)
+
+
+@pytest.fixture
+def tuned(small_corpus, one_device, tmp_path):
+  """tuned(task) -> the workdir of a short run of two seeds."""
+
+  def run(task, **fields):
+    options = dict(
+      num_seeds=2, num_epochs=2, batch_size=8, max_length=16, eval_batch_size=8
+    )
+    finetune(
+      FinetuneExperiment(
+        **options | fields,
+        model=MODEL,
+        tokenizer=str(small_corpus / 'tokenizer'),
+        task=task,
+        optimizer=AdamWConfig(learning_rate=1e-2),
+        checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
+        logging=LoggingConfig(
+          every_steps=4, tensorboard=False, peak_tflops=1.0
+        ),
+      ),
+      tmp_path / 'run',
+    )
+    return tmp_path / 'run'
+
+  return run
+
+
+def predictions(model, path, output, task):
+  columns = [c for c in task.columns() if not c.is_answer]
+  write_predictions(model, read_examples(path, columns), output)
+  return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def best_run(workdir):
+  results = json.loads(Workdir(workdir).results.read_text())
+  return results, results['runs'][results['best_seed']]
+
+
+def there_and_back(workdir, tmp_path):
+  """(config.json of the export, the model of it, that of a workdir of it)."""
+  out, back = tmp_path / 'out', tmp_path / 'back'
+  convert(str(workdir), out, output_format='huggingface')
+  convert(str(out), back)
+  config = json.loads((out / 'config.json').read_text())
+  return config, inference.load(out), inference.load(back)
+
+
+def test_regression(tuned, tmp_path):
+  """Long texts have high numbers."""
+  words = 'the function returns a random number'.split()
+  rows = [(' '.join(words[:n]), 'this array', str(n / 2)) for n in range(1, 7)]
+  lines = ['one\ttwo\tscore', *('\t'.join(row) for row in rows * 4)]
+  path = tmp_path / 'data.tsv'
+  path.write_text('\n'.join(lines) + '\n')
+  task = RegressionConfig(
+    train_path=str(path),
+    eval_path=str(path),
+    text_columns=('one,two',),
+    label_column='score',
+  )
+  workdir = tuned(task, num_epochs=12, max_length=24)
+  results, best = best_run(workdir)
+  assert results['task'] == 'regression' and results['metric'] == 'pearson'
+  assert results['numbers']['train'] == {
+    'smallest': 0.5,
+    'largest': 3.0,
+    'mean': 1.75,
+  }
+  assert best['pearson'] > 0.3
+  model = inference.load(workdir)
+  table = evaluation_table(model, read_examples(path, task.columns()))
+  for figure in ('pearson', 'spearman', 'eval_loss'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  assert [(line['record'], line['line']) for line in found] == [
+    (n, n + 1) for n in range(1, 25)
+  ]
+  texts = [(one, two) for one, two, _ in rows] * 4
+  values = model.predict(texts)
+  assert values.dtype == np.float32
+  np.testing.assert_array_equal(values, [line['value'] for line in found])
+  page = write_report(workdir).read_text()
+  assert 'Pearson correlation' in page and 'numbers 0.5 to 3' in page
+  assert f'Pearson correlation {results["summary"]["pearson"]["mean"]:.4f}' in (
+    summary(workdir)
+  )
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForSequenceClassification']
+  assert config['problem_type'] == 'regression'
+  assert config['id2label'] == {'0': 'LABEL_0'}
+  for again in models:
+    assert again.experiment.task.name == 'regression'
+    np.testing.assert_allclose(again.predict(texts), values, atol=1e-5)
+  with pytest.raises(InputError, match='fill_mask .* is a regression'):
+    model.fill_mask('a [MASK]')
+
+
+def test_tagging(tuned, tmp_path):
+  """'array' and what follows it are an entity; some sentences are long."""
+  sentences = [
+    'the array values hold a number'.split(),
+    'this function returns the array number'.split(),
+    ['the', 'function', *['takes', 'every'] * 10, 'array', 'value', '\u200b'],
+  ]
+  lines = []
+  for words in sentences * 6:
+    before = ''
+    for word in words:
+      label = 'B-ARRAY' if word == 'array' else 'O'
+      label = 'I-ARRAY' if before == 'array' else label
+      lines.append(f'{word} {label}')
+      before = word
+    lines.append('')
+  path = tmp_path / 'data.conll'
+  path.write_text('\n'.join(lines))
+  task = TaggingConfig(train_path=str(path), eval_path=str(path))
+  workdir = tuned(task, num_epochs=12)
+  results, best = best_run(workdir)
+  assert results['labels'] == ['B-ARRAY', 'I-ARRAY', 'O']
+  assert results['num_train'] == results['num_eval'] == 18
+  assert results['label_counts']['eval']['I-ARRAY'] == 18
+  assert best['f1'] > 0.5 and best['accuracy'] > 0.9
+  model = inference.load(workdir)
+  examples = read_examples(path, task.columns())
+  table = evaluation_table(model, examples)
+  for figure in ('f1', 'precision', 'recall', 'strict_f1', 'accuracy'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  assert 'ARRAY' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  assert [line['record'] for line in found] == list(range(1, 19))
+  for line, words in zip(found, sentences * 6, strict=True):
+    assert line['words'] == words
+    assert len(line['labels']) == len(line['probabilities']) == len(words)
+  labels = model.predict([tuple(words) for words in sentences])
+  assert labels == [line['labels'] for line in found[:3]]
+  page = write_report(workdir).read_text()
+  assert 'Entity F1' in page and '3 labels of words' in page
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForTokenClassification']
+  assert config['id2label'] == {'0': 'B-ARRAY', '1': 'I-ARRAY', '2': 'O'}
+  short = [tuple(words) for words in sentences[:2]]
+  for again in models:
+    assert again.experiment.task.name == 'tagging'
+    assert again.predict(short) == labels[:2]
+  with pytest.raises(InputError, match='fill_mask .* is a tagger of words'):
+    model.fill_mask('a [MASK]')
+
+
+def test_labels_that_are_no_entities(tuned, tmp_path):
+  path = tmp_path / 'data.conll'
+  path.write_text('the D\narray N\n\na D\nmatrix N\n\n' * 4)
+  task = TaggingConfig(train_path=str(path), eval_path=str(path))
+  with pytest.raises(InputError, match="label 'D' is none of an .*=accuracy"):
+    tuned(task)
+  task.metric = 'accuracy'
+  workdir = tuned(task)
+  _, best = best_run(workdir)
+  assert best['accuracy'] > 0 and 'f1' not in best
+  assert 'Accuracy of words' in write_report(workdir).read_text()
