@@ -26,7 +26,7 @@ define_own_classes()
 
 def main(arguments: list[str]) -> None:
   no_arguments(arguments)
-  require_package('matplotlib', 'bert-jax report', 'report')
+  require_package('matplotlib', 'a report', 'report')
   from bert_jax import durable_files, inference
   from bert_jax.report import page
   from bert_jax.train.checkpoint import saved_steps

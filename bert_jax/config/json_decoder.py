@@ -42,8 +42,8 @@ class Decoder:
   Annotations: str, int, float (an int stays one), bool, None, unions, Literal,
   list, tuple, dict[str, X], a TypedDict (further keys are passed over and
   kept), a dataclass, and Annotated with Checks. Any is any value, and object
-  JSON as it is; where
-  `make` is given it is, like a dataclass or a Protocol, an object for `make`.
+  JSON as it is; where `make` is given Any is, like a dataclass or a
+  runtime-checkable Protocol, an object for `make`.
 
   Attributes:
     where: the file, at the start of each message.

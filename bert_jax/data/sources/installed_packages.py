@@ -20,9 +20,9 @@ from bert_jax.data.sources.content import InputFiles
 
 STANDARD_LIBRARY = 'stdlib'
 
-# Import name -> distribution: the dependencies of the project and what they
-# pull in on every platform, as far as it has documentation to speak of. Fixed,
-# so that another package in the environment does not change the corpus.
+# Import name -> distribution: what the project, its report and TensorBoard need
+# and what that pulls in on every platform, as far as it has documentation to
+# speak of. Fixed, so that other packages do not change the corpus.
 PACKAGES = {
   'PIL': 'pillow',
   'absl': 'absl-py',
