@@ -5,7 +5,7 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
