@@ -39,7 +39,7 @@ from bert_jax.train.checkpoint import (
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir
 
-GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
+GOLDEN = pathlib.Path(__file__).parents[1] / 'interop' / 'golden' / 'bert'
 QUERY = 'bert.encoder.layer.1.attention.self.query.weight'
 ROWS = [
   ('this array returns a random number', 'one'),
