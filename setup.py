@@ -79,6 +79,7 @@ setuptools.setup(
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': [
+      'peft',
       'pytest',
       'pytest-timeout',
       'seqeval',  # what tasks/entities.py is held to

@@ -5,6 +5,7 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
+from typing import Any, TypeVar
 
 import jax
 
@@ -25,10 +26,12 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
+from bert_jax.peft.base import FullTuningConfig
 from bert_jax.tasks.base import TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.gradients import PlainConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir, default_compute_dtype
 
@@ -113,9 +116,10 @@ class PretrainExperiment:
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
   on CPU; the first start of a run settles it. attention: backends in order of
   preference, such as (ReferenceAttention(),); empty: chosen automatically.
-  profile_steps: (first, last) steps of a trace. init_from: a workdir or a
-  Hugging Face folder, whose params to start from. resume_from: WORKDIR or
-  WORKDIR@STEP, all of its state, for a branch of that run.
+  gradients: PlainConfig, or FGMConfig for adversarial training. profile_steps:
+  (first, last) steps of a trace. init_from: a workdir or a Hugging Face folder,
+  whose params to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its
+  state, for a branch of that run.
   """
 
   seed: int = 0
@@ -125,6 +129,7 @@ class PretrainExperiment:
   model: EncoderConfig
   objective: ObjectiveConfig = dataclasses.field(default_factory=MaskedLMConfig)
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
+  gradients: Any = dataclasses.field(default_factory=PlainConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
@@ -192,7 +197,10 @@ class FinetuneExperiment:
   """A fine-tuning run over `num_seeds` seeds at once.
 
   init_from: a workdir or a Hugging Face folder; empty: from scratch, with
-  `model` and `tokenizer` (a folder or vocab.txt). dropout: in both attention
+  `model` and `tokenizer` (a folder or vocab.txt). gradients: PlainConfig, or
+  FGMConfig for adversarial training. peft: FullTuningConfig, or a method that
+  trains a part, such as LoRAConfig; then `init_from` is the base, which is
+  needed beside the workdir as long as that is used. dropout: in both attention
   and hidden layers. eval_every_epochs: the best epoch is one of those that are
   evaluated.
   patience_epochs 0: no early stopping.
@@ -213,6 +221,8 @@ class FinetuneExperiment:
   tokenizer: str = ''
   dropout: float = 0.1
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
+  gradients: Any = dataclasses.field(default_factory=PlainConfig)
+  peft: Any = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)
@@ -233,6 +243,12 @@ class FinetuneExperiment:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
     self.task.validate()
+    self.peft.validate()
+    if self.peft.has_base and not self.init_from:
+      raise InputError(
+        f'init_from is empty, and {type(self.peft).__name__} trains beside a '
+        'base; give --config.init_from=WORKDIR (or a Hugging Face folder)'
+      )
     if not 0 < self.max_unknown <= 1:
       raise InputError(
         f'max_unknown is {self.max_unknown}; it must be above 0 and at most 1'
@@ -291,9 +307,12 @@ class ConvertedModel:
     return self.model.max_positions
 
 
+_Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
+
+
 def with_compute_dtype(
-  experiment: PretrainExperiment | FinetuneExperiment, workdir: Workdir
-) -> PretrainExperiment | FinetuneExperiment:
+  experiment: _Experiment, workdir: Workdir
+) -> _Experiment:
   """Fills in compute_dtype '' with what this machine's devices take.
 
   Raises InputError where the run in the workdir was computed in another dtype
@@ -332,7 +351,13 @@ def model_of(
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
-  for part in (config.optimizer, config.checkpoint, config.logging):
+  parts = (
+    config.optimizer,
+    config.gradients,
+    config.checkpoint,
+    config.logging,
+  )
+  for part in parts:
     part.validate()
   choose.validate(config.attention)
   _validate_batch(config.batch_size, config.num_microbatches)

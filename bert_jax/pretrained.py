@@ -16,18 +16,29 @@ from bert_jax.config.codec import encode
 from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.experiment import ConvertedModel
-from bert_jax.interop import beside_weights, google_bert, huggingface
+from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.interop import (
+  beside_weights,
+  google_bert,
+  huggingface,
+  peft_lora,
+  recognise,
+)
+from bert_jax.interop.labels import pooling_of, problem_type
+from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.task_head import TaskHead
+from bert_jax.peft.base import Method
+from bert_jax.peft.lora import LoRAConfig
+from bert_jax.run_inputs import recorded_input
 from bert_jax.tasks.base import Facts, Task
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
-from bert_jax.train.saved_params import params_digest
+from bert_jax.train.saved_params import fingerprint, params_digest
 from bert_jax.workdir import Workdir, read_json
 
 # The tasks for which a checkpoint of others may have a head.
@@ -43,7 +54,8 @@ class Pretrained:
   checkpoint: what was read of others, None of a workdir.
   load_params: () -> host arrays. describe: () -> what the parameters are read
   from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
-  whose model it is, and whose was best.
+  whose model it is, and whose was best. load_tuned: () -> what a run has tuned
+  beside its base, None of all others.
   """
 
   origin: str
@@ -56,6 +68,7 @@ class Pretrained:
   seed: int = 0
   best_seed: int = 0
   num_seeds: int = 1
+  load_tuned: Callable[[], functional.Params] | None = None
 
   @property
   def model(self) -> EncoderConfig:
@@ -99,11 +112,16 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 
   Of fine-tuning it is the best run's model, or of WORKDIR@STEP that of `seed`.
+  The folder of a LoRA of the `peft` package opens as merged with its base,
+  which lies where its config says.
 
   Raises:
     InputError: it is none of these, or cannot be used; one line says why.
   """
   folder, step = split_workdir(path)
+  adapter = peft_lora.read_config(folder)
+  if adapter and seed is None and step is None:
+    return _open_adapter(path, folder, adapter)
   if google_bert.is_folder(folder):
     family, kind = google_bert, 'a checkpoint of google-research/bert'
   elif huggingface.is_folder(folder):
@@ -146,22 +164,83 @@ def _open_converted(
     folder, tokenizer_size=size, pad_id=pad_id, problems=problems
   )
   assert tokenizer is not None  # or it would have been refused
-  task, facts = _task_of(checkpoint.head)
+  experiment = _converted(checkpoint)
   return Pretrained(
     origin=path,
-    experiment=ConvertedModel(
-      model=checkpoint.model,
-      family=checkpoint.family.model_type,
-      heads=checkpoint.heads,
-      no_classifier=checkpoint.no_classifier,
-      task=task,
-      facts=facts,
-    ),
+    experiment=experiment,
     tokenizer=tokenizer,
-    facts=facts,
+    facts=experiment.facts,
     load_params=lambda: checkpoint.params,
     describe=lambda: {'files': describe_files(weights(folder))},
     checkpoint=checkpoint,
+  )
+
+
+def _open_adapter(
+  path: str, folder: pathlib.Path, config: dict[str, Any]
+) -> Pretrained:
+  source = open_pretrained(config['base_model_name_or_path'])
+  checkpoint = source.checkpoint
+  if checkpoint is None:
+    raise InputError(
+      f'{folder}: its base {source.origin} is a workdir; name the Hugging Face '
+      f'folder that it was tuned on, as base_model_name_or_path of '
+      f'{peft_lora.CONFIG}'
+    )
+  heads = {n: p for n, p in checkpoint.params.items() if n != 'encoder'}
+  adapter = peft_lora.read(
+    folder, config, checkpoint.family, checkpoint.model, heads
+  )
+  # The factors hold alpha / rank already.
+  params = (
+    LoRAConfig(rank=1, alpha=1.0)
+    .build()
+    .merge(adapter.params | {'encoder': checkpoint.params['encoder']})
+  )
+  in_base = read_json(local_path(source.origin) / recognise.CONFIG)
+  merged = dataclasses.replace(
+    checkpoint,
+    params=params,
+    heads=tuple(name for name in params if name != 'encoder'),
+    head=TaskHead(
+      problem_type=problem_type(adapter.num_classes),
+      output_names=_output_names(checkpoint.head, adapter.num_classes),
+      pooling=pooling_of(checkpoint.family, in_base),
+    ),
+    no_classifier='',
+    no_comparison='transformers loads an adapter by peft alone',
+  )
+  experiment = _converted(merged)
+  return dataclasses.replace(
+    source,
+    origin=path,
+    experiment=experiment,
+    facts=experiment.facts,
+    load_params=lambda: params,
+    describe=lambda: (
+      source.describe()
+      | {'adapter': describe_files([folder / peft_lora.WEIGHTS])}
+    ),
+    checkpoint=merged,
+  )
+
+
+def _output_names(head: TaskHead | None, count: int) -> tuple[str, ...]:
+  """Those of the base where there are as many; an adapter names none."""
+  if head and len(head.output_names) == count:
+    return head.output_names
+  return tuple(f'LABEL_{number}' for number in range(count))
+
+
+def _converted(checkpoint: huggingface.Checkpoint) -> ConvertedModel:
+  task, facts = _task_of(checkpoint.head)
+  return ConvertedModel(
+    model=checkpoint.model,
+    family=checkpoint.family.model_type,
+    heads=checkpoint.heads,
+    no_classifier=checkpoint.no_classifier,
+    task=task,
+    facts=facts,
   )
 
 
@@ -202,14 +281,20 @@ def _open_workdir(
   if seed is not None:
     _check_seed(path, step, seed, num_seeds if results else 0)
 
-  def load() -> functional.Params:
-    if results and step is None:
+  def load_tuned() -> functional.Params:
+    if step is None:
       return load_params(workdir.best)[0]
     params, _ = load_params(workdir.checkpoints, step)
-    if results:
-      chosen = results.get('best_seed') if seed is None else seed
-      params = _of_seed(workdir, chosen, params)
-    return params
+    chosen = results.get('best_seed') if seed is None else seed
+    return _of_seed(workdir, chosen, params)
+
+  def load() -> functional.Params:
+    if not results:
+      return load_params(workdir.checkpoints, step)[0]
+    tuned = load_tuned()
+    if experiment.peft.has_base:
+      return _with_base(workdir, experiment, tuned)
+    return tuned
 
   def describe() -> dict[str, Any]:
     if results and step is None:
@@ -226,7 +311,31 @@ def _open_workdir(
     seed=best_seed if seed is None else seed,
     best_seed=best_seed,
     num_seeds=num_seeds,
+    load_tuned=load_tuned if results and experiment.peft.has_base else None,
   )
+
+
+def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
+  """What a run has as its base, for run_inputs.py: parameters, not files."""
+  return {'sha256': fingerprint(method.split(source.load_params())[1])}
+
+
+def _with_base(
+  workdir: Workdir, experiment: FinetuneExperiment, tuned: functional.Params
+) -> functional.Params:
+  """The parameters that a run has tuned, merged with those of its base.
+
+  Raises InputError where the base is not there, or another one by now.
+  """
+  method = experiment.peft.build()
+  source = open_pretrained(experiment.init_from)
+  if describe_base(source, method) != recorded_input(workdir, 'init_from'):
+    raise InputError(
+      f'{workdir.path} was tuned beside another base than {source.origin}, its '
+      'init_from, is now; put back the parameters that lay there'
+    )
+  _, base = method.split(source.load_params())
+  return method.merge(method.join(tuned, base))
 
 
 def _check_seed(path: str, step: int | None, seed: int, num_seeds: int) -> None:

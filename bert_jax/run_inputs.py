@@ -106,6 +106,13 @@ class RunInputs:
     return difference(self._then.get(name), self._now[name])
 
 
+def recorded_input(workdir: Workdir, field: str) -> Any:
+  """What a run has read by a field of its config; None without a record."""
+  path = workdir.path / NAME
+  inputs = read_json(path) if path.is_file() else None
+  return inputs.get(field) if isinstance(inputs, dict) else None
+
+
 def describe_examples(path: str) -> Any:
   """Describes what labelled examples are read from, for `RunInputs`."""
   if path.startswith(_INSTALLED_DOCS):

@@ -12,6 +12,7 @@ import toys
 from bert_jax.config.experiment_file import load_config
 from bert_jax.data.examples import Examples
 from bert_jax.models.heads import model_with_heads
+from bert_jax.peft.base import FullTuning
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
 
@@ -43,7 +44,7 @@ def test_it_validates_and_traces(path, small_tokenizer):
     objective = experiment.objective.build(table)
     labels = {}
   else:
-    experiment.tokenizer = 'tokenizer'
+    experiment.tokenizer = experiment.init_from = 'workdir'
     shapes = {(experiment.batch_size, experiment.max_length)}
     task = experiment.task
     answer = ANSWERS[task.name]
@@ -69,17 +70,19 @@ def test_it_validates_and_traces(path, small_tokenizer):
     objective.heads(),
     'bfloat16',
   )
+  method = FullTuning() if pretraining else experiment.peft.build()
+  model = method.extend(model)
   optimizer = experiment.optimizer.build(model.infos)
   step = make_train_step(
     objective,
     model,
     optimizer,
     experiment.optimizer.build_schedule(getattr(experiment, 'num_steps', 1000)),
+    join=method.join,
   )
+  params, frozen = method.split(model.abstract_params())
   state = jax.eval_shape(
-    lambda: init_state(
-      model.init(jax.random.key(0)), optimizer, keep_best=False
-    )
+    lambda params: init_state(params, optimizer, keep_best=False), params
   )
   for batch_size, length in shapes:
     batch = labels | {
@@ -88,7 +91,9 @@ def test_it_validates_and_traces(path, small_tokenizer):
     }
     if pretraining and objective.pairs_kind:
       batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
-    after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+    after, metrics = jax.eval_shape(
+      step, state, frozen, batch, jax.random.key(0)
+    )
     assert metrics['loss'].shape == ()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
       lambda x: (x.shape, x.dtype), state

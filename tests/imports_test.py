@@ -32,7 +32,7 @@ ARROWS = {
   'models': ('parallel.sharding', 'param_info'),
   'surgery': ('models',),
   'peft': ('models',),
-  'interop': ('models',),
+  'interop': ('models', 'local_paths'),
   # Files of JSON are read by the one decoder.
   'data': ('durable_files', 'stopping', 'config.json_decoder'),
   # Of the side files the kinds of pairs.
@@ -51,6 +51,7 @@ ARROWS = {
   'workdir': ('config', 'data.tokenizers', 'durable_files'),
   'train': (
     'objectives',
+    'peft',
     'tasks',
     'optim',
     'parallel',
@@ -63,7 +64,7 @@ ARROWS = {
   # What lay at the paths of a run's config.
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
-  'pretrained': ('experiment',),
+  'pretrained': ('experiment', 'run_inputs'),
   'inference': ('pretrained',),
   # The figures and records of runs, as a page.
   'report': (
@@ -98,6 +99,7 @@ ONLY_IN = {
   'datasketch': ('data.preparing.near_duplicates',),
   'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),
+  'sklearn': ('tasks.metrics',),
   'tensorboardX': ('train.logging',),
   'wandb': ('train.logging',),
 }

@@ -2,13 +2,15 @@
 
 bert-jax convert --input=HF_FOLDER --output=WORKDIR
 bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
+bert-jax convert --input=LORA_WORKDIR --output=ADAPTER --output_format=peft
 
 Neither torch nor transformers is needed; where both are installed, hidden
 states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
 fine-tuning run it is the best seed, or another by --seed. Families: BERT,
 RoBERTa, DistilBERT, ALBERT, ELECTRA, ModernBERT. Names under torch.compile,
-FSDP or DataParallel are read; any other prefix, and adapters (PEFT), are
-refused with what to do. The weights say how many labels there are.
+FSDP or DataParallel are read; any other prefix is refused with what to do. A
+LoRA of the peft package opens merged with its base, which its config names and
+which must be a folder here. The weights say how many labels there are.
 bert_model.ckpt of google-research/bert is read with TensorFlow (pip install
 tensorflow-cpu).
 """
@@ -30,7 +32,7 @@ OUTPUT = absl_flags.DEFINE_string(
   required=True,
 )
 OUTPUT_FORMAT = absl_flags.DEFINE_string(
-  'output_format', 'workdir', 'workdir or huggingface.'
+  'output_format', 'workdir', 'workdir, huggingface or peft.'
 )
 ARCHITECTURE = absl_flags.DEFINE_string(
   'architecture',

@@ -69,10 +69,14 @@ def find_field(path: str, fields: dict[str, Field]) -> Field:
     raise InputError(f'--config.{shown(path)}: no such field; {hint}')
   field = fields[path]
   if field.is_group:
-    inner = next(name for name in fields if name.startswith(f'{path}.'))
+    inner = next((n for n in fields if n.startswith(f'{path}.')), '')
     raise InputError(
-      f'--config.{path} is a group of fields; set one of them, like '
-      f'--config.{inner}'
+      f'--config.{path} is a group of fields; '
+      + (
+        f'set one of them, like --config.{inner}'
+        if inner
+        else 'choose another one in the experiment file'
+      )
     )
   return field
 

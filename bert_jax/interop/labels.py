@@ -63,9 +63,9 @@ def read_task_head(
   if kind == WORDS:
     return TaskHead(kind=WORDS, output_names=names), ''
   head = TaskHead(
-    problem_type=_ONE_LABEL if len(names) > 1 else _ONE_NUMBER,
+    problem_type=problem_type(len(names)),
     output_names=names,
-    pooling=_pooling(family, config),
+    pooling=pooling_of(family, config),
   )
   return head, ''
 
@@ -82,7 +82,12 @@ def _kind(config: Mapping[str, Any]) -> str:
   )
 
 
-def _pooling(family: Family, config: Mapping[str, Any]) -> Any:
+def problem_type(num_outputs: int) -> str:
+  """What a head of whole texts with so many outputs is for, in their words."""
+  return _ONE_LABEL if num_outputs > 1 else _ONE_NUMBER
+
+
+def pooling_of(family: Family, config: Mapping[str, Any]) -> Any:
   """Reads from config.json what the classifier sees of a text."""
   return config.get(family.pooling_field, CLS) if family.pooling_field else CLS
 
@@ -149,7 +154,7 @@ def _why_not(
   if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):
     what = _OTHER_PROBLEMS.get(str(problem), 'it is not one label a text')
     return f'{what} (problem_type {quoted(str(problem))})'
-  pooling = _pooling(family, config)
+  pooling = pooling_of(family, config)
   if pooling not in POOLINGS:
     return (
       f'{family.pooling_field} is {shown(repr(pooling))}, ours can only be '

@@ -19,17 +19,25 @@ from bert_jax.data.tokenizers import (
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
 from bert_jax.errors import InputError, listed, quoted
 from bert_jax.interop import family as families
-from bert_jax.interop import huggingface, parity, recognise
+from bert_jax.interop import (
+  huggingface,
+  labels,
+  parity,
+  peft_lora,
+  recognise,
+)
 from bert_jax.interop.export_form import generator_form
+from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
-from bert_jax.models.task_head import HEAD_OF
+from bert_jax.models.task_head import HEAD_OF, TEXTS
+from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
-WORKDIR, HUGGINGFACE = FORMATS = ('workdir', 'huggingface')
+WORKDIR, HUGGINGFACE, PEFT = FORMATS = ('workdir', 'huggingface', 'peft')
 _PARITY = 'parity.json'
-# Of a run on replaced tokens, what the generator alone is exported as.
+# The class that the generator of a run on replaced tokens is exported as.
 _GENERATOR = 'ElectraForMaskedLM'
 _NOT_INSTALLED = 'transformers and torch are not installed'
 
@@ -74,6 +82,8 @@ def convert(
     write = _write_workdir
     if output_format == HUGGINGFACE:
       write = _write_huggingface
+    if output_format == PEFT:
+      write = _write_peft
     record = write(pretrained, folder, architecture)
     durable_files.write_json(folder / _PARITY, record)
   return _lines(output, record)
@@ -168,6 +178,66 @@ def _write_huggingface(
     left_out=left_out,
     notes=notes,
     ids=_compare_ids(source, folder),
+  )
+
+
+def _write_peft(
+  source: Pretrained, folder: pathlib.Path, architecture: str
+) -> dict[str, Any]:
+  """What was tuned, without its base, as the `peft` package lays it out."""
+  del architecture  # that of the base's classifier
+  lora = getattr(source.experiment, 'peft', None)
+  if source.load_tuned is None or not isinstance(lora, LoRAConfig):
+    raise InputError(
+      f'--input={source.origin}: --output_format={PEFT} is for what was tuned '
+      f'with LoRA; give --output_format={HUGGINGFACE} for a whole model'
+    )
+  base = open_pretrained(source.experiment.init_from)
+  checkpoint = base.checkpoint
+  if checkpoint is None:
+    raise InputError(
+      f'--input={source.origin}: its base {base.origin} is a workdir, which '
+      f'peft cannot load; give --output_format={HUGGINGFACE} to write both '
+      'merged, or tune on an export of that'
+    )
+  head = source.task_head
+  if head is None or head.kind != TEXTS:
+    raise InputError(
+      f'--input={source.origin}: --output_format={PEFT} is for heads of whole '
+      f'texts; give --output_format={HUGGINGFACE} to write the base merged'
+    )
+  config = huggingface.read_json(local_path(base.origin) / recognise.CONFIG)
+  pooling = labels.pooling_of(checkpoint.family, config)
+  if pooling != head.pooling:
+    raise InputError(
+      f'--input={source.origin}: its task.pooling is {head.pooling}, and '
+      f'peft takes {pooling}, from {recognise.CONFIG} of the base; tune with '
+      f'--config.task.pooling={pooling} to export it'
+    )
+  params = source.load_tuned()
+  heads = [name for name in params if name != 'lora']
+  peft_lora.write(
+    folder,
+    checkpoint.family,
+    families.build(source.model, heads, len(head.output_names)),
+    params,
+    rank=lora.rank,
+    alpha=lora.alpha,
+    dropout=lora.dropout,
+    base=str(local_path(base.origin)),
+  )
+  return _record(
+    source,
+    params,
+    'an adapter is loaded by peft, beside its base',
+    model=source.model,
+    architecture=checkpoint.family.architecture(heads),
+    num_parameters=functional.num_parameters(params),
+    left_out=[],
+    notes=[
+      'an adapter has no names of labels; its outputs are '
+      f'{listed(head.output_names)}'
+    ],
   )
 
 

@@ -23,17 +23,18 @@ from bert_jax.experiment import (
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
+from bert_jax.models.functional import Model
 from bert_jax.parallel.mesh import check_batch_size
-from bert_jax.parallel.sharding import batch_sharding
-from bert_jax.pretrained import Pretrained, open_pretrained
+from bert_jax.peft.base import Method
+from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Facts, Task
-from bert_jax.train import saving, throughput
+from bert_jax.train import saving
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Outcome, Profile, Run, train
-from bert_jax.train.program import make_program
+from bert_jax.train.loop import Outcome, make_run, train
+from bert_jax.train.program import Program, make_program
 from bert_jax.train.scoring import Scoring, TuningData
 from bert_jax.workdir import Workdir
 
@@ -86,6 +87,9 @@ def finetune(
     # A run that goes on has its parameters; figures that are there already are
     # of others than the command names.
     at_start = '' if is_finished else 'init_from'
+    if experiment.peft.has_base:
+      # The base is read at every start, and tuned parameters fit it alone.
+      at_start, allow_change = '', _without_init_from(allow_change)
     changes = inputs.check(experiment, allow_change, at_start)
     if not inputs.is_recorded:
       print(_not_recorded(experiment, workdir), flush=True)
@@ -114,22 +118,14 @@ def _train(
   inputs: RunInputs,
   stop: StopSignal,
 ) -> Outcome:
-  model = model_of(experiment, task)
+  method = experiment.peft.build()
+  model = method.extend(model_of(experiment, task))
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
-  program = make_program(
-    task,
-    model,
-    experiment.optimizer.build(model.infos),
-    experiment.optimizer.build_schedule(plan.num_steps),
-    seed_keys(experiment),
-    num_microbatches=experiment.num_microbatches,
-    num_seeds=experiment.num_seeds,
-  )
+  program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  scoring = Scoring(experiment, task, model, examples, steps_per_epoch)
-  state, position = program.start(
+  started = program.start(
     workdir,
     checkpoints,
     stop,
@@ -137,33 +133,55 @@ def _train(
     read_before=stream.read_before,
     initial=source.initial() if source else None,
   )
-  inputs.write(experiment, position.next_example)
-  scoring.warm_up(state.params)
-  run = Run(
+  inputs.write(experiment, started.position.next_example)
+  scoring = Scoring(
+    experiment,
+    task,
+    model,
+    examples,
+    steps_per_epoch,
+    started.frozen,
+    method.join,
+  )
+  scoring.warm_up(started.state.params)
+  run = make_run(
+    experiment,
+    workdir,
+    started,
     label='finetune',
-    state=state,
-    position=position,
-    step_fn=program.step_fn,
     evaluate=scoring.evaluate,
     stream=stream,
-    batch_sharding=batch_sharding(jax.sharding.get_mesh(), batch_axis=1),
     batch_axis=1,
-    plan=plan,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    log_every=experiment.logging.every_steps,
-    save_every=experiment.checkpoint.every_steps,
-    max_nonfinite_steps=experiment.max_nonfinite_steps,
-    checkpoints=checkpoints,
     flops_before=lambda step: step * flops_per_step(experiment),
-    peak_flops=throughput.peak_flops(experiment.logging.peak_tflops)[0],
     patience_steps=experiment.patience_epochs * steps_per_epoch,
-    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
+    assert outcome.state is not None  # a run that was not stopped has one
     scoring.write_results(workdir, outcome.state)
   return outcome
+
+
+def _make_program(
+  experiment: FinetuneExperiment,
+  task: Task,
+  model: Model,
+  method: Method,
+  num_steps: int,
+) -> Program:
+  return make_program(
+    task,
+    model,
+    experiment.optimizer.build(model.infos),
+    experiment.optimizer.build_schedule(num_steps),
+    seed_keys(experiment),
+    method=method,
+    gradients=experiment.gradients.build(experiment.model.table_dim),
+    num_microbatches=experiment.num_microbatches,
+    num_seeds=experiment.num_seeds,
+  )
 
 
 def describe_inputs(
@@ -173,12 +191,21 @@ def describe_inputs(
 ) -> dict[str, Any]:
   """What the run reads, by the config field that names it."""
   task = experiment.task
+  described = {}
+  if source and experiment.peft.has_base:
+    described = describe_base(source, experiment.peft.build())
+  elif source:
+    described = source.describe()
   return {
     'task.train_path': describe_examples(task.train_path),
     'task.eval_path': describe_examples(task.eval_path),
     'tokenizer': {'sha256': tokenizer.fingerprint},
-    **({'init_from': source.describe()} if source else {}),
+    **({'init_from': described} if described else {}),
   }
+
+
+def _without_init_from(allow_change: tuple[str, ...]) -> tuple[str, ...]:
+  return tuple(name for name in allow_change if name != 'init_from')
 
 
 def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
@@ -210,7 +237,8 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 def flops_per_step(experiment: FinetuneExperiment) -> float:
   """Model FLOPs of all seeds; see models/flops.py."""
   of_row = flops_per_row(experiment.model, experiment.max_length, 0)
-  return experiment.num_seeds * experiment.batch_size * of_row
+  num_rows = experiment.num_seeds * experiment.batch_size
+  return experiment.gradients.num_passes * num_rows * of_row
 
 
 def with_model(
@@ -229,6 +257,7 @@ def with_model(
         f'{experiment.init_from}; leave it out to take the one of the model'
       )
   else:
+    assert source is not None  # validate() has seen one of the two
     tokenizer = source.tokenizer
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:

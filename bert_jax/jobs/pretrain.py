@@ -37,7 +37,7 @@ from bert_jax.train.evaluation import (
   with_perplexity,
 )
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Evaluation, Outcome, Profile, Run, train
+from bert_jax.train.loop import Evaluation, Outcome, make_run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.restore import Initial
 from bert_jax.train.state import TrainState
@@ -112,11 +112,12 @@ def _train(
     experiment.optimizer.build(model.infos),
     experiment.optimizer.build_schedule(experiment.num_steps),
     jax.random.key(experiment.seed),
+    gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
   )
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  state, position = program.start(
+  started = program.start(
     workdir,
     checkpoints,
     stop,
@@ -125,27 +126,18 @@ def _train(
     initial=initial,
     resume_from=experiment.resume_from,
   )
-  inputs.write(experiment, position.next_example)
-  peak = announce(experiment, state.params, corpora)
-  run = Run(
+  inputs.write(experiment, started.position.next_example)
+  params = started.state.params
+  announce(experiment, params, corpora)
+  run = make_run(
+    experiment,
+    workdir,
+    started,
     label='pretrain',
-    state=state,
-    position=position,
-    step_fn=program.step_fn,
-    evaluate=make_evaluation(
-      experiment, objective, model, corpora, state.params
-    ),
+    evaluate=make_evaluation(experiment, objective, model, corpora, params),
     stream=stream,
-    batch_sharding=batch_sharding(mesh),
-    plan=plan,
     eval_every=experiment.evaluation.every_steps,
-    log_every=experiment.logging.every_steps,
-    save_every=experiment.checkpoint.every_steps,
-    max_nonfinite_steps=experiment.max_nonfinite_steps,
-    checkpoints=checkpoints,
     flops_before=flops_before(experiment, objective),
-    peak_flops=peak,
-    profile=Profile(experiment.profile_steps, str(workdir.profile)),
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
@@ -207,8 +199,8 @@ def announce(
   experiment: PretrainExperiment,
   params: functional.Params,
   corpora: list[OpenCorpus],
-) -> float:
-  """Prints the sizes of a run; returns the FLOP/s that MFU refers to."""
+) -> None:
+  """Prints the sizes of a run, and the FLOP/s that MFU refers to."""
   peak, origin = throughput.peak_flops(experiment.logging.peak_tflops)
   rows = ', '.join(
     f'{rows.num_rows:,} rows of {length} tokens'
@@ -223,7 +215,6 @@ def announce(
     f'MFU against {peak / 1e12:.3g} TFLOP/s ({origin})',
     flush=True,
   )
-  return peak
 
 
 def check_pairs(
@@ -241,7 +232,7 @@ def check_pairs(
 
 
 def pairs_kind(rows: TokenRows) -> Any:
-  """Which pairs the rows hold, of PAIR_KINDS; falsy for none."""
+  """The kind of pairs in the rows, one of PAIR_KINDS; falsy for none."""
   facts = rows.manifest.get('pairs')
   has_labels = rows.max_segments and isinstance(facts, dict)
   return facts.get('kind') if has_labels else None
@@ -252,8 +243,9 @@ def flops_before(
 ) -> Callable[[int], float]:
   """(step) -> model FLOPs of all steps until it; see models/flops.py."""
   plan = experiment.plan()
+  num_passes = experiment.gradients.num_passes
   of_row = [
-    objective.flops_per_row(experiment.model, stage.row_length)
+    num_passes * objective.flops_per_row(experiment.model, stage.row_length)
     for stage in plan.stages
   ]
 
@@ -345,7 +337,7 @@ def make_evaluation(
   batch_size = -(-config.batch_size // devices) * devices
   rows = next(iter(held_out.values()))
   first_batch = place_batch(rows, next(rows.batches(batch_size)), sharding)
-  jax.block_until_ready(eval_step(params, first_batch, key))
+  jax.block_until_ready(eval_step(params, {}, first_batch, key))
 
   def evaluate(state: TrainState, stop: StopSignal) -> Evaluation | None:
     step = int(jax.device_get(state.step))
@@ -354,6 +346,7 @@ def make_evaluation(
       means = evaluate_rows(
         eval_step,
         state.params,
+        {},
         rows,
         key,
         sharding,

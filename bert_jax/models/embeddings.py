@@ -54,18 +54,27 @@ class Embeddings(nnx.Module):
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
-    x_BTE = self.from_tables(input_ids_BT, layout, dropout_seeds_B)
-    return x_BTE if self.projection is None else self.projection(x_BTE)
+    """`token_delta_BTE` is added to the vectors of the tokens."""
+    x_BTE = self.from_tables(
+      input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
+    )
+    if self.projection is None:
+      return x_BTE
+    return self.projection(x_BTE, dropout_seeds_B)
 
   def from_tables(
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
     """As wide as the tables: what several encoders may share."""
     x_BTE = self.token(input_ids_BT)
+    if token_delta_BTE is not None:
+      x_BTE += token_delta_BTE
     if self.position is not None:
       position_ids_BT = layout.position_ids
       if self.position_offset:

@@ -60,7 +60,10 @@ class EncoderLayer(nnx.Module):
       seeds[1],
     )
     x_BTD = self._add(
-      x_BTD, self.feed_forward, self.feed_forward_norm, seeds[2]
+      x_BTD,
+      lambda x_BTD: self.feed_forward(x_BTD, seeds[2]),
+      self.feed_forward_norm,
+      seeds[2],
     )
     return constrain(x_BTD, 'batch', 'length', 'embed')
 
@@ -151,18 +154,27 @@ class Encoder(LayerStack):
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
-    """Returns the last layer's hidden states, [B, T, D]."""
-    return self.hidden_states(input_ids_BT, layout, dropout_seeds_B)[-1]
+    """Returns the last layer's hidden states, [B, T, D].
+
+    `token_delta_BTE`: as in Embeddings.
+    """
+    return self.hidden_states(
+      input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
+    )[-1]
 
   def hidden_states(
     self,
     input_ids_BT: jax.Array,
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
+    token_delta_BTE: jax.Array | None = None,
   ) -> list[jax.Array]:
     """Returns [B, T, D] after the embeddings and after each layer."""
-    x_BTD = self.embeddings(input_ids_BT, layout, fold(dropout_seeds_B, 0))
+    x_BTD = self.embeddings(
+      input_ids_BT, layout, fold(dropout_seeds_B, 0), token_delta_BTE
+    )
     return self.layer_states(x_BTD, layout, dropout_seeds_B)
 
 

@@ -41,8 +41,10 @@ class FeedForward(nnx.Module):
     )
     self.activation = ACTIVATIONS[config.activation]
 
-  def __call__(self, x_BTD: jax.Array) -> jax.Array:
-    activated_BTF = self.activation(self.input(x_BTD))
+  def __call__(
+    self, x_BTD: jax.Array, dropout_seeds_B: jax.Array | None = None
+  ) -> jax.Array:
+    activated_BTF = self.activation(self.input(x_BTD, dropout_seeds_B))
     if self.gate is not None:
-      activated_BTF *= self.gate(x_BTD)
-    return self.output(activated_BTF)
+      activated_BTF *= self.gate(x_BTD, dropout_seeds_B)
+    return self.output(activated_BTF, dropout_seeds_B)

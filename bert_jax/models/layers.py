@@ -45,6 +45,9 @@ def truncated_normal(
   return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
+Adapter = Callable[[jax.Array, jax.Array | None], jax.Array]
+
+
 class Dense(nnx.Module):
   """y = x · kernel + bias over one or several input and output axes.
 
@@ -52,6 +55,9 @@ class Dense(nnx.Module):
   last of x) and the new ones; `in_axes` and `out_axes`, their logical names;
   `in_sizes` and `out_sizes`, the names of their sizes where those differ;
   `kind`, that of the kernel; `use_bias`, false leaves the bias out.
+
+  `adapter`, where a method of peft/ has set one, is a function of (x, dropout
+  seeds) whose f32 result is added to the product.
   """
 
   def __init__(
@@ -80,10 +86,14 @@ class Dense(nnx.Module):
     )
     bias = ParamInfo(out_axes, 'bias', decays=False, sizes=out_sizes)
     self.bias = parameter(jnp.zeros(out_shape), bias) if use_bias else None
+    self.adapter: Adapter | None = None
     self.dtype = dtype
 
   @jax.named_scope('dense')
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, dropout_seeds_B: jax.Array | None = None
+  ) -> jax.Array:
+    """x [B, ..., in] -> [B, ..., out]; the seeds are for the adapter alone."""
     # One product of two matrices, whatever the number of axes: every backend
     # has a fast path for that, in the gradients too, and it keeps head
     # splitting out of the compiled program.
@@ -98,6 +108,8 @@ class Dense(nnx.Module):
     product = product.reshape(out_shape)
     if self.bias is not None:
       product += self.bias[...]
+    if self.adapter is not None:
+      product += self.adapter(x, dropout_seeds_B)
     return product.astype(self.dtype)
 
 

@@ -106,9 +106,16 @@ class ObjectiveConfig(Protocol):
 def with_hidden_states(
   model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
 ) -> Batch:
-  """`encode` where the encoder reads `input_ids` of the batch as they are."""
+  """`encode` where the encoder reads `input_ids` of the batch as they are.
+
+  `embedding_delta` [B, T, E], where the batch has it, is added to the vectors
+  of the tokens; see train/gradients.py.
+  """
   hidden_BTD = model.encoder(
-    batch['input_ids'], layout_of(batch), dropout_seeds_B
+    batch['input_ids'],
+    layout_of(batch),
+    dropout_seeds_B,
+    batch.get('embedding_delta'),
   )
   return batch | {'hidden_states': hidden_BTD}
 

@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.errors import InputError
+from bert_jax.models import functional
 from bert_jax.objectives.base import SumAndWeight
 from bert_jax.stopping import StopSignal
 
@@ -70,7 +70,8 @@ class RowsInOrder:
 
 def evaluate_rows(
   eval_step: Callable[..., SumAndWeight],
-  params: Any,
+  params: functional.Params,
+  frozen: functional.Params,
   rows: RowsInOrder,
   key: jax.Array,
   sharding: jax.sharding.NamedSharding,
@@ -88,7 +89,7 @@ def evaluate_rows(
     if stop.requested:
       return None
     batch = place_batch(rows, numbers, sharding)
-    pending.append(eval_step(params, batch, key))
+    pending.append(eval_step(params, frozen, batch, key))
     # One batch ahead of the device, so that a stop signal is soon answered.
     jax.block_until_ready(pending[-2:-1])
   # In f64 and in order. The sums of one batch are f32, and their rounding

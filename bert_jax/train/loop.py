@@ -16,12 +16,18 @@ import numpy as np
 from bert_jax.data.reading.device_feed import DeviceFeed, RowStream
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
+from bert_jax.models import functional
+from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
-from bert_jax.train.logging import Log, MetricWriter, Progress
+from bert_jax.train.checkpoint_config import CheckpointConfig
+from bert_jax.train.logging import Log, LoggingConfig, MetricWriter, Progress
+from bert_jax.train.program import Started
 from bert_jax.train.saving import Saver
 from bert_jax.train.state import TrainState, host_step, keep_best
+from bert_jax.train.throughput import peak_flops
 from bert_jax.train.window import Window
+from bert_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -44,19 +50,21 @@ class TrainingStream(RowStream, Protocol):
 class Run:
   """Everything that the loop needs, put together by its caller.
 
-  `step_fn` is jitted and donates the state; `evaluate` gives None where the
-  stop signal came first; `batch_sharding` splits `batch_axis`; `flops_before`
-  (a step, all FLOPs until it) and `peak_flops` (0: unknown) give the MFU.
+  `step_fn(state, frozen, batch)` is jitted and donates the state; `frozen` is
+  what it reads beside the state and never updates; `evaluate` gives None where
+  the stop signal came first; `batch_axis` is the axis of a batch's rows;
+  `flops_before` (a step, all FLOPs until it) and `peak_flops` (0: unknown) give
+  the MFU.
   `patience_steps` 0: no early stopping.
   """
 
   label: str
   state: TrainState
+  frozen: functional.Params
   position: Position
   step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
   evaluate: Callable[[TrainState, StopSignal], Evaluation | None]
   stream: TrainingStream
-  batch_sharding: jax.sharding.NamedSharding
   plan: Plan
   eval_every: int
   log_every: int
@@ -68,6 +76,51 @@ class Run:
   profile: 'Profile'
   batch_axis: int = 0
   patience_steps: int = 0
+
+
+class LoopOptions(Protocol):
+  """What the loop takes from an experiment, whichever kind that is."""
+
+  logging: LoggingConfig
+  checkpoint: CheckpointConfig
+  max_nonfinite_steps: int
+  profile_steps: tuple[int, ...]
+
+
+def make_run(
+  options: LoopOptions,
+  workdir: Workdir,
+  started: Started,
+  *,
+  label: str,
+  evaluate: Callable[[TrainState, StopSignal], Evaluation | None],
+  stream: TrainingStream,
+  eval_every: int,
+  flops_before: Callable[[int], float],
+  batch_axis: int = 0,
+  patience_steps: int = 0,
+) -> Run:
+  """A run that has started, with what its experiment says of the loop."""
+  return Run(
+    label=label,
+    state=started.state,
+    frozen=started.frozen,
+    position=started.position,
+    step_fn=started.step_fn,
+    evaluate=evaluate,
+    stream=stream,
+    plan=started.plan,
+    eval_every=eval_every,
+    log_every=options.logging.every_steps,
+    save_every=options.checkpoint.every_steps,
+    max_nonfinite_steps=options.max_nonfinite_steps,
+    checkpoints=started.checkpoints,
+    flops_before=flops_before,
+    peak_flops=peak_flops(options.logging.peak_tflops)[0],
+    profile=Profile(options.profile_steps, str(workdir.profile)),
+    batch_axis=batch_axis,
+    patience_steps=patience_steps,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +146,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
   saver = Saver(run.checkpoints, run.save_every, log, stop)
-  window = Window(run, first, run.position.window)
+  window = _open_window(run, first)
 
   def position() -> Position:
     example = plan.examples_before(done)
@@ -118,7 +171,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
         run.profile.before(done)
         if (batch := _next_batch(feed)) is None:
           break
-        state, metrics = run.step_fn(state, batch)
+        state, metrics = run.step_fn(state, run.frozen, batch)
         done += 1
         stop.begun()
         run.profile.after(done, metrics)
@@ -144,10 +197,20 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   return Outcome(state, stop.name, run.checkpoints.last_saved)
 
 
+def _open_window(run: Run, first: int) -> Window:
+  return Window(
+    first,
+    run.position.window,
+    examples_before=run.plan.examples_before,
+    flops_before=run.flops_before,
+    peak_flops=run.peak_flops,
+  )
+
+
 def _feed(run: Run, first: int) -> DeviceFeed:
   return DeviceFeed(
     run.stream,
-    run.batch_sharding,
+    batch_sharding(jax.sharding.get_mesh(), batch_axis=run.batch_axis),
     run.plan.batches(first),
     batch_axis=run.batch_axis,
   )

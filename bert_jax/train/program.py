@@ -14,12 +14,16 @@ import optax
 from bert_jax.data.reading.plan import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
+from bert_jax.parallel.sharding import parameter_shardings
+from bert_jax.peft.base import FullTuning, Method
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position
+from bert_jax.train.gradients import Gradients, plain
 from bert_jax.train.restore import (
   Initial,
   check_data,
   fresh_state,
+  frozen_params,
   starting_state,
 )
 from bert_jax.train.saving import kept_and_goes_on
@@ -34,11 +38,27 @@ from bert_jax.train.step import INITIALISATION, make_train_step
 from bert_jax.workdir import Workdir
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Started:
+  """A run with its arrays on their devices; `frozen` is {} in plain training.
+
+  step_fn: of its Program.
+  """
+
+  state: TrainState
+  frozen: functional.Params
+  position: Position
+  step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
+  plan: Plan
+  checkpoints: Checkpoints
+
+
 @dataclasses.dataclass(kw_only=True)
 class Program:
-  """`step_fn(state, batch)` is jitted and donates the state.
+  """`step_fn(state, frozen, batch)` is jitted and donates the state.
 
-  `key` is the run's key, or one for each seed.
+  `key` is the run's key, or one for each seed. `base`: shapes, dtypes and
+  shardings of what is frozen, {} where all is trained.
   """
 
   key: jax.Array
@@ -47,6 +67,7 @@ class Program:
   new_state: Callable[[functional.Params], TrainState]
   abstract: TrainState
   shardings: TrainState
+  base: functional.Params
   num_seeds: int
 
   def start(
@@ -59,8 +80,15 @@ class Program:
     read_before: Callable[[int], dict[str, str]],
     initial: Initial | None = None,
     resume_from: str = '',
-  ) -> tuple[TrainState, Position]:
-    """The first state on its devices, in the order of train/restore.py."""
+  ) -> Started:
+    """Puts the first state on its devices, from where train/restore.py says.
+
+    What is frozen is loaded from `initial` at every start.
+    """
+    frozen: functional.Params = {}
+    if self.base:
+      assert initial is not None  # the experiment has been validated
+      frozen = frozen_params(self.base, initial)
     state, position, origin = starting_state(
       checkpoints,
       lambda: fresh_state(
@@ -68,6 +96,7 @@ class Program:
         self.new_state,
         self.shardings,
         initial=initial,
+        base=self.base,
         num_seeds=self.num_seeds,
       ),
       with_shardings(self.abstract, self.shardings),
@@ -77,7 +106,17 @@ class Program:
     check_data(host_step(state), position, plan, read_before)
     print(origin, flush=True)
     stop.kept = kept_and_goes_on(checkpoints.last_saved)
-    return state, position
+    return Started(
+      state=state,
+      frozen=frozen,
+      position=position,
+      step_fn=self.step_fn,
+      plan=plan,
+      checkpoints=checkpoints,
+    )
+
+
+_FULL_TUNING = FullTuning()
 
 
 def make_program(
@@ -87,39 +126,76 @@ def make_program(
   schedule: optax.Schedule,
   key: jax.Array,
   *,
+  method: Method = _FULL_TUNING,
+  gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
 ) -> Program:
   """Compiles for the mesh that is set.
 
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
-  that size, `key` is [num_seeds], and the state keeps the best parameters.
+  that size, `key` is [num_seeds], and the state keeps the best parameters. All
+  seeds share what is frozen.
+
+  `model` is the one that `method` has extended.
   """
   mesh = jax.sharding.get_mesh()
 
   def new_params(key: jax.Array) -> functional.Params:
-    return model.init(jax.random.fold_in(key, INITIALISATION))
+    params = model.init(jax.random.fold_in(key, INITIALISATION))
+    return method.split(params)[0]
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
   step = make_train_step(
-    objective, model, optimizer, schedule, num_microbatches=num_microbatches
+    objective,
+    model,
+    optimizer,
+    schedule,
+    join=method.join,
+    gradients=gradients,
+    num_microbatches=num_microbatches,
   )
   if num_seeds:
     new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
-    step = jax.vmap(step)
+    step = jax.vmap(step, in_axes=(0, None, 0, 0))
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(
     abstract, mesh, model.infos, seeds_axis=bool(num_seeds)
   )
+  base = _base_of(model, method, mesh)
+  if base:
+    # As one program: the base, which is loaded, is not drawn for nothing.
+    new_params = jax.jit(new_params)
   jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
   return Program(
     key=key,
-    step_fn=lambda state, batch: jitted(state, batch, key),
+    step_fn=lambda state, frozen, batch: jitted(state, frozen, batch, key),
     new_params=new_params,
     new_state=new_state,
     abstract=abstract,
     shardings=shardings,
+    base=base,
     num_seeds=num_seeds,
+  )
+
+
+def _base_of(
+  model: functional.Model, method: Method, mesh: jax.sharding.Mesh
+) -> functional.Params:
+  """Shapes, dtypes and shardings of what the method leaves frozen."""
+  _, frozen = method.split(model.abstract_params())
+  shapes = {path: x.shape for path, x in functional.flatten(frozen).items()}
+  axes = {path: model.infos[path].axes for path in shapes}
+  shardings = parameter_shardings(mesh, shapes, axes)
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jax.ShapeDtypeStruct(
+      leaf.shape,
+      leaf.dtype,
+      sharding=shardings[
+        jax.tree_util.keystr(path, simple=True, separator='/')
+      ],
+    ),
+    frozen,
   )

@@ -117,27 +117,51 @@ def fresh_state(
   shardings: TrainState,
   *,
   initial: Initial | None = None,
+  base: functional.Params | None = None,
   num_seeds: int = 0,
 ) -> TrainState:
   """A new state on its devices, with the `initial` parameters in it.
 
   With `num_seeds` every leaf has a leading axis of that size, and each seed
-  starts from the same loaded parameters.
+  starts from the same loaded parameters. Those of `base`, shapes of what stays
+  frozen, are no part of the state.
   """
   if initial:
-    params = _with_pretrained(params, initial, num_seeds)
+    params = _with_pretrained(params, initial, base or {}, num_seeds)
   params = jax.device_put(params, shardings.params)
   return jax.jit(new_state, out_shardings=shardings)(params)
 
 
+def frozen_params(
+  base: functional.Params, initial: Initial
+) -> functional.Params:
+  """The parts of `initial` that `base` describes, on their devices.
+
+  Raises InputError where `initial` has them otherwise.
+  """
+  loaded = initial.load()
+  merge_pretrained(base, loaded, initial)
+  flat = functional.flatten(loaded)
+
+  def choose(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return jax.device_put(flat[name], leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(choose, base)
+
+
 def _with_pretrained(
-  params: functional.Params, initial: Initial, num_seeds: int
+  params: functional.Params,
+  initial: Initial,
+  base: functional.Params,
+  num_seeds: int,
 ) -> functional.Params:
   wanted = params
   if num_seeds:
     wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
   loaded = initial.load()
-  taken, fresh, left_out = merge_pretrained(wanted, loaded, initial)
+  everything = functional.flatten(wanted) | functional.flatten(base)
+  taken, fresh, left_out = merge_pretrained(everything, loaded, initial)
   print(
     f'{len(taken)} arrays from {initial.origin}; '
     f'new: {_summed_up(fresh, taken)}; left out: {_summed_up(left_out, taken)}',

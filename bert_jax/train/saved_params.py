@@ -4,7 +4,18 @@ import hashlib
 import json
 import pathlib
 
+from bert_jax.models import functional
 from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.digests import array_digests
+
+# The version of digests that a fingerprint is made of, for good: fingerprints
+# are recorded without a version.
+_FINGERPRINTED = 2
+
+
+def fingerprint(params: functional.Params) -> str:
+  """What two models of the same parameters share, wherever they come from."""
+  return _sha256(sorted(array_digests(params, _FINGERPRINTED).items()))
 
 
 def params_digest(folder: pathlib.Path, step: int | None = None) -> str:
@@ -22,5 +33,9 @@ def params_digest(folder: pathlib.Path, step: int | None = None) -> str:
       params = sorted(d for d in digests.items() if d[0].startswith('params/'))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
       continue
-    return hashlib.sha256(json.dumps(params).encode()).hexdigest()
+    return _sha256(params)
   return ''
+
+
+def _sha256(digests: list[tuple[str, int]]) -> str:
+  return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

@@ -20,6 +20,7 @@ from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import RowsInOrder
 from bert_jax.train.loop import Evaluation
 from bert_jax.train.state import TrainState, host_step
+from bert_jax.train.step import Join, all_trainable
 from bert_jax.workdir import Workdir
 
 
@@ -50,18 +51,27 @@ class Scoring:
     model: functional.Model,
     examples: TuningData,
     steps_per_epoch: int,
+    frozen: functional.Params,
+    join: Join = all_trainable,
   ):
-    """`experiment` is a FinetuneExperiment."""
+    """`experiment` is a FinetuneExperiment.
+
+    `frozen` and `join`: as in train/step.py; all seeds share what is frozen.
+    """
     self._experiment = experiment
     self._task = task
     self._examples = examples
     self._steps_per_epoch = steps_per_epoch
 
-    def step(params: functional.Params, batch: Batch) -> Any:
-      prepared = task.prepare(batch, jax.random.key(0))
-      return task.predict(model.bind(params), prepared)
+    self._frozen = frozen
 
-    self._step = jax.jit(jax.vmap(step, in_axes=(0, None)))
+    def step(
+      params: functional.Params, frozen: functional.Params, batch: Batch
+    ) -> Any:
+      prepared = task.prepare(batch, jax.random.key(0))
+      return task.predict(model.bind(join(params, frozen)), prepared)
+
+    self._step = jax.jit(jax.vmap(step, in_axes=(0, None, None)))
 
   def predict(
     self, params: functional.Params, stop: StopSignal | None = None
@@ -112,7 +122,11 @@ class Scoring:
 
   def write_results(self, workdir: Workdir, state: TrainState) -> None:
     """results.json, and the params of the best seed in best/."""
-    best_steps, scores = jax.device_get((state.best.step, state.best.score))
+    best = state.best
+    assert best is not None  # a fine-tuning state has one from the start
+    best_steps, scores = jax.device_get((best.step, best.score))
+    predictions = self.predict(best.params)
+    assert predictions is not None  # no signal was given that stops it
     runs = [
       {
         'seed': seed,
@@ -120,13 +134,11 @@ class Scoring:
         'best_step': int(best_steps[seed]),
         **figures,
       }
-      for seed, figures in enumerate(
-        self._figures(self.predict(state.best.params))
-      )
+      for seed, figures in enumerate(self._figures(predictions))
     ]
     winner = int(np.argmax(scores))
     save_params(
-      workdir.best, jax.tree.map(lambda leaf: leaf[winner], state.best.params)
+      workdir.best, jax.tree.map(lambda leaf: leaf[winner], best.params)
     )
     experiment = self._experiment
     durable_files.write_json(
@@ -168,7 +180,8 @@ class Scoring:
     self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray
   ) -> Any:
     sharding = batch_sharding(jax.sharding.get_mesh())
-    return self._step(params, place_batch(rows, numbers, sharding))
+    batch = place_batch(rows, numbers, sharding)
+    return self._step(params, self._frozen, batch)
 
   def _figures(self, predictions: list[Any]) -> list[Figures]:
     """Of each seed."""

@@ -6,6 +6,7 @@ leading axis of seeds.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +15,27 @@ from flax import nnx
 
 from bert_jax.models import functional
 from bert_jax.models.dropout import row_seeds
-from bert_jax.objectives.base import (
-  Batch,
-  Objective,
-  SumAndWeight,
-  microbatches,
-)
+from bert_jax.objectives.base import Batch, Objective, SumAndWeight
+from bert_jax.peft.base import FullTuning
+from bert_jax.train import gradients as gradient_functions
+from bert_jax.train.gradients import Gradients, LossFn, SeededBatch
 from bert_jax.train.state import TrainState
 
 # What each key folded from the run's key is for. No purpose may take the run's
 # key itself: its own first folds would be the keys of the others.
 MASKS, DROPOUT, INITIALISATION = 0, 1, 2
 
+# Fields of the state that are metrics of each step.
+_COUNTERS = ('nonfinite_count', 'first_nonfinite_step', 'skipped_updates')
 # 'sums' holds the objective's losses and metrics, the rest are scalars.
 Metrics = dict[str, jax.Array | SumAndWeight]
-TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[
+  [TrainState, functional.Params, Batch, jax.Array],
+  tuple[TrainState, Metrics],
+]
+# (trainable, frozen) -> the parameters of the whole model.
+Join = Callable[[functional.Params, functional.Params], functional.Params]
+all_trainable: Join = FullTuning().join
 
 
 def make_train_step(
@@ -37,9 +44,14 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   *,
+  gradients: Gradients = gradient_functions.plain,
   num_microbatches: int = 1,
+  join: Join = all_trainable,
 ) -> TrainStep:
-  """Returns step(state, clean global batch, key of the run).
+  """Returns step(state, frozen, clean global batch, key of the run).
+
+  `frozen` is read and never updated: the parameters that `join` adds to those
+  of the state, {} in plain training.
 
   The batch's masks depend on the key and the example numbers, dropout on the
   step as well: on neither the mesh nor the microbatches. A non-finite loss or
@@ -47,8 +59,13 @@ def make_train_step(
   the step number goes on.
   """
 
+  gradients = gradient_functions.in_microbatches(gradients, num_microbatches)
+
   def train_step(
-    state: TrainState, batch: Batch, key: jax.Array
+    state: TrainState,
+    frozen: functional.Params,
+    batch: Batch,
+    key: jax.Array,
   ) -> tuple[TrainState, Metrics]:
     dropout_key = jax.random.fold_in(
       jax.random.fold_in(key, DROPOUT), state.step
@@ -57,11 +74,12 @@ def make_train_step(
     prepared = objective.prepare(
       batch, jax.random.fold_in(key, MASKS), state.step
     )
-    (loss, sums), grads = _gradients(
-      _total_loss(objective, model, objective.weights(prepared)),
+    (loss, sums), grads = gradients(
+      _loss_fn(objective, model, join, objective.weights(prepared)),
       state.params,
+      frozen,
       (prepared, seeds_B),
-      num_microbatches,
+      dropout_key,
     )
     gradient_norm = optax.tree.norm(grads)
     learning_rate = schedule(state.step)
@@ -73,30 +91,38 @@ def make_train_step(
       'gradient_norm': gradient_norm,
       'learning_rate': learning_rate,
       'tokens': jnp.sum(prepared['segment_ids'] > 0),
-      'nonfinite_count': state.nonfinite_count,
-      'first_nonfinite_step': state.first_nonfinite_step,
-      'skipped_updates': state.skipped_updates,
+      **{name: getattr(state, name) for name in _COUNTERS},
     }
 
   return train_step
 
 
-def _total_loss(
+def _loss_fn(
   objective: Objective,
   model: functional.Model,
+  join: Join,
   weights: dict[str, jax.Array],
-) -> Callable[..., tuple[jax.Array, SumAndWeight]]:
-  """(params, part) -> the part's share of the whole batch's loss."""
+) -> LossFn:
+  """The share that a part of the batch has in the whole batch's loss."""
 
-  def total_loss(params, part):
-    losses, metrics = _losses(objective, model.bind(params), *part)
-    total = sum(
+  def loss_fn(
+    params: functional.Params,
+    frozen: functional.Params,
+    batch: SeededBatch,
+    embedding_delta: jax.Array | None = None,
+  ) -> tuple[jax.Array, SumAndWeight]:
+    prepared, seeds_B = batch
+    if embedding_delta is not None:
+      prepared = prepared | {'embedding_delta': embedding_delta}
+    bound = model.bind(join(params, frozen))
+    losses, metrics = _losses(objective, bound, prepared, seeds_B)
+    total: Any = sum(
       objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
       for name, (loss_sum, _) in losses.items()
     )
     return total, losses | metrics
 
-  return total_loss
+  return loss_fn
 
 
 def _losses(
@@ -107,29 +133,6 @@ def _losses(
 ) -> tuple[SumAndWeight, SumAndWeight]:
   encoded = objective.encode(model, batch, seeds_B)
   return objective.losses(model, encoded, seeds_B)
-
-
-def _gradients(
-  total_loss: Callable[..., tuple[jax.Array, SumAndWeight]],
-  params: functional.Params,
-  seeded_batch: tuple[Batch, jax.Array],
-  num_microbatches: int,
-) -> tuple[tuple[jax.Array, SumAndWeight], functional.Params]:
-  """((loss, sums), gradients) of the batch, summed over its parts."""
-  grad_fn = jax.value_and_grad(total_loss, has_aux=True)
-  if num_microbatches == 1:
-    return grad_fn(params, seeded_batch)
-
-  def accumulate(carry, part):
-    return jax.tree.map(jnp.add, carry, grad_fn(params, part)), None
-
-  parts = microbatches(seeded_batch, num_microbatches)
-  first = jax.tree.map(lambda x: x[0], parts)
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype),
-    jax.eval_shape(grad_fn, params, first),
-  )
-  return jax.lax.scan(accumulate, zeros, parts)[0]
 
 
 @jax.named_scope('optimizer')
@@ -166,13 +169,20 @@ def _update(
 
 
 def make_eval_step(
-  objective: Objective, model: functional.Model
-) -> Callable[[functional.Params, Batch, jax.Array], SumAndWeight]:
-  """Returns step(params, batch, key) -> sums and weights, without dropout."""
+  objective: Objective,
+  model: functional.Model,
+  *,
+  join: Join = all_trainable,
+) -> Callable[..., SumAndWeight]:
+  """Returns step(params, frozen, batch, key) -> sums and weights.
 
-  def eval_step(params, batch, key):
+  There is no dropout. `frozen` and `join`: as in `make_train_step`.
+  """
+
+  def eval_step(params, frozen, batch, key):
+    bound = model.bind(join(params, frozen))
     prepared = objective.prepare(batch, key)
-    losses, metrics = _losses(objective, model.bind(params), prepared, None)
+    losses, metrics = _losses(objective, bound, prepared, None)
     return losses | metrics
 
   return eval_step

@@ -8,7 +8,7 @@ middle is that of a run never touched.
 import collections
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -25,9 +25,19 @@ Metrics = dict[str, Any]
 class Window:
   """Opened at the first step of a start, and anew after each log line."""
 
-  def __init__(self, run: Any, step: int, saved: tuple[Metrics, ...] = ()):
-    """`run` is a loop.Run; `saved` is what `save` gave of an earlier start."""
-    self._run = run
+  def __init__(
+    self,
+    step: int,
+    saved: tuple[Metrics, ...] = (),
+    *,
+    examples_before: Callable[[int], int],
+    flops_before: Callable[[int], float],
+    peak_flops: float,
+  ):
+    """`saved` is what `save` gave of an earlier start; else as in loop.Run."""
+    self._examples_before = examples_before
+    self._flops_before = flops_before
+    self._peak_flops = peak_flops
     self._metrics: list[Metrics] = list(saved)
     self._under_way: collections.deque[jax.Array] = collections.deque()
     self._restart_clock(step, 0.0)
@@ -59,7 +69,7 @@ class Window:
     seconds = time.perf_counter() - self._start - self._paused
     timed = step - self._step
     tokens = sum(np.sum(metrics['tokens']) for metrics in steps[-timed:])
-    flops = self._run.flops_before(step) - self._run.flops_before(self._step)
+    flops = self._flops_before(step) - self._flops_before(self._step)
     flops /= seconds
     last = steps[-1]
     record = {
@@ -68,11 +78,11 @@ class Window:
       **_means(steps),
       'learning_rate': float(np.max(last['learning_rate'])),
       'skipped_updates': int(np.max(last['skipped_updates'])),
-      'examples': self._run.plan.examples_before(step),
+      'examples': self._examples_before(step),
       'tokens_per_second': float(tokens / seconds),
       'step_seconds': seconds / timed,
       'input_wait_share': (feed_wait_seconds - self._waited) / seconds,
-      'mfu': flops / self._run.peak_flops if self._run.peak_flops else None,
+      'mfu': flops / self._peak_flops if self._peak_flops else None,
     }
     skipped = [
       step - len(steps) + place

@@ -106,7 +106,7 @@ def time_steps(program, state, batch):
   seconds = []
   for _ in range(_TURNS.value + 1):
     began = time.perf_counter()
-    state, metrics = program.step_fn(state, batch)
+    state, metrics = program.step_fn(state, {}, batch)
     jax.block_until_ready((state, metrics))
     seconds.append(time.perf_counter() - began)
   return state, seconds[1:]
@@ -118,7 +118,7 @@ def save_while_training(program, checkpoints, state, batch, step_seconds):
 
   from bert_jax.train.checkpoint import Position
 
-  state, metrics = program.step_fn(state, batch)
+  state, metrics = program.step_fn(state, {}, batch)
   jax.block_until_ready((state, metrics))
   before = checkpoints.last_saved
   began = time.perf_counter()
@@ -126,7 +126,7 @@ def save_while_training(program, checkpoints, state, batch, step_seconds):
   stall = time.perf_counter() - began
   num_steps, began = 0, time.perf_counter()
   while checkpoints.last_saved == before:
-    state, metrics = program.step_fn(state, batch)
+    state, metrics = program.step_fn(state, {}, batch)
     jax.block_until_ready((state, metrics))
     num_steps += 1
     checkpoints.poll()

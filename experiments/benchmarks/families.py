@@ -223,7 +223,7 @@ def work(family: str, folder: pathlib.Path) -> None:
     nonlocal state
     began = time.perf_counter()
     for _ in range(STEPS_OF_TURN):
-      state, metrics = program.step_fn(state, batch)
+      state, metrics = program.step_fn(state, {}, batch)
     jax.block_until_ready((state, metrics))
     seconds = time.perf_counter() - began
     tokens = STEPS_OF_TURN * experiment.batch_size * experiment.data.row_length

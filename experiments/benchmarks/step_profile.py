@@ -65,13 +65,13 @@ def main(unused_argv: list[str]) -> None:
 
   program, state, batch = make_step(_SIZE.value, _DTYPE.value)
   step = (
-    jax.jit(program.step_fn, donate_argnums=0).lower(state, batch).compile()
+    jax.jit(program.step_fn, donate_argnums=0).lower(state, {}, batch).compile()
   )
   with tempfile.TemporaryDirectory() as folder:
-    state = jax.block_until_ready(step(state, batch)[0])
+    state = jax.block_until_ready(step(state, {}, batch)[0])
     with jax.profiler.trace(folder):
       for _ in range(NUM_STEPS):
-        state = jax.block_until_ready(step(state, batch)[0])
+        state = jax.block_until_ready(step(state, {}, batch)[0])
     (trace,) = glob.glob(f'{folder}/**/*.xplane.pb', recursive=True)
     milliseconds = times_of_operations(trace)
   parts = attribute(milliseconds, step.as_text())

@@ -160,7 +160,7 @@ def bert_jax_steps(dtype: str):
   def run(count: int) -> None:
     nonlocal state
     for _ in range(count):
-      state, metrics = program.step_fn(state, batch)
+      state, metrics = program.step_fn(state, {}, batch)
     jax.block_until_ready((state, metrics))
 
   square = jnp.ones((2048, 2048), jnp.float32)

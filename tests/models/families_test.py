@@ -168,7 +168,7 @@ def test_training_on_a_mesh_of_data_fsdp_and_tensor(family, layers):
   params = model.init(key)
   mask_key = jax.random.fold_in(key, MASKS)
   on_one, weight = jax.jit(make_eval_step(objective, model))(
-    params, batch, mask_key
+    params, {}, batch, mask_key
   )['mlm_loss']
   mesh = MeshConfig(data=2, fsdp=2, tensor=2).build()
   with jax.set_mesh(mesh):
@@ -186,7 +186,7 @@ def test_training_on_a_mesh_of_data_fsdp_and_tensor(family, layers):
     batch = jax.device_put(batch, batch_sharding(mesh))
     losses = []
     for _ in range(2):
-      state, metrics = program.step_fn(state, batch)
+      state, metrics = program.step_fn(state, {}, batch)
       losses.append(float(metrics['loss']))
   np.testing.assert_allclose(losses[0], on_one / weight, rtol=1e-5)
   assert losses[1] < losses[0] - 0.05

@@ -114,7 +114,7 @@ def test_accumulation_equals_one_batch():
       optimizer,
       lambda step: 1.0,
       num_microbatches=num_microbatches,
-    )(state, batch, KEY)
+    )(state, {}, batch, KEY)
     return metrics, after.params
 
   # It runs once: compiling is what takes time.

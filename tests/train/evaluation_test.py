@@ -29,6 +29,7 @@ def evaluate(num_devices: int, batch_size: int) -> dict[str, float]:
     return evaluate_rows(
       jax.jit(make_eval_step(OBJECTIVE, MODEL)),
       jax.device_put(params, replicated(mesh)),
+      {},
       RowsInOrder(lambda rows: {'input_ids': ROWS[rows]}, NUM_ROWS),
       jax.random.key(5),
       batch_sharding(mesh),

@@ -65,7 +65,7 @@ def run(num_steps: int = 2, num_microbatches: int = 1, mesh=None):
       batch = jax.device_put(
         toys.batch(32, 32, 32 * number), batch_sharding(mesh)
       )
-      state, metrics = step(state, batch, KEY)
+      state, metrics = step(state, {}, batch, KEY)
   return jax.device_get((state.params, metrics))
 
 
@@ -105,7 +105,7 @@ def test_microbatches_stay_on_their_devices():
   with jax.set_mesh(mesh):
     state, step = start(4, mesh)
     batch = jax.device_put(toys.batch(32, 32), batch_sharding(mesh))
-    program = step.lower(state, batch, KEY).compile().as_text()
+    program = step.lower(state, {}, batch, KEY).compile().as_text()
   assert 'all-reduce(' in program
   for movement in ('all-gather(', 'collective-permute(', 'all-to-all('):
     assert movement not in program
@@ -190,7 +190,7 @@ def test_a_non_finite_step_is_skipped_and_counted():
   step = jax.jit(make_step())
   state = new_state(KEY)
   good = toys.batch(16, 32)
-  state, _ = step(state, good, KEY)
+  state, _ = step(state, {}, good, KEY)
   broken_params = jax.tree.map(lambda x: x, state.params)
   broken_params['mlm_head']['bias'] = (
     broken_params['mlm_head']['bias'].at[7].set(jnp.inf)
@@ -198,13 +198,13 @@ def test_a_non_finite_step_is_skipped_and_counted():
   import dataclasses
 
   broken = dataclasses.replace(state, params=broken_params)
-  after, metrics = step(broken, good, KEY)
+  after, metrics = step(broken, {}, good, KEY)
   assert not np.isfinite(metrics['loss'])
   jax.tree.map(np.testing.assert_array_equal, after.params, broken.params)
   jax.tree.map(
     np.testing.assert_array_equal, after.optimizer_state, state.optimizer_state
   )
-  after, _ = step(after, good, KEY)
+  after, _ = step(after, {}, good, KEY)
   counters = jax.device_get(
     (
       after.step,
@@ -215,7 +215,7 @@ def test_a_non_finite_step_is_skipped_and_counted():
   )
   assert counters == (3, 2, 1, 2)
   healed = dataclasses.replace(after, params=state.params)
-  after, _ = step(healed, good, KEY)
+  after, _ = step(healed, {}, good, KEY)
   assert jax.device_get((after.nonfinite_count, after.skipped_updates)) == (
     0,
     2,

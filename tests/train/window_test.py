@@ -1,7 +1,6 @@
 """Windows between log lines: what they average, and that they can be saved."""
 
 import json
-import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +10,10 @@ from runs import figures
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.train.window import Window
 
-RUN = types.SimpleNamespace(
-  plan=Plan([Stage(num_steps=100, row_length=8, batch_size=4)]),
+RUN = dict(
+  examples_before=Plan(
+    [Stage(num_steps=100, row_length=8, batch_size=4)]
+  ).examples_before,
   flops_before=lambda step: 10.0 * step,
   peak_flops=0.0,
 )
@@ -34,7 +35,7 @@ def metrics(step, loss=None, nonfinite=0):
 
 
 def window_of(steps, first=0, saved=()):
-  window = Window(RUN, first, saved)
+  window = Window(first, saved, **RUN)
   for step in steps:
     window.add(metrics(step))
   return window
@@ -68,7 +69,7 @@ def test_the_time_is_of_the_steps_of_this_start():
 
 
 def test_skipped_steps_are_named_and_not_averaged():
-  window = Window(RUN, 10)
+  window = Window(10, **RUN)
   window.add(metrics(10, loss=1))
   window.add(metrics(11, loss=np.nan, nonfinite=1))
   window.add(metrics(12, loss=np.inf, nonfinite=2))
@@ -80,7 +81,7 @@ def test_skipped_steps_are_named_and_not_averaged():
 
 
 def test_a_window_without_a_finite_step_has_no_loss():
-  window = Window(RUN, 0)
+  window = Window(0, **RUN)
   window.add(metrics(0, loss=np.nan, nonfinite=1))
   record = window.close(1, 0.0)
   assert record['loss'] is None and record['mlm_loss'] is None

@@ -99,11 +99,11 @@ class SelfAttention(nnx.Module):
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
     attended_BTNH = kind.backend.attend(
-      rotate(self.query(x_BTD), kind.rotation),
-      rotate(self.key(x_BTD), kind.rotation),
-      self.value(x_BTD),
+      rotate(self.query(x_BTD, dropout_seeds_B), kind.rotation),
+      rotate(self.key(x_BTD, dropout_seeds_B), kind.rotation),
+      self.value(x_BTD, dropout_seeds_B),
       kind.view,
       dropout_rate=self.dropout_rate,
       dropout_seeds_B=dropout_seeds_B,
     )
-    return self.output(attended_BTNH)
+    return self.output(attended_BTNH, dropout_seeds_B)

@@ -1,0 +1,101 @@
+"""How a step gets its gradients: one function of a common form, or a nest.
+
+A gradient function is called as
+
+  (loss_fn, params, frozen, batch, key) -> ((loss, sums), gradients of params)
+
+and may call `loss_fn` as often as it likes; the step does not know which one it
+runs. `in_microbatches` wraps any of them. Adversarial training is in
+train/adversarial.py.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models import functional
+from bert_jax.objectives.base import Batch, SumAndWeight, microbatches
+
+# A prepared batch or a part of it, and the dropout seed of each of its rows.
+SeededBatch = tuple[Batch, jax.Array]
+LossAndGradients = tuple[tuple[jax.Array, SumAndWeight], functional.Params]
+
+
+class LossFn(Protocol):
+  """The loss of rows: their share of the loss of the whole batch."""
+
+  def __call__(
+    self,
+    params: functional.Params,
+    frozen: functional.Params,
+    batch: SeededBatch,
+    embedding_delta: jax.Array | None = None,
+  ) -> tuple[jax.Array, SumAndWeight]:
+    """Returns (loss, sums and weights of the objective's figures).
+
+    `embedding_delta`, f32 [B, T, E], is added to the output of the token
+    embedding: E is the width of its table, which may be a frozen one.
+    """
+    ...
+
+
+# (loss_fn, params, frozen, batch, key of the step).
+Gradients = Callable[
+  [LossFn, functional.Params, functional.Params, SeededBatch, jax.Array],
+  LossAndGradients,
+]
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class PlainConfig:
+  """The gradient of the loss, and nothing else.
+
+  `num_passes`, forward and backward, are what a step costs.
+  """
+
+  num_passes: ClassVar[int] = 1
+
+  def validate(self) -> None:
+    """Accepts every config: there is nothing to choose."""
+
+  def build(self, table_dim: int) -> Gradients:
+    """`table_dim`: the width E of the token embedding."""
+    del table_dim
+    return plain
+
+
+def plain(
+  loss_fn: LossFn,
+  params: functional.Params,
+  frozen: functional.Params,
+  batch: SeededBatch,
+  key: jax.Array,
+) -> LossAndGradients:
+  """The loss and its gradient, from one pass."""
+  del key
+  return jax.value_and_grad(loss_fn, has_aux=True)(params, frozen, batch)
+
+
+def in_microbatches(gradients: Gradients, count: int) -> Gradients:
+  """Runs `gradients` on each of `count` parts of the batch and adds up."""
+  if count == 1:
+    return gradients
+
+  def accumulated(loss_fn, params, frozen, batch, key):
+    def of_part(part: SeededBatch) -> LossAndGradients:
+      return gradients(loss_fn, params, frozen, part, key)
+
+    def accumulate(carry, part):
+      return jax.tree.map(jnp.add, carry, of_part(part)), None
+
+    parts = microbatches(batch, count)
+    first = jax.tree.map(lambda x: x[0], parts)
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, first)
+    )
+    return jax.lax.scan(accumulate, zeros, parts)[0]
+
+  return accumulated

@@ -1,0 +1,225 @@
+"""LoRA in the layout of the `peft` package: written, read back, refused.
+
+That `peft` computes the same is shown in peft_package_test.py.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import toys
+from safetensors.numpy import load_file, save_file
+
+from bert_jax import inference
+from bert_jax.errors import InputError
+from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.interop import family as families
+from bert_jax.interop import peft_lora
+from bert_jax.jobs.convert import convert
+from bert_jax.jobs.finetune import finetune
+from bert_jax.models import functional
+from bert_jax.models.heads import model_with_heads
+from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.peft.lora import LoRAConfig
+from bert_jax.pretrained import open_pretrained, save_model
+from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train.logging import LoggingConfig
+
+FAMILIES = ('bert', *toys.FAMILIES)
+RANK = 3
+
+
+def config_of(family, tokenizer):
+  overrides = dict(vocab_size=tokenizer.table.vocab_size, vocab_multiple=1)
+  if family == 'bert':
+    return toys.encoder_config(max_positions=128, **overrides)
+  return toys.family_config(family, **overrides)
+
+
+def save_base(folder, family, tokenizer):
+  """A Hugging Face folder of an encoder of random parameters."""
+  config = config_of(family, tokenizer)
+  params = model_with_heads(config, {}, 'float32').init(jax.random.key(0))
+  workdir = folder.with_name(f'{folder.name}_workdir')
+  workdir.mkdir()
+  save_model(workdir, ConvertedModel(model=config), tokenizer, params)
+  convert(str(workdir), folder, output_format='huggingface')
+  return open_pretrained(str(folder))
+
+
+def tuned_params(method, plain, seed=1):
+  """Random corrections and heads for a plain model."""
+  shapes = method.extend(plain).abstract_params()
+  leaves, tree = jax.tree.flatten(method.split(shapes)[0])
+  rng = np.random.default_rng(seed)
+  return jax.tree.unflatten(
+    tree,
+    [rng.normal(0, 0.3, leaf.shape).astype(np.float32) for leaf in leaves],
+  )
+
+
+def write_adapter(folder, base, *, num_classes=3, **fields):
+  """Writes random corrections; returns them merged with the base."""
+  config = LoRAConfig(rank=RANK, alpha=5.0, **fields)
+  family = base.checkpoint.family
+  heads = next(
+    one.heads
+    for one in family.architectures.values()
+    if 'classifier' in one.heads
+  )
+  plain = families.build(base.model, heads, num_classes)
+  method = config.build()
+  tuned = tuned_params(method, plain)
+  folder.mkdir()
+  peft_lora.write(
+    folder,
+    family,
+    plain,
+    tuned,
+    rank=config.rank,
+    alpha=config.alpha,
+    dropout=config.dropout,
+    base=base.origin,
+  )
+  encoder = {'encoder': base.load_params()['encoder']}
+  return method.merge(tuned | encoder)
+
+
+def assert_same(found, expected):
+  found, expected = map(functional.flatten, (found, expected))
+  assert found.keys() == expected.keys()
+  for path in expected:
+    np.testing.assert_allclose(
+      found[path], expected[path], atol=1e-6, err_msg=path
+    )
+
+
+@pytest.mark.parametrize(
+  'targets', [('query', 'value'), ('all_linear',)], ids=len
+)
+@pytest.mark.parametrize('family', FAMILIES)
+def test_what_is_written_is_read(tmp_path, small_tokenizer, family, targets):
+  base = save_base(tmp_path / 'base', family, small_tokenizer)
+  merged = write_adapter(tmp_path / 'adapter', base, targets=targets)
+  found = open_pretrained(str(tmp_path / 'adapter'))
+  assert_same(found.load_params(), merged)
+  assert found.facts == {'labels': ['LABEL_0', 'LABEL_1', 'LABEL_2']}
+
+
+def test_a_fused_layer_has_stacked_a_and_blocks_of_b(tmp_path, small_tokenizer):
+  base = save_base(tmp_path / 'base', 'modernbert', small_tokenizer)
+  write_adapter(tmp_path / 'two', base)
+  config = json.loads((tmp_path / 'two' / peft_lora.CONFIG).read_text())
+  assert (config['r'], config['lora_alpha']) == (RANK, 5.0)
+  assert config['rank_pattern'] == {'Wqkv': 2 * RANK}
+  assert config['alpha_pattern'] == {'Wqkv': 10.0}
+  tensors = load_file(tmp_path / 'two' / peft_lora.WEIGHTS)
+  name = 'base_model.model.model.layers.1.attn.Wqkv'
+  b = tensors[f'{name}.lora_B.weight']
+  assert tensors[f'{name}.lora_A.weight'].shape == (2 * RANK, 16)
+  query, key, value = np.split(b, 3)
+  assert query[:, :RANK].all() and not query[:, RANK:].any()
+  assert value[:, RANK:].all() and not value[:, :RANK].any()
+  assert not key.any()
+  write_adapter(tmp_path / 'all', base, targets=('all_linear',))
+  config = json.loads((tmp_path / 'all' / peft_lora.CONFIG).read_text())
+  assert config['rank_pattern'] == {'Wqkv': 3 * RANK, 'Wi': 2 * RANK}
+  assert config['modules_to_save'] == ['classifier', 'head']
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (dict(use_dora=True), 'use_dora is True, and a LoRA here can only have F'),
+    (dict(bias='all'), "bias is 'all', and a LoRA here can only have 'none'"),
+    (dict(layer_replication=[[0, 1]]), 'layer_replication is'),
+    (dict(task_type='TOKEN_CLS'), "task_type is 'TOKEN_CLS'"),
+  ],
+  ids=str,
+)
+def test_what_the_config_says_otherwise_is_refused(
+  tmp_path, small_tokenizer, change, message
+):
+  base = save_base(tmp_path / 'base', 'bert', small_tokenizer)
+  write_adapter(tmp_path / 'adapter', base)
+  path = tmp_path / 'adapter' / peft_lora.CONFIG
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  with pytest.raises(InputError, match=message):
+    open_pretrained(str(tmp_path / 'adapter'))
+
+
+@pytest.mark.parametrize(
+  'add, message',
+  [
+    (
+      {'bert.pooler.dense.lora_A.weight': (3, 16)},
+      "'bert.pooler.dense.lora_A.weight' has no place in a LoRA on the encoder",
+    ),
+    (
+      {'bert.encoder.layer.0.attention.self.query.lora_A.weight': (3, 8)},
+      r'layer.0.attention.self.query: lora_A is \(3, 8\) and lora_B \(16, 3\)',
+    ),
+    ({'classifier.weight': None}, 'it has no classifier.weight, and so no cla'),
+    ({'classifier.bias': None}, 'neither it nor its base has classifier.bias'),
+  ],
+  ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_weights_without_a_place_are_refused(
+  tmp_path, small_tokenizer, add, message
+):
+  base = save_base(tmp_path / 'base', 'bert', small_tokenizer)
+  write_adapter(tmp_path / 'adapter', base)
+  path = tmp_path / 'adapter' / peft_lora.WEIGHTS
+  tensors = load_file(path)
+  for name, shape in add.items():
+    tensors.pop(f'base_model.model.{name}', None)
+    if shape:
+      tensors[f'base_model.model.{name}'] = np.ones(shape, np.float32)
+  save_file(tensors, path)
+  with pytest.raises(InputError, match=message):
+    open_pretrained(str(tmp_path / 'adapter'))
+
+
+def test_a_tuned_run_goes_out_and_comes_back(
+  tmp_path, small_tokenizer, one_device
+):
+  save_base(tmp_path / 'base', 'modernbert', small_tokenizer)
+  for name in ('train', 'eval'):
+    rows = [f'a value\tone\nthe values {n}\tmany\n' for n in range(4)]
+    (tmp_path / f'{name}.tsv').write_text('text\tlabel\n' + ''.join(rows))
+  experiment = FinetuneExperiment(
+    num_epochs=2,
+    batch_size=4,
+    max_length=16,
+    max_unknown=1.0,
+    init_from=str(tmp_path / 'base'),
+    task=ClassificationConfig(
+      train_path=str(tmp_path / 'train.tsv'),
+      eval_path=str(tmp_path / 'eval.tsv'),
+    ),
+    peft=LoRAConfig(rank=2, alpha=8.0),
+    optimizer=AdamWConfig(learning_rate=1e-2),
+    logging=LoggingConfig(tensorboard=False, peak_tflops=1.0),
+  )
+  finetune(experiment, tmp_path / 'run')
+  lines = convert(
+    str(tmp_path / 'run'), tmp_path / 'adapter', output_format='peft'
+  )
+  assert "its outputs are 'many', 'one'" in '\n'.join(lines)
+  found = open_pretrained(str(tmp_path / 'adapter'))
+  tuned = open_pretrained(str(tmp_path / 'run'))
+  assert_same(found.load_params(), tuned.load_params())
+  texts = [('the value',), ('values',)]
+  np.testing.assert_allclose(
+    inference.load(tmp_path / 'adapter').predict(texts),
+    inference.load(tmp_path / 'run').predict(texts),
+    atol=1e-5,
+  )
+  convert(
+    str(tmp_path / 'run'), tmp_path / 'whole', output_format='huggingface'
+  )
+  whole = open_pretrained(str(tmp_path / 'whole'))
+  assert_same(whole.load_params(), tuned.load_params())
+  with pytest.raises(InputError, match='is for what was tuned with LoRA'):
+    convert(str(tmp_path / 'base'), tmp_path / 'no', output_format='peft')
