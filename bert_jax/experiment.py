@@ -27,6 +27,7 @@ from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.peft.base import FullTuningConfig
+from bert_jax.tasks.base import TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
@@ -214,7 +215,7 @@ class FinetuneExperiment:
   batch_size: int
   num_microbatches: int = 1
   max_length: int = 128
-  task: Any = dataclasses.field(default_factory=ClassificationConfig)
+  task: TaskConfig = dataclasses.field(default_factory=ClassificationConfig)
   init_from: str = ''
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
@@ -288,13 +289,13 @@ class ConvertedModel:
   family: str = ''
   heads: tuple[str, ...] = ()
   no_classifier: str = ''
-  task: Any = dataclasses.field(
+  task: TaskConfig = dataclasses.field(
     default_factory=lambda: ClassificationConfig(train_path='', eval_path='')
   )
   facts: dict[str, object] | None = None
 
   @staticmethod
-  def from_earlier(fields: dict[str, Any]) -> dict[str, Any]:
+  def from_earlier(fields: dict[str, object]) -> dict[str, object]:
     """Fields as an earlier version wrote them, which knew one task."""
     fields = dict(fields)
     if names := fields.pop('label_names', None):

@@ -10,7 +10,7 @@ A verb asks in this order: `columns`, `fit`, `build`; then of what was built
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import jax
 import numpy as np
@@ -104,6 +104,7 @@ class About:
   notes: list[str] = dataclasses.field(default_factory=list)
 
 
+@runtime_checkable
 class TaskConfig(Protocol):
   """The config of a task; a dataclass, saved in config.json.
 
