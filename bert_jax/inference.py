@@ -64,22 +64,13 @@ class TrainedModel:
     origin: str = 'this model',
   ):
     self.origin = origin
-    # A task or an objective is not known by its type from here on.
+    # The kind of experiment is not known by its type from here on.
     self.experiment: Any = experiment
     self.tokenizer = tokenizer
     self.task = task
-    objective: Any
-    if task:
-      objective = task
-    elif isinstance(experiment, PretrainExperiment):
-      objective = experiment.objective.build(tokenizer.table)
-    elif 'generator' in params and 'mlm_head' not in params:
-      width = generator_width(experiment.model, params)
-      config = ReplacedTokenConfig(generator_width=width)
-      objective = config.build(tokenizer.table)
-    else:
-      objective = MaskedLMConfig().build(tokenizer.table)
-    self.objective = objective
+    self.objective = objective = _objective_of(
+      experiment, tokenizer, params, task
+    )
     # A converted model may have other heads, or none.
     heads = {n: head for n, head in objective.heads().items() if n in params}
     self._predicts_tokens = (
@@ -292,3 +283,21 @@ class TrainedModel:
       {'input_ids': input_ids_BT}, jax.random.key(0)
     )
     return self.objective.predict(self._model.bind(params), prepared)
+
+
+def _objective_of(
+  experiment: PretrainExperiment | FinetuneExperiment | ConvertedModel,
+  tokenizer: Tokenizer,
+  params: functional.Params,
+  task: Task | None,
+) -> Any:
+  """The task of a model, or the objective that its heads fit."""
+  if task:
+    return task
+  if isinstance(experiment, PretrainExperiment):
+    return experiment.objective.build(tokenizer.table)
+  if 'generator' in params and 'mlm_head' not in params:
+    width = generator_width(experiment.model, params)
+    config = ReplacedTokenConfig(generator_width=width)
+    return config.build(tokenizer.table)
+  return MaskedLMConfig().build(tokenizer.table)

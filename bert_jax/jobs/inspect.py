@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -67,8 +68,8 @@ def describe_examples(
     batch = stream.batch(numbers)
   objective = experiment.objective.build(tokenizer.table)
   key = jax.random.fold_in(jax.random.key(experiment.seed), MASKS)
-  step = plan.step_of(int(numbers[0]))
-  seen = jax.device_get(objective.prepare(batch, key, step))
+  at_step: Any = plan.step_of(int(numbers[0]))
+  seen = jax.device_get(objective.prepare(batch, key, at_step))
   located = zip(numbers.tolist(), *stream.locate(numbers), strict=True)
   for place, (number, corpus, epoch, row) in enumerate(located):
     yield (

@@ -50,7 +50,7 @@ def classification_report(
   with warnings.catch_warnings():
     # One class alone is a case that the figures have a value for.
     warnings.filterwarnings('ignore', 'A single label was found')
-    scores = metrics.precision_recall_fscore_support(
+    scores: Any = metrics.precision_recall_fscore_support(
       labels, predictions, labels=classes, zero_division=0
     )
     return {

@@ -82,7 +82,7 @@ def make_train_step(
       dropout_key,
     )
     gradient_norm = optax.tree.norm(grads)
-    learning_rate = schedule(state.step)
+    learning_rate: Any = schedule(state.step)
     finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
     state = _update(state, grads, optimizer, learning_rate, finite)
     return state, {

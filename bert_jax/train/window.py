@@ -72,7 +72,7 @@ class Window:
     flops = self._flops_before(step) - self._flops_before(self._step)
     flops /= seconds
     last = steps[-1]
-    record = {
+    record: dict[str, Any] = {
       'kind': 'train',
       'step': step,
       **_means(steps),
