@@ -5,7 +5,7 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -17,10 +17,11 @@ from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
 from bert_jax.models.attention import choose
+from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.functional import Model
 from bert_jax.models.heads import model_with_heads
-from bert_jax.objectives.base import Objective
+from bert_jax.objectives.base import Objective, ObjectiveConfig
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.base import Optimizer
@@ -125,7 +126,7 @@ class PretrainExperiment:
   batch_size: int
   num_microbatches: int = 1
   model: EncoderConfig
-  objective: Any = dataclasses.field(default_factory=MaskedLMConfig)
+  objective: ObjectiveConfig = dataclasses.field(default_factory=MaskedLMConfig)
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   gradients: Any = dataclasses.field(default_factory=PlainConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -133,7 +134,7 @@ class PretrainExperiment:
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
   logging: LoggingConfig = execution(default_factory=LoggingConfig)
   mesh: MeshConfig = execution(default_factory=MeshConfig)
-  attention: tuple[Any, ...] = execution(())
+  attention: tuple[Backend, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -231,7 +232,7 @@ class FinetuneExperiment:
     default_factory=lambda: LoggingConfig(every_steps=50)
   )
   mesh: MeshConfig = execution(default_factory=MeshConfig)
-  attention: tuple[Any, ...] = execution(())
+  attention: tuple[Backend, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -305,9 +306,12 @@ class ConvertedModel:
     return self.model.max_positions
 
 
+_Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
+
+
 def with_compute_dtype(
-  experiment: PretrainExperiment | FinetuneExperiment, workdir: Workdir
-) -> PretrainExperiment | FinetuneExperiment:
+  experiment: _Experiment, workdir: Workdir
+) -> _Experiment:
   """Fills in compute_dtype '' with what this machine's devices take.
 
   Raises InputError where the run in the workdir was computed in another dtype

@@ -93,9 +93,9 @@ class TrainedModel:
     self._model = model_with_heads(experiment.model, heads, 'float32')
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
-    """For each [MASK] in the text its `top_k` tokens with probabilities.
+    """Fills each [MASK] in the text: its `top_k` tokens with probabilities.
 
-    Of a run on replaced tokens, the generator guesses. Returns a list with one
+    The generator of a run on replaced tokens guesses. Returns a list with one
     entry a mask: [{'token': ..., 'probability': ...}].
     Raises InputError without a mask, or if the text is too long.
     """

@@ -7,6 +7,7 @@ run as they stand, by a `bert-jax` that adds the flags of SMALLER to them.
 """
 
 import collections
+import gzip
 import os
 import pathlib
 import re
@@ -143,8 +144,6 @@ def world(tmp_path_factory):
 def _write_inputs(folder: pathlib.Path) -> None:
   (folder / 'text').mkdir(parents=True)
   (folder / 'experiments').symlink_to(ROOT / 'experiments')
-  import gzip
-
   sentences = [
     f'The {a} {verb} the {b} of this {c}.'
     for a in NOUNS
@@ -159,6 +158,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
   for name in ('train', 'dev', 'test', 'new'):
     table = '\n'.join(['id\tsentence\tlabel', *rows])
     (folder / f'{name}.tsv').write_text(table + '\n')
+  words = [sentence[:-1].split() for sentence in sentences[:60]]
+  tagged = '\n\n'.join(
+    '\n'.join(f'{w} {"B-NOUN" if w in NOUNS else "O"}' for w in sentence)
+    for sentence in words
+  )
+  for name in ('train', 'dev'):
+    (folder / f'{name}.conll').write_text(tagged + '\n')
   shutil.copytree(
     ROOT / 'tests' / 'interop' / 'golden' / 'bert',
     folder / 'bert-base-uncased',

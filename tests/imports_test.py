@@ -99,6 +99,7 @@ ONLY_IN = {
   'datasketch': ('data.preparing.near_duplicates',),
   'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),
+  'sklearn': ('tasks.metrics',),
   'tensorboardX': ('train.logging',),
   'wandb': ('train.logging',),
 }

@@ -10,6 +10,7 @@ import pytest
 from bert_jax.data.preparing.filters import FilterOptions
 from bert_jax.errors import InputError, require_package
 from bert_jax.jobs.pretrain import pretrain
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.logging import LoggingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -37,6 +38,13 @@ def nothing_installed(monkeypatch):
       lambda: LoggingConfig(wandb_project='x').require_packages(),
       'logging.wandb_project needs the package wandb: pip install '
       "'bert_jax[wandb]'",
+    ),
+    (
+      lambda: (
+        ClassificationConfig().build(None, {'labels': ['a']}).about('', [])
+      ),
+      "the task classification needs the package sklearn: pip install 'bert_jax"
+      "[finetune]'",
     ),
   ],
 )

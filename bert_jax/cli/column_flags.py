@@ -45,6 +45,11 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
   def columns(model: Any) -> dict[str, Any]:
     task = model.experiment.task
     texts, fields = tuple(text_columns.value), {}
+    if texts:
+      fields['text_columns'] = texts
+    if label_column is not None and label_column.value:
+      fields['label_column'] = label_column.value
+    changed = _with_fields(task, fields)
     if texts and model.was_tuned and len(texts) != len(task.text_columns):
       raise InputError(
         f'--text_columns={",".join(texts)}: the model was tuned on '
@@ -55,11 +60,7 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
         f'--text_columns={",".join(texts)}: names {len(texts)} columns; give '
         'one or two'
       )
-    if texts:
-      fields['text_columns'] = texts
-    if label_column is not None and label_column.value:
-      fields['label_column'] = label_column.value
-    chosen = _with_fields(task, fields).columns()
+    chosen = changed.columns()
     return {
       'columns': [c for c in chosen if with_answers or not c.is_answer],
       'header': header.value or ('' if texts else task.header),

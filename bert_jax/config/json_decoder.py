@@ -105,12 +105,12 @@ class Decoder:
         return value
       raise self._misfit(value, _NAMES[annotation], field)
     if self.make:
-      expected = getattr(annotation, '__name__', 'config')
+      expected = f'of type {getattr(annotation, "__name__", "config")}'
       if not isinstance(value, dict):
-        raise self._misfit(value, f'a {expected}', field)
+        raise self._misfit(value, expected, field)
       made = self.make(value, field, self)
       if annotation is not Any and not isinstance(made, annotation):
-        raise self._misfit(type(made).__name__, f'a {expected}', field)
+        raise self._misfit(type(made).__name__, expected, field)
       return made
     if dataclasses.is_dataclass(annotation):
       return self.fill(annotation, self._items(value, field), field)

@@ -123,7 +123,7 @@ def _main_name() -> str:
 
 
 def _is_taken(name: str, path: str) -> bool:
-  """Whether `name` is another module than this file."""
+  """Returns whether `name` is another module than this file."""
   if name in sys.modules:
     origin = getattr(sys.modules[name], '__file__', None) or name
   else:

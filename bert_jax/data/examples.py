@@ -82,7 +82,7 @@ class Examples:
 
   @property
   def labels(self) -> list[Any]:
-    """One an example; empty where none were read."""
+    """The answers, one an example; empty where none were read."""
     return self.columns.get(LABELS, [])
 
   def place(self, row: int) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Examples:
     return place
 
   def without(self, roles: Collection[str]) -> 'Examples':
-    """The same without the columns of these roles."""
+    """The examples without the columns of these roles."""
     columns = {r: c for r, c in self.columns.items() if r not in roles}
     return dataclasses.replace(self, columns=columns)
 

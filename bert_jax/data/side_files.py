@@ -154,7 +154,7 @@ def _read_entry(
       f'{path}: {ENTRY} has {quoted(name)} of {shown(repr(found))}, which this '
       f'program does not read; {AGAIN}'
     )
-  # Named like those of the rows, so that no name leads elsewhere.
+  # Shards are named like those of the rows, so that no name leads elsewhere.
   names = [
     shard_name(name, shard['name'].removeprefix('rows-'))
     for shard in manifest['shards']

@@ -4,6 +4,7 @@ And a generator, which shares an encoder's embeddings here, as one of its own.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,15 +13,16 @@ from bert_jax.interop.family_config import plain
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.generator import generator_width
+from bert_jax.param_info import ParamInfo
 
 _POSITIONS = 'encoder/embeddings/position/embedding'
-_BY_ENTRY = ('encoder/embeddings/token/embedding', 'mlm_head/bias')
 
 
 def export_form(
   family: Family,
   config: EncoderConfig,
   params: functional.Params,
+  infos: Mapping[str, ParamInfo],
   *,
   pad_id: int,
 ) -> tuple[EncoderConfig, functional.Params]:
@@ -32,8 +34,9 @@ def export_form(
   flat = {
     path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
   }
-  for path in flat.keys() & set(_BY_ENTRY):
-    flat[path] = flat[path][: config.vocab_size]
+  for path in flat.keys() & infos.keys():
+    if infos[path].sizes[0] == 'vocab':
+      flat[path] = flat[path][: config.vocab_size]
   changed = {'vocab_multiple': 1}
   if family.positions_follow_padding:
     changed['position_offset'] = pad_id + 1

@@ -150,13 +150,12 @@ def write(
   `architecture` is a class of the family whose heads are all in `params`, and
   `head` what its head for a task is, if it has one.
   """
-  model, params = export_form(family, model, params, pad_id=pad_id)
+  infos = model_with_heads(model, heads_of(model, params), 'float32').infos
+  model, params = export_form(family, model, params, infos, pad_id=pad_id)
   chosen = family.architectures[architecture]
   kept = {'encoder', *chosen.heads, *chosen.optional}
   left_out = [name for name in params if name not in kept]
   params = {name: part for name, part in params.items() if name in kept}
-  heads = heads_of(model, params)
-  infos = model_with_heads(model, heads, 'float32').infos
   weights = write_params(family, params, infos)
   if architecture == bare_architecture(family):
     weights = {

@@ -37,7 +37,7 @@ from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
 WORKDIR, HUGGINGFACE, PEFT = FORMATS = ('workdir', 'huggingface', 'peft')
 _PARITY = 'parity.json'
-# Of a run on replaced tokens, what the generator alone is exported as.
+# The class that the generator of a run on replaced tokens is exported as.
 _GENERATOR = 'ElectraForMaskedLM'
 _NOT_INSTALLED = 'transformers and torch are not installed'
 

@@ -159,6 +159,7 @@ def _train(
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
+    assert outcome.state is not None  # a run that was not stopped has one
     scoring.write_results(workdir, outcome.state)
   return outcome
 
@@ -256,6 +257,7 @@ def with_model(
         f'{experiment.init_from}; leave it out to take the one of the model'
       )
   else:
+    assert source is not None  # validate() has seen one of the two
     tokenizer = source.tokenizer
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:

@@ -34,7 +34,7 @@ OTHER = 'computes something else until it is trained on'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Growth:
-  """What is to grow; None, '' and 0.0 leave it as it is.
+  """The sizes to grow; None, '' and 0.0 leave one as it is.
 
   num_layers, max_positions: from now on. width_factor: of width, heads and
   feed-forward width. rotary_theta: with max_positions, for rotary positions;
@@ -131,12 +131,8 @@ def _steps(
         f'--rotary_theta={theta}: the positions of {small.origin} are '
         f'{config.positions}, which have none; leave it out'
       )
-    extend = functools.partial(
-      growing.extend_positions,
-      max_positions=growth.max_positions,
-      rotary_theta=theta,
-    )
     is_limit_alone = bool(theta) and theta == config.rotary_theta
+    extend = _positions_step(small, growth.max_positions, theta)
     steps.append((extend, SAME if is_limit_alone else OTHER))
   if growth.num_layers is not None:
     add = functools.partial(growing.add_layers, num_layers=growth.num_layers)
@@ -147,21 +143,35 @@ def _steps(
   return steps
 
 
+def _infos(
+  small: Pretrained, params: functional.Params, config: EncoderConfig
+) -> growing.Infos:
+  """The declarations of `params`, those of a user's own heads too."""
+  experiment, heads = small.experiment, heads_of(config, params)
+  if task := small.task:
+    heads |= task.heads()
+  elif isinstance(experiment, PretrainExperiment):
+    heads |= experiment.objective.build(small.tokenizer.table).heads()
+  return model_with_heads(config, heads, 'float32').infos
+
+
+def _positions_step(
+  small: Pretrained, max_positions: int, theta: float
+) -> Callable[[functional.Params, EncoderConfig], Grown]:
+  def extend(params: functional.Params, config: EncoderConfig) -> Grown:
+    infos = _infos(small, params, config)
+    return growing.extend_positions(
+      params, config, max_positions, infos, rotary_theta=theta
+    )
+
+  return extend
+
+
 def _width_step(
   small: Pretrained, factor: int, seed: int
 ) -> Callable[[functional.Params, EncoderConfig], Grown]:
-  experiment = small.experiment
-  heads = {}
-  if task := small.task:
-    heads = task.heads()
-  elif isinstance(experiment, PretrainExperiment):
-    heads = experiment.objective.build(small.tokenizer.table).heads()
-
   def widen(params: functional.Params, config: EncoderConfig) -> Grown:
-    infos = model_with_heads(
-      config, heads_of(config, params) | heads, 'float32'
-    ).infos
-    key = jax.random.key(seed)
+    infos, key = _infos(small, params, config), jax.random.key(seed)
     return growing.widen(params, config, factor, key, infos)
 
   return widen
@@ -182,6 +192,7 @@ def _vocabulary_step(
       params,
       dataclasses.replace(config, vocab_size=old_size),
       max(size, config.vocab_size),
+      _infos(small, params, config),
       pieces=pieces,
     )
 

@@ -17,7 +17,7 @@ from bert_jax.workdir import Workdir
 
 
 def read_experiment(workdir_path: str | os.PathLike) -> PretrainExperiment:
-  """That of a pretraining run; InputError where it is none."""
+  """Reads the experiment of a pretraining run; InputError for other runs."""
   experiment = Workdir(workdir_path).read_config()
   if not isinstance(experiment, PretrainExperiment):
     what = 'a converted or grown model, which no run here made'
@@ -96,7 +96,7 @@ def _check(name: str, value: int, end: int) -> None:
 def _labels(
   rows: TokenRows, batch: dict[str, np.ndarray], place: int
 ) -> list[str] | None:
-  """What each pair of a row is, None of rows without pairs."""
+  """The label of each pair of a row; None for rows without pairs."""
   kind = pairs_kind(rows)
   if not kind:
     return None

@@ -232,7 +232,7 @@ def check_pairs(
 
 
 def pairs_kind(rows: TokenRows) -> Any:
-  """Which pairs the rows hold, of PAIR_KINDS; falsy for none."""
+  """The kind of pairs in the rows, one of PAIR_KINDS; falsy for none."""
   facts = rows.manifest.get('pairs')
   has_labels = rows.max_segments and isinstance(facts, dict)
   return facts.get('kind') if has_labels else None

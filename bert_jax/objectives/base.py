@@ -5,7 +5,7 @@ alone, so the step can know the weight of the whole batch before it looks at
 the first microbatch: accumulated gradients then equal those of one batch.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import nnx
@@ -87,6 +87,19 @@ class PretrainingObjective(Objective, Protocol):
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
     """Model FLOPs of a row in training; see models/flops.py."""
+    ...
+
+
+@runtime_checkable
+class ObjectiveConfig(Protocol):
+  """The config of an objective, as an experiment holds it: a dataclass."""
+
+  def validate(self, field: str = 'objective') -> None:
+    """Raises InputError on a config that cannot be; `field` is its name."""
+    ...
+
+  def build(self, table: TokenTable) -> PretrainingObjective:
+    """The objective for the ids of a tokenizer."""
     ...
 
 

@@ -21,6 +21,7 @@ from bert_jax.models.heads import HeadBuilder
 from bert_jax.models.masks import RowLayout
 from bert_jax.objectives.base import (
   Batch,
+  ObjectiveConfig,
   PretrainingObjective,
   SumAndWeight,
 )
@@ -37,7 +38,7 @@ class WeightedSumConfig:
   and figures end in its number: `mlm_loss_2`.
   """
 
-  objectives: tuple[Any, ...]
+  objectives: tuple[ObjectiveConfig, ...]
   weights: tuple[float, ...] = ()
 
   def validate(self, field: str = 'objective') -> None:

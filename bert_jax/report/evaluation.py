@@ -1,7 +1,7 @@
-"""What a report shows of a run's objectives: curves, and held-out figures.
+"""Curves and held-out figures of a run's objectives, for its report.
 
-Each objective names its own losses and figures (objectives/); what is written
-here goes for all of them, by the ends of their names.
+Each objective names its own losses and figures (objectives/). The rules here
+hold for all of them, by the ends of their names.
 """
 
 from bert_jax.report import plots
@@ -18,9 +18,9 @@ from bert_jax.report.records import Record, Run
 
 _MAX_ROWS = 12
 _SHARES = ('_accuracy', '_precision', '_recall')
-# Of masked tokens.
+# Figures of masked tokens.
 _OF_TOKENS = ('mlm_loss', 'perplexity', 'masked_accuracy')
-# Of a record that is no figure of an objective.
+# Entries of a record that are no figures of an objective.
 _OTHERS = ('step', 'seed', 'time')
 
 
@@ -29,7 +29,7 @@ def last_eval(run: Run) -> Record | None:
 
 
 def of_generator(record: Record) -> str:
-  """Whose the masked-LM figures are, where they are not the encoder's."""
+  """Words that name the generator, where masked-LM figures are its own."""
   return ' of the generator' if 'replaced_loss' in record else ''
 
 

@@ -106,7 +106,7 @@ def _comparable(runs: Sequence[Run]) -> tuple[Run, Run] | None:
 
 
 def _measured_on(run: Run) -> list[Any]:
-  """What must be equal for two runs to be compared."""
+  """The facts that must be equal for two runs to be compared."""
   task = task_of(run.config)
   facts = task.read_facts(_results(run), f'{run.workdir.results}:')
   return [task, facts, _results(run)['eval_path'], _results(run)['num_eval']]
@@ -136,12 +136,12 @@ def _metric(runs: Sequence[Run]) -> str:
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
-  """How the metric is called and shown."""
+  """The name and form of the metric."""
   return _figures(runs)[_metric(runs)]
 
 
 def _figures(runs: Sequence[Run]) -> dict[str, Figure]:
-  """Those of the first run's task that all runs have."""
+  """The figures of the first run's task that all runs have."""
   found = task_of(runs[0].config).figures
   return {
     name: figure

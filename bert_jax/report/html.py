@@ -104,7 +104,7 @@ def section(title: str, *blocks: str) -> str:
 
 
 def card(name: str, value: str, below: str = '') -> str:
-  """One figure of the header; plain text in."""
+  """A figure of the header; takes plain text."""
   return (
     f'<div class="card"><span class="muted">{escape(name)}</span>'
     f'<b>{escape(value)}</b><span class="muted">{escape(below)}</span></div>'

@@ -186,7 +186,7 @@ def _when(run: Run) -> str:
 
 
 def _notes(run: Run) -> str:
-  """What a reader of the curves must know, and nothing where all is well."""
+  """Notes that a reader of the curves must know; none where all is well."""
   notes = []
   skipped = sum(
     record.get('skipped_updates') or 0 for record in run.metrics.train[-1:]

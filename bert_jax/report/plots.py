@@ -14,7 +14,7 @@ from matplotlib import rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# What matplotlib is told -> what the page says. No figure uses them otherwise.
+# Colours given to matplotlib -> variables of the page. Figures use no others.
 _VARIABLES = {
   '#010101': 'var(--ink)',
   '#010102': 'var(--muted)',
@@ -47,7 +47,7 @@ _STYLE = {
   'legend.frameon': False,
   'lines.solid_capstyle': 'round',
 }
-# More points than pixels only make the file large.
+# Points beyond the number of pixels only make the file large.
 _MAX_POINTS = 400
 
 Points = Sequence[tuple[float, float]]

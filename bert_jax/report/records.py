@@ -149,7 +149,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """All that a report says of one workdir."""
+  """The records of one workdir that a report shows."""
 
   workdir: Workdir
   metrics: Metrics
@@ -239,7 +239,7 @@ def training_seconds(metrics: Metrics) -> float:
 
 
 def tokens_read(metrics: Metrics) -> float:
-  """Of text, over all steps of a pretraining run."""
+  """Tokens of text read, over all steps of a pretraining run."""
   return sum(
     seconds * (record.get('tokens_per_second') or 0)
     for record, seconds in _windows(metrics)
@@ -247,7 +247,7 @@ def tokens_read(metrics: Metrics) -> float:
 
 
 def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
-  """Each training record, and the seconds of the steps since the one before."""
+  """Training records, each with the seconds of the steps since the last."""
   last: dict[Any, int] = {}
   for record in metrics.train:
     seed = record.get('seed')

@@ -1,10 +1,10 @@
 """Larger models from trained ones: longer, deeper, wider, with more tokens.
 
 Each function takes parameters and their config and returns new ones; where the
-larger model can compute what the smaller one does, it does. All heads of this
-project come along, and so does a generator of replaced tokens, which has the
-encoder's embeddings and depth. `bert-jax grow` does it with a checkpoint and
-its tokenizer: bert_jax/jobs/grow.py.
+larger model can compute what the smaller one does, it does. Which axes grow is
+read from the declarations of the parameters: so every head comes along, and a
+generator of replaced tokens, which has the encoder's embeddings and depth.
+`bert-jax grow` does it with a checkpoint and its tokenizer: jobs/grow.py.
 """
 
 import dataclasses
@@ -24,12 +24,15 @@ from bert_jax.models.generator import generator_width
 from bert_jax.param_info import ParamInfo
 
 Grown = tuple[Params, EncoderConfig]
+# The declarations of the parameters by their paths, see Model.infos.
+Infos = Mapping[str, ParamInfo]
 
 
 def extend_positions(
   params: Params,
   config: EncoderConfig,
   max_positions: int,
+  infos: Infos,
   *,
   rotary_theta: float = 0.0,
 ) -> Grown:
@@ -65,7 +68,7 @@ def extend_positions(
     stretched = columns(place, jnp.arange(old), table_PE[offset:])
     return jnp.concatenate([table_PE[:offset], stretched])
 
-  params = _changed(params, {'encoder/embeddings/position/embedding': stretch})
+  params = _changed(params, dict.fromkeys(_long_as(infos, 'position'), stretch))
   return params, dataclasses.replace(config, max_positions=max_positions)
 
 
@@ -111,7 +114,7 @@ def widen(
   config: EncoderConfig,
   factor: int,
   key: jax.Array,
-  infos: Mapping[str, ParamInfo],
+  infos: Infos,
 ) -> Grown:
   """`factor` times the width, heads and feed-forward width; heads keep theirs.
 
@@ -165,6 +168,7 @@ def extend_vocabulary(
   params: Params,
   config: EncoderConfig,
   vocab_size: int,
+  infos: Infos,
   *,
   pieces: Sequence[Sequence[int] | np.ndarray] = (),
 ) -> Grown:
@@ -174,6 +178,7 @@ def extend_vocabulary(
     params: of an encoder, with or without a masked-LM head.
     config: theirs.
     vocab_size: entries from now on.
+    infos: the declarations of the parameters.
     pieces: for each new entry the old ids whose mean it starts from, such as
       those that the old tokenizer cuts it into. Those without get the mean of
       all, which no text prefers (Hewitt 2021,
@@ -209,11 +214,7 @@ def extend_vocabulary(
         new[row] = np.mean(entries[np.asarray(ids)], axis=0)
     return np.concatenate([entries, new])
 
-  changes = {
-    'encoder/embeddings/token/embedding': extend,
-    'mlm_head/bias': extend,
-    'generator/mlm_head/bias': extend,
-  }
+  changes = dict.fromkeys(_long_as(infos, 'vocab'), extend)
   return _changed(params, changes), grown
 
 
@@ -240,6 +241,11 @@ def _check_generator(
 def _require_more(name: str, value: int, old: int) -> None:
   if value <= old:
     raise InputError(f'{name} is {value}; to grow it must be above {old}')
+
+
+def _long_as(infos: Infos, size: str) -> list[str]:
+  """The parameters whose first axis has the size of this name."""
+  return [path for path, info in infos.items() if info.sizes[0] == size]
 
 
 def _changed(params: Params, changes: dict) -> Params:

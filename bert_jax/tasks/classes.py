@@ -42,8 +42,9 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
       scores: numbers, not all whole, of more than 20 different values.
   """
   names = sorted(set(labels))
-  numbers = [_number(name) for name in names]
-  if None in numbers:
+  found = [_number(name) for name in names]
+  numbers = [number for number in found if number is not None]
+  if len(numbers) < len(names):
     return names
   by_size = sorted(zip(numbers, names, strict=True))
   if len(set(numbers)) > _MAX_SCORES:

@@ -16,7 +16,7 @@ from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text
 from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, quoted, require_package
 from bert_jax.models import task_head
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import (
@@ -54,6 +54,7 @@ from bert_jax.tasks.base import (
 )
 from bert_jax.tasks.text_rows import encode_examples, split_columns
 
+NAME = 'classification'
 # The word of transformers for one class a text.
 _SINGLE = 'single_label_classification'
 # More classes than these are not drawn as a picture.
@@ -79,7 +80,7 @@ class ClassificationConfig:
   mean over the text ('mean').
   """
 
-  name: ClassVar[str] = 'classification'
+  name: ClassVar[str] = NAME
   figures: ClassVar[dict[str, Figure]] = {
     'accuracy': Figure('accuracy'),
     'macro_f1': Figure('macro F1'),
@@ -246,6 +247,7 @@ class Classification:
     return Features(rows={'input_ids': ids, **answers}, cut=cut)
 
   def about(self, part: str, examples: Examples) -> About:
+    require_package('sklearn', f'the task {NAME}', 'finetune')
     _, notes = self._label_ids(examples)
     counts = collections.Counter(examples.labels)
     by_name = {name: counts[name] for name in self._names}

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self, TypedDict
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
@@ -230,6 +229,9 @@ class Regression:
     return np.array([result['value'] for result in results], np.float32)
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
+    # Where it is needed alone: its import changes the warnings of a process.
+    import scipy.stats
+
     numbers = np.array(examples.labels, np.float64)
     values = np.array([result['value'] for result in results], np.float64)
     return {

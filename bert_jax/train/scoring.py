@@ -122,7 +122,11 @@ class Scoring:
 
   def write_results(self, workdir: Workdir, state: TrainState) -> None:
     """results.json, and the params of the best seed in best/."""
-    best_steps, scores = jax.device_get((state.best.step, state.best.score))
+    best = state.best
+    assert best is not None  # a fine-tuning state has one from the start
+    best_steps, scores = jax.device_get((best.step, best.score))
+    predictions = self.predict(best.params)
+    assert predictions is not None  # no signal was given that stops it
     runs = [
       {
         'seed': seed,
@@ -130,13 +134,11 @@ class Scoring:
         'best_step': int(best_steps[seed]),
         **figures,
       }
-      for seed, figures in enumerate(
-        self._figures(self.predict(state.best.params))
-      )
+      for seed, figures in enumerate(self._figures(predictions))
     ]
     winner = int(np.argmax(scores))
     save_params(
-      workdir.best, jax.tree.map(lambda leaf: leaf[winner], state.best.params)
+      workdir.best, jax.tree.map(lambda leaf: leaf[winner], best.params)
     )
     experiment = self._experiment
     durable_files.write_json(

@@ -107,7 +107,8 @@ def state_shardings(
   leading = (None,) if seeds_axis else ()
   axes = {path: (*leading, *infos[path].axes) for path in shapes}
   by_path = parameter_shardings(mesh, shapes, axes)
-  whole = NamedSharding(mesh, PartitionSpec())
+  # Any: the tree has shardings in the places of its arrays.
+  whole: Any = NamedSharding(mesh, PartitionSpec())
 
   def lies(keys: tuple[Any, ...], leaf: jax.Array) -> NamedSharding:
     path = _parameter_path(keys)
@@ -147,12 +148,13 @@ def host_step(state: TrainState) -> int:
   return int(np.max(jax.device_get(state.step)))
 
 
-def keep_best(state: TrainState, scores: jax.Array) -> TrainState:
+def keep_best(state: TrainState, scores: jax.Array | np.ndarray) -> TrainState:
   """Remembers the parameters of every seed whose score (f32 [seeds]) rose."""
   best = state.best
+  assert best is not None  # a fine-tuning state has one from the start
   better = scores > best.score
 
-  def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+  def choose(new: jax.Array | np.ndarray, old: jax.Array) -> jax.Array:
     shape = better.shape + (1,) * (new.ndim - better.ndim)
     return jnp.where(better.reshape(shape), new, old)
 

@@ -28,7 +28,7 @@ from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir
 
-GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden' / 'bert'
+GOLDEN = pathlib.Path(__file__).parents[1] / 'interop' / 'golden' / 'bert'
 TEXT = 'the function returns [MASK] random number'
 
 

@@ -41,6 +41,18 @@ def widen(params, config, factor: int = 2, model=None):
   return growing.widen(params, config, factor, jax.random.key(0), infos)
 
 
+def extend_vocabulary(params, config, vocab_size, model=None, **options):
+  infos = (model or builder(config)).infos
+  return growing.extend_vocabulary(params, config, vocab_size, infos, **options)
+
+
+def extend_positions(params, config, max_positions, **options):
+  infos = builder(config).infos
+  return growing.extend_positions(
+    params, config, max_positions, infos, **options
+  )
+
+
 def random_params(config) -> functional.Params:
   """No parameter is 0 or 1: none is preserved by accident."""
   rng = np.random.default_rng(0)
@@ -154,7 +166,7 @@ def test_a_shared_layer_is_applied_more_often():
 
 @pytest.mark.parametrize('family', ['modernbert', 'bert'])
 def test_new_entries_leave_the_scores_of_the_old_as_they_were(family):
-  params, config = growing.extend_vocabulary(
+  params, config = extend_vocabulary(
     small(family)[0], CONFIGS[family], 60, pieces=[[7, 9], []]
   )
   assert_grown(family, params, config, preserved=True)
@@ -172,7 +184,7 @@ def test_new_entries_leave_the_scores_of_the_old_as_they_were(family):
 def test_learned_positions_are_stretched_between_the_old_ones():
   config = toys.family_config('roberta', max_positions=5)
   params = random_params(config)
-  grown, larger = growing.extend_positions(params, config, 9)
+  grown, larger = extend_positions(params, config, 9)
   assert larger.max_positions == 9
   old = params['encoder']['embeddings']['position']['embedding']
   new = grown['encoder']['embeddings']['position']['embedding']
@@ -184,7 +196,7 @@ def test_learned_positions_are_stretched_between_the_old_ones():
 
 def test_rotary_positions_go_on_with_the_same_theta():
   params, config = small('modernbert')[0], CONFIGS['modernbert']
-  same, longer = growing.extend_positions(
+  same, longer = extend_positions(
     params, config, 256, rotary_theta=config.rotary_theta
   )
   assert same is params and longer.max_positions == 256
@@ -193,7 +205,7 @@ def test_rotary_positions_go_on_with_the_same_theta():
 
 def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
   config = CONFIGS['modernbert']
-  _, longer = growing.extend_positions({}, config, 512)
+  _, longer = extend_positions({}, config, 512)
   slowest = (config.head_dim - 2) / config.head_dim
   turn = config.rotary_theta**-slowest * 128
   assert longer.rotary_theta**-slowest * 512 == pytest.approx(turn)
@@ -204,18 +216,18 @@ def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
   'grow, message',
   [
     (lambda p, c: growing.add_layers(p, c, 2), 'num_layers is 2; to grow'),
-    (lambda p, c: growing.extend_positions(p, c, 128), 'max_positions is 128'),
-    (lambda p, c: growing.extend_vocabulary(p, c, 50), 'vocab_size is 50'),
+    (lambda p, c: extend_positions(p, c, 128), 'max_positions is 128'),
+    (lambda p, c: extend_vocabulary(p, c, 50), 'vocab_size is 50'),
     (
       lambda p, c: widen(p, c, 1),
       'width_factor is 1',
     ),
     (
-      lambda p, c: growing.extend_vocabulary(p, c, 51, pieces=[[1], [2]]),
+      lambda p, c: extend_vocabulary(p, c, 51, pieces=[[1], [2]]),
       'pieces has 2 entries',
     ),
     (
-      lambda p, c: growing.extend_vocabulary(p, c, 51, pieces=[[50]]),
+      lambda p, c: extend_vocabulary(p, c, 51, pieces=[[50]]),
       'below the old vocab_size=50',
     ),
     (
@@ -268,7 +280,9 @@ def scores_of_generator(params, config) -> np.ndarray:
 def test_a_generator_grows_with_its_encoder(embedding_size):
   config, params = with_generator(embedding_size=embedding_size)
   before = scores_of_generator(params, config)
-  params, config = growing.extend_vocabulary(params, config, 60)
+  params, config = extend_vocabulary(
+    params, config, 60, model=generator_model(config)
+  )
   params, config = growing.add_layers(params, config, 2)
   params, config = widen(params, config, model=generator_model(config))
   assert len(params['generator']['layers']) == 2

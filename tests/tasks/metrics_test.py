@@ -1,7 +1,8 @@
-"""Our metrics equal scikit-learn's, also where a class is missing."""
+"""Figures of classification, also where a class is missing."""
 
 import json
 import statistics
+import warnings
 
 import numpy as np
 import pytest
@@ -46,63 +47,20 @@ def case(request) -> tuple[np.ndarray, np.ndarray, int]:
   return request.param
 
 
-def test_accuracy(case):
-  labels, predictions, _ = case
-  expected = sklearn_metrics.accuracy_score(labels, predictions)
-  assert metrics.accuracy(*case) == pytest.approx(expected, abs=1e-12)
+def counts(labels, predictions, num_classes):
+  """How often each class was taken for each other, one by one."""
+  found = np.zeros((num_classes, num_classes), int)
+  for label, prediction in zip(labels, predictions, strict=True):
+    found[label, prediction] += 1
+  return found
 
 
-def test_macro_f1(case):
-  labels, predictions, _ = case
-  expected = sklearn_metrics.f1_score(
-    labels, predictions, average='macro', zero_division=0
-  )
-  assert metrics.macro_f1(*case) == pytest.approx(expected, abs=1e-12)
-
-
-# scikit-learn warns where all labels are one class; that case is meant here.
-@pytest.mark.filterwarnings('ignore:A single label was found')
-def test_matthews(case):
-  labels, predictions, _ = case
-  expected = sklearn_metrics.matthews_corrcoef(labels, predictions)
-  assert metrics.matthews(*case) == pytest.approx(expected, abs=1e-12)
-
-
-def test_class_scores(case):
-  labels, predictions, num_classes = case
-  expected = sklearn_metrics.precision_recall_fscore_support(
-    labels, predictions, labels=range(num_classes), zero_division=0
-  )
-  scores = metrics.class_scores(*case)
-  np.testing.assert_allclose(scores.precision, expected[0], atol=1e-12)
-  np.testing.assert_allclose(scores.recall, expected[1], atol=1e-12)
-  np.testing.assert_allclose(scores.f1, expected[2], atol=1e-12)
-  np.testing.assert_array_equal(scores.support, expected[3])
-
-
-@pytest.mark.filterwarnings('ignore:A single label was found')
-def test_confusion_matrix(case):
-  labels, predictions, num_classes = case
-  expected = sklearn_metrics.confusion_matrix(
-    labels, predictions, labels=range(num_classes)
-  )
-  confusion = metrics.confusion_matrix(*case)
-  np.testing.assert_array_equal(confusion, expected)
-
-
-def test_class_never_predicted_scores_zero():
-  labels, predictions, num_classes = CASES['never_predicted']
-  scores = metrics.class_scores(labels, predictions, num_classes)
-  assert (scores.precision[2], scores.recall[2], scores.f1[2]) == (0, 0, 0)
-  assert scores.support[2] == 2
-
-
-def test_matthews_of_many_examples_does_not_overflow():
-  # n**2 alone is 4e12 here; the product of both variances passes 2**63.
-  labels = np.tile(np.array([0, 0, 1, 1]), 500_000)
-  predictions = np.tile(np.array([0, 0, 1, 0]), 500_000)
-  few = metrics.matthews(labels[:4], predictions[:4], 2)
-  assert metrics.matthews(labels, predictions, 2) == pytest.approx(few)
+def matthews(labels, predictions, num_classes):
+  """Gorodkin's R_K by its definition: a correlation of indicator vectors."""
+  x, y = (np.eye(num_classes)[one] for one in (labels, predictions))
+  x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+  spread = np.sum(x * x) * np.sum(y * y)
+  return np.sum(x * y) / np.sqrt(spread) if spread > 1e-12 else 0.0
 
 
 def test_classification_report_holds_every_figure(case):
@@ -128,10 +86,44 @@ def test_classification_report_holds_every_figure(case):
         'support': expected[name]['support'],
       }
     )
-  assert report['accuracy'] == metrics.accuracy(*case)
-  assert report['macro_f1'] == metrics.macro_f1(*case)
-  assert report['matthews'] == metrics.matthews(*case)
-  assert report['confusion'] == metrics.confusion_matrix(*case).tolist()
+  assert report['accuracy'] == np.mean(labels == predictions)
+  assert report['confusion'] == counts(*case).tolist()
+  occurs = set(labels) | set(predictions)
+  f1 = [report['per_class'][names[one]]['f1'] for one in occurs]
+  assert report['macro_f1'] == pytest.approx(np.mean(f1), abs=1e-12)
+  assert report['matthews'] == pytest.approx(matthews(*case), abs=1e-12)
+
+
+@pytest.mark.parametrize('name', ['one_label', 'constant_and_right'])
+def test_one_class_alone_gives_no_warning(name):
+  labels, predictions, num_classes = CASES[name]
+  names = [str(one) for one in range(num_classes)]
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    report = metrics.classification_report(labels, predictions, names)
+  assert report['matthews'] == 0.0
+
+
+def test_class_never_predicted_scores_zero():
+  labels, predictions, _ = CASES['never_predicted']
+  report = metrics.classification_report(labels, predictions, ['a', 'b', 'c'])
+  assert report['per_class']['c'] == {
+    'precision': 0.0,
+    'recall': 0.0,
+    'f1': 0.0,
+    'support': 2,
+  }
+
+
+def test_matthews_of_many_examples_does_not_overflow():
+  # n**2 alone is 4e12 here; the product of both variances passes 2**63.
+  labels = np.tile(np.array([0, 0, 1, 1]), 500_000)
+  predictions = np.tile(np.array([0, 0, 1, 0]), 500_000)
+  few, many = (
+    metrics.classification_report(labels[:n], predictions[:n], ['a', 'b'])
+    for n in (4, len(labels))
+  )
+  assert many['matthews'] == pytest.approx(few['matthews'])
 
 
 def test_mean_and_std_of_a_sample():
@@ -143,36 +135,6 @@ def test_mean_and_std_of_a_sample():
 
 def test_one_run_has_no_spread():
   assert metrics.mean_and_std([0.9]) == (0.9, 0.0)
-  assert metrics.pooled_standard_deviation([0.9], [0.2]) == 0.0
-
-
-def test_pooled_standard_deviation_weighs_by_degrees_of_freedom():
-  a, b = [1.0, 2.0, 3.0, 6.0], [10.0, 14.0]
-  expected = (3 * statistics.variance(a) + 1 * statistics.variance(b)) / 4
-  pooled = metrics.pooled_standard_deviation(a, b)
-  assert pooled**2 == pytest.approx(expected)
-
-
-def test_pooled_standard_deviation_ignores_the_distance_of_the_means():
-  near = metrics.pooled_standard_deviation([1.0, 2.0], [1.0, 3.0])
-  far = metrics.pooled_standard_deviation([1.0, 2.0], [101.0, 103.0])
-  assert near == pytest.approx(far)
-
-
-@pytest.mark.parametrize(
-  ('labels', 'predictions', 'named'),
-  [
-    ([], [], 'labels has shape'),
-    ([0, 1], [0], 'labels has 2 entries and predictions 1'),
-    ([0, 3], [0, 1], 'labels has class 3; classes are 0 to 2'),
-    ([0, 1], [0, -1], 'predictions has class -1'),
-    ([0, 1], [0.0, 1.0], 'predictions is float64'),
-    ([[0], [1]], [0, 1], 'labels has shape'),
-  ],
-)
-def test_wrong_arrays_are_named(labels, predictions, named):
-  with pytest.raises(ValueError, match=named):
-    metrics.accuracy(np.array(labels), np.array(predictions), 3)
 
 
 def test_one_name_for_two_classes_is_refused():
@@ -185,5 +147,3 @@ def test_one_name_for_two_classes_is_refused():
 def test_no_runs_are_refused():
   with pytest.raises(ValueError, match='values has shape'):
     metrics.mean_and_std([])
-  with pytest.raises(ValueError, match='b has shape'):
-    metrics.pooled_standard_deviation([1.0], [])

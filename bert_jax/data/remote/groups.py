@@ -72,7 +72,7 @@ def open_groups(
   options: CopyOptions,
   resources: contextlib.ExitStack,
 ) -> dict[str, LocalCorpus]:
-  """Each corpus by its URL, with what brings its training rows group by group.
+  """Opens corpora by URL, with windows that bring their rows by groups.
 
   Args:
     paths: all corpora of the run.

@@ -73,7 +73,7 @@ def read_table(
 
 
 def has_records(path: str | os.PathLike[str]) -> bool:
-  """Whether a file, by its name, is JSON or Parquet: its values have types."""
+  """Returns whether a file, by its name, has values with types."""
   ending = files.text_ending(pathlib.Path(path))
   return ending in (*_JSON_LINES, '.json', '.parquet')
 

@@ -1,4 +1,4 @@
-"""What every reader of a table gives: columns, and where each record stands."""
+"""The result of every reader of a table: columns, and places of records."""
 
 import dataclasses
 from typing import Any

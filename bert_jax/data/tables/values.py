@@ -62,7 +62,7 @@ def numbers(table: Table, column: str) -> list[float]:
   found = []
   for origin, cell in zip(table.origins, table.columns[column], strict=True):
     try:
-      # Not isinstance: bool is an int to Python, and 1_0 is a number.
+      # Compared by type: bool is an int to isinstance, and 1_0 is a number.
       is_number = type(cell) in (str, int, float) and '_' not in str(cell)
       value = float(cell) if is_number else math.nan
     except (ValueError, OverflowError):
