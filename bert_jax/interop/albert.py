@@ -81,8 +81,8 @@ ALBERT = Family(
     'pruned_heads': ({}, None),
   },
   architectures={
-    'AlbertForTokenClassification': Architecture(('token_classifier',)),
     'AlbertForSequenceClassification': Architecture(('pooler', 'classifier')),
+    'AlbertForTokenClassification': Architecture(('token_classifier',)),
     'AlbertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'sentence_order_head')
     ),

@@ -84,8 +84,8 @@ BERT = Family(
     'pruned_heads': ({}, None),
   },
   architectures={
-    'BertForTokenClassification': Architecture(('token_classifier',)),
     'BertForSequenceClassification': Architecture(('pooler', 'classifier')),
+    'BertForTokenClassification': Architecture(('token_classifier',)),
     'BertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'next_sentence_head')
     ),

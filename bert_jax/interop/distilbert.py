@@ -72,10 +72,10 @@ DISTILBERT = Family(
   constants={'num_token_types': 0, 'pooler_activation': 'relu'},
   fixed={'activation': ('gelu',), 'pruned_heads': ({}, None)},
   architectures={
-    'DistilBertForTokenClassification': Architecture(('token_classifier',)),
     'DistilBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),
+    'DistilBertForTokenClassification': Architecture(('token_classifier',)),
     'DistilBertForMaskedLM': Architecture(('mlm_head',)),
     'DistilBertModel': Architecture(()),
   },

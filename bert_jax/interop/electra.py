@@ -43,8 +43,8 @@ ELECTRA = Family(
   constants={'pooler_activation': 'gelu'},
   fixed=BERT.fixed,
   architectures={
-    'ElectraForTokenClassification': Architecture(('token_classifier',)),
     'ElectraForSequenceClassification': Architecture(('pooler', 'classifier')),
+    'ElectraForTokenClassification': Architecture(('token_classifier',)),
     'ElectraForPreTraining': Architecture(('replaced_token_head',)),
     'ElectraForMaskedLM': Architecture(('mlm_head',)),
     'ElectraModel': Architecture(()),

@@ -198,10 +198,10 @@ MODERNBERT = Family(
     'rope_scaling': (None,),
   },
   architectures={
-    'ModernBertForTokenClassification': Architecture(('token_classifier',)),
     'ModernBertForSequenceClassification': Architecture(
       ('pooler', 'classifier')
     ),
+    'ModernBertForTokenClassification': Architecture(('token_classifier',)),
     'ModernBertForMaskedLM': Architecture(('mlm_head',)),
     'ModernBertModel': Architecture(()),
   },

@@ -65,8 +65,8 @@ ROBERTA = Family(
   positions_follow_padding=True,
   fixed=BERT.fixed,
   architectures={
-    'RobertaForTokenClassification': Architecture(('token_classifier',)),
     'RobertaForSequenceClassification': Architecture(('pooler', 'classifier')),
+    'RobertaForTokenClassification': Architecture(('token_classifier',)),
     'RobertaForMaskedLM': Architecture(('mlm_head',)),
     # RoBERTa pretrains no pooler, and its classifier has none.
     'RobertaModel': Architecture((), random=('pooler',)),

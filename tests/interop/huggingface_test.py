@@ -268,7 +268,6 @@ def with_classifier(folder, rows=3, **config) -> None:
       ('LABEL_0', 'LABEL_1', 'LABEL_2'),
       'id2label is missing',
     ),
-    ({'architectures': ['BertForTokenClassification']}, (), 'not one of whole'),
     ({'architectures': None}, (), 'config.json has no architectures'),
     ({'problem_type': 'regression'}, (), "problem_type 'regression'"),
   ],
@@ -281,6 +280,14 @@ def test_the_labels_of_a_classifier(folder, config, labels, note):
   assert bool(found.left_out) == (not labels)
   assert note in ''.join(found.notes) if note else not found.notes
   assert bool(found.no_classifier) == (not labels)
+
+
+def test_the_tags_of_a_classifier_of_words(folder):
+  with_classifier(folder, architectures=['BertForTokenClassification'])
+  found = read(folder)
+  assert found.head.output_names == ('x', 'y', 'z')
+  assert 'token_classifier' in found.params
+  assert not found.left_out and not found.notes
 
 
 @pytest.mark.parametrize(
