@@ -268,6 +268,7 @@ def with_classifier(folder, rows=3, **config) -> None:
       ('LABEL_0', 'LABEL_1', 'LABEL_2'),
       'id2label is missing',
     ),
+    ({'architectures': ['BertForMultipleChoice']}, (), 'not one of whole'),
     ({'architectures': None}, (), 'config.json has no architectures'),
     ({'problem_type': 'regression'}, (), "problem_type 'regression'"),
   ],
