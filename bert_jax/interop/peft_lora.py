@@ -150,10 +150,7 @@ def _to_theirs(
     for owner, _ in parts
     if f'{owner}/a' in factors
   ]
-  # safetensors writes the bytes of an array as they lie.
-  a = np.ascontiguousarray(
-    np.concatenate([one.reshape(len(one), -1) for one in stacked])
-  )
+  a = np.concatenate([one.reshape(len(one), -1) for one in stacked])
   b = np.zeros((sum(shape[1] for _, shape in parts), len(a)), np.float32)
   row = column = 0
   for owner, (_, num_outputs) in parts:

@@ -75,7 +75,9 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def write(path: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
   """Writes a safetensors file as transformers does."""
-  safetensors.numpy.save_file(dict(weights), path, metadata={'format': 'pt'})
+  # safetensors writes the memory of an array as it lies, whatever its order.
+  rows_first = {n: np.asarray(x, order='C') for n, x in weights.items()}
+  safetensors.numpy.save_file(rows_first, path, metadata={'format': 'pt'})
 
 
 def _shards(index: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -16,14 +16,14 @@ from bert_jax.data.labelled import ExampleStream, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, listed
 from bert_jax.experiment import (
   FinetuneExperiment,
   model_of,
   with_compute_dtype,
 )
 from bert_jax.models.flops import flops_per_row
-from bert_jax.models.functional import Model
+from bert_jax.models.functional import Model, Params
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.peft.base import Method
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
@@ -35,6 +35,7 @@ from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import Program, make_program
+from bert_jax.train.restore import Initial
 from bert_jax.train.scoring import Scoring, TuningData
 from bert_jax.workdir import Workdir
 
@@ -131,7 +132,7 @@ def _train(
     stop,
     plan=plan,
     read_before=stream.read_before,
-    initial=source.initial() if source else None,
+    initial=starting_point(experiment, source, task),
   )
   inputs.write(experiment, started.position.next_example)
   scoring = Scoring(
@@ -182,6 +183,36 @@ def _make_program(
     num_microbatches=experiment.num_microbatches,
     num_seeds=experiment.num_seeds,
   )
+
+
+def starting_point(
+  experiment: FinetuneExperiment, source: Pretrained | None, task: Task
+) -> Initial | None:
+  """The parameters of `source`, without a head that gives other answers.
+
+  Classes of the same number in another order, or of other names, fit by shape;
+  the run would begin with their scores exchanged.
+  """
+  if source is None:
+    return None
+  is_same = source.facts == task.facts and isinstance(
+    experiment.task, type(source.experiment.task)
+  )
+  if source.facts is None or is_same:
+    return source.initial()
+  # A pooler tells nothing of the answers.
+  other = task.heads().keys() - {'pooler'}
+
+  def load() -> Params:
+    print(
+      f'{source.origin} is {source.experiment.task.describe(source.facts)}, of '
+      f'which {listed(sorted(other))} would give other answers: left out',
+      flush=True,
+    )
+    params = source.load_params()
+    return {name: part for name, part in params.items() if name not in other}
+
+  return Initial(source.origin, load)
 
 
 def describe_inputs(

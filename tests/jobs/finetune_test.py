@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from bert_jax.experiment import (
   FinetuneExperiment,
   PretrainExperiment,
 )
-from bert_jax.jobs.finetune import finetune, load_examples, with_model
+from bert_jax.jobs.finetune import (
+  finetune,
+  load_examples,
+  starting_point,
+  with_model,
+)
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import EncoderConfig
 from bert_jax.optim.adamw import AdamWConfig
@@ -24,6 +30,7 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
+from bert_jax.train.restore import Initial
 from bert_jax.workdir import Workdir
 
 TRAIN = [
@@ -288,6 +295,31 @@ def test_pretrained_parameters_are_where_the_run_starts(
     before['encoder']['embeddings']['token']['embedding'],
     atol=1e-7,
   )
+
+
+@pytest.mark.parametrize(
+  'labels, heads',
+  [
+    (['many', 'one'], {'encoder', 'pooler', 'classifier'}),
+    (['one', 'many'], {'encoder', 'pooler'}),
+    (['good', 'bad'], {'encoder', 'pooler'}),
+  ],
+)
+def test_a_head_of_other_answers_is_no_start(
+  experiment, small_tokenizer, capsys, labels, heads
+):
+  config = experiment.task
+  task = config.build(small_tokenizer.table, {'labels': ['many', 'one']})
+  source = types.SimpleNamespace(
+    origin='tuned',
+    experiment=experiment,
+    facts={'labels': labels},
+    load_params=lambda: dict.fromkeys(('encoder', 'pooler', 'classifier'), {}),
+  )
+  source.initial = lambda: Initial(source.origin, source.load_params)
+  assert starting_point(experiment, source, task).load().keys() == heads
+  line = "tuned is a classifier of 2 classes, of which 'classifier' would give"
+  assert (line in capsys.readouterr().out) == ('classifier' not in heads)
 
 
 @pytest.mark.parametrize(
