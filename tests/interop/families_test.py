@@ -394,8 +394,8 @@ def test_every_name_is_there_once():
   for family in recognise.FAMILIES:
     paths = [path for rule in family.table for path in rule.paths]
     assert len(paths) == len(set(paths)), family.model_type
-    # Heads that share a name with another: a mark tells them apart, or the class
-    # that a config names.
+    # Heads that share a name with another: a mark or the class that a config
+    # names tells them apart.
     shared = {*family.marks, 'token_classifier'}
     names = [
       rule.theirs
