@@ -150,7 +150,7 @@ def _train(
     workdir,
     started,
     label='finetune',
-    evaluate=scoring.evaluate,
+    evaluator=scoring,
     stream=stream,
     batch_axis=1,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,

@@ -10,7 +10,6 @@ import jax
 
 from bert_jax.config.codec import differences
 from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
-from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
 from bert_jax.data.reading.stream import Stream
 from bert_jax.data.remote.corpus import CopyOptions
@@ -24,23 +23,20 @@ from bert_jax.experiment import (
 )
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective, PretrainingObjective
-from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
-from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving, throughput
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
+  HeldOutLosses,
   RowsInOrder,
-  evaluate_rows,
-  with_perplexity,
 )
 from bert_jax.train.logging import open_writer
-from bert_jax.train.loop import Evaluation, Outcome, make_run, train
+from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import make_program
 from bert_jax.train.restore import Initial
-from bert_jax.train.state import TrainState
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
 
@@ -127,14 +123,15 @@ def _train(
     resume_from=experiment.resume_from,
   )
   inputs.write(experiment, started.position.next_example)
-  params = started.state.params
-  announce(experiment, params, corpora)
+  announce(experiment, started.state.params, corpora)
+  evaluator = held_out_losses(experiment, objective, model, corpora)
+  evaluator.warm_up(started.state.params)
   run = make_run(
     experiment,
     workdir,
     started,
     label='pretrain',
-    evaluate=make_evaluation(experiment, objective, model, corpora, params),
+    evaluator=evaluator,
     stream=stream,
     eval_every=experiment.evaluation.every_steps,
     flops_before=flops_before(experiment, objective),
@@ -306,18 +303,13 @@ def with_vocab_size(
   return experiment
 
 
-def make_evaluation(
+def held_out_losses(
   experiment: PretrainExperiment,
   objective: Objective,
   model: functional.Model,
   corpora: list[OpenCorpus],
-  params: functional.Params,
-) -> Callable[[TrainState, StopSignal], Evaluation | None]:
-  """(state, stop) -> held-out figures of each corpus, with the same masks.
-
-  One batch is evaluated here: so a mistake or too little memory shows before
-  the first step, and no signal has to wait for a compilation later.
-  """
+) -> HeldOutLosses:
+  """The evaluator of the run: figures of each corpus that has held-out rows."""
   config = experiment.evaluation
   held_out = {
     corpus.name if len(corpora) > 1 else 'eval': RowsInOrder(
@@ -327,36 +319,5 @@ def make_evaluation(
     for corpus in corpora
     if corpus.held_out and corpus.held_out.num_rows
   }
-  if not held_out:
-    return lambda state, stop: Evaluation(records=[])
-  mesh = jax.sharding.get_mesh()
-  devices = num_batch_devices(mesh)
   eval_step = jax.jit(make_eval_step(objective, model))
-  key = jax.random.key(config.seed)
-  sharding = batch_sharding(mesh)
-  batch_size = -(-config.batch_size // devices) * devices
-  rows = next(iter(held_out.values()))
-  first_batch = place_batch(rows, next(rows.batches(batch_size)), sharding)
-  jax.block_until_ready(eval_step(params, {}, first_batch, key))
-
-  def evaluate(state: TrainState, stop: StopSignal) -> Evaluation | None:
-    step = int(jax.device_get(state.step))
-    records = []
-    for name, rows in held_out.items():
-      means = evaluate_rows(
-        eval_step,
-        state.params,
-        {},
-        rows,
-        key,
-        sharding,
-        batch_size=batch_size,
-        stop=stop,
-      )
-      if means is None:
-        return None
-      record = {'kind': 'eval', 'step': step, 'corpus': name}
-      records.append(record | with_perplexity(means))
-    return Evaluation(records=records)
-
-  return evaluate
+  return HeldOutLosses(eval_step, held_out, config)

@@ -1,8 +1,12 @@
-"""Held-out losses with fixed masks, every row counted once."""
+"""Evaluation during a run; held-out losses with fixed masks.
+
+Every held-out row is counted once, whatever the batch size and the mesh.
+"""
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -11,7 +15,10 @@ from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.objectives.base import SumAndWeight
+from bert_jax.parallel.mesh import num_batch_devices
+from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal
+from bert_jax.train.state import TrainState, host_step
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -34,6 +41,30 @@ class EvaluationConfig:
         f'{self.batch_size} must be 1 or more, max_rows={self.max_rows} '
         'must be 0 or more'
       )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Evaluation:
+  """Records to write; `scores` f32 [seeds] where the best is kept."""
+
+  records: list[dict[str, Any]]
+  scores: np.ndarray | None = None
+
+
+class Evaluator(Protocol):
+  """The evaluation that the loop runs between two steps."""
+
+  def warm_up(self, params: functional.Params) -> None:
+    """Evaluates one batch, before the first step.
+
+    A mistake or too little memory shows at once, and no signal has to wait for
+    a compilation later.
+    """
+    ...
+
+  def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
+    """Returns what was found; None where the stop signal came first."""
+    ...
 
 
 class RowsInOrder:
@@ -66,6 +97,58 @@ class RowsInOrder:
       'example_number': np.stack([zeros, rows], 1).astype(np.uint32),
       'row_weights': inside.astype(np.float32),
     }
+
+
+class HeldOutLosses:
+  """Losses and metrics on the held-out rows of each corpus: an Evaluator.
+
+  Args:
+    eval_step: as make_eval_step returns it, jitted.
+    held_out: the rows of each corpus by its name in the records; may be empty.
+    config: batch size, and the seed of the masks.
+
+  It belongs to the mesh that is set when it is made.
+  """
+
+  def __init__(
+    self,
+    eval_step: Callable[..., SumAndWeight],
+    held_out: dict[str, RowsInOrder],
+    config: EvaluationConfig,
+  ):
+    mesh = jax.sharding.get_mesh()
+    devices = num_batch_devices(mesh)
+    self._eval_step = eval_step
+    self._held_out = held_out
+    self._key = jax.random.key(config.seed)
+    self._sharding = batch_sharding(mesh)
+    self._batch_size = -(-config.batch_size // devices) * devices
+
+  def warm_up(self, params: functional.Params) -> None:
+    for rows in list(self._held_out.values())[:1]:
+      numbers = next(rows.batches(self._batch_size))
+      batch = place_batch(rows, numbers, self._sharding)
+      jax.block_until_ready(self._eval_step(params, {}, batch, self._key))
+
+  def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
+    step = host_step(state)
+    records = []
+    for name, rows in self._held_out.items():
+      means = evaluate_rows(
+        self._eval_step,
+        state.params,
+        {},
+        rows,
+        self._key,
+        self._sharding,
+        batch_size=self._batch_size,
+        stop=stop,
+      )
+      if means is None:
+        return None
+      record = {'kind': 'eval', 'step': step, 'corpus': name}
+      records.append(record | with_perplexity(means))
+    return Evaluation(records=records)
 
 
 def evaluate_rows(

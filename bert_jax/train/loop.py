@@ -21,6 +21,7 @@ from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.checkpoint_config import CheckpointConfig
+from bert_jax.train.evaluation import Evaluator
 from bert_jax.train.logging import Log, LoggingConfig, MetricWriter, Progress
 from bert_jax.train.program import Started
 from bert_jax.train.saving import Saver
@@ -28,14 +29,6 @@ from bert_jax.train.state import TrainState, host_step, keep_best
 from bert_jax.train.throughput import peak_flops
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
-
-
-@dataclasses.dataclass(kw_only=True)
-class Evaluation:
-  """Records to write; `scores` f32 [seeds] where the best is kept."""
-
-  records: list[dict[str, Any]]
-  scores: np.ndarray | None = None
 
 
 class TrainingStream(RowStream, Protocol):
@@ -51,8 +44,8 @@ class Run:
   """Everything that the loop needs, put together by its caller.
 
   `step_fn(state, frozen, batch)` is jitted and donates the state; `frozen` is
-  what it reads beside the state and never updates; `evaluate` gives None where
-  the stop signal came first; `batch_axis` is the axis of a batch's rows;
+  what it reads beside the state and never updates; `batch_axis` is the axis of
+  a batch's rows;
   `flops_before` (a step, all FLOPs until it) and `peak_flops` (0: unknown) give
   the MFU.
   `patience_steps` 0: no early stopping.
@@ -63,7 +56,7 @@ class Run:
   frozen: functional.Params
   position: Position
   step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
-  evaluate: Callable[[TrainState, StopSignal], Evaluation | None]
+  evaluator: Evaluator
   stream: TrainingStream
   plan: Plan
   eval_every: int
@@ -93,7 +86,7 @@ def make_run(
   started: Started,
   *,
   label: str,
-  evaluate: Callable[[TrainState, StopSignal], Evaluation | None],
+  evaluator: Evaluator,
   stream: TrainingStream,
   eval_every: int,
   flops_before: Callable[[int], float],
@@ -107,7 +100,7 @@ def make_run(
     frozen=started.frozen,
     position=started.position,
     step_fn=started.step_fn,
-    evaluate=evaluate,
+    evaluator=evaluator,
     stream=stream,
     plan=started.plan,
     eval_every=eval_every,
@@ -232,7 +225,7 @@ def _evaluate(
   stop: StopSignal,
 ) -> tuple[TrainState, bool]:
   """(state with the best kept, whether the evaluation came to its end)."""
-  evaluation = run.evaluate(state, stop)
+  evaluation = run.evaluator.run(state, stop)
   if evaluation is None:
     log.say(f'step {done}: evaluation put off until the next start')
     return state, False

@@ -1,7 +1,7 @@
 """Fine-tuning's evaluation: all seeds scored at once, the best one kept."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -11,14 +11,14 @@ from bert_jax.data.examples import Examples
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
+from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Features, Figures, Task
+from bert_jax.tasks.base import Features, Figures, Task, TaskConfig
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
-from bert_jax.train.evaluation import RowsInOrder
-from bert_jax.train.loop import Evaluation
+from bert_jax.train.evaluation import Evaluation, RowsInOrder
 from bert_jax.train.state import TrainState, host_step
 from bert_jax.train.step import Join, all_trainable
 from bert_jax.workdir import Workdir
@@ -41,12 +41,27 @@ class TuningData:
   notes: list[str]
 
 
+class ScoringOptions(Protocol):
+  """The fields of a fine-tuning experiment that scoring and results read."""
+
+  num_seeds: int
+  num_epochs: int
+  batch_size: int
+  eval_batch_size: int
+  init_from: str
+  task: TaskConfig
+  optimizer: Optimizer
+
+
 class Scoring:
-  """Predicts the evaluation part with the parameters of every seed."""
+  """Scores the evaluation part with the parameters of every seed: an Evaluator.
+
+  `frozen` and `join`: as in train/step.py; all seeds share what is frozen.
+  """
 
   def __init__(
     self,
-    experiment: Any,
+    experiment: ScoringOptions,
     task: Task,
     model: functional.Model,
     examples: TuningData,
@@ -54,10 +69,6 @@ class Scoring:
     frozen: functional.Params,
     join: Join = all_trainable,
   ):
-    """`experiment` is a FinetuneExperiment.
-
-    `frozen` and `join`: as in train/step.py; all seeds share what is frozen.
-    """
     self._experiment = experiment
     self._task = task
     self._examples = examples
@@ -105,7 +116,7 @@ class Scoring:
     numbers = next(rows.batches(batch_size))
     jax.block_until_ready(self._predict_batch(params, rows, numbers))
 
-  def evaluate(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
+  def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
     """One record a seed; the score is the task's metric."""
     step = host_step(state)
     predictions = self.predict(state.params, stop)

@@ -129,9 +129,9 @@ def test_two_starts_at_the_same_moment(
     process.stdin.write('\n')
     process.stdin.flush()
   errors = [process.communicate()[1] for process in processes]
-  statuses = sorted(process.returncode for process in processes)
-  assert statuses == [0, 1], errors
-  (error,) = filter(None, errors)
+  statuses = [process.returncode for process in processes]
+  assert sorted(statuses) == [0, 1], errors
+  error = errors[statuses.index(1)]
   # 'another process' where the first has not written its number yet.
   assert re.search('is in use by (another )?process', error)
   assert_same_run(tmp_path / 'run', finished_run)
