@@ -17,7 +17,7 @@ import numpy as np
 
 
 class Masked(NamedTuple):
-  """Up to M masked positions of each row.
+  """Masked positions of each row, at most M.
 
   positions int32 [B, M]; ids int32 [B, M], the original tokens there; weights
   f32 [B, M], 0 for the unused places at the end.

@@ -204,7 +204,7 @@ def extend_vocabulary(
   grown = dataclasses.replace(config, vocab_size=vocab_size)
 
   def extend(old_entries: jax.Array) -> np.ndarray:
-    # numpy, because jax would be slow at one entry at a time.
+    # Entries are set one by one in numpy, because jax would be slow at it.
     entries = np.asarray(old_entries)[:old]
     mean = np.mean(entries, axis=0, dtype=np.float64)
     # Entries that fill up the table are never drawn; the mean serves for them.

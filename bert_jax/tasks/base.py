@@ -50,7 +50,7 @@ class ReportTable:
 
   head: Sequence[str]
   rows: Sequence[Sequence[Any]]
-  kinds: Sequence[str] = ()  # SHARE or NUMBER, of each column after the first
+  kinds: Sequence[str] = ()  # SHARE or NUMBER for each column but the first
 
 
 @dataclasses.dataclass(frozen=True)

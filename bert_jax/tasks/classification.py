@@ -299,7 +299,7 @@ class Classification:
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
-    del features  # a row is an example
+    del features  # each row is an example
     probabilities = np.exp(predictions)
     return [
       {

@@ -221,7 +221,7 @@ class Regression:
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'value': ...} of each example."""
-    del features  # a row is an example
+    del features  # each row is an example
     return [{'value': value} for value in predictions.tolist()]
 
   def values(self, results: Sequence[Result]) -> np.ndarray:

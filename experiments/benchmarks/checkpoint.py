@@ -170,7 +170,7 @@ def time_resumes(folder, program, state, size):
       resume(folder / str(step), abstract, stream, num_rows)
       seconds[step].append(time.perf_counter() - began)
     if turn == 0:
-      seconds = {step: [] for step in RESUMED_STEPS}  # it compiled
+      seconds = {step: [] for step in RESUMED_STEPS}  # the first turn compiled
   for step in RESUMED_STEPS:
     shutil.rmtree(folder / str(step))
   return [

@@ -190,7 +190,7 @@ def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
       for family in COMPARED
     }
     for worker in workers.values():
-      worker.ask('steps')  # compiles
+      worker.ask('steps')  # the first call compiles
     seen: dict[str, list[float]] = {family: [] for family in workers}
     for turn in range(_TURNS.value):
       for family in list(workers)[:: -1 if turn % 2 else 1]:

@@ -64,7 +64,7 @@ def group_mib(group: int) -> float:
         continue
       rollup = (folder / 'smaps_rollup').read_text()
     except (OSError, ProcessLookupError):
-      continue  # it has ended meanwhile
+      continue  # the process has ended
     total_kib += sum(
       int(line.split()[1])
       for line in rollup.splitlines()

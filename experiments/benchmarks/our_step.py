@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-# size: (layers, width, rows, row length, steps a turn)
+# Sizes by name: (layers, width, rows, row length, steps a turn).
 SIZES = {
   '2x128': (2, 128, 32, 64, 16),
   '4x256': (4, 256, 32, 128, 3),
