@@ -38,9 +38,9 @@ class EncoderConfig:
   Layers. norm_placement: 'post', after each addition, or 'pre', before each
   block, with one more norm at the end. first_attention_norm: false leaves out
   the first norm of a 'pre' encoder, which would follow the embeddings' own.
-  use_bias: whether dense layers and norms have biases. gated: the feed-forward
-  network computes activation(a) * b. share_layers: one layer is applied
-  `num_layers` times.
+  use_bias: biases in dense layers and norms. gated: the feed-forward network
+  computes activation(a) * b. share_layers: one layer is applied `num_layers`
+  times.
 
   Attention. Every `global_every`-th layer, starting with the first, sees its
   whole text; the others see `local_window` / 2 tokens to either side and have

@@ -19,7 +19,7 @@ def row_seeds(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
   """A seed uint32 [B] for each row.
 
   Args:
-    key: folded from the run's key, the purpose and the step.
+    key: A key folded from the run's key, the purpose and the step.
     example_number_B2: uint32 [B, 2], the high and the low word.
   """
   first, second = jax.random.bits(key, (2,), jnp.uint32)

@@ -93,7 +93,7 @@ def select_spans(
 
   A span begins at an unmasked word, drawn uniformly, and goes on for a number
   of words drawn from Geometric(end_probability), cut at `max_words` and
-  rescaled; it passes over words that are masked already, and ends with its text
+  rescaled; it may contain words that are masked already, and ends with its text
   (at a special token) or with the last word that fits.
 
   Source: Joshi et al. 2020, "SpanBERT", section 3.1, and masking.py of

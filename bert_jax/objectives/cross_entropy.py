@@ -1,4 +1,4 @@
-"""Cross-entropy over a vocabulary, keeping one array of that size, and classes.
+"""Cross-entropy over a vocabulary (saving one array of its size) or classes.
 
 A plain softmax over the vocabulary keeps both the logits and their exponentials
 for its gradient, and needs an argmax that does not vectorise. These arrays are

@@ -20,7 +20,7 @@ _STAIRS = 1024
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class MaskRate:
-  """A point of a schedule: the share `rate` of tokens is masked at `step`."""
+  """A point of a schedule: at `step`, a share `rate` of tokens is predicted."""
 
   step: int
   rate: float

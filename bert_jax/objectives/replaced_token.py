@@ -182,7 +182,7 @@ class ReplacedToken:
   def token_logits(
     self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
   ) -> jax.Array:
-    """The generator's scores; the encoder only tells replaced tokens."""
+    """The generator's scores; the encoder only detects replaced tokens."""
     embeddings = model.encoder.embeddings
     hidden_BTG = model.generator(embeddings, input_ids_BT, layout)
     return model.generator.mlm_head(hidden_BTG, embeddings.token.embedding[...])
