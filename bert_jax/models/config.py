@@ -1,7 +1,7 @@
 """The shape of an encoder, and the published sizes of six families.
 
-A family is nothing but a choice of fields; models/encoder.py has one block for
-all of them. Sources: BERT, Devlin et al. 2019 (https://arxiv.org/abs/1810.04805)
+A family is only a choice of fields; models/encoder.py has one block for all of
+them. Sources: BERT, Devlin et al. 2019 (https://arxiv.org/abs/1810.04805)
 and, for the small ones, Turc et al. 2019 (https://arxiv.org/abs/1908.08962);
 RoBERTa, Liu et al. 2019 (https://arxiv.org/abs/1907.11692); DistilBERT, Sanh et
 al. 2019 (https://arxiv.org/abs/1910.01108); ALBERT, Lan et al. 2020
@@ -25,26 +25,28 @@ CHOICES = {
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class EncoderConfig:
-  """Sizes and kind of an encoder; without further fields that of BERT.
+  """Sizes and architecture of an encoder; the defaults are those of BERT.
 
-  Embeddings. vocab_size: 0 means that of the tokenizer. vocab_multiple: the
-  table is filled up to a multiple of it with entries that nothing can draw.
-  embedding_size: width of the tables where a projection to `embed_dim` follows
-  (ALBERT, ELECTRA); 0 means `embed_dim`. num_token_types: 0 for none.
-  positions: 'learned', of which the first text token has row
-  `position_offset`, or 'rotary', where `max_positions` is a limit and no size.
+  Embeddings. vocab_size: entries of the vocabulary; 0 means the tokenizer's.
+  vocab_multiple: the table is filled up to a multiple of this number with
+  entries that can never be drawn. embedding_size: width of the tables if a
+  projection to `embed_dim` follows (ALBERT, ELECTRA); 0 means `embed_dim`.
+  num_token_types: 0 for none. positions: 'learned', a table in which the first
+  text token has row `position_offset`; or 'rotary', without a table, where
+  `max_positions` is only a limit.
 
   Layers. norm_placement: 'post', after each addition, or 'pre', before each
   block, with one more norm at the end. first_attention_norm: false leaves out
-  the first of a 'pre' encoder, which follows the embeddings' own norm.
-  use_bias: in dense layers and norms. gated: a feed-forward network of
-  activation(a) * b. share_layers: all are one, applied `num_layers` times.
+  the first norm of a 'pre' encoder, which would follow the embeddings' own.
+  use_bias: biases in dense layers and norms. gated: the feed-forward network
+  computes activation(a) * b. share_layers: one layer is applied `num_layers`
+  times.
 
-  Attention. Every `global_every`-th layer, from the first on, sees all of its
-  text; the others `local_window` / 2 tokens to either side, with a theta of
-  their own. `local_*` have no meaning while `global_every` is 1.
+  Attention. Every `global_every`-th layer, starting with the first, sees its
+  whole text; the others see `local_window` / 2 tokens to either side and have
+  their own theta. The fields `local_*` are unused while `global_every` is 1.
 
-  pooler_*: of the dense layer before a classifier.
+  Pooler. pooler_*: the dense layer before a classifier.
   """
 
   num_layers: int
@@ -86,23 +88,23 @@ class EncoderConfig:
 
   @property
   def table_size(self) -> int:
-    """Entries of the token table, those that fill it up included."""
+    """Entries of the token table, including those that fill it up."""
     return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
   @property
   def output_stddev(self) -> float:
-    """Of the initial projections back into a layer's sum.
+    """Initial standard deviation of the projections that end a block.
 
-    The sum of a 'pre' encoder is never normalised on its way, so each of its
-    2 x num_layers terms begins small: Radford et al. 2019, section 2.3, and
-    ModernBERT.
+    A 'pre' encoder never normalises the sum of its blocks along the way, so
+    each of the 2 x num_layers terms starts small: Radford et al. 2019, section
+    2.3, and ModernBERT.
     """
     if self.norm_placement == 'post':
       return self.initializer_stddev
     return self.initializer_stddev * (2 * self.num_layers) ** -0.5
 
   def is_global(self, layer: int) -> bool:
-    """Whether a layer, counted from 0, sees all of its text."""
+    """True if a layer, counted from 0, sees its whole text."""
     return layer % self.global_every == 0
 
   def validate(self) -> None:
@@ -202,8 +204,8 @@ def bert_large(**overrides) -> EncoderConfig:
   return _encoder(24, 1024, overrides)
 
 
-# One token type is a constant: transformers' RoBERTa has it, fairseq's does
-# not. With it, checkpoints of transformers convert without a remainder.
+# A single token type adds a constant: RoBERTa has one in transformers and none
+# in fairseq. With it, checkpoints of transformers convert completely.
 _ROBERTA = dict(position_offset=2, num_token_types=1, norm_epsilon=1e-5)
 
 
@@ -220,7 +222,7 @@ def distilbert_base(**overrides) -> EncoderConfig:
   return _encoder(6, 768, fields | overrides)
 
 
-# Version 2 of the published models: no dropout. (Version 1 has 'gelu'.)
+# Version 2 of the published models has no dropout. (Version 1 has 'gelu'.)
 _ALBERT = dict(
   embedding_size=128,
   share_layers=True,
@@ -250,7 +252,7 @@ _ELECTRA = dict(pooler_activation='gelu')
 
 
 def electra_mini(**overrides) -> EncoderConfig:
-  """Not published: BERT-mini's size, for tests and first experiments."""
+  """Unpublished ELECTRA of BERT-mini's size, for tests and first trials."""
   return _encoder(4, 256, _ELECTRA | dict(embedding_size=128) | overrides)
 
 
@@ -271,10 +273,10 @@ def electra_generator(
 ) -> EncoderConfig:
   """A narrower encoder of the same depth over embeddings of the same size.
 
-  Equal embeddings, so that both can share one table (section 3.2 of the paper).
-  The published `width_share`: 1/4 for small and large, 1/3 for base.
+  Embeddings of equal size let both share one table (section 3.2 of the paper).
+  Published values of `width_share`: 1/4 for small and large, 1/3 for base.
   """
-  # Any share gives a width that heads of an even size divide.
+  # Rounding to an even width lets heads of an even size divide it.
   embed_dim = 2 * max(1, round(discriminator.embed_dim * width_share / 2))
   num_heads = max(1, embed_dim // 64)
   while embed_dim % (2 * num_heads):
@@ -288,10 +290,10 @@ def electra_generator(
   return dataclasses.replace(discriminator, **(sizes | overrides))
 
 
-# The second stage of the paper, which has rows of 8,192 tokens and the wide
-# global theta; the first has max_positions=1024 and rotary_theta=10_000. (In
-# pretraining it drops a tenth of attention's output and nothing else; `dropout`
-# would be of everything.)
+# Fields of the paper's second stage, with rows of 8,192 tokens and the larger
+# global theta; the first has max_positions=1024 and rotary_theta=10_000.
+# (Pretraining there drops a tenth of attention's output and nothing else; the
+# field `dropout` would apply to every block.)
 _MODERNBERT = dict(
   vocab_multiple=64,
   max_positions=8192,
@@ -313,7 +315,7 @@ _MODERNBERT = dict(
 
 
 def modernbert_mini(**overrides) -> EncoderConfig:
-  """Not published: BERT-mini's width, for tests and first experiments."""
+  """Unpublished ModernBERT of BERT-mini's width, for tests and first trials."""
   return _encoder(6, 256, _MODERNBERT | dict(mlp_dim=384) | overrides)
 
 
@@ -326,8 +328,8 @@ def modernbert_large(**overrides) -> EncoderConfig:
 
 
 def _encoder(num_layers: int, embed_dim: int, fields: dict) -> EncoderConfig:
-  # Unless said otherwise a head is 64 wide and the feed-forward network four
-  # times as wide as the layer.
+  # By default a head is 64 wide and the feed-forward network four times as wide
+  # as the layer.
   sizes: dict[str, Any] = dict(
     num_layers=num_layers,
     embed_dim=embed_dim,

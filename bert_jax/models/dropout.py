@@ -2,16 +2,16 @@
 
 Every row of a batch has a seed, drawn from the run's key, the step and the
 row's example number; a mask is a hash of that seed and of the place within the
-row. So it depends neither on how rows are split over devices nor on which
-microbatch a row falls into, and it is a few integer operations that compilers
-fuse, where jax.random would write 32 bits for every element to memory first (a
-tenth of a training step on a CPU).
+row. So a mask depends neither on the split of rows over devices nor on the
+microbatch of a row. It takes a few integer operations that compilers fuse;
+jax.random would first write 32 bits for every element to memory (a tenth of a
+training step on a CPU).
 """
 
 import jax
 import jax.numpy as jnp
 
-# 2^32 divided by the golden ratio: spreads consecutive numbers.
+# Multiplier that spreads consecutive numbers: 2^32 / the golden ratio.
 _GOLDEN = 0x9E3779B9
 
 
@@ -19,7 +19,7 @@ def row_seeds(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
   """A seed uint32 [B] for each row.
 
   Args:
-    key: folded from the run's key, the purpose and the step.
+    key: A key folded from the run's key, the purpose and the step.
     example_number_B2: uint32 [B, 2], the high and the low word.
   """
   first, second = jax.random.bits(key, (2,), jnp.uint32)
@@ -28,14 +28,14 @@ def row_seeds(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
 
 
 def fold(seeds_B: jax.Array | None, use: int) -> jax.Array | None:
-  """Seeds of their own for each use; None (deterministic) stays None."""
+  """Derives separate seeds for each use; None (deterministic) stays None."""
   if seeds_B is None:
     return None
   return mix(seeds_B + jnp.uint32((use + 1) * _GOLDEN % 2**32))
 
 
 def fold_each(seeds_B: jax.Array | None, count: int) -> jax.Array | None:
-  """Seeds [B, count]: what `fold` gives for each use below `count`."""
+  """Seeds [B, count], those of `fold` for each use below `count`."""
   if seeds_B is None:
     return None
   uses = jnp.arange(1, count + 1, dtype=jnp.uint32) * jnp.uint32(_GOLDEN)
@@ -46,13 +46,13 @@ def fold_each(seeds_B: jax.Array | None, count: int) -> jax.Array | None:
 def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
   """Zeroes a share `rate` of x [B, ...] and rescales the rest.
 
-  Without seeds x stays as it is. A row may have up to 2^32 elements.
+  Returns x itself if there are no seeds. A row has at most 2^32 elements.
   """
   if seeds_B is None or rate == 0:
     return x
   place = jnp.zeros((1, *x.shape[1:]), jnp.uint32)
   for axis, size in enumerate(x.shape[1:], start=1):
-    # The place by iotas, not by a reshape: that would gather a sharded array.
+    # Iotas give the place, because a reshape would gather a sharded array.
     iota = jax.lax.broadcasted_iota(jnp.uint32, place.shape, axis)
     place = place * jnp.uint32(size) + iota
   seeds = seeds_B.reshape(-1, *[1] * (x.ndim - 1))
@@ -62,9 +62,9 @@ def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
 
 
 def mix(x: jax.Array) -> jax.Array:
-  """Scrambles each uint32: `lowbias32`, a bijection in which every bit of x
-  changes each bit of the result with a chance near one half.
+  """Scrambles each uint32 with the bijection `lowbias32`.
 
+  Each bit of x flips each bit of the result with a chance near one half.
   Source: Wellons, https://nullprogram.com/blog/2018/07/31/.
   """
   x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)

@@ -11,9 +11,9 @@ from bert_jax.models.masks import RowLayout
 
 
 class Embeddings(nnx.Module):
-  """input_ids [B, T] and their layout -> [B, T, D].
+  """Maps input_ids [B, T] and their layout to [B, T, D].
 
-  Where the tables are narrower than the layers, a projection comes last, after
+  If the tables are narrower than the layers, a projection comes last, after
   norm and dropout, as in ALBERT and ELECTRA.
   """
 
@@ -56,7 +56,7 @@ class Embeddings(nnx.Module):
     dropout_seeds_B: jax.Array | None = None,
     token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
-    """`token_delta_BTE` is added to the vectors of the tokens."""
+    """Embeds the tokens; `token_delta_BTE` is added to their vectors."""
     x_BTE = self.from_tables(
       input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
     )
@@ -71,7 +71,7 @@ class Embeddings(nnx.Module):
     dropout_seeds_B: jax.Array | None = None,
     token_delta_BTE: jax.Array | None = None,
   ) -> jax.Array:
-    """As wide as the tables: what several encoders may share."""
+    """The embeddings before projection, [B, T, E], which encoders may share."""
     x_BTE = self.token(input_ids_BT)
     if token_delta_BTE is not None:
       x_BTE += token_delta_BTE
@@ -91,7 +91,7 @@ class Embeddings(nnx.Module):
 def embedding_projection(
   config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> Dense | None:
-  """From the width of the tables to that of the layers; None if they agree."""
+  """The projection from tables to layers; None if their widths are equal."""
   if config.table_dim == config.embed_dim:
     return None
   return Dense(

@@ -1,7 +1,7 @@
-"""The encoder: embeddings, then layers, in the manner that the config says.
+"""The encoder: embeddings, then layers, as its config describes them.
 
-Sources: Devlin et al. 2019, and modeling.py of google-research/bert; for what
-the other families do otherwise, see models/config.py.
+Sources: Devlin et al. 2019, and modeling.py of google-research/bert;
+models/config.py says how the other families differ.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,9 @@ from bert_jax.parallel.sharding import constrain
 
 
 class EncoderLayer(nnx.Module):
-  """Attention, then feed-forward, each added to what it was given.
+  """Attention, then feed-forward, each added to its input.
 
-  post-norm: x = norm(x + block(x)); pre-norm: x = x + block(norm(x)).
+  Norm placement: post is x = norm(x + block(x)), pre is x + block(norm(x)).
   """
 
   def __init__(
@@ -84,7 +84,8 @@ class EncoderLayer(nnx.Module):
 class LayerStack(nnx.Module):
   """The layers of an encoder, without its embeddings.
 
-  backends: of attention, as `attention.choose` takes them; may be set anew.
+  backends: attention backends to choose from, in order of preference (see
+  `attention.choose`); may be set after construction.
   """
 
   def __init__(
@@ -113,9 +114,9 @@ class LayerStack(nnx.Module):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> list[jax.Array]:
-    """Returns [B, T, D]: embeddings as given, then the states of each layer.
+    """Returns arrays [B, T, D]: the embeddings, then each layer's states.
 
-    Of a pre-norm encoder the last is taken after the final norm.
+    The last states of a pre-norm encoder are taken after its final norm.
     """
     config = self.config
     states = [constrain(x_BTD, 'batch', 'length', 'embed')]
@@ -141,7 +142,7 @@ class LayerStack(nnx.Module):
 
 
 class Encoder(LayerStack):
-  """Token ids and their layout in, one vector a token out."""
+  """The whole encoder: token ids and their layout in, a vector a token out."""
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -158,7 +159,7 @@ class Encoder(LayerStack):
   ) -> jax.Array:
     """Returns the last layer's hidden states, [B, T, D].
 
-    `token_delta_BTE`: as in Embeddings.
+    `token_delta_BTE` is added to the token vectors; see Embeddings.
     """
     return self.hidden_states(
       input_ids_BT, layout, dropout_seeds_B, token_delta_BTE

@@ -9,9 +9,9 @@ from bert_jax.models.layers import ACTIVATIONS, Dense
 
 
 class FeedForward(nnx.Module):
-  """[B, T, D] -> [B, T, F] -> activation -> [B, T, D].
+  """Feed-forward network: [B, T, D] -> [B, T, F] -> activation -> [B, T, D].
 
-  Gated, the activation is multiplied by a second projection of the input:
+  If gated, the activation is multiplied by a second projection of the input:
   GeGLU, Shazeer 2020 (https://arxiv.org/abs/2002.05202).
   """
 
@@ -24,7 +24,7 @@ class FeedForward(nnx.Module):
       in_axes=('embed',), out_axes=('mlp',), stddev=config.initializer_stddev
     )
     self.input = Dense(embed, mlp, kind='mlp_input', **into_mlp, **common)
-    # A kernel of its own, not half of one: so both split alike over a mesh.
+    # Two kernels, not two halves of one, so that both split alike over a mesh.
     self.gate = (
       Dense(embed, mlp, kind='mlp_gate', **into_mlp, **common)
       if config.gated

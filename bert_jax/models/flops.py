@@ -1,8 +1,8 @@
-"""How much arithmetic a model is.
+"""Model FLOPs: the amount of arithmetic in a model.
 
-Model FLOPs, forward and backward (three times the forward): matrix products
-alone, two FLOPs a multiply-add. What a backend recomputes or skips does not
-count.
+Forward and backward passes are counted (three times the forward), matrix
+products alone, with two FLOPs per multiply-add. Work that a backend repeats or
+skips makes no difference.
 """
 
 from bert_jax.models.config import EncoderConfig
@@ -13,15 +13,15 @@ def flops_per_row(
 ) -> float:
   """FLOPs of one row.
 
-  Projections, feed-forward, attention over the whole row or the window, and
-  `num_predicted` positions through the masked-LM head. A shared layer counts as
-  often as it is applied.
+  The sum covers projections, feed-forward, attention over the whole row or the
+  window, and `num_predicted` positions through the masked-LM head. A shared
+  layer counts as often as it is applied.
   """
   dim, length, table_dim = config.embed_dim, row_length, config.table_dim
   kernels = 3 if config.gated else 2
   layer = length * (4 * dim * dim + kernels * dim * config.mlp_dim)
   num_global = sum(config.is_global(i) for i in range(config.num_layers))
-  # Pairs of a query and a key; at the ends of a row the window is cut.
+  # Pairs of a query and a key: the window is cut at the ends of a row.
   side = min(config.local_window // 2, length - 1)
   local_pairs = length * (2 * side + 1) - side * (side + 1)
   num_local = config.num_layers - num_global
@@ -32,5 +32,5 @@ def flops_per_row(
 
 
 def dense_flops(num_vectors: int, in_size: int, out_size: int) -> float:
-  """FLOPs of one dense layer over so many vectors."""
+  """FLOPs of one dense layer over `num_vectors` vectors."""
   return 6.0 * num_vectors * in_size * out_size

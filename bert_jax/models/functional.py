@@ -24,9 +24,9 @@ class Model:
   """A model as functions over plain nested dicts.
 
   init: (key) -> fresh parameters, f32; the same key gives the same values on
-    any mesh. Not to be jitted: as one program the initialisers of BERT-base
-    took 13 s to compile on two cores, one by one, with one compilation for each
-    shape, 4 s.
+    any mesh. Call it without jit: as one program the initialisers of BERT-base
+    took 13 s to compile on two cores; one by one, with one compilation per
+    shape, they took 4 s.
   bind: (params) -> the module with these parameters in it, ready to be called.
   infos: the declaration of each parameter by its path.
   config: the sizes of the encoder.
@@ -38,7 +38,7 @@ class Model:
   config: EncoderConfig
 
   def abstract_params(self) -> Params:
-    """The tree of shapes and dtypes, without memory."""
+    """The parameters' shapes and dtypes as a tree; allocates no memory."""
     return jax.eval_shape(self.init, jax.random.key(0))
 
 
@@ -66,7 +66,10 @@ def make_model(
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-  """A nested dict (or any pytree) -> `{'encoder/layers/3/...': leaf}`."""
+  """Flattens a nested dict (or any pytree) to `{'encoder/layers/3/...': leaf}`.
+
+  Each key is the path of its leaf.
+  """
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
@@ -79,7 +82,7 @@ def num_parameters(params: Params) -> int:
 
 
 def _string_keys(tree: Any) -> Any:
-  # nnx.List gives integer keys; checkpoints and paths want one kind of key.
+  # nnx.List has integer keys; checkpoints and paths need all keys as strings.
   if not isinstance(tree, dict):
     return tree
   return {str(key): _string_keys(value) for key, value in tree.items()}

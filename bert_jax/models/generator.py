@@ -1,8 +1,8 @@
 """ELECTRA's generator: a small masked LM over another encoder's embeddings.
 
-Source: Clark et al. 2020, section 3.2, and google-research/electra, where the
-two share the tables, their norm and its dropout; what is of the generator's own
-is the projection to its width, the layers and the head.
+Source: Clark et al. 2020, section 3.2, and google-research/electra. The two
+encoders share the tables, their norm and its dropout; the generator has its own
+projection, layers and head.
 """
 
 import jax
@@ -20,10 +20,10 @@ from bert_jax.models.masks import RowLayout
 
 
 class Generator(LayerStack):
-  """Layers of `width_share` of the width, and a masked-LM head.
+  """Layers with `width_share` of the encoder's width, and a masked-LM head.
 
-  Stands beside the `encoder` whose config it is given, and whose embeddings are
-  handed in at call time: that is how they are shared.
+  `discriminator` is the config of the encoder beside it. That encoder's
+  embeddings are handed in at call time, and so are shared.
   """
 
   def __init__(
@@ -48,7 +48,7 @@ class Generator(LayerStack):
     layout: RowLayout,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
-    """Returns the last layer's hidden states, [B, T, its own D]."""
+    """Returns the last layer's hidden states, [B, T, the generator's D]."""
     seeds_B = fold(dropout_seeds_B, 0)
     x_BTD = embeddings.from_tables(input_ids_BT, layout, seeds_B)
     if self.projection is not None:
@@ -57,6 +57,6 @@ class Generator(LayerStack):
 
 
 def generator_width(config: EncoderConfig, params: Params) -> float:
-  """The share of the encoder's width that the generator of `params` has."""
+  """The width of the generator in `params`, as a share of the encoder's."""
   kernel_DE = params['generator']['mlm_head']['transform']['kernel']
   return kernel_DE.shape[0] / config.embed_dim

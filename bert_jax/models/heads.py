@@ -15,16 +15,16 @@ from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 from bert_jax.param_info import ParamInfo
 
-# The vector of [CLS], or the mean over the text.
+# Poolings: the vector of [CLS], or the mean over the text.
 CLS, MEAN = POOLINGS = ('cls', 'mean')
 
 
 class MaskedLMHead(nnx.Module):
-  """Hidden states at masked positions -> scores over the vocabulary.
+  """Maps hidden states at masked positions to scores over the vocabulary.
 
-  A transform (dense, activation, norm) to the width of the tables, then the
-  product with the token embedding, which is handed in at call time: that is how
-  the weights are tied.
+  A transform (dense, activation, norm) leads to the width of the tables; the
+  product with the token embedding follows. That table is handed in at call
+  time, which ties the weights.
   """
 
   def __init__(
@@ -65,8 +65,8 @@ class MaskedLMHead(nnx.Module):
   ) -> jax.Array:
     """Returns f32 logits [B, M, V]; entries that fill V up have -1e30."""
     x_BME = self.activation(self.transform(hidden_BMD))
-    # As two matrices (see Dense), also where the bias is added: its gradient
-    # then reads the same array as those of the product.
+    # The product and the bias both work on matrices (see Dense), so that all
+    # their gradients read the same array.
     logits_RV = jnp.dot(
       self.norm(x_BME).reshape(-1, x_BME.shape[-1]),
       embedding_VE.astype(self.dtype).T,
@@ -80,10 +80,10 @@ class MaskedLMHead(nnx.Module):
 
 
 class ReplacedTokenHead(nnx.Module):
-  """Hidden states -> one score a token: above 0, it was replaced.
+  """Maps hidden states to one score per token; above 0 means replaced.
 
-  The head of ELECTRA's discriminator: dense, activation, and a dense layer of
-  one output. Source: Clark et al. 2020.
+  ELECTRA's discriminator has this head: dense, activation, and a dense layer
+  with one output. Source: Clark et al. 2020.
   """
 
   def __init__(
@@ -117,20 +117,20 @@ class ReplacedTokenHead(nnx.Module):
 def text_vector(
   hidden_BTD: jax.Array, segment_ids_BT: jax.Array, pooling: str
 ) -> jax.Array:
-  """[B, D], what a pooler sees of rows of one text: as one of POOLINGS says."""
+  """The pooler's input [B, D] for rows of one text; `pooling`: see POOLINGS."""
   if pooling == CLS:
     return hidden_BTD[:, 0]
   is_text_BT1 = (segment_ids_BT > 0)[..., None]
   total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
-  # A row that only fills the last batch may have no text at all.
+  # A row that only fills up the last batch may have no text at all.
   return total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)
 
 
 class Pooler(nnx.Module):
-  """One vector a text through a dense layer and tanh: [B, D] -> [B, D].
+  """A dense layer and tanh on one vector per text: [B, D] -> [B, D].
 
-  In BERT the vector is that of [CLS]. Other families have another activation,
-  and ModernBERT a norm after it.
+  BERT takes the vector of [CLS]. Other families use another activation, and
+  ModernBERT adds a norm.
   """
 
   def __init__(
@@ -149,7 +149,7 @@ class Pooler(nnx.Module):
       dtype=dtype,
       rngs=rngs,
     )
-    # A head's parameters are its own: `pooler/kernel`, not `pooler/dense/..`.
+    # Parameters lie directly in the head: `pooler/kernel`, not `pooler/dense/`.
     self.kernel, self.bias = dense.kernel, dense.bias
     self.activation = ACTIVATIONS[config.pooler_activation]
     norm = dict(epsilon=config.norm_epsilon, dtype=dtype)
@@ -173,10 +173,10 @@ class Pooler(nnx.Module):
 
 
 class NextSentenceHead(Dense):
-  """BERT's second loss: [..., D] of the pooler -> logits [..., 2].
+  """Head of BERT's second loss: pooler output [..., D] -> logits [..., 2].
 
-  0: the second text follows the first; 1: it does not. ALBERT's, of 0: the two
-  stand in order, 1: they are swapped, is built alike.
+  Output 0 says that the second text follows the first, output 1 that it does
+  not. ALBERT's sentence order uses the same head: 0 in order, 1 swapped.
   """
 
   def __init__(
@@ -227,10 +227,10 @@ class Classifier(nnx.Module):
 
 
 class TokenClassifier(nnx.Module):
-  """A label for each token: [B, T, D] -> f32 logits [B, T, C].
+  """Scores for the label of each token: [B, T, D] -> f32 logits [B, T, C].
 
-  Dropout and one dense layer. Before them, where the pooler of the family has a
-  norm (ModernBERT), what that pooler does to a text is done to each token.
+  Dropout and one dense layer. If the family's pooler has a norm (ModernBERT), a
+  pooler is applied to each token first.
   """
 
   def __init__(
@@ -267,17 +267,16 @@ class TokenClassifier(nnx.Module):
     return self.output(x_BTD).astype(jnp.float32)
 
 
-# (config, dtype=, rngs=) -> a head.
+# Functions of (config, dtype=, rngs=) that return a head.
 HeadBuilder = Callable[..., nnx.Module]
 
 
 class EncoderWithHeads(nnx.Module):
-  """`encoder`, and beside it the heads by name.
+  """Module of an objective or a task: `encoder`, and heads by their names.
 
-  What an objective or a task trains. The encoder comes first, so that its
-  initial parameters do not depend on which heads stand beside it. `attention`:
-  the backends for the layers of the encoder and of its heads, see
-  `attention.choose`.
+  The encoder is built first, so that its initial parameters do not depend on
+  the heads. `attention`: the backends for the layers of the encoder and of its
+  heads; see `attention.choose`.
   """
 
   def __init__(

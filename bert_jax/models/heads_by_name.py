@@ -1,4 +1,4 @@
-"""The heads of this project by the name that their parameters bear."""
+"""The heads of this project, by the names of their parameters."""
 
 import functools
 
@@ -22,8 +22,8 @@ HEADS: dict[str, HeadBuilder] = {
   'sentence_order_head': NextSentenceHead,
   'replaced_token_head': ReplacedTokenHead,
 }
-# Heads of tasks; how many outputs one has is seen in its parameters, as is the
-# size of a generator.
+# Heads whose sizes are read from their parameters: the number of outputs of a
+# task's head, and the width of a generator.
 CLASSIFIER, GENERATOR = 'classifier', 'generator'
 TASK_HEADS: dict[str, HeadBuilder] = {
   CLASSIFIER: Classifier,
@@ -32,7 +32,7 @@ TASK_HEADS: dict[str, HeadBuilder] = {
 
 
 def heads_of(config: EncoderConfig, params: Params) -> dict[str, HeadBuilder]:
-  """The heads in `params` that are known here, in their sizes."""
+  """Builders of the known heads in `params`, with the sizes found there."""
   heads = {name: HEADS[name] for name in HEADS if name in params}
   for name in TASK_HEADS.keys() & params.keys():
     num_classes = params[name]['output']['kernel'].shape[-1]

@@ -1,12 +1,12 @@
-"""Every primitive that owns parameters, and the rules of precision.
+"""Primitives that own parameters, and the rules of precision.
 
 Precision, stated once for the whole model: parameters are f32; matrix products
 take inputs in the compute dtype (bf16 on accelerators, f32 on CPU) and
 accumulate in f32; norm statistics, softmax and losses are f32.
 
-A parameter is declared where it is used, with its initial value and a
-ParamInfo: everything that others need to know about it. Named scopes are what
-profilers show (experiments/benchmarks/step_profile.py).
+A parameter is declared where it is used, with its initial value and a ParamInfo
+that tells the other packages all they need to know about it. Profilers show the
+named scopes (experiments/benchmarks/step_profile.py).
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def parameter(value: jax.Array, info: ParamInfo) -> nnx.Param:
 
 
 def set_depth(module: nnx.Module, depth: int) -> None:
-  """Declares how deep all parameters of a module lie; see ParamInfo."""
+  """Sets the depth of all parameters of a module; see ParamInfo."""
   for _, node in nnx.iter_graph(module):
     if isinstance(node, nnx.Param):
       info = dataclasses.replace(node.get_metadata('info'), depth=depth)
@@ -40,7 +40,7 @@ def truncated_normal(
 ) -> jax.Array:
   """Google's initialiser: N(0, stddev) cut at two deviations, not rescaled.
 
-  As `tf.truncated_normal_initializer(stddev)` in google-research/bert.
+  Equals `tf.truncated_normal_initializer(stddev)` in google-research/bert.
   """
   return stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
@@ -49,15 +49,16 @@ Adapter = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
 class Dense(nnx.Module):
-  """y = x · kernel + bias over one or several input and output axes.
+  """Dense layer, y = x · kernel + bias, over one or more axes.
 
-  Args of the constructor: `in_shape` and `out_shape`, the contracted axes (the
-  last of x) and the new ones; `in_axes` and `out_axes`, their logical names;
-  `in_sizes` and `out_sizes`, the names of their sizes where those differ;
-  `kind`, that of the kernel; `use_bias`, false leaves the bias out.
+  Constructor arguments: `in_shape` and `out_shape` are the sizes of the
+  contracted axes (the last ones of x) and of the new axes; `in_axes` and
+  `out_axes` are their logical names; `in_sizes` and `out_sizes` are the names
+  of their sizes, if those differ; `kind` is the kernel's kind; `use_bias` false
+  leaves the bias out.
 
-  `adapter`, where a method of peft/ has set one, is a function of (x, dropout
-  seeds) whose f32 result is added to the product.
+  A method of peft/ may set `adapter`, a function of (x, dropout seeds) whose
+  f32 result is added to the product.
   """
 
   def __init__(
@@ -93,10 +94,10 @@ class Dense(nnx.Module):
   def __call__(
     self, x: jax.Array, dropout_seeds_B: jax.Array | None = None
   ) -> jax.Array:
-    """x [B, ..., in] -> [B, ..., out]; the seeds are for the adapter alone."""
-    # One product of two matrices, whatever the number of axes: every backend
-    # has a fast path for that, in the gradients too, and it keeps head
-    # splitting out of the compiled program.
+    """Maps x [B, ..., in] to [B, ..., out]; only the adapter uses the seeds."""
+    # A single product of two matrices, whatever the number of axes: every
+    # backend has a fast path for that, in the gradients too, and head splitting
+    # stays out of the compiled program.
     kernel = self.kernel[...]
     in_size = math.prod(kernel.shape[: self.num_in])
     out_shape = x.shape[: x.ndim - self.num_in] + kernel.shape[self.num_in :]
@@ -133,17 +134,17 @@ class Embedding(nnx.Module):
 
   @jax.named_scope('embedding')
   def __call__(self, ids: jax.Array) -> jax.Array:
-    """ids int [...] -> f32 [..., embed_dim]."""
-    # Out-of-range ids are refused when the rows are opened, on the host; here
-    # they would be clamped silently.
+    """Maps ids int [...] to f32 [..., embed_dim]."""
+    # The host refuses out-of-range ids when it opens the rows; the lookup here
+    # would clamp them silently.
     return self.embedding[...][ids]
 
 
 class LayerNorm(nnx.Module):
   """Layer normalisation over the last axis, statistics in f32.
 
-  Args of the constructor: `size`, the name of the size of that axis; `num_in`,
-  1 where a product with tied weights sums over what comes out (see ParamInfo).
+  Constructor arguments: `size` is the name of that axis's size; `num_in` is 1
+  if a product with tied weights sums over the output (see ParamInfo).
   """
 
   def __init__(
@@ -182,11 +183,11 @@ class LayerNorm(nnx.Module):
 @jax.custom_jvp
 @jax.named_scope('gelu')
 def gelu(x: jax.Array) -> jax.Array:
-  """x · Φ(x), by the error function as in google-research/bert.
+  """GELU, x · Φ(x), computed with erf as in google-research/bert.
 
-  Not the tanh approximation: published BERT weights expect the exact one. And
-  not jax.nn.gelu, whose erfc evaluates three rational functions where erf needs
-  one; the difference is below 1e-7 of x.
+  Published BERT weights expect this exact form, not the tanh approximation.
+  jax.nn.gelu is slower: its erfc evaluates three rational functions where erf
+  needs one; the results differ by less than 1e-7 of x.
   """
   return x * _normal_cdf(x)
 
@@ -194,7 +195,7 @@ def gelu(x: jax.Array) -> jax.Array:
 @gelu.defjvp
 @jax.named_scope('gelu')
 def _gelu_jvp(primals, tangents):
-  # Written out, so that the backward pass keeps the derivative and no more.
+  # The rule is written out so that the backward pass keeps the derivative only.
   (x,), (dx,) = primals, tangents
   cdf = _normal_cdf(x)
   density = jnp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
@@ -205,8 +206,8 @@ def _normal_cdf(x: jax.Array) -> jax.Array:
   return 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
-# By the names that EncoderConfig uses. The approximation 'gelu_tanh' is what
-# the second version of ALBERT was trained with.
+# Activations by the names that EncoderConfig uses. The second version of ALBERT
+# was trained with the approximation 'gelu_tanh'.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'gelu': gelu,
   'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),

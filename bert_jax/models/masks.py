@@ -1,8 +1,8 @@
-"""What a row of token ids implies: segments, positions, types and masks.
+"""Segments, positions, token types and masks, derived from a row's token ids.
 
-A row is `[CLS] text [SEP] [CLS] text [SEP] ... [PAD]`. All of this is derived
-on the device from the special tokens, so that the input pipeline ships token
-ids alone. It must be derived from the clean ids, before any corruption.
+A row is `[CLS] text [SEP] [CLS] text [SEP] ... [PAD]`. The device derives its
+layout from the special tokens, so the input pipeline ships token ids alone. The
+ids must be the clean ones, before any corruption.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 class RowLayout(NamedTuple):
-  """int32 [B, T] each.
+  """The layout of a batch of rows, three arrays int32 [B, T].
 
   segment_ids: 1, 2, ... for the packed texts of a row, 0 for padding.
   position_ids: counted from 0 in every segment (0 for padding).
@@ -42,7 +42,7 @@ def row_layout(
 
 
 def same_segment(segment_ids_BT: jax.Array) -> jax.Array:
-  """bool [B, 1, T, S]: a token sees its own segment and nothing else.
+  """Mask bool [B, 1, T, S] in which a token sees its own segment alone.
 
   Padding is segment 0 and sees only padding, so that no row of the softmax is
   empty (that would be 0/0).
@@ -51,10 +51,11 @@ def same_segment(segment_ids_BT: jax.Array) -> jax.Array:
 
 
 def within_window(length: int, window: int) -> jax.Array:
-  """bool [1, 1, T, S]: a token sees `window` / 2 tokens to either side.
+  """Mask bool [1, 1, T, S]: a token sees `window` / 2 tokens to either side.
 
-  The last one included, as in ModernBERT: 128 is 64, itself and 64. Distances
-  between columns of a row: within a segment they are those between positions.
+  A window of 128 shows 64 tokens, the token itself, and 64 more, as in
+  ModernBERT. Distances are counted in columns of the row; within a segment
+  these equal the distances between positions.
   """
   column = jnp.arange(length)
   return (jnp.abs(column[:, None] - column) <= window // 2)[None, None]

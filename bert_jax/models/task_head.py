@@ -1,6 +1,6 @@
-"""What an encoder with a task's head is called by other libraries.
+"""Description of a task's head in the terms of other libraries.
 
-The tasks and the formats of others meet in it: neither knows the other.
+Tasks and foreign formats both use it, so that neither needs to know the other.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import dataclasses
 from bert_jax.models.heads import CLS
 
 TEXTS, WORDS = 'ForSequenceClassification', 'ForTokenClassification'
-# The head of ours in a class of theirs with this end of its name.
+# Names of our heads, by the end of the other library's class name.
 HEAD_OF = {TEXTS: 'classifier', WORDS: 'token_classifier'}
 
 
@@ -17,10 +17,10 @@ class TaskHead:
   """A head that gives each text, or each word, a vector of outputs.
 
   Attributes:
-    kind: The end of their class's name: TEXTS or WORDS.
-    problem_type: Their word for the loss, such as 'regression'; '': none.
-    output_names: What each output is called, in their order (id2label).
-    pooling: What a head of whole texts sees of them, of heads.POOLINGS.
+    kind: The end of the other library's class name: TEXTS or WORDS.
+    problem_type: Its name for the loss, such as 'regression'; '' for none.
+    output_names: The names of the outputs, in order (id2label).
+    pooling: Input of a head for whole texts, one of heads.POOLINGS.
   """
 
   kind: str = TEXTS
@@ -30,5 +30,5 @@ class TaskHead:
 
   @property
   def head(self) -> str:
-    """The name of its parameters."""
+    """The name of the head's parameters in our models."""
     return HEAD_OF[self.kind]

@@ -1,1 +1,1 @@
-"""What a model is trained to do: pure functions on the device."""
+"""Pretraining objectives: pure functions on the device."""

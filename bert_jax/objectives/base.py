@@ -1,8 +1,8 @@
-"""What the training step asks of an objective or a task.
+"""Interface of an objective or a task to the training step.
 
-Losses are (sum, weight) pairs. The weight of each depends on ids and masks
-alone, so the step can know the weight of the whole batch before it looks at
-the first microbatch: accumulated gradients then equal those of one batch.
+Losses are (sum, weight) pairs. Each weight depends on ids and masks alone, so
+the step knows the weight of the whole batch before the first microbatch:
+accumulated gradients then equal those of one batch.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -15,20 +15,20 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import HeadBuilder
 from bert_jax.models.masks import RowLayout, row_layout
 
-# name -> array [B, ...], or (in a sum of objectives) such a dict of one part.
+# Arrays [B, ...] by name; a sum of objectives also holds such dicts of parts.
 Batch = dict[str, Any]
-# name -> (sum over examples, number of things summed), both f32 scalars.
+# Pairs by name: (sum over examples, number of things summed), f32 scalars.
 SumAndWeight = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class Objective(Protocol):
-  """One thing to train for; built from its config and a tokenizer's table.
+  """A training objective, built from its config and a tokenizer's table.
 
   A step calls `prepare` and `weights` for the global batch, then `encode` and
-  `losses` for each of its parts.
+  `losses` for each microbatch.
   """
 
-  # How much each loss counts: the step minimises sum of c * sum / weight.
+  # Factor c of each loss: the step minimises the total of c * sum / weight.
   coefficients: dict[str, float]
 
   def heads(self) -> dict[str, HeadBuilder]:
@@ -38,10 +38,10 @@ class Objective(Protocol):
   def prepare(
     self, batch: Batch, key: jax.Array, step: jax.Array | None = None
   ) -> Batch:
-    """Clean rows [B, T] -> what `losses` reads, for the whole global batch.
+    """Turns clean rows [B, T] of the global batch into the input of `encode`.
 
     Random choices depend on `key` and each row's `example_number` alone.
-    `step` is the training step, for what follows a schedule; None in
+    `step` is the training step, for values that follow a schedule; None in
     evaluation.
     """
     ...
@@ -53,26 +53,27 @@ class Objective(Protocol):
   def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
-    """Adds `hidden_states` [B, T, D], the encoder's, to a prepared batch.
+    """Adds the encoder's `hidden_states` [B, T, D] to a prepared batch.
 
-    Without seeds there is no dropout; see models/dropout.py.
+    Dropout needs seeds; see models/dropout.py.
     """
     ...
 
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    """(losses, metrics) of a batch that `encode` has seen."""
+    """Returns (losses, metrics) of a batch that `encode` returned."""
     ...
 
 
 class PretrainingObjective(Objective, Protocol):
   """An objective over the rows of a prepared corpus.
 
-  corrupts: whether it changes what the encoder reads. Of a sum, objectives that
-    do not read the hidden states of one that does.
-  pairs_kind: of PAIR_KINDS, what the rows must hold; '' for any rows.
-  predicts_tokens: whether there is `token_logits`.
+  corrupts: true if it changes the ids that the encoder reads. In a sum, an
+    objective that corrupts nothing reads the hidden states of one that does.
+  pairs_kind: the kind of pairs that rows must hold, of PAIR_KINDS; '' for any
+    rows.
+  predicts_tokens: true if it has `token_logits`.
   """
 
   corrupts: bool
@@ -82,7 +83,7 @@ class PretrainingObjective(Objective, Protocol):
   def token_logits(
     self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
   ) -> jax.Array:
-    """f32 [B, T, V]: which token stands, or would stand, at each place."""
+    """Scores f32 [B, T, V] of the tokens that could stand at each place."""
     ...
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
@@ -92,10 +93,10 @@ class PretrainingObjective(Objective, Protocol):
 
 @runtime_checkable
 class ObjectiveConfig(Protocol):
-  """The config of an objective, as an experiment holds it: a dataclass."""
+  """The config of an objective in an experiment: a dataclass."""
 
   def validate(self, field: str = 'objective') -> None:
-    """Raises InputError on a config that cannot be; `field` is its name."""
+    """Raises InputError on an invalid config; `field` is its name."""
     ...
 
   def build(self, table: TokenTable) -> PretrainingObjective:
@@ -106,10 +107,10 @@ class ObjectiveConfig(Protocol):
 def with_hidden_states(
   model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
 ) -> Batch:
-  """`encode` where the encoder reads `input_ids` of the batch as they are.
+  """Implements `encode` for an encoder that reads `input_ids` unchanged.
 
-  `embedding_delta` [B, T, E], where the batch has it, is added to the vectors
-  of the tokens; see train/gradients.py.
+  If the batch has `embedding_delta` [B, T, E], it is added to the vectors of
+  the tokens; see train/gradients.py.
   """
   hidden_BTD = model.encoder(
     batch['input_ids'],
@@ -121,7 +122,7 @@ def with_hidden_states(
 
 
 def derive_layout(ids_BT: jax.Array, table: TokenTable) -> RowLayout:
-  """The layout of clean rows, int [B, T], by a tokenizer's special ids."""
+  """The layout of clean rows int [B, T], from a tokenizer's special ids."""
   return row_layout(
     ids_BT, cls_id=table.cls_id, sep_id=table.sep_id, pad_id=table.pad_id
   )
@@ -132,7 +133,7 @@ def layout_of(batch: Batch) -> RowLayout:
 
 
 def row_keys(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
-  """A key [B] for each row, from both 32-bit words of its example number."""
+  """Keys [B], one per row, from both 32-bit words of its example number."""
 
   def one(words_2: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, words_2[0]), words_2[1])
@@ -141,10 +142,10 @@ def row_keys(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
 
 
 def microbatches(batch: Any, count: int) -> Any:
-  """[B, ...] -> [count, B / count, ...], rows dealt out in turn.
+  """Splits [B, ...] into parts [count, B / count, ...].
 
-  In turn (row i goes to part i % count), so that every device keeps rows of
-  its own in every part and nothing moves between devices.
+  Rows are dealt out in turn (row i goes to part i % count), so that every part
+  has rows of every device and nothing moves between devices.
   """
   return jax.tree.map(
     lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(

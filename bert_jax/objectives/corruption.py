@@ -1,11 +1,11 @@
-"""Which positions are masked, and what stands there instead.
+"""Masking of rows: selection of positions, and replacement of their tokens.
 
-Choosing positions is kept apart from replacing them. Both are drawn on the
+Selecting positions is kept apart from replacing them. Both are drawn on the
 device, per row, from a key: the same key gives the same masks on any mesh.
 
 Source: Devlin et al. 2019, section 3.1; whole words as in the May 2019 models
-of google-research/bert. Different from there: the number of masked positions
-is a share of the row, never of a batch.
+of google-research/bert. A difference: the number of masked positions is a share
+of the row, never of a batch.
 """
 
 import math
@@ -17,10 +17,10 @@ import numpy as np
 
 
 class Masked(NamedTuple):
-  """Up to M masked positions of each row.
+  """Masked positions of each row, at most M.
 
-  positions int32 [B, M], ids int32 [B, M] (what stood there), weights f32
-  [B, M] (0 for the unused places at the end).
+  positions int32 [B, M]; ids int32 [B, M], the original tokens there; weights
+  f32 [B, M], 0 for the unused places at the end.
   """
 
   positions: jax.Array
@@ -29,20 +29,20 @@ class Masked(NamedTuple):
 
 
 def capacity(max_rate: float, row_length: int) -> int:
-  """Places for masked positions in a row: a static shape."""
+  """Number of places for masked positions in a row: a static shape."""
   return math.ceil(max_rate * row_length)
 
 
 def select_tokens(
   key: jax.Array, eligible_T: jax.Array, budget: jax.Array, max_masked: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws `budget` of the eligible positions of one row, each as likely.
+  """Draws `budget` of the eligible positions of one row, uniformly.
 
   Args:
-    key: a PRNG key.
+    key: A PRNG key.
     eligible_T: bool [T], false on special tokens and padding.
-    budget: int scalar, at most `max_masked` and the number of eligible ones.
-    max_masked: M.
+    budget: int scalar, at most `max_masked` and the number of eligible tokens.
+    max_masked: M, the number of places.
 
   Returns:
     (positions int32 [M], used bool [M]).
@@ -63,14 +63,15 @@ def select_words(
 
   Words longer than the whole budget are passed over; the first word that no
   longer fits ends the draw, so a row may stay below its budget.
-  Arguments and result as `select_tokens`; `word_starts_T` is bool [T].
+  Arguments and result are those of `select_tokens`; `word_starts_T` is bool
+  [T].
   """
   length = eligible_T.shape[0]
   column = jnp.arange(length)
   start = jax.lax.cummax(jnp.where(word_starts_T | ~eligible_T, column, 0))
   word_length = jnp.zeros(length, jnp.int32).at[start].add(1)[start]
   drawable = eligible_T & (word_length <= budget)
-  # One draw a word (that of its first position); ties keep words together.
+  # Each word has the score of its first position; ties keep words together.
   score = jax.random.uniform(key, (length,))[start]
   score = jnp.where(drawable, score, 2.0)
   order = jnp.lexsort((column, start, score))
@@ -90,24 +91,22 @@ def select_spans(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Draws spans of whole words until no word fits the budget any more.
 
-  A span begins at a word that is not masked yet, each as likely, and goes on
-  for a number of words drawn from Geometric(end_probability), cut at
-  `max_words` and rescaled; it runs over words that are masked already, and ends
-  with its text (at a special token) or with the last word that fits.
+  A span begins at an unmasked word, drawn uniformly, and goes on for a number
+  of words drawn from Geometric(end_probability), cut at `max_words` and
+  rescaled; it may contain words that are masked already, and ends with its text
+  (at a special token) or with the last word that fits.
 
   Source: Joshi et al. 2020, "SpanBERT", section 3.1, and masking.py of
-  facebookresearch/SpanBERT. There a span that no longer fits is cut inside a
-  word.
-
-  Args: as `select_words`.
+  facebookresearch/SpanBERT, which cuts a span that no longer fits inside a
+  word. Arguments shared with `select_words` are explained there.
 
   Returns:
-    (positions int32 [M], used bool [M], int32 [M] the number of the span that
-    each place belongs to, below M).
+    (positions int32 [M], used bool [M], the number of each place's span, int32
+    [M], below M).
   """
   start_key, length_key = jax.random.split(key)
   starts_T = word_starts_T | ~eligible_T
-  # Which word, and which text between special tokens, a place belongs to.
+  # Numbers of the word and of the text between special tokens, for each place.
   word_T, text_T = jnp.cumsum(starts_T) - 1, jnp.cumsum(~eligible_T)
   last_T = _last_of_run(word_T)
   word_length_T = jnp.zeros_like(word_T).at[word_T].add(1)[word_T]
@@ -128,7 +127,7 @@ def select_spans(
     new_T &= (jnp.cumsum(new_T)[last_T] <= left) & can_start_T[first]
     return jnp.where(new_T, number, span_T)
 
-  # Each draw masks a token at least; those without a word left change nothing.
+  # Each draw masks at least one token, or changes nothing if no word is left.
   none = jnp.full(eligible_T.shape, -1, jnp.int32)
   span_T = jax.lax.fori_loop(0, max_masked, draw, none)
   (positions_M,) = jnp.nonzero(span_T >= 0, size=max_masked, fill_value=0)
@@ -138,7 +137,7 @@ def select_spans(
 
 
 def _last_of_run(values_T: jax.Array) -> jax.Array:
-  """For each place the last place of its run of equal values."""
+  """The last place of each place's run of equal values, int [T]."""
   column = jnp.arange(values_T.shape[0])
   is_last = jnp.append(values_T[1:] != values_T[:-1], True)
   last = jnp.where(is_last, column, values_T.shape[0])
@@ -155,11 +154,11 @@ def replace(
   random_share: float,
   spans_M: jax.Array | None = None,
 ) -> jax.Array:
-  """What stands at masked positions: [MASK], a random token, or the token.
+  """Replaces masked ids int [M] by [MASK], a random token, or themselves.
 
-  80-10-10 is mask_share 0.8 and random_share 0.1. A random token is any
-  ordinary one, each as likely. Places of one span (`spans_M` int [M], its
-  number below M) are treated alike. ids int [M] -> int32 [M].
+  The usual 80-10-10 is mask_share 0.8 and random_share 0.1. Random tokens are
+  drawn uniformly from the ordinary ones. All places of a span (`spans_M` int
+  [M], its number below M) are treated alike. Returns int32 [M].
   """
   choice_key, token_key = jax.random.split(key)
   choice_M = jax.random.uniform(choice_key, ids_M.shape)

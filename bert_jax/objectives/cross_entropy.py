@@ -1,8 +1,8 @@
-"""Cross-entropy: of a vocabulary, with one array of its size kept; of classes.
+"""Cross-entropy over a vocabulary (saving one array of its size) or classes.
 
-Differentiated as it is written, a softmax over the vocabulary keeps the logits
-and their exponentials, and takes an argmax that does not vectorise. These
-arrays are the largest of a pretraining step.
+A plain softmax over the vocabulary keeps both the logits and their exponentials
+for its gradient, and needs an argmax that does not vectorise. These arrays are
+the largest of a pretraining step.
 """
 
 import jax
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 def cross_entropy(
   logits: jax.Array, ids: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """(-log softmax(logits)[id], whether no other id scores higher).
+  """Returns -log softmax(logits)[id], and true if no other id scores higher.
 
   Args:
     logits: f32 [..., V].
-    ids: int [...], the right ones.
+    ids: int [...], the right ids.
 
   Returns:
     f32 [...] and bool [...]; only the first has a gradient.
@@ -29,7 +29,7 @@ def cross_entropy(
 def _forward(logits, ids):
   right_logit = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
   log_sum = jax.nn.logsumexp(logits, axis=-1)
-  # The maximum is there already, inside logsumexp.
+  # Computing the maximum is free: logsumexp needs it too.
   is_highest = right_logit == jnp.max(logits, axis=-1)
   return (log_sum - right_logit, is_highest), (logits, ids, log_sum)
 
@@ -37,8 +37,8 @@ def _forward(logits, ids):
 @jax.named_scope('cross_entropy')
 def _backward(kept, cotangents):
   logits, ids, log_sum = kept
-  # As a matrix, which is what the product before it wants: otherwise compilers
-  # write the error twice, once in either shape.
+  # A matrix is the shape that the preceding product works with; with any other,
+  # compilers write the error twice, once in each shape.
   matrix = logits.reshape(-1, logits.shape[-1])
   column = jnp.arange(matrix.shape[-1], dtype=ids.dtype)
   softmax = jnp.exp(matrix - log_sum.reshape(-1, 1))
@@ -53,16 +53,16 @@ cross_entropy.defvjp(_forward, _backward)
 def class_cross_entropy(
   logits: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """The same of a few classes, for which nothing has to be saved.
+  """Cross-entropy over a few classes, where memory does not matter.
 
-  Of classes that score alike the first one is the guess.
+  The guess is the highest class, the first one in a tie.
 
   Args:
     logits: f32 [..., C].
-    labels: int [...], the right ones.
+    labels: int [...], the right classes.
 
   Returns:
-    f32 [...] and bool [...], whether the guess is right.
+    The loss f32 [...], and bool [...], true if the guess is right.
   """
   log_probs = jax.nn.log_softmax(logits, axis=-1)
   nll = -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]

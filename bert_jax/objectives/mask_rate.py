@@ -14,20 +14,20 @@ import numpy as np
 
 from bert_jax.errors import InputError
 
-# Stairs between two points. Finer than the rates that a row of 512 can have.
+# Number of stairs between two points; finer than the rates of a row of 512.
 _STAIRS = 1024
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class MaskRate:
-  """At `step`, `rate` of a row's ordinary tokens are predicted."""
+  """A point of a schedule: at `step`, a share `rate` of tokens is predicted."""
 
   step: int
   rate: float
 
 
 def check_mask_rates(points: Sequence[MaskRate], field: str) -> None:
-  """Raises InputError on points that are no schedule; `field` is their name."""
+  """Raises InputError on points that form no schedule, naming `field`."""
   steps = [point.step for point in points]
   if steps and (steps[0] < 0 or steps != sorted(set(steps))):
     raise InputError(
@@ -35,7 +35,7 @@ def check_mask_rates(points: Sequence[MaskRate], field: str) -> None:
       'each must be later than the one before it'
     )
   for number, point in enumerate(points):
-    # nan is not within the bounds either.
+    # The comparison also refuses nan.
     if not 0 < point.rate < 1:
       raise InputError(
         f'{field}[{number}].rate is {point.rate}; it must be between 0 and 1'
@@ -43,11 +43,12 @@ def check_mask_rates(points: Sequence[MaskRate], field: str) -> None:
 
 
 def mask_rate_at(points: Sequence[MaskRate], step: jax.Array) -> jax.Array:
-  """f32 scalar: the line through the points; before and after them, flat.
+  """The rate at a step, f32 scalar: on the line through the points.
 
-  In stairs whose rates and borders are known when it is traced: a line that is
-  computed on the device may be rounded otherwise in another program, and a row
-  would then have one masked token more.
+  Before the first point and after the last, the rate is constant. The line is
+  made of stairs whose rates and borders are fixed when it is traced: computed
+  on the device it could round differently in another program, and a row would
+  then have one more masked token.
   """
   steps = np.concatenate(
     [
@@ -56,7 +57,7 @@ def mask_rate_at(points: Sequence[MaskRate], step: jax.Array) -> jax.Array:
     ]
     + [np.array([points[-1].step])]
   )
-  # A stair begins at the first whole step that lies on it.
+  # Each stair begins at the first whole step that lies on it.
   steps = np.unique(np.ceil(steps).astype(np.int32))
   rates = np.interp(
     steps, [point.step for point in points], [point.rate for point in points]

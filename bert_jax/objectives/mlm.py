@@ -29,19 +29,20 @@ from bert_jax.objectives.mask_rate import (
 )
 
 SELECTIONS = ('token', 'whole_word', 'span')
-# A longer span than a row is none.
+# Upper bound of a span's length: no row has more words.
 MAX_SPAN_WORDS = 2**16
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class MaskedLMConfig:
-  """`mask_rate` of a row's ordinary tokens are predicted.
+  """Config of masked language modelling.
 
-  Of those, `mask_share` show [MASK], `random_share` a random ordinary token,
-  the rest stays. `selection`: 'token', 'whole_word', or 'span', of whole words:
-  after each a span ends with a chance of `span_end_probability`, at the latest
-  after `max_span_words`. With `mask_rates`, the rate of training follows the
-  line through these points; `mask_rate` is then that of evaluation alone.
+  A share `mask_rate` of a row's ordinary tokens is predicted. Of these,
+  `mask_share` show [MASK], `random_share` show a random ordinary token, and the
+  rest stay. `selection`: 'token', 'whole_word', or 'span'; a span ends after
+  each whole word with probability `span_end_probability`, and at the latest
+  after `max_span_words`. With `mask_rates`, training follows the line through
+  these points, and `mask_rate` applies to evaluation alone.
   """
 
   mask_rate: float = 0.15
@@ -53,7 +54,7 @@ class MaskedLMConfig:
   max_span_words: int = 10
 
   def validate(self, field: str = 'objective') -> None:
-    """Raises InputError on a config that cannot be; `field` is its name."""
+    """Raises InputError on an invalid config; `field` is its name."""
     if not 0 < self.mask_rate < 1:
       raise InputError(
         f'{field}.mask_rate is {self.mask_rate}; it must be between 0 and 1'
@@ -82,7 +83,7 @@ class MaskedLMConfig:
       )
 
   def max_mask_rate(self) -> float:
-    """The highest rate of training, which decides the capacity of a row."""
+    """The highest rate in training, which decides the capacity of a row."""
     return max((p.rate for p in self.mask_rates), default=self.mask_rate)
 
   def build(self, table: TokenTable) -> 'MaskedLM':
@@ -90,7 +91,7 @@ class MaskedLMConfig:
 
 
 class MaskedLM:
-  """See objectives/base.py for the methods."""
+  """Masked language modelling; objectives/base.py explains the methods."""
 
   corrupts = True
   pairs_kind = ''
@@ -112,16 +113,15 @@ class MaskedLM:
   ) -> Batch:
     """Adds the row layout and masks to `input_ids` and `example_number`.
 
-    Whole words are those of `word_starts` bool [B, T] where the batch has them,
-    and else those of the tokenizer's table.
-    Rows of weight 0 (`row_weights`, where evaluation fills its last batch)
-    give masked positions of weight 0.
+    Whole words come from `word_starts` bool [B, T] if the batch has them, or
+    else from the tokenizer's table. Rows of weight 0 (`row_weights`, if
+    evaluation fills its last batch) give masked positions of weight 0.
     """
     ids_BT = batch['input_ids']
     table = self.table
     layout = derive_layout(ids_BT, table)
     keys_B = row_keys(key, batch['example_number'])
-    # Those of a word segmenter, where the corpus was prepared with one.
+    # Word starts of a segmenter, if the corpus was prepared with one.
     starts_BT = batch.get('word_starts')
     if starts_BT is None:
       starts_BT = jnp.asarray(table.word_starts)[ids_BT]
@@ -171,13 +171,13 @@ class MaskedLM:
     return flops_per_row(config, row_length, self.num_predicted(row_length))
 
   def num_predicted(self, row_length: int) -> int:
-    """Places for masked positions in a row of training."""
+    """Number of places for masked positions in a row of training."""
     return corruption.capacity(self.config.max_mask_rate(), row_length)
 
   def losses_of(
     self, batch: Batch, logits_BMV: jax.Array
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    """`losses`, from the scores over the vocabulary at masked positions."""
+    """Returns `losses` from vocabulary scores at masked positions."""
     ids_BM, weights_BM = batch['masked_ids'], batch['masked_weights']
     nll_BM, hits_BM = cross_entropy(logits_BMV, ids_BM)
     weight = jnp.sum(weights_BM)
@@ -198,12 +198,12 @@ class MaskedLM:
     select_key, replace_key = jax.random.split(key)
     spans_M = None
     eligible_T = ~jnp.asarray(self.is_special)[ids_T]
-    # At least one, as in Google's code; a row without text has none.
+    # Every row with text has at least one masked token, as in Google's code.
     num_eligible = jnp.sum(eligible_T)
     budget = jnp.round(rate * num_eligible).astype(jnp.int32)
     budget = jnp.clip(budget, jnp.minimum(1, num_eligible), max_masked)
-    # Words never cross a segment: [CLS] and [SEP] end them, and whatever comes
-    # after these starts one.
+    # Words never cross a segment: [CLS] and [SEP] end a word, and the token
+    # after them starts one.
     word_starts_T = word_starts_T | jnp.append(True, ~eligible_T[:-1])
     words = (select_key, eligible_T, word_starts_T, budget, max_masked)
     if config.selection == 'span':
@@ -236,7 +236,10 @@ class MaskedLM:
 
 
 def at_masked(batch: Batch, hidden_BTD: jax.Array) -> jax.Array:
-  """[B, M, D]: only masked positions reach the vocabulary, a seventh of all."""
+  """Hidden states [B, M, D] at masked positions, about a seventh of all.
+
+  Only these reach the product with the vocabulary.
+  """
   return jnp.take_along_axis(
     hidden_BTD, batch['masked_positions'][..., None], axis=1
   )

@@ -1,10 +1,10 @@
-"""Replaced-token detection (ELECTRA): which tokens did a generator put there?
+"""Replaced-token detection (ELECTRA): find the tokens that a generator chose.
 
 A small masked LM, the generator, fills masked positions with samples; the
-encoder, as discriminator, tells for each token whether it stood there in the
-text. Source: Clark et al. 2020, and run_pretraining.py of
-google-research/electra. Different from there: special tokens are not asked
-about, since none is ever replaced.
+encoder, as discriminator, tells for each token whether it is the text's own.
+Source: Clark et al. 2020, and run_pretraining.py of google-research/electra. A
+difference: special tokens are left out of the loss, since none is ever
+replaced.
 """
 
 import dataclasses
@@ -33,24 +33,25 @@ from bert_jax.objectives.base import (
 )
 from bert_jax.objectives.mlm import MaskedLM, MaskedLMConfig, at_masked
 
-# What a row's key is folded with for the samples: the key itself draws masks.
+# Number folded into a row's key for samples; the key itself draws the masks.
 _SAMPLES = 1
-# The encoder folds dropout seeds with the numbers of its layers.
+# Number folded into dropout seeds; larger than the encoder's numbers of layers.
 _GENERATOR_DROPOUT = 1 << 16
 
 
 def _generator_masks() -> MaskedLMConfig:
-  """No random tokens: what is not [MASK] stays, as in Google's code."""
+  """Masks without random tokens, as in Google's code: [MASK] or the token."""
   return MaskedLMConfig(mask_share=0.85, random_share=0.0)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ReplacedTokenConfig:
-  """`mlm` says what is masked, and is what the generator trains for.
+  """Config of replaced-token detection.
 
-  The loss is mlm_loss + `replaced_weight` x replaced_loss. The generator is
-  `generator_width` as wide as the encoder and shares its embeddings. Published:
-  width 1/4 for small and large (which has mask_rate 0.25), 1/3 for base.
+  `mlm` sets the masks and is the generator's objective. The loss is mlm_loss +
+  `replaced_weight` x replaced_loss. The generator has a share `generator_width`
+  of the encoder's width and shares its embeddings. Published widths: 1/4 for
+  small and large (which has mask_rate 0.25), 1/3 for base.
   """
 
   mlm: MaskedLMConfig = dataclasses.field(default_factory=_generator_masks)
@@ -58,7 +59,7 @@ class ReplacedTokenConfig:
   replaced_weight: float = 50.0
 
   def validate(self, field: str = 'objective') -> None:
-    """Raises InputError on a config that cannot be; `field` is its name."""
+    """Raises InputError on an invalid config; `field` is its name."""
     self.mlm.validate(f'{field}.mlm')
     if not 0 < self.generator_width <= 1:
       raise InputError(
@@ -75,9 +76,9 @@ class ReplacedTokenConfig:
 
 
 class ReplacedToken:
-  """See objectives/base.py for the methods.
+  """Replaced-token detection; objectives/base.py explains the methods.
 
-  The losses and figures of the generator are those of MLM by name.
+  Losses and figures of the generator have the same names as those of MaskedLM.
   """
 
   corrupts = True
@@ -102,9 +103,9 @@ class ReplacedToken:
   def prepare(
     self, batch: Batch, key: jax.Array, step: jax.Array | None = None
   ) -> Batch:
-    """As MLM; `input_ids` are those that the generator reads.
+    """Prepares the batch as MaskedLM does; the generator reads `input_ids`.
 
-    Adds the key of each row's samples, uint32 [B, 2], `clean_ids` [B, T], and
+    Adds `sample_keys` uint32 [B, 2], one per row, `clean_ids` [B, T], and
     `token_weights` f32 [B, T], 0 on special tokens and padding.
     """
     ids_BT = batch['input_ids']
@@ -128,10 +129,10 @@ class ReplacedToken:
   def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
-    """Runs the generator, draws from it, and encodes what it drew.
+    """Runs the generator, draws tokens from it, and encodes them.
 
-    Adds `generator_logits` f32 [B, M, V] and `is_replaced` bool [B, T]. A token
-    that was drawn and is the one of the text counts as the text's.
+    Adds `generator_logits` f32 [B, M, V] and `is_replaced` bool [B, T]. A drawn
+    token that equals the text's own does not count as replaced.
     """
     embeddings = model.encoder.embeddings
     hidden_BTG = model.generator(
@@ -181,7 +182,7 @@ class ReplacedToken:
   def token_logits(
     self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
   ) -> jax.Array:
-    """Those of the generator: the encoder only tells what was replaced."""
+    """The generator's scores; the encoder only detects replaced tokens."""
     embeddings = model.encoder.embeddings
     hidden_BTG = model.generator(embeddings, input_ids_BT, layout)
     return model.generator.mlm_head(hidden_BTG, embeddings.token.embedding[...])
@@ -197,7 +198,7 @@ class ReplacedToken:
 
 
 def _draw(key_data: jax.Array, logits_MV: jax.Array) -> jax.Array:
-  """int [M], each from softmax(logits); nothing is learned through the draw."""
-  # By adding Gumbel noise and taking the highest.
+  """Draws ids int [M] from softmax(logits), without a gradient."""
+  # Gumbel noise is added and the highest score taken.
   key = jax.random.wrap_key_data(key_data)
   return jax.random.categorical(key, jax.lax.stop_gradient(logits_MV))

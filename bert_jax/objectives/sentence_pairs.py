@@ -1,7 +1,7 @@
-"""Which pairs of texts belong together: next sentence, or sentence order.
+"""Sentence-pair objectives: next sentence, and sentence order.
 
-One file for both: they differ in how `prepare --pairs` draws the pairs, and on
-the device in nothing but their names. Sources: Devlin et al. 2019, section 3.1
+Both share this file: they differ in how `prepare --pairs` draws the pairs; on
+the device they differ only in name. Sources: Devlin et al. 2019, section 3.1
 (next sentence); Lan et al. 2020, section 3.1 (sentence order).
 """
 
@@ -28,15 +28,16 @@ from bert_jax.objectives.cross_entropy import class_cross_entropy
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class SentencePairsConfig:
-  """`kind`: 'next_sentence' or 'sentence_order', as `prepare --pairs` had it.
+  """Config of a sentence-pair objective.
 
-  Losses and figures bear its name: `next_sentence_loss`.
+  kind: 'next_sentence' or 'sentence_order', the value of `prepare --pairs`.
+    Names of losses and figures begin with it: `next_sentence_loss`.
   """
 
   kind: str = NEXT_SENTENCE
 
   def validate(self, field: str = 'objective') -> None:
-    """Raises InputError on a config that cannot be; `field` is its name."""
+    """Raises InputError on an invalid config; `field` is its name."""
     if self.kind not in PAIR_KINDS:
       raise InputError(
         f'{field}.kind is {quoted(self.kind)}; choose one of '
@@ -48,9 +49,9 @@ class SentencePairsConfig:
 
 
 class SentencePairs:
-  """See objectives/base.py for the methods.
+  """A sentence-pair objective; objectives/base.py explains the methods.
 
-  Every pair of a packed row has a label of its own, and counts as one.
+  Every pair of a packed row has its own label and the same weight.
   """
 
   corrupts = False
@@ -67,7 +68,7 @@ class SentencePairs:
   def prepare(
     self, batch: Batch, key: jax.Array, step: jax.Array | None = None
   ) -> Batch:
-    """Adds the row layout, and where the [CLS] of each pair stands.
+    """Adds the row layout, and the position of each pair's [CLS].
 
     `pair_labels` int [B, S] are 0, 1, or -1 where a row has no further pair;
     rows of weight 0 (`row_weights`) give pairs of weight 0. Nothing here is
@@ -103,7 +104,7 @@ class SentencePairs:
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    # As in Google's code, no dropout between pooler and classifier.
+    # Google's code has no dropout between pooler and classifier either.
     del dropout_seeds_B
     cls_BSD = jnp.take_along_axis(
       batch['hidden_states'], batch['pair_positions'][..., None], axis=1
@@ -119,5 +120,5 @@ class SentencePairs:
     )
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
-    """Of the encoder; the head, over a vector a pair, is left out."""
+    """FLOPs of the encoder; the small head, one vector a pair, is left out."""
     return flops_per_row(config, row_length, 0)

@@ -1,9 +1,9 @@
 """A weighted sum of objectives, each loss over its own denominator.
 
-What shares an encoder pass: the first objective that corrupts its rows (masked
-LM, replaced tokens) decides what the encoder reads, and the losses that corrupt
-nothing (sentence pairs) read the same hidden states, as in BERT and ALBERT. A
-second one that corrupts has rows and a pass of its own.
+Objectives share an encoder pass: the first one that corrupts its rows (masked
+LM, replaced tokens) decides the ids that the encoder reads, and those that
+corrupt nothing (sentence pairs) read the same hidden states, as in BERT and
+ALBERT. Every further objective that corrupts has its own rows and pass.
 """
 
 import dataclasses
@@ -26,23 +26,23 @@ from bert_jax.objectives.base import (
   SumAndWeight,
 )
 
-# The encoder folds dropout seeds with the numbers of its layers.
+# Number folded into dropout seeds; larger than the encoder's numbers of layers.
 _PASS_DROPOUT = 1 << 17
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class WeightedSumConfig:
-  """objectives: their configs; weights: one each, () for 1 each.
+  """Config of a sum; `weights` has one entry per objective, () for 1 each.
 
-  Where a loss of an objective is called as that of an earlier one, its losses
-  and figures end in its number: `mlm_loss_2`.
+  If an objective and an earlier one share the name of a loss, the names of its
+  losses and figures end in its number: `mlm_loss_2`.
   """
 
   objectives: tuple[ObjectiveConfig, ...]
   weights: tuple[float, ...] = ()
 
   def validate(self, field: str = 'objective') -> None:
-    """Raises InputError on a config that cannot be; `field` is its name."""
+    """Raises InputError on an invalid config; `field` is its name."""
     if not self.objectives:
       raise InputError(f'{field}.objectives is empty; give one or more')
     if self.weights and len(self.weights) != len(self.objectives):
@@ -59,16 +59,16 @@ class WeightedSumConfig:
       part.validate(f'{field}.objectives[{number}]')
 
   def build(self, table: TokenTable) -> 'WeightedSum':
-    """Raises InputError on objectives that do not go together."""
+    """Builds the sum; InputError on objectives that do not go together."""
     weights = self.weights or (1.0,) * len(self.objectives)
     return WeightedSum([part.build(table) for part in self.objectives], weights)
 
 
 class WeightedSum:
-  """See objectives/base.py for the methods.
+  """A sum of objectives; objectives/base.py explains the methods.
 
-  A prepared batch holds the arrays of the shared pass, and of each further pass
-  a dict by the name in `passes`.
+  A prepared batch holds the arrays of the shared pass, and a dict for each
+  further pass under its name in `passes`.
   """
 
   def __init__(
@@ -112,13 +112,13 @@ class WeightedSum:
   ) -> Batch:
     prepared: Batch = {}
     for number, part in enumerate(self.parts):
-      # The first draws what it would draw alone.
+      # The first objective draws the same masks as it would alone.
       own_key = jax.random.fold_in(key, number) if number else key
       own = part.prepare(batch, own_key, step)
       if number in self.passes:
         prepared[self.passes[number]] = own
       elif number == self.first:
-        # Its `input_ids` are the ones that the encoder reads.
+        # The encoder reads this objective's `input_ids`.
         prepared = prepared | own
       else:
         prepared = own | prepared
@@ -160,7 +160,7 @@ class WeightedSum:
     return part.token_logits(model, input_ids_BT, layout)
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
-    """Of all passes; what else reads their hidden states is a small head."""
+    """FLOPs of all passes; the small heads that share one are left out."""
     return sum(
       self.parts[number].flops_per_row(config, row_length)
       for number in (self.first, *self.passes)

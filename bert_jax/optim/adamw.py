@@ -11,7 +11,7 @@ from bert_jax.param_info import ParamInfo
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class AdamWConfig(Optimizer):
-  """Bias-corrected Adam, decoupled decay."""
+  """Config of bias-corrected Adam with decoupled weight decay."""
 
   b1: float = 0.9
   b2: float = 0.999

@@ -1,6 +1,6 @@
-"""What every optimizer has: clipping, decay, a schedule and rates by depth.
+"""Base of every optimizer: clipping, decay, a schedule and rates by depth.
 
-An optimizer is one file with one config class: a subclass of Optimizer whose
+Each optimizer is one file with one config class: a subclass of Optimizer whose
 `transforms` returns its rule.
 """
 
@@ -20,11 +20,12 @@ from bert_jax.param_info import ParamInfo
 class Optimizer:
   """The fields of every optimizer.
 
-  learning_rate: the peak of `schedule`. weight_decay: times the parameter,
-  added to its direction; not for biases and norms. clip_norm: the highest norm
-  of all gradients together; 0 turns clipping off. layer_decay: the learning
-  rate of a layer relative to the one above it; heads have the full one, the
-  embeddings the lowest. 1 gives all the same (Clark et al. 2020, ELECTRA).
+  learning_rate: the peak of `schedule`. weight_decay: this factor times the
+  parameter is added to its direction, except for biases and norms. clip_norm:
+  the highest norm of all gradients together; 0 turns clipping off. layer_decay:
+  the learning rate of a layer relative to the layer above it, so that heads
+  have the full rate and embeddings the lowest; 1 gives all layers the same rate
+  (Clark et al. 2020, ELECTRA).
   """
 
   learning_rate: float = 1e-4
@@ -36,7 +37,7 @@ class Optimizer:
   layer_decay: float = 1.0
 
   def validate(self) -> None:
-    """Raises InputError on values that cannot be."""
+    """Raises InputError on invalid values."""
     if self.learning_rate <= 0:
       raise InputError(
         f'optimizer.learning_rate is {self.learning_rate}; it must be above 0'
@@ -46,7 +47,7 @@ class Optimizer:
         f'optimizer.clip_norm={self.clip_norm} and weight_decay='
         f'{self.weight_decay} may not be negative; 0 turns them off'
       )
-    # nan is in no interval either.
+    # The comparison also refuses nan.
     if not 0 < self.layer_decay <= 1:
       raise InputError(
         f'optimizer.layer_decay is {self.layer_decay}; it must be above 0 and '
@@ -56,11 +57,11 @@ class Optimizer:
   def build(
     self, infos: Mapping[str, ParamInfo]
   ) -> optax.GradientTransformation:
-    """The direction of a step of size 1, negative.
+    """Builds the transformation of gradients to an update of learning rate 1.
 
-    `infos` are the declarations of the parameters by their paths. The learning
-    rate multiplies in the step (train/step.py): it follows the step number,
-    which goes on where a non-finite update is skipped.
+    `infos` are the declarations of the parameters by their paths. The training
+    step (train/step.py) multiplies by the learning rate, which follows the step
+    number, even past skipped non-finite updates.
     """
     clip = optax.clip_by_global_norm(self.clip_norm)
     return optax.chain(
@@ -72,7 +73,7 @@ class Optimizer:
   def transforms(
     self, infos: Mapping[str, ParamInfo]
   ) -> tuple[optax.GradientTransformation, ...]:
-    """The rule: clipped gradients -> the direction of growth."""
+    """Returns the rule, from clipped gradients to the direction of growth."""
     raise NotImplementedError('choose an optimizer, e.g. AdamWConfig')
 
   def build_schedule(self, num_steps: int) -> optax.Schedule:
@@ -90,7 +91,10 @@ def decayed_weights(
 def by_info(
   infos: Mapping[str, ParamInfo], choose: Callable[[ParamInfo], Any]
 ) -> Callable[[optax.Params], optax.Params]:
-  """(tree like the parameters or a part of them) -> choose(info) of each."""
+  """A function from a tree of parameters, or a part, to a tree of choose(info).
+
+  `choose` gets the declaration of the parameter at each path.
+  """
 
   def of_tree(tree: optax.Params) -> optax.Params:
     return jax.tree_util.tree_map_with_path(
@@ -106,7 +110,7 @@ def by_info(
 def _descend(
   infos: Mapping[str, ParamInfo], layer_decay: float
 ) -> optax.GradientTransformation:
-  """Turns the direction round, with the share of the rate that a depth has."""
+  """Reverses the direction, scaled by each depth's share of the rate."""
   if layer_decay == 1:
     return optax.scale(-1.0)
   depths = [info.depth for info in infos.values() if info.depth is not None]

@@ -1,5 +1,6 @@
-"""LAMB: Adam whose step is as long as a share of the parameter, for large
-batches (You et al. 2020, https://arxiv.org/abs/1904.00962).
+"""LAMB, for large batches: Adam whose steps scale with each parameter's norm.
+
+Source: You et al. 2020, https://arxiv.org/abs/1904.00962.
 """
 
 import dataclasses
@@ -13,9 +14,9 @@ from bert_jax.param_info import ParamInfo
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class LambConfig(Optimizer):
-  """Bias-corrected Adam with decay, scaled to the norm of each parameter.
+  """Config of bias-corrected Adam with decay, scaled to each parameter's norm.
 
-  Biases and norms, which do not decay, keep the step of Adam, as in the code of
+  Biases and norms, which do not decay, keep Adam's step, as in the code of
   google-research/albert.
   """
 

@@ -1,7 +1,7 @@
-"""Muon: momentum made orthogonal, for the matrices inside the layers.
+"""Muon: orthogonalised momentum, for the matrices inside the layers.
 
-Sources: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); for
-the scale of an update, Liu et al. 2025 (https://arxiv.org/abs/2502.16982).
+Sources: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/), and
+Liu et al. 2025 (https://arxiv.org/abs/2502.16982) for the scale of an update.
 """
 
 import collections
@@ -24,13 +24,13 @@ _MATRICES, _OTHERS = 'matrices', 'others'
 class MuonConfig(Optimizer):
   """Muon for the matrices of attention and feed-forward, Adam for the rest.
 
-  momentum: of Nesterov's kind. newton_schulz_steps: how often the iteration is
-  applied that turns the momentum into a nearly orthogonal matrix. update_rms:
-  the root mean square of a matrix's update before the learning rate; 0.2 is
-  that of AdamW, so that learning rates and weight decay of AdamW fit.
+  momentum: the factor of Nesterov momentum. newton_schulz_steps: the number of
+  iterations that make the momentum nearly orthogonal. update_rms: the root mean
+  square of a matrix's update before the learning rate; AdamW has about 0.2, so
+  that value suits the learning rates and weight decay of AdamW.
 
   adam_learning_rate: the peak rate of all other parameters, on the same
-  schedule; 0 takes `learning_rate`. b1, b2, epsilon: those of their Adam.
+  schedule; 0 takes `learning_rate`. b1, b2, epsilon: fields of their Adam.
   """
 
   momentum: float = 0.95
@@ -88,11 +88,11 @@ def _group(info: ParamInfo) -> str:
 def _orthogonalise(
   infos: Mapping[str, ParamInfo], num_steps: int, rms: float
 ) -> optax.GradientTransformation:
-  """Each matrix -> rms x sqrt(its longer side) x its nearest orthogonal one.
+  """Replaces matrices by rms x sqrt(longer side) x the nearest orthogonal one.
 
   An orthogonal matrix has a root mean square of 1 / sqrt(its longer side).
-  Matrices of one shape are iterated over as one batch: the program has as many
-  products as there are shapes, not as there are layers.
+  Matrices of one shape form one batch, so that the number of products in the
+  program depends on the number of shapes, not of layers.
   """
   declared = by_info(infos, lambda info: info)
 
@@ -112,8 +112,8 @@ def _orthogonalise(
 
 
 def _newton_schulz(stack: jax.Array, num_steps: int) -> Any:
-  """The quintic iteration on each matrix of [n, inputs, outputs]."""
-  # Without momentum, the rule of optax is its iteration alone.
+  """Applies the quintic iteration to each matrix of [n, inputs, outputs]."""
+  # Without momentum, the rule of optax is the iteration alone.
   rule = optax.contrib.scale_by_muon(
     ns_steps=num_steps,
     beta=0.0,

@@ -1,8 +1,8 @@
-"""Learning-rate schedules: a linear warm-up, then a shape of one's choice.
+"""Learning-rate schedules: a linear warm-up, then one of several shapes.
 
-Each is a config whose `build` returns step -> learning rate (f32 scalar). The
-warm-up is counted in steps (`warmup_steps`) or as a share of the run
-(`warmup_share`), whichever is above 0.
+Each schedule is a config whose `build` returns a function from the step to the
+learning rate (f32 scalar). The warm-up is given in steps (`warmup_steps`) or as
+a share of the run (`warmup_share`), whichever is above 0.
 """
 
 import dataclasses
@@ -15,20 +15,20 @@ from bert_jax.errors import InputError
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Schedule:
-  """What all schedules have; they end at `final_share` of the peak."""
+  """Base of all schedules, which end at `final_share` of the peak."""
 
   warmup_steps: int = 0
   warmup_share: float = 0.0
   final_share: float = 0.0
 
   def num_warmup_steps(self, num_steps: int) -> int:
-    """Raises InputError where the warm-up does not fit the run."""
+    """Steps of the warm-up; InputError if they do not fit the run."""
     if self.warmup_steps and self.warmup_share:
       raise InputError(
         f'schedule.warmup_steps={self.warmup_steps} and '
         f'warmup_share={self.warmup_share} are both set; set one to 0'
       )
-    # Not a comparison with < alone: nan is below nothing.
+    # The comparison also refuses nan.
     if not 0 <= self.warmup_share < 1:
       raise InputError(
         f'schedule.warmup_share is {self.warmup_share}; it must be in [0, 1)'
@@ -46,7 +46,7 @@ class Schedule:
     body = self.after_warmup(peak, num_steps - warmup)
     if not warmup:
       return body
-    # Step 0 already learns: (step + 1) / warmup, not step / warmup.
+    # Learning begins at step 0: (step + 1) / warmup, not step / warmup.
     ramp = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
     return optax.join_schedules([ramp, body], [warmup])
 
@@ -56,7 +56,7 @@ class Schedule:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Linear(Schedule):
-  """Straight down to the end of the run, as in BERT."""
+  """Linear decay to the end of the run, as in BERT."""
 
   def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
     return optax.linear_schedule(peak, peak * self.final_share, num_steps)
@@ -64,7 +64,7 @@ class Linear(Schedule):
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Cosine(Schedule):
-  """Half a cosine down to the end of the run."""
+  """Cosine decay to the end of the run, half a period."""
 
   def after_warmup(self, peak: float, num_steps: int) -> optax.Schedule:
     return optax.cosine_decay_schedule(peak, num_steps, self.final_share)
@@ -72,7 +72,7 @@ class Cosine(Schedule):
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class WarmupStableDecay(Schedule):
-  """Constant, then 1 - sqrt down over the last `decay_share` of the run.
+  """Constant rate, then 1 - sqrt decay over the last `decay_share` of the run.
 
   A run can be prolonged from any checkpoint of its constant part. Source of
   the shape: Hägele et al. 2024 (https://arxiv.org/abs/2405.18392).

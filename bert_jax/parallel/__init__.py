@@ -1,1 +1,1 @@
-"""Devices: the mesh, and which axis of an array lies on which of its axes."""
+"""Devices: the mesh, and the table of array axes to mesh axes."""

@@ -12,16 +12,16 @@ AXES = ('data', 'fsdp', 'tensor')
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class MeshConfig:
-  """Devices along each axis; `data` 0 means: all that the others leave."""
+  """Number of devices along each axis; `data` 0 takes all that are left."""
 
   data: int = 0
   fsdp: int = 1
   tensor: int = 1
 
   def build(self, devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """A mesh over `devices` (default: all).
+    """Builds a mesh over `devices` (default: all).
 
-    Raises InputError if the axes do not fill them exactly.
+    Raises InputError if the axes do not fill the devices exactly.
     """
     devices = jax.devices() if devices is None else devices
     other = self.fsdp * self.tensor
@@ -36,7 +36,7 @@ class MeshConfig:
         f'{data * other} devices, but there are {len(devices)}; '
         'choose axes whose product is that number'
       )
-    # Auto axes: the compiler places what is not constrained.
+    # Auto axes let the compiler place unconstrained arrays.
     return jax.sharding.Mesh(
       np.asarray(devices).reshape(data, self.fsdp, self.tensor),
       AXES,
@@ -45,17 +45,17 @@ class MeshConfig:
 
 
 def num_batch_devices(mesh: jax.sharding.Mesh) -> int:
-  """Devices among which the rows of a batch are split."""
+  """Number of devices among which the rows of a batch are split."""
   return mesh.shape['data'] * mesh.shape['fsdp']
 
 
 def check_batch_size(
   batch_size: int, mesh: jax.sharding.Mesh, num_microbatches: int = 1
 ) -> None:
-  """Raises InputError where the rows of a step cannot be split evenly.
+  """Raises InputError if the rows of a step cannot be split evenly.
 
-  Each microbatch is split over the devices by itself: one with fewer rows than
-  devices would be computed in full by every one of them.
+  Each microbatch is split over the devices by itself; with fewer rows than
+  devices, every device would compute all of it.
   """
   devices = num_batch_devices(mesh)
   if batch_size % (devices * num_microbatches) == 0:

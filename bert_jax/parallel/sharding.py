@@ -1,7 +1,7 @@
-"""Logical axes to mesh axes: the one table that says what lies where.
+"""Sharding: the one table that maps logical axes to mesh axes.
 
-Parameters name their axes where they are created (models/layers.py); a new
-architecture needs no edit here.
+Parameters name their axes where they are created (models/layers.py), so a new
+architecture needs no edit in this file.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ RULES: Mapping[str, tuple[str, ...]] = {
 
 
 def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
-  """Pins an activation to the mesh that is set; without one, x as it is.
+  """Pins an activation to the current mesh; returns x itself if there is none.
 
-  Activations keep 'embed' whole: fsdp already splits their batch.
+  Activations keep 'embed' whole, because fsdp already splits their batch.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -39,7 +39,7 @@ def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
 def batch_sharding(
   mesh: jax.sharding.Mesh, *, batch_axis: int = 0
 ) -> NamedSharding:
-  """Rows over all data and fsdp devices; `batch_axis` is the axis of rows."""
+  """Sharding of rows, axis `batch_axis`, over all data and fsdp devices."""
   return NamedSharding(
     mesh, PartitionSpec(*[None] * batch_axis, RULES['batch'])
   )
@@ -56,7 +56,7 @@ def parameter_shardings(
 ) -> dict[str, NamedSharding]:
   """The sharding of each parameter by its path.
 
-  Raises InputError naming the parameter when a mesh axis does not divide it.
+  Raises InputError naming the parameter if a mesh axis does not divide it.
   """
   shardings = {}
   for path, shape in shapes.items():

@@ -1,1 +1,1 @@
-"""Parameter-efficient fine-tuning: one file a method."""
+"""Parameter-efficient fine-tuning: one file for each method."""

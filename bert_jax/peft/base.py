@@ -1,8 +1,8 @@
-"""What fine-tuning asks of a method that trains a part of the parameters.
+"""Interface of fine-tuning methods that train a part of the parameters.
 
 A method's config has `validate()`, `has_base` and `build()`, which returns a
-Method. The parameters of a model that are neither trained nor saved are its
-base: the run's `init_from` names them, and is needed to use what was tuned.
+Method. Parameters that are neither trained nor saved are the base of a model:
+the run's `init_from` names them, and the tuned model needs it to run.
 """
 
 import dataclasses
@@ -12,34 +12,34 @@ from bert_jax.models.functional import Model, Params
 
 
 class Method(Protocol):
-  """A way to fine-tune: which parameters there are, and which are trained."""
+  """A fine-tuning method: it adds parameters and chooses the trained ones."""
 
   def extend(self, model: Model) -> Model:
-    """The model with the method's own parameters beside those of the base.
+    """Returns the model with the method's own parameters beside the base.
 
-    Raises InputError where the method does not fit the model.
+    Raises InputError if the method does not fit the model.
     """
     ...
 
   def split(self, params: Params) -> tuple[Params, Params]:
-    """Parameters of the extended model -> (trainable ones, frozen ones)."""
+    """Splits the extended model's parameters into (trainable, frozen)."""
     ...
 
   def join(self, trainable: Params, frozen: Params) -> Params:
-    """The reverse of `split`."""
+    """Joins parameters that `split` separated."""
     ...
 
   def merge(self, params: Params) -> Params:
-    """Parameters of the extended model -> of the plain model, host arrays.
+    """Turns the extended model's parameters into the plain model's.
 
-    Both give the same outputs, but for rounding.
+    Returns host arrays. Both models give the same outputs, up to rounding.
     """
     ...
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class FullTuningConfig:
-  """Every parameter is trained."""
+  """Config of full fine-tuning: every parameter is trained."""
 
   has_base: ClassVar[bool] = False
 
@@ -51,7 +51,7 @@ class FullTuningConfig:
 
 
 class FullTuning:
-  """See Method for the methods."""
+  """Full fine-tuning; Method explains the methods."""
 
   def extend(self, model: Model) -> Model:
     return model

@@ -1,12 +1,12 @@
-"""LoRA: a correction of low rank beside each chosen matrix of the encoder.
+"""LoRA: a low-rank correction beside each chosen matrix of the encoder.
 
-y = x · W + (alpha / rank) · dropout(x) · A · B, where W is the base's and stays
-as it is, A begins with small random numbers and B with zeros. Heads are trained
-whole. Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685; initial values
-as in the `peft` package (Kaiming uniform with a = sqrt(5)).
+The formula is y = x · W + (alpha / rank) · dropout(x) · A · B. W, the matrix of
+the base, is frozen; A starts with small random numbers and B with zeros. Heads
+are trained fully. Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685;
+initial values as in the `peft` package (Kaiming uniform with a = sqrt(5)).
 
-The parameters lie beside the base's under `lora`, with the path of their
-matrix: lora/encoder/layers/0/attention/query/a.
+The parameters lie beside the base under `lora`, with the path of their matrix:
+lora/encoder/layers/0/attention/query/a.
 """
 
 import dataclasses
@@ -24,19 +24,21 @@ from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.functional import Model, Params
 from bert_jax.param_info import ATTENTION_KINDS, MLP_KINDS, ParamInfo
 
-# The matrices of an encoder, by the kind of their ParamInfo.
+# Kinds of matrices in an encoder, as ParamInfo names them.
 LINEAR = (*ATTENTION_KINDS, *MLP_KINDS, 'projection')
 ALL_LINEAR = 'all_linear'
-# Numbers of layers and of attention's blocks are folded into the same seeds.
+# Number folded into keys and seeds; larger than any number of layers or of
+# attention blocks, which are folded into the same seeds.
 _DROPOUT = 1 << 20
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class LoRAConfig:
-  """`targets`: kinds of matrices, of LINEAR; or 'all_linear' for all of them.
+  """Config of LoRA.
 
-  rank: of each correction. alpha: corrections count alpha / rank. dropout: of
-  what a correction reads, in training.
+  rank: the rank of each correction. alpha: corrections are multiplied by alpha
+  / rank. dropout: the rate of dropout on a correction's input, in training.
+  targets: kinds of matrices, from LINEAR; or 'all_linear' for all of them.
   """
 
   has_base: ClassVar[bool] = True
@@ -67,7 +69,7 @@ class LoRAConfig:
 
 
 class LoRA:
-  """See peft/base.py for the methods. The base is the encoder, all of it."""
+  """LoRA over the whole encoder as base; peft/base.py explains the methods."""
 
   def __init__(self, config: LoRAConfig):
     self.config = config
@@ -83,7 +85,7 @@ class LoRA:
 
     def init(key: jax.Array) -> Params:
       params = model.init(key)
-      # The model's own initialisers fold small numbers with this key.
+      # A large number, because the model's initialisers fold small ones in.
       keys = jax.random.split(jax.random.fold_in(key, _DROPOUT), len(kernels))
       for own_key, (name, info) in zip(keys, kernels.items(), strict=True):
         shape = shapes[name].shape
@@ -111,7 +113,7 @@ class LoRA:
     return trainable | frozen
 
   def merge(self, params: Params) -> Params:
-    """The products are taken in f64 and rounded once."""
+    """Merges the corrections into the matrices, in f64 and rounded once."""
     merged = jax.tree.map(np.asarray, params)
     factors = functional.flatten(merged.pop('lora'))
     for name in sorted(factors):
@@ -155,7 +157,7 @@ class LoRA:
     }
 
   def _correction(self, factors: Params, kind: str, dtype: jnp.dtype) -> Any:
-    """The adapter of one Dense: what is added to x · W, f32."""
+    """The adapter of one Dense: a function whose f32 result is added."""
     a, b = factors['a'], factors['b']
     in_size, num_in = math.prod(a.shape[:-1]), a.ndim - 1
 
@@ -209,5 +211,5 @@ def _set(tree: Params, path: str, value: Params) -> None:
 
 
 def _child(module: Any, name: str) -> Any:
-  """A part of a module by its name in paths; lists of layers have numbers."""
+  """Part of a module by its name in paths, which is a number in lists."""
   return module[int(name)] if name.isdecimal() else getattr(module, name)

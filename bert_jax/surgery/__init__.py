@@ -1,1 +1,1 @@
-"""Another model from a trained one: (params, config) -> (params, config)."""
+"""Surgery on trained models: (params, config) -> (params, config)."""

@@ -1,10 +1,10 @@
 """Larger models from trained ones: longer, deeper, wider, with more tokens.
 
-Each function takes parameters and their config and returns new ones; where the
-larger model can compute what the smaller one does, it does. Which axes grow is
-read from the declarations of the parameters: so every head comes along, and a
-generator of replaced tokens, which has the encoder's embeddings and depth.
-`bert-jax grow` does it with a checkpoint and its tokenizer: jobs/grow.py.
+Each function takes parameters and their config and returns new ones. If the
+larger model can compute the smaller one's function, it does. The parameters'
+declarations name the axes that grow, so every head grows too, and so does a
+generator of replaced tokens, which shares the encoder's embeddings and depth.
+`bert-jax grow` applies this to a checkpoint and its tokenizer: jobs/grow.py.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from bert_jax.models.generator import generator_width
 from bert_jax.param_info import ParamInfo
 
 Grown = tuple[Params, EncoderConfig]
-# The declarations of the parameters by their paths, see Model.infos.
+# Declarations of the parameters by their paths; see Model.infos.
 Infos = Mapping[str, ParamInfo]
 
 
@@ -36,18 +36,19 @@ def extend_positions(
   *,
   rotary_theta: float = 0.0,
 ) -> Grown:
-  """Room for longer rows.
+  """Makes room for longer rows.
 
-  Learned positions are stretched: row i of the new table lies between two old
-  rows, where i stood in proportion. So the function changes for every length;
-  where max_positions - 1 is a multiple of the old one, no old row is lost.
+  Learned positions are stretched: row i of the new table is interpolated
+  between the two old rows at the proportional place. So the function changes
+  for every length; if max_positions - 1 is a multiple of the old value minus 1,
+  every old row is kept.
 
-  Rotary positions have no parameters. With `rotary_theta` as it was, rows of
-  the old lengths are computed as before. 0 raises theta so that the slowest
-  pair turns over the new length as far as over the old one: NTK-aware scaling,
-  https://arxiv.org/abs/2309.00071, section 3.1. ModernBERT went from 10,000 to
-  160,000 for eight times the length. `local_rotary_theta` stays: a window is no
-  longer than it was.
+  Rotary positions have no parameters. With the old `rotary_theta`, rows of the
+  old lengths are computed as before. With 0, theta is raised until the slowest
+  pair turns as far over the new length as it did over the old: NTK-aware
+  scaling, https://arxiv.org/abs/2309.00071, section 3.1. ModernBERT went from
+  10,000 to 160,000 for eight times the length. `local_rotary_theta` stays,
+  because windows keep their length.
 
   Raises InputError if `max_positions` is not larger than before.
   """
@@ -73,13 +74,13 @@ def extend_positions(
 
 
 def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
-  """More layers: copies of all, in their order, after the last one.
+  """Adds copies of all layers, in their order, after the last one.
 
-  Pre-norm, the copies' output projections are zero: they add nothing, so that
-  the function is exactly preserved, and learn from the first step on. Post-norm
-  no layer can be without effect, as it ends in a norm; the copies are complete,
-  as in Gong et al. 2019 (progressive stacking), and the function changes. With
-  shared layers there is nothing to copy: the one is applied more often.
+  In a pre-norm encoder, the copies' output projections are zero: they add
+  nothing, so the function is preserved exactly, and they learn from the first
+  step on. A post-norm layer always has an effect, as it ends in a norm; the
+  copies are complete, as in Gong et al. 2019 (progressive stacking), and the
+  function changes. A shared layer is not copied but applied more often.
 
   Raises InputError if `num_layers` is not larger than before.
   """
@@ -95,7 +96,7 @@ def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
       layer = layers[str(number % old)]
       if config.norm_placement == 'pre':
         layer = _without_effect(layer)
-        # A copy of a first layer that had no norm of its own.
+        # A copy of the first layer, which may lack a norm, gets a fresh one.
         norm = jax.tree.map(jnp.zeros_like, layer['feed_forward_norm'])
         norm['scale'] = jnp.ones_like(norm['scale'])
         layer.setdefault('attention_norm', norm)
@@ -104,8 +105,8 @@ def add_layers(params: Params, config: EncoderConfig, num_layers: int) -> Grown:
   return params, grown
 
 
-# The sizes that `widen` multiplies, and with them 'table', the width of the
-# embedding tables, where it is that of the layers.
+# Sizes that `widen` multiplies; if the embedding tables are as wide as the
+# layers, it multiplies their width, 'table', too.
 _WIDER = {'embed', 'heads', 'mlp'}
 
 
@@ -116,18 +117,18 @@ def widen(
   key: jax.Array,
   infos: Infos,
 ) -> Grown:
-  """`factor` times the width, heads and feed-forward width; heads keep theirs.
+  """Multiplies width, number of heads and feed-forward width by `factor`.
 
-  `infos` declares which axes of each parameter grow, and which of them the
-  product sums over. Every unit gets copies: Chen et al. 2016 (Net2Net,
-  https://arxiv.org/abs/1511.05641). A norm over repeated vectors has the
-  statistics of one, so the function is preserved, up to rounding, for every
-  family and head. What a unit gives is split among its copies in random shares,
-  drawn from `key`: so their gradients differ, and they part ways. Embeddings
-  narrower than the layers stay as they are.
+  The width of a head stays. `infos` declares which axes of each parameter grow,
+  and which of them the product sums over. Every unit gets copies: Chen et al.
+  2016 (Net2Net, https://arxiv.org/abs/1511.05641). A norm over repeated vectors
+  has the statistics of one, so the function is preserved, up to rounding, for
+  every family and head. The weights that read a unit are split among its copies
+  in random shares, drawn from `key`, so that the copies get different gradients
+  and develop apart. Embeddings narrower than the layers keep their width.
 
-  Raises InputError on a factor below 2, parameters that it does not know, or a
-  generator that cannot be widened alike.
+  Raises InputError on a factor below 2, on undeclared parameters, and on a
+  generator that cannot be widened with its encoder.
   """
   _require_more('width_factor', factor, 1)
   is_narrow = config.table_dim != config.embed_dim
@@ -152,7 +153,7 @@ def widen(
     if path not in infos:
       raise InputError(f'parameter {path} is unknown to widen; leave it out')
     axes = [n for n, size in enumerate(infos[path].sizes) if size in sizes]
-    # Both parameters of a norm get the same shares: those of their folder.
+    # Shares depend on the folder, so both parameters of a norm get the same.
     folder = path.rpartition('/')[0].encode()
     changes[path] = functools.partial(
       _widened,
@@ -172,20 +173,20 @@ def extend_vocabulary(
   *,
   pieces: Sequence[Sequence[int] | np.ndarray] = (),
 ) -> Grown:
-  """More entries, after the old ones; scores of the old ones stay the same.
+  """Adds entries after the old ones, whose scores stay the same.
 
   Args:
-    params: of an encoder, with or without a masked-LM head.
-    config: theirs.
-    vocab_size: entries from now on.
-    infos: the declarations of the parameters.
-    pieces: for each new entry the old ids whose mean it starts from, such as
-      those that the old tokenizer cuts it into. Those without get the mean of
-      all, which no text prefers (Hewitt 2021,
+    params: Parameters of an encoder, with or without a masked-LM head.
+    config: The config of that encoder.
+    vocab_size: The new number of entries.
+    infos: The declarations of the parameters.
+    pieces: For each new entry the old ids whose mean it starts from, such as
+      the pieces that the old tokenizer cuts it into. Entries without pieces
+      start from the mean of all, which no text prefers (Hewitt 2021,
       https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
 
-  Raises InputError if `vocab_size` is not larger than before, or `pieces` names
-  more entries than are new, or an id that is none of the old ones.
+  Raises InputError if `vocab_size` is not larger than before, if `pieces` has
+  more entries than are added, or if it names an id that is not an old one.
   """
   old = config.vocab_size
   _require_more('vocab_size', vocab_size, old)
@@ -203,10 +204,10 @@ def extend_vocabulary(
   grown = dataclasses.replace(config, vocab_size=vocab_size)
 
   def extend(old_entries: jax.Array) -> np.ndarray:
-    # One at a time, which jax would take long over.
+    # Entries are set one by one in numpy, because jax would be slow at it.
     entries = np.asarray(old_entries)[:old]
     mean = np.mean(entries, axis=0, dtype=np.float64)
-    # What fills the table up is never drawn; the mean is as good as any.
+    # Entries that fill up the table are never drawn; the mean serves for them.
     new = np.empty((grown.table_size - old, *mean.shape), entries.dtype)
     new[:] = mean
     for row, ids in enumerate(pieces):
@@ -221,7 +222,7 @@ def extend_vocabulary(
 def _check_generator(
   config: EncoderConfig, grown: EncoderConfig, width: float, factor: int
 ) -> None:
-  """Raises InputError unless the grown encoder's generator is a widened one."""
+  """Raises InputError unless the generator can be widened with its encoder."""
   old, new = electra_generator(config, width), electra_generator(grown, width)
   if new.num_heads != factor * old.num_heads:
     why = f'would have num_heads={new.num_heads}, not {factor * old.num_heads}'
@@ -244,12 +245,12 @@ def _require_more(name: str, value: int, old: int) -> None:
 
 
 def _long_as(infos: Infos, size: str) -> list[str]:
-  """The parameters whose first axis has the size of this name."""
+  """Paths of the parameters whose first axis has the size named `size`."""
   return [path for path, info in infos.items() if info.sizes[0] == size]
 
 
 def _changed(params: Params, changes: dict) -> Params:
-  """The same tree, with changes[path](leaf) in the place of some leaves."""
+  """Copy of a tree, with changes[path](leaf) in the place of some leaves."""
 
   def change(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
@@ -259,7 +260,7 @@ def _changed(params: Params, changes: dict) -> Params:
 
 
 def _without_effect(layer: Params) -> Params:
-  """A layer whose two blocks add nothing to what they are given."""
+  """Copy of a layer whose two blocks add nothing to their input."""
   layer = dict(layer)
   for block in ('attention', 'feed_forward'):
     output = jax.tree.map(jnp.zeros_like, layer[block]['output'])
@@ -274,9 +275,9 @@ def _widened(
   factor: int,
   key: jax.Array,
 ) -> jax.Array:
-  """Copies along `axes`; inputs are split among them in random shares.
+  """Copies a parameter along `axes`; input weights are split among the copies.
 
-  The shares of a unit's copies add up to 1.
+  The random shares of a unit's copies add up to 1.
   """
   for axis in axes:
     size = leaf.shape[axis]

@@ -1,11 +1,11 @@
-"""What a downstream task is: its subject, from columns to report section.
+"""Interface of a downstream task, from the columns of files to the report.
 
-A task is one file: a config (a dataclass) and what it builds. Everything else
-(runs, inference, report, export) handles examples, rows, results and figures
-without knowing what they are of. classification.py is the one to read first.
+A task is one file: a config (a dataclass) and the class that it builds. The
+other rooms (runs, inference, report, export) handle examples, rows, results and
+figures without knowing their subject. Read classification.py first.
 
-A verb asks in this order: `columns`, `fit`, `build`; then of what was built
-`featurize`, `predict`, `decode`, `score`.
+A verb calls `columns`, `fit` and `build` of the config, in this order, and then
+`featurize`, `predict`, `decode` and `score` of the task.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ from bert_jax.errors import InputError, quoted
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, Objective
 
-# What a task knows from its training examples, such as the names of its
+# Knowledge of a task from its training examples, such as the names of its
 # classes: JSON, saved with the model.
 Facts = dict[str, Any]
-# What came out for one example: JSON. A key that begins with '_' is for `score`
-# alone; no file gets it.
+# Outcome of one example: JSON. Keys that begin with '_' are for `score` alone
+# and are not written to files.
 Result = dict[str, Any]
-# Numbers by name, and what `sections` shows of them: JSON.
+# Numbers by name, and the values that `sections` shows: JSON.
 Figures = dict[str, Any]
 
-# The fix of a message about a damaged results.json.
+# Fix that ends a message about a damaged results.json.
 AGAIN = 'remove it, and give the finetune command of its workdir again'
 SHARE, CORRELATION, NUMBER = 'share', 'correlation', 'number'
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """How a figure is called, and shown: as one of SHARE, CORRELATION, NUMBER."""
+  """The title of a figure and its format: SHARE, CORRELATION or NUMBER."""
 
   title: str
   kind: str = SHARE
@@ -46,11 +46,11 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-  """A table of a report: a name in front, then numbers or shares."""
+  """A table of a report; each row has a name, then numbers or shares."""
 
   head: Sequence[str]
   rows: Sequence[Sequence[Any]]
-  kinds: Sequence[str] = ()  # SHARE or NUMBER, of each column after the first
+  kinds: Sequence[str] = ()  # SHARE or NUMBER for each column but the first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ReportMatrix:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A section of a report, as far as it is about one run."""
+  """A section of a report on one run."""
 
   title: str
   content: ReportTable | ReportMatrix | None
@@ -74,14 +74,14 @@ class Section:
 
 @dataclasses.dataclass(kw_only=True)
 class Features:
-  """Examples as rows of a model, and what the host keeps of them.
+  """Examples as rows of a model, and the data that the host keeps.
 
   Attributes:
-    rows: 'input_ids' int32 [n, T]; with answers also these, such as 'labels'
-      [n, ...]. There may be more rows than examples.
-    cut: What became of long examples, for a line: '3 cut to max_length=128
-      tokens'.
-    kept: What `decode` needs of the examples.
+    rows: 'input_ids' int32 [n, T], and the answers if there are any, such as
+      'labels' [n, ...]. There may be more rows than examples.
+    cut: Treatment of long examples, for a printed line: '3 cut to
+      max_length=128 tokens'.
+    kept: Data about the examples that `decode` needs.
   """
 
   rows: dict[str, np.ndarray]
@@ -91,12 +91,12 @@ class Features:
 
 @dataclasses.dataclass(kw_only=True)
 class About:
-  """What is to be said of one part of the data before training.
+  """Information on one part of the data, given before training.
 
   Attributes:
-    lines: Printed.
-    record: Goes into results.json, by name and part.
-    notes: What is odd, a line each.
+    lines: Lines to print.
+    record: Entries of results.json, which are stored by name and part.
+    notes: Oddities of the data, a line each.
   """
 
   lines: list[str] = dataclasses.field(default_factory=list)
@@ -109,12 +109,12 @@ class TaskConfig(Protocol):
   """The config of a task; a dataclass, saved in config.json.
 
   Attributes:
-    name: What results.json calls the task.
-    figures: What a report shows; the first is the usual `metric`.
+    name: The name of the task in results.json.
+    figures: The figures of a report; the first is the usual `metric`.
     train_path, eval_path: Files that `columns` are read from.
-    header: See data.labelled.read_examples.
+    header: Treatment of a first line; see data.labelled.read_examples.
     metric: The figure that chooses the best epoch; higher is better.
-    max_train_examples: Above 0, so many are drawn.
+    max_train_examples: The number of examples to draw; 0 takes all.
   """
 
   name: ClassVar[str]
@@ -126,62 +126,63 @@ class TaskConfig(Protocol):
   max_train_examples: int
 
   def validate(self) -> None:
-    """Raises InputError on a config that cannot be."""
+    """Raises InputError on an invalid config."""
     ...
 
   def columns(self) -> tuple[Column, ...]:
-    """The columns of a file of examples, answers among them."""
+    """The columns of a file of examples, including the answers."""
     ...
 
   def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
-    """The facts of the training examples; InputError where they cannot be.
+    """The facts of the training examples; InputError if they are unusable.
 
-    `earlier` are those of the model that a run starts from, if it has a head
-    for any task.
+    `earlier` holds the facts of the model that a run starts from, if it has a
+    head for any task.
     """
     ...
 
   @classmethod
   def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
-    """The facts among what results.json holds.
+    """Reads the facts from the contents of results.json.
 
-    Raises InputError, which begins with `where`, if they are not there.
+    Raises InputError, with a message that begins with `where`, if they are
+    missing.
     """
     ...
 
   @classmethod
   def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
-    """A config and facts that say the same as another library's head.
+    """A config and facts equivalent to another library's head.
 
-    None where it is no head of this task.
+    Returns None if the head is not one of this task.
     """
     ...
 
   def build(self, table: TokenTable, facts: Facts) -> 'Task':
-    """The task itself."""
+    """Builds the task for the ids of a tokenizer."""
     ...
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
-    """What a model of this task is, such as 'a classifier of 3 classes'."""
+    """Name for a model of this task, such as 'a classifier of 3 classes'."""
     ...
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    """Raises InputError where `sections` lacks something in results.json.
+    """Raises InputError if results.json lacks something that `sections` needs.
 
-    `where` is the file.
+    `where` is the path of the file.
     """
     ...
 
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
-    """What the held-out examples are, such as '3 classes'; '' for nothing."""
+    """Summary of the held-out examples, such as '3 classes', or ''."""
     ...
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
-    """The task's own sections of a report on what results.json holds."""
+    """The task's own sections of the report on a results.json."""
     ...
 
 
@@ -193,48 +194,49 @@ class Task(Objective, Protocol):
   def featurize(
     self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
-    """Rows of at most `max_length` tokens, with answers where there are some.
+    """Makes rows of at most `max_length` tokens, with answers if there are any.
 
-    Raises InputError where an answer is none that the model can give.
+    Raises InputError on an answer that the model cannot give.
     """
     ...
 
   def about(self, part: str, examples: Examples) -> About:
-    """What is to be known of the examples of a part, 'train' or 'eval'.
+    """Describes the examples of a part, 'train' or 'eval'.
 
-    Raises InputError where an answer is none that the model can give.
+    Raises InputError on an answer that the model cannot give.
     """
     ...
 
   def predict(self, model: nnx.Module, batch: Batch) -> Any:
-    """A prepared batch -> f32 or int arrays [B, ...], one entry a row."""
+    """Predicts for a prepared batch: f32 or int arrays [B, ...]."""
     ...
 
   def decode(self, predictions: Any, features: Features) -> list[Result]:
-    """One result an example, in their order, from the predictions of all rows.
+    """Returns one result per example, in order, from all rows' predictions.
 
-    `predictions` is what `predict` gives, joined along the rows, in numpy.
+    `predictions` holds the outputs of `predict`, joined along the rows, in
+    numpy.
     """
     ...
 
   def values(self, results: Sequence[Result]) -> Any:
-    """What `TrainedModel.predict` returns: an array, if it can be one."""
+    """The value of `TrainedModel.predict`: an array, if it can be one."""
     ...
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
-    """Figures over a whole set of examples with answers, on the host.
+    """Computes figures over a whole set of examples with answers, on the host.
 
     Single numbers are floats.
     """
     ...
 
   def elsewhere(self) -> TaskHead | None:
-    """What the exported model is called; None: others have no class for it."""
+    """Description of the head for export; None if no library has its class."""
     ...
 
 
 def validate_examples(config: TaskConfig) -> None:
-  """The checks of the fields that all tasks have; raises InputError."""
+  """Checks the fields that all tasks have; raises InputError."""
   for name in ('train_path', 'eval_path'):
     if not getattr(config, name):
       raise InputError(f'task.{name} is empty; give --config.task.{name}=FILE')
@@ -251,10 +253,10 @@ def validate_examples(config: TaskConfig) -> None:
 
 
 def shown_result(result: Result) -> Result:
-  """A result as a file gets it."""
+  """The part of a result that is written to files."""
   return {k: value for k, value in result.items() if not k.startswith('_')}
 
 
 def to_arrays(predictions: Sequence[Any]) -> Any:
-  """Predictions of several batches, joined along their rows, in numpy."""
+  """Joins the predictions of several batches along their rows, in numpy."""
   return jax.tree.map(lambda *parts: np.concatenate(parts), *predictions)

@@ -1,7 +1,7 @@
-"""Names of classes as labels give them: their order, counts, and what is odd.
+"""Names of classes, taken from labels: their order, counts and oddities.
 
-Only the counts show that a class is nobody's intention: a header read as an
-example, 'pos ' beside 'pos', the '-' of SNLI, scores taken for names.
+Counts reveal classes that nobody intended: a header read as an example, 'pos '
+beside 'pos', the '-' of SNLI, scores taken for names.
 """
 
 import collections
@@ -19,27 +19,27 @@ _NUMBER = re.compile(
 )
 _MAX_SCORES = 20
 _FEW = 2
-# What SNLI writes where its annotators did not agree on a label.
+# Mark of SNLI for examples whose annotators did not agree on a label.
 _NO_LABEL = '-'
 _CLASSES_SHOWN = 30
 _NAMES_SHOWN = 5
-# What transformers calls an output that nobody named.
+# Default name of an output in transformers.
 _UNNAMED = 'LABEL_{}'
 
 
 def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
   """The different labels, in the order of a model's outputs.
 
-  Numbers go by size, so that output i is class i where labels are 0 to n - 1;
-  all else by code point.
+  Numbers are ordered by size, so that output i is class i if labels are 0 to
+  n - 1; all other labels are ordered by code point.
 
   Args:
     labels: The label of each example.
     origins: 'path:line' of each example, for messages.
 
   Raises:
-    InputError: One number is written in two ways (1 and 01), or labels are
-      scores: numbers, not all whole, of more than 20 different values.
+    InputError: One number is written in two ways (1 and 01), or the labels are
+      scores: numbers, not all whole, with more than 20 different values.
   """
   names = sorted(set(labels))
   found = [_number(name) for name in names]
@@ -69,7 +69,7 @@ def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:
 
 
 def names_in(record: Mapping[str, Any], where: str) -> list[str]:
-  """The 'labels' of what results.json holds; InputError without them."""
+  """The 'labels' of a results.json; InputError if they are missing."""
   labels = record.get('labels')
   if not isinstance(labels, list) or not all(
     isinstance(label, str) for label in labels
@@ -79,7 +79,7 @@ def names_in(record: Mapping[str, Any], where: str) -> list[str]:
 
 
 def count_line(part: str, counts: Mapping[str, int]) -> str:
-  """'train: 2 classes: 0 (32), 1 (32)'; of many classes the largest."""
+  """A line such as 'train: 2 classes: 0 (32), 1 (32)', cut for many classes."""
   names = list(counts)
   what = f'{part}: {len(names)} classes'
   if len(names) > _CLASSES_SHOWN:
@@ -95,16 +95,16 @@ def count_line(part: str, counts: Mapping[str, int]) -> str:
 def warnings(
   names: Sequence[str], labels: Sequence[str], origins: Sequence[str]
 ) -> list[str]:
-  """What is odd about the classes of the examples that are trained on.
+  """Oddities of the classes of the training examples.
 
   Args:
-    names: Of all classes, also of those without an example.
+    names: The names of all classes, including those without an example.
     labels: The label of each example.
     origins: 'path:line' of each example.
 
   Returns:
-    A line for each kind: classes of no, one or two examples; names that differ
-    in spaces or case alone; names that elsewhere say that there is no label.
+    A line for each oddity: classes of no, one or two examples; names that
+    differ in spaces or case alone; names that mean "no label" in other data.
   """
   counts = collections.Counter(labels)
   first = {}
@@ -136,7 +136,7 @@ def warnings(
 
 
 def has_names(label_names: Sequence[str]) -> bool:
-  """Whether a model names its outputs; LABEL_0 to LABEL_n-1 are no names."""
+  """True if a model names its outputs; LABEL_0 to LABEL_n-1 are no names."""
   unnamed = map(_UNNAMED.format, range(len(label_names)))
   return list(label_names) != list(unnamed)
 
@@ -144,9 +144,9 @@ def has_names(label_names: Sequence[str]) -> bool:
 def as_model_names(
   labels: Sequence[str], label_names: Sequence[str]
 ) -> list[str] | None:
-  """Labels 0 to n - 1 as the outputs of a model without names.
+  """Turns labels 0 to n - 1 into the output names of a model without names.
 
-  None where the model has names, or a label is none of these numbers.
+  Returns None if the model has names, or a label is not one of these numbers.
   """
   numbers = {str(place): name for place, name in enumerate(label_names)}
   if has_names(label_names) or not set(labels) <= numbers.keys():
@@ -157,11 +157,11 @@ def as_model_names(
 def label_ids(
   labels: Sequence[str], names: Sequence[str], origins: Sequence[str]
 ) -> np.ndarray:
-  """int32 [n]: the place of each label in `names`.
+  """Returns the place of each label in `names`, int32 [n].
 
   Args:
     labels: The label of each example.
-    names: Of the outputs of a model.
+    names: The names of a model's outputs.
     origins: 'path:line' of each example, for messages.
 
   Raises:
@@ -181,7 +181,7 @@ def label_ids(
 
 
 def plain(name: str) -> str:
-  """A name within a list: as it is, or quoted where it could be misread."""
+  """A name for a list: unchanged, or quoted if it could be misread."""
   odd = name != name.strip() or not name.isprintable() or len(name) > 40
   return quoted(name) if odd or set(name) & set(',()"\'') else name
 

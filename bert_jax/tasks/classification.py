@@ -55,26 +55,28 @@ from bert_jax.tasks.base import (
 from bert_jax.tasks.text_rows import encode_examples, split_columns
 
 NAME = 'classification'
-# The word of transformers for one class a text.
+# Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
-# More classes than these are not drawn as a picture.
+# Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ClassificationConfig:
-  """Where the examples are, and which figure chooses the best epoch.
+  """Config of classification: the files of examples, pooling and metric.
 
-  Paths end in .tsv, .csv, .jsonl, .json or .parquet (all but the last .gz too).
-  Columns go by the name in the header, or by number from 0 where there is none;
-  one or two text columns (`--config.task.text_columns=premise,hypothesis`).
-  `header` 'yes' passes over the first line of a .tsv or .csv though columns go
-  by number, 'no' takes a first line for an example that looks like a header and
-  is refused otherwise. `max_train_examples` above 0 takes that many, drawn with
-  a fixed seed: how much labelled data is needed?
+  Paths end in .tsv, .csv, .jsonl, .json or .parquet (all but the last also with
+  .gz). Columns are named as in the header, or by number from 0 if there is no
+  header; one or two hold texts
+  (`--config.task.text_columns=premise,hypothesis`). `header`: 'yes' skips the
+  first line of a .tsv or .csv whose columns are given by number; 'no' reads a
+  first line that looks like a header, and would be refused, as an example.
+  `max_train_examples` above 0 draws that many with a fixed seed, to see how
+  much labelled data is needed.
 
-  Labels are names. Where all are numbers, classes go by size, so that output i
-  of the model is class i if labels are 0 to n - 1; else by code point.
+  Labels are names. If all are numbers, classes are ordered by size, so that
+  output i of the model is class i if labels are 0 to n - 1; otherwise by code
+  point.
 
   `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
   mean over the text ('mean').
@@ -112,7 +114,7 @@ class ClassificationConfig:
     """The names of the classes, in the order of the model's outputs."""
     labels, origins = examples.labels, examples.origins
     if examples.may_be_header:
-      # A reader, which a config does without.
+      # Imported here, because other uses of a config need no reader.
       from bert_jax.data.tables.header import refuse_lone_first_label
 
       refuse_lone_first_label(origins[0], labels, '--config.task.')
@@ -166,7 +168,7 @@ class ClassificationConfig:
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
     labels, runs = results['labels'], results['runs']
-    # Results of earlier versions do not have them.
+    # Results of earlier versions have no 'label_counts'.
     in_training = results.get('label_counts', {'train': {}})['train']
     rows = []
     for label in labels:
@@ -226,7 +228,7 @@ class _Results(TypedDict):
 
 
 class Classification:
-  """See objectives/base.py and tasks/base.py for the methods."""
+  """Classification of texts; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'classification_loss': 1.0}
 
@@ -291,13 +293,13 @@ class Classification:
     )
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
-    """f32 log-probabilities [B, C]."""
+    """Returns f32 log-probabilities [B, C]."""
     encoded = self.encode(model, batch, None)
     return jax.nn.log_softmax(self._logits(model, encoded, None), axis=-1)
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
-    """{'label': ..., 'probabilities': {label: ...}} of each example."""
-    del features  # a row is an example
+    """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
+    del features  # each row is an example
     probabilities = np.exp(predictions)
     return [
       {
@@ -336,11 +338,11 @@ class Classification:
     )
 
   def _label_ids(self, examples: Examples) -> tuple[np.ndarray, list[str]]:
-    """(int32 [n], the output of each example's label; notes).
+    """Returns the output of each example's label, int32 [n], and notes.
 
-    Labels 0 to n - 1 are taken for the outputs of a model that calls these
-    LABEL_0 to LABEL_n-1, and a note says so. Raises InputError on a label that
-    the model does not have.
+    If a model calls its outputs LABEL_0 to LABEL_n-1, labels 0 to n - 1 stand
+    for them, and a note says so. Raises InputError on a label that the model
+    does not have.
     """
     names, labels, notes = self._names, examples.labels, []
     if not (set(labels) <= set(names) or classes.has_names(names)):

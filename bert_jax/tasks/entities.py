@@ -1,13 +1,12 @@
-"""Entities among the labels of words, and how well they were found.
+"""Entities among the labels of words, and the scores of finding them.
 
 The figures equal those of seqeval (Nakayama 2018), which follows conlleval: an
-entity counts as found only with its type and both of its ends. An entity is
-(type, first word, last word) of one sentence.
+entity counts as found only if its type and both of its ends are right. An
+entity is (type, first word, last word) of one sentence.
 
-`found` takes every sequence of labels to mean something, as seqeval's default
-mode does: an I- that follows no entity of its type begins one. `found_strictly`
-takes IOB2 at its word, as mode='strict', scheme=IOB2 does: what does not begin
-with B- is no entity.
+`found` finds entities in any sequence of labels, as seqeval's default mode
+does: an I- that follows no entity of its type begins one. `found_strictly`
+follows IOB2, as mode='strict', scheme=IOB2 does: every entity begins with B-.
 """
 
 import collections
@@ -23,16 +22,16 @@ _IOB2_LABEL = re.compile(r'O|[BI]-.+', re.DOTALL)
 
 
 def are_entities(labels: Iterable[str]) -> bool:
-  """Whether these are labels of entities: O, and B-, I-, E- or S- with a type.
+  """True if these are labels of entities: O, and B-, I-, E- or S- with a type.
 
-  Parts of speech, for one, are not.
+  Parts of speech, for example, are not.
   """
   labels = set(labels)
   return all(map(_LABEL.fullmatch, labels)) and labels != {OUTSIDE}
 
 
 def are_iob2(labels: Iterable[str]) -> bool:
-  """Whether these can be labels of IOB2: every entity begins with B-."""
+  """True if these can be labels of IOB2, where every entity begins with B-."""
   labels = set(labels)
   return all(map(_IOB2_LABEL.fullmatch, labels)) and any(
     label.startswith('B-') for label in labels
@@ -40,7 +39,7 @@ def are_iob2(labels: Iterable[str]) -> bool:
 
 
 def found(labels: Sequence[str]) -> list[Entity]:
-  """The entities of a sentence, in their order; see the top of the file."""
+  """The entities of a sentence, in order, from labels of any scheme."""
   entities, first = [], 0
   before, type_before = OUTSIDE, ''
   for place, label in enumerate([*labels, OUTSIDE]):
@@ -55,7 +54,7 @@ def found(labels: Sequence[str]) -> list[Entity]:
 
 
 def found_strictly(labels: Sequence[str]) -> list[Entity]:
-  """The entities of a sentence whose labels are those of IOB2."""
+  """The entities of a sentence, in order, from labels of IOB2."""
   entities: list[Entity] = []
   for place, label in enumerate(labels):
     prefix, kind = label[0], label[2:]
@@ -71,16 +70,16 @@ def scores(
   predictions: Sequence[Sequence[str]],
   find: Finder = found,
 ) -> dict[str, Any]:
-  """Precision, recall and F1 over all entities, and of each type.
+  """Precision, recall and F1 over all entities and for each type.
 
   Args:
     answers: The right labels of each sentence.
-    predictions: As many, of as many words.
-    find: Labels of a sentence -> its entities.
+    predictions: The predicted labels of the same words.
+    find: The function from a sentence's labels to its entities.
 
   Returns:
-    'precision', 'recall', 'f1': in [0, 1], 0.0 where there is nothing to divide
-    by; 'per_class': the same with 'support' (entities in the answers) by type.
+    'precision', 'recall', 'f1': in [0, 1], 0.0 if the denominator is 0;
+    'per_class': these three and 'support' (entities in the answers) by type.
   """
   counts = {
     kind: collections.Counter() for kind in ('right', 'guess', 'answer')
@@ -100,7 +99,7 @@ def scores(
 
 
 def _ratios(num_right: int, num_guesses: int, num_answers: int) -> dict:
-  # F1 is 2PR / (P + R), written in counts.
+  # F1 = 2PR / (P + R), written in counts.
   return {
     'precision': num_right / max(num_guesses, 1),
     'recall': num_right / max(num_answers, 1),

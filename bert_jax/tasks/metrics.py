@@ -1,9 +1,9 @@
-"""Figures of classification, as scikit-learn has them, ready for JSON.
+"""Figures of classification, computed by scikit-learn and ready for JSON.
 
 A figure whose denominator is 0 is 0.0: the precision of a class that was never
 predicted, the recall of a class without examples, Matthews' coefficient when
-all labels or all predictions are the same. scikit-learn is an extra, so it is
-imported where figures are computed.
+all labels or all predictions are the same. scikit-learn is an optional
+dependency, so it is imported only when figures are computed.
 """
 
 import warnings
@@ -27,8 +27,8 @@ def classification_report(
 
   Args:
     labels: int [n], the class of each example, n >= 1.
-    predictions: int [n], the predicted class of each.
-    label_names: name of each class; their number is the number of classes.
+    predictions: int [n], the predicted class of each example.
+    label_names: The name of each class, also of those that do not occur.
 
   Returns:
     'accuracy'; 'macro_f1', the mean over the classes that occur among labels or
@@ -38,7 +38,7 @@ def classification_report(
     are labels, columns predictions.
 
   Raises:
-    ValueError: two classes have one name.
+    ValueError: Two classes have the same name.
   """
   from sklearn import metrics
 
@@ -48,7 +48,7 @@ def classification_report(
     raise ValueError(f'label_names has {twice} more than once; rename them')
   classes = range(len(names))
   with warnings.catch_warnings():
-    # One class alone is a case that the figures have a value for.
+    # Figures are defined for a single class too, so no warning is needed.
     warnings.filterwarnings('ignore', 'A single label was found')
     scores: Any = metrics.precision_recall_fscore_support(
       labels, predictions, labels=classes, zero_division=0
@@ -79,14 +79,14 @@ def classification_report(
 def mean_and_std(values: Sequence[float]) -> MeanAndStd:
   """Returns mean and sample standard deviation (n - 1) of a figure over runs.
 
-  A single run has no spread that could be estimated: its std is 0.0, so that
-  results stay plain JSON. Whoever shows it should also show the number of runs.
+  The spread of a single run cannot be estimated: its std is 0.0, so that
+  results stay plain JSON. Show the number of runs beside it.
 
   Args:
-    values: the figure of each run, shape [n], n >= 1.
+    values: The figure of each run, shape [n], n >= 1.
 
   Raises:
-    ValueError: there are no values.
+    ValueError: There are no values.
   """
   array = np.asarray(values, dtype=np.float64)
   if array.ndim != 1 or array.size == 0:
@@ -96,7 +96,7 @@ def mean_and_std(values: Sequence[float]) -> MeanAndStd:
 
 
 def report_table(report: dict) -> str:
-  """Figures as lines for a terminal, those of `per_class` as a table."""
+  """Formats figures as lines for a terminal, with `per_class` as a table."""
   per_class, lines = report.get('per_class', {}), []
   width = max(map(len, ['class', *per_class]))
   if per_class:

@@ -55,10 +55,10 @@ REGRESSION = 'regression'
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class RegressionConfig:
-  """Where texts and their numbers are; see ClassificationConfig for the fields.
+  """Config of regression; ClassificationConfig explains the shared fields.
 
-  The numbers are learned as they are: mean squared error, one output. `metric`:
-  'pearson' or 'spearman', the correlation of numbers, or of their ranks.
+  Numbers are learned unscaled, with one output and mean squared error.
+  `metric`: 'pearson' or 'spearman', the correlation of numbers or of ranks.
   """
 
   name: ClassVar[str] = REGRESSION
@@ -154,7 +154,7 @@ _SUMMARY = ('smallest', 'largest', 'mean')
 
 
 class Regression:
-  """See objectives/base.py and tasks/base.py for the methods."""
+  """Regression of texts; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'squared_error': 1.0}
 
@@ -216,20 +216,20 @@ class Regression:
     return {'squared_error': pair}, {}
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
-    """f32 values [B]."""
+    """Returns f32 values [B]."""
     return self._values(model, self.encode(model, batch, None), None)
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
-    """{'value': ...} of each example."""
-    del features  # a row is an example
+    """Returns {'value': ...} of each example."""
+    del features  # each row is an example
     return [{'value': value} for value in predictions.tolist()]
 
   def values(self, results: Sequence[Result]) -> np.ndarray:
-    """The values, f32 [n]."""
+    """The predicted values, f32 [n]."""
     return np.array([result['value'] for result in results], np.float32)
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
-    # Where it is needed alone: its import changes the warnings of a process.
+    # Imported only when used, because it changes the warnings of a process.
     import scipy.stats
 
     numbers = np.array(examples.labels, np.float64)
@@ -261,7 +261,7 @@ class Regression:
 
 
 def _correlation(function: Any, numbers: np.ndarray, values: np.ndarray):
-  """0.0 where either is constant, or there is one example: no relation."""
+  """A correlation; 0.0 if either side is constant or there is one example."""
   if len(numbers) < 2 or np.ptp(numbers) == 0 or np.ptp(values) == 0:
     return 0.0
   return float(function(numbers, values).statistic)

@@ -1,8 +1,8 @@
 """Tagging: a label for each word of a sentence, such as the entities in it.
 
 A word's first token carries its label, in training and in prediction. A
-sentence of more tokens than a row holds becomes several rows that overlap; each
-word is judged in the one that shows most of what is around it.
+sentence with more tokens than a row holds becomes several overlapping rows;
+each word is judged in the row that shows most of its surroundings.
 """
 
 import collections
@@ -50,22 +50,22 @@ from bert_jax.tasks.base import (
 )
 from bert_jax.tasks.word_rows import encode_sentences
 
-# The label of a token that none is asked of.
+# Label of tokens that have no label to predict.
 _NONE = -1
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class TaggingConfig:
-  """Where the sentences are, and which figure chooses the best epoch.
+  """Config of tagging: the files of sentences, and the metric.
 
-  Files of CoNLL's form: a word and its label in each line, a blank line after
-  a sentence. Columns go by number, from 0, or from -1 for the last;
-  `text_columns` names that of the words. JSON and Parquet have lists of words
-  and of labels, by name.
+  Files in CoNLL format have a word and its label in each line, and a blank line
+  after each sentence. Columns are numbered from 0, or from -1 backwards;
+  `text_columns` gives the column of the words. JSON and Parquet have named
+  lists of words and of labels.
 
-  `metric`: 'f1' of entities, which need labels such as B-PER and I-PER; or
-  'accuracy', the share of words, for any labels. `strict_f1` counts what begins
-  with B- alone.
+  `metric`: 'f1' of entities, which needs labels such as B-PER and I-PER;
+  'strict_f1', where every entity must begin with B-; or 'accuracy', the share
+  of words with the right label, for any labels.
   """
 
   name: ClassVar[str] = 'tagging'
@@ -104,10 +104,10 @@ class TaggingConfig:
     )
 
   def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
-    """The different labels of words, by code point.
+    """The different labels of words, ordered by code point.
 
-    Where a tagger of the same labels is tuned on, they keep the order of its
-    outputs, so that its head goes on as it is.
+    If the run starts from a tagger with the same labels, they keep the order of
+    its outputs, so that its head is kept too.
     """
     names = sorted({label for labels in examples.labels for label in labels})
     if len(names) < 2:
@@ -160,7 +160,7 @@ class TaggingConfig:
   def sections(cls, results: dict[str, Any]) -> list[Section]:
     names = ('precision', 'recall', 'f1', 'support')
     per_run = [run['per_class'] for run in results['runs']]
-    # A type that one seed never guessed has no figures there.
+    # A run has no figures for a type that it never guessed.
     kinds = sorted({kind for of_run in per_run for kind in of_run})
     zero = dict.fromkeys(names, 0)
     rows = [
@@ -198,7 +198,7 @@ class _Results(TypedDict):
 
 
 class Tagging:
-  """See objectives/base.py and tasks/base.py for the methods."""
+  """Tagging of words; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'tagging_loss': 1.0}
 
@@ -264,7 +264,7 @@ class Tagging:
     )
 
   def predict(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
-    """'label' int32 [B, T], and 'log_probability' f32 [B, T] of that label."""
+    """Returns 'label' int32 [B, T] and its 'log_probability' f32 [B, T]."""
     encoded = self.encode(model, batch, None)
     logits_BTC = model.token_classifier(encoded['hidden_states'])
     log_probabilities_BTC = jax.nn.log_softmax(logits_BTC, axis=-1)
@@ -276,7 +276,7 @@ class Tagging:
   def decode(
     self, predictions: dict[str, np.ndarray], features: Features
   ) -> list[Result]:
-    """{'words', 'labels', 'probabilities'} of each sentence: one a word."""
+    """Returns 'words', 'labels' and 'probabilities' of each sentence."""
     places, sentences = features.kept
     at = places.row, places.place
     labels = [self._names[label] for label in predictions['label'][at]]
@@ -319,14 +319,14 @@ class Tagging:
     return TaskHead(kind=task_head.WORDS, output_names=tuple(self._names))
 
   def _label_ids(self, examples: Examples) -> np.ndarray:
-    """int32, the output of each word's label, one sentence after the other."""
+    """Returns the output of each word's label, int32, sentence by sentence."""
     flat = [label for labels in examples.labels for label in labels]
     origins = _Origins(examples)
     return classes.label_ids(flat, self._names, origins)
 
 
 class _Origins(Sequence[str]):
-  """Where each word stands, for messages: made only when one is asked for."""
+  """Origins of words for messages, each made only when it is asked for."""
 
   def __init__(self, examples: Examples):
     self._examples = examples
@@ -345,6 +345,6 @@ class _Origins(Sequence[str]):
 
 
 def _weights(batch: Batch) -> jax.Array:
-  """f32 [B, T]: 1 where a label is asked for."""
+  """Weights f32 [B, T], 0 for tokens that have no label to predict."""
   weights_BT = (batch['labels'] != _NONE).astype(jnp.float32)
   return weights_BT * batch['label_weights'][:, None]

@@ -1,4 +1,4 @@
-"""Rows of one text or a pair of texts, which several tasks share."""
+"""Rows of one text or a pair of texts, shared by several tasks."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _TEXTS_PER_BATCH = 1024
 
 
 def split_columns(names: Sequence[str]) -> tuple[str, ...]:
-  """One or two columns of texts; InputError where there are more.
+  """Names of one or two text columns; InputError if there are more.
 
   A flag gives 'a,b' as one string, a config file gives ('a', 'b').
   """
@@ -31,8 +31,8 @@ def encode_examples(
   """Encodes each example as a row `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
   RoBERTa's tokenizer puts two [SEP] between the texts, as that model was
-  trained (TokenTable.pair_separators). What is too long is cut: tokens are
-  dropped from the end of the longer text, as Google's BERT does it.
+  trained (TokenTable.pair_separators). Long examples are cut: tokens are
+  dropped from the end of the longer text, as in Google's BERT.
 
   Args:
     tokenizer: Encodes the texts.
@@ -40,7 +40,7 @@ def encode_examples(
     max_length: Tokens in a row, with the special ones.
 
   Returns:
-    int32 [n, max_length] rows, padded at the end; how many examples were cut.
+    Rows int32 [n, max_length], padded at the end; the number of examples cut.
 
   Raises:
     InputError: max_length is below 8.
@@ -72,7 +72,7 @@ def encode_examples(
 
 
 def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
-  """How many tokens to keep of each part, `limit` in all."""
+  """Number of tokens to keep of each part, at most `limit` in all."""
   kept = list(lengths)
   excess = sum(kept) - limit
   if excess <= 0:
@@ -80,8 +80,8 @@ def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
   if len(kept) == 1:
     return [limit]
   first, second = kept
-  # Tokens go from the longer one until both are equal, then in turn, and first
-  # from the second.
+  # Tokens are dropped from the longer text until both are equal, then from both
+  # in turn, beginning with the second.
   from_longer = min(excess, abs(first - second))
   if first > second:
     first -= from_longer

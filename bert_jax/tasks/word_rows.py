@@ -1,4 +1,4 @@
-"""Rows of sentences whose words are known, which several tasks may share."""
+"""Rows of sentences whose words are known, for use by several tasks."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,14 +11,17 @@ _SENTENCES_PER_BATCH = 1024
 
 
 class WordPlaces(NamedTuple):
-  """The first token of each word, one sentence after the other."""
+  """Places of each word's first token, one sentence after the other."""
 
   row: np.ndarray  # int64 [words]
   place: np.ndarray  # int64 [words], the column in that row
 
 
 class Window(NamedTuple):
-  """Words [first, end) of a sentence in one row, which judges some of them."""
+  """One row's words [first, end) of a sentence.
+
+  The row judges words [judged_first, judged_end).
+  """
 
   first: int
   end: int
@@ -33,12 +36,12 @@ def encode_sentences(
 
   Args:
     tokenizer: Encodes the words, joined by spaces.
-    sentences: A tuple of words for each.
+    sentences: A tuple of words for each sentence.
     max_length: Tokens in a row, with the special ones.
 
   Returns:
-    int32 [rows, max_length], padded at the end; where each word's first token
-    is; and how much was divided or cut, in words.
+    Rows int32 [rows, max_length], padded at the end; the places of each word's
+    first token; and a phrase that says how many sentences were divided or cut.
   """
   table, room = tokenizer.table, max_length - 2
   rows: list[np.ndarray] = []
@@ -47,7 +50,7 @@ def encode_sentences(
   for words in _tokens_of_words(tokenizer, sentences):
     num_unseen += sum(not len(ids) for ids in words)
     num_cut += sum(len(ids) > room for ids in words)
-    # A word of no token of its own is there, but nothing is known of it.
+    # Words that the tokenizer drops keep a place as the unknown token.
     words = [
       ids[:room] if len(ids) else np.array([table.unk_id]) for ids in words
     ]
@@ -76,11 +79,11 @@ def encode_sentences(
 def windows_of(lengths: Sequence[int], room: int) -> list[Window]:
   """Divides words into rows; each word is judged in one of them.
 
-  Neighbours share up to a quarter of a row, and each judges its half of that.
+  Neighbouring rows share up to a quarter of a row; each judges one half of it.
 
   Args:
-    lengths: The tokens of each word, at most `room`.
-    room: The tokens of a row.
+    lengths: The number of tokens of each word, at most `room`.
+    room: The number of tokens that a row holds.
   """
   windows: list[Window] = []
   first = judged = 0
@@ -91,7 +94,7 @@ def windows_of(lengths: Sequence[int], room: int) -> list[Window]:
       end += 1
     if end == len(lengths):
       return [*windows, Window(first, end, judged, end)]
-    # The next row begins with words of this one, and has room for one more.
+    # The next row starts with words of this one and has room for a new word.
     shared, start = 0, end
     limit = min(room // 4, room - lengths[end])
     while start - 1 > first and shared + lengths[start - 1] <= limit:
@@ -105,7 +108,7 @@ def windows_of(lengths: Sequence[int], room: int) -> list[Window]:
 def _tokens_of_words(
   tokenizer: Tokenizer, sentences: Sequence[tuple[str, ...]]
 ) -> Iterator[list[np.ndarray]]:
-  """The ids of each word of each sentence; a word may have none."""
+  """Yields the ids of each word for each sentence; a word may have none."""
   for place in range(0, len(sentences), _SENTENCES_PER_BATCH):
     batch = sentences[place : place + _SENTENCES_PER_BATCH]
     texts = [' '.join(words) for words in batch]
@@ -113,7 +116,7 @@ def _tokens_of_words(
       batch, tokenizer.encode_with_offsets(texts), strict=True
     ):
       lengths = np.array([len(word) + 1 for word in words])
-      # A space belongs to the word that it stands before.
+      # A space belongs to the word after it.
       starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) - 1
       word_of = np.searchsorted(starts, offsets[:, 0], 'right') - 1
       yield np.split(ids, np.searchsorted(word_of, range(1, len(words))))

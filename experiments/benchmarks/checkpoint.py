@@ -1,17 +1,17 @@
-"""Checkpoints: how long a save holds up training, and a resume takes.
+"""Benchmark of checkpoints: the delay of a save, and the time of a resume.
 
 .venv/bin/python experiments/benchmarks/checkpoint.py
 
-A save copies the state to the host and computes its digests (the stall); then
-it is written while training goes on, which on a CPU slows the steps down. The
-cadence is that of checkpoint.every_steps. A resume reads the newest checkpoint,
-checks its digests and has the first batch on the device; what a start needs
-besides (imports, the compiled step) does not depend on the step.
+A save copies the state to the host and computes its digests (the stall); the
+files are written while training goes on, which on a CPU slows the steps down.
+Saves come every checkpoint.every_steps. A resume reads the newest checkpoint,
+checks its digests and puts the first batch on the device; the rest of a start
+(imports, the compiled step) does not depend on the step.
 
-Seen on 2 cores of an AMD EPYC (Zen 3), shared with others; Python 3.13, jax
+Measured on 2 cores of an AMD EPYC (Zen 3), shared with others; Python 3.13, jax
 0.12.0, orbax-checkpoint 0.12.8; 9 turns, seconds, median (least-most). With a
-step of 0.1 s instead, both at 12x768 would be 4 % of the time between saves;
-the slowing is of a CPU, whose cores also write.
+step of 0.1 s instead, stall and slowing at 12x768 would be 4 % of the time
+between saves; the slowing is that of a CPU, whose cores also write.
 
                                         4x256              12x768
 a step                    1.160 (1.109-1.192) 4.249 (4.137-4.350)
@@ -113,7 +113,7 @@ def time_steps(program, state, batch):
 
 
 def save_while_training(program, checkpoints, state, batch, step_seconds):
-  """(state, seconds that `save` took, seconds lost by steps meanwhile)."""
+  """Returns (state, seconds that `save` took, seconds that steps lost)."""
   import jax
 
   from bert_jax.train.checkpoint import Position
@@ -135,7 +135,7 @@ def save_while_training(program, checkpoints, state, batch, step_seconds):
 
 
 def time_resumes(folder, program, state, size):
-  """Rows of the table: the same state, as of step 10 and of step 10^6."""
+  """Rows of the table: resumes of one state as of step 10 and of step 10^6."""
   import jax
   import jax.numpy as jnp
 
@@ -170,7 +170,7 @@ def time_resumes(folder, program, state, size):
       resume(folder / str(step), abstract, stream, num_rows)
       seconds[step].append(time.perf_counter() - began)
     if turn == 0:
-      seconds = {step: [] for step in RESUMED_STEPS}  # it compiled
+      seconds = {step: [] for step in RESUMED_STEPS}  # the first turn compiled
   for step in RESUMED_STEPS:
     shutil.rmtree(folder / str(step))
   return [

@@ -1,25 +1,24 @@
-"""BERT, ELECTRA and ModernBERT of one small size, on one corpus.
+"""Comparison of BERT, ELECTRA and ModernBERT of one small size on one corpus.
 
 .venv/bin/python experiments/benchmarks/families.py --workdir=DIR
 
 Trains experiments/pretrain/small_family.py on the docstrings of the installed
-packages, on as many tokens each and for as long each, tunes what comes of it by
-experiments/finetune/which_package.py, and prints two tables. RoBERTa and ALBERT
-are pretrained as well, and all held-out losses are set beside those of token
-frequencies (unigram.py). As long: in so many steps as take the seconds of
-BERT's, by the speeds of short turns that are measured first; so other work on
-the machine takes no steps away from anyone. What is complete is kept, and the
-same command goes on.
+packages, both for equal numbers of tokens and for equal times, fine-tunes the
+encoders with experiments/finetune/which_package.py, and prints two tables.
+RoBERTa and ALBERT are pretrained as well, and all held-out losses stand beside
+those of token frequencies (unigram.py). Equal time is a number of steps, found
+from speeds that short turns measure first, so that other work on the machine
+costs no family any steps. Completed parts are kept; the same command continues.
 
-Stated before the runs: the masked-LM loss (of ELECTRA its generator's) is to be
-lower than that of unigrams by 0.5 nats, and the loss of ELECTRA's discriminator
-by 5 %. A family that falls short is marked.
+Criteria, set before the runs: the masked-LM loss (for ELECTRA the generator's)
+must be 0.5 nats below that of unigrams, and the loss of ELECTRA's discriminator
+5 % below. A family that falls short is marked.
 
-Seen on 2 cores of an AMD EPYC (Zen 4), shared with other work; Python 3.13 and
-jax 0.12.0; one run of pretraining each, 77,993 rows of text; 5 seeds of tuning,
-mean and sample standard deviation, at the better of two learning rates. Speeds,
-by BERT within a turn, 9 turns: ELECTRA 0.65 (0.54-0.76), ModernBERT 0.92
-(0.71-1.12); BERT 11,941 tokens/s (10,735-15,504).
+Measured on 2 cores of an AMD EPYC (Zen 4), shared with other work; Python 3.13
+and jax 0.12.0; one pretraining run each, 77,993 rows of text; 5 fine-tuning
+seeds, mean and sample standard deviation, at the better of two learning rates.
+Speeds relative to BERT within a turn, 9 turns: ELECTRA 0.65 (0.54-0.76),
+ModernBERT 0.92 (0.71-1.12); BERT 11,941 tokens/s (10,735-15,504).
 
                            million tokens  held-out loss  unigrams      lower by
 bert, masked tokens                   5.1          4.074     5.926         1.852
@@ -44,16 +43,16 @@ electra                        3.4      7.1               -  0.273 ± 0.017  5e-
 modernbert                     4.7      7.1           3.183  0.429 ± 0.012  1e-3
 bert, from scratch               0        0               -  0.334 ± 0.026  1e-3
 
-RoBERTa has a tokenizer of its own (bytes, capitals kept) and ALBERT other rows
-(pairs; 69.0 % of their orders are told right), so that their losses are to be
-read beside their own unigrams alone. ELECTRA's discriminator finds 2.5 % of the
-replaced tokens by then: it has hardly begun, and tunes worse than no
+RoBERTa has its own tokenizer (bytes, capitals kept) and ALBERT other rows
+(pairs; it gets 69.0 % of their orders right), so compare their losses with
+their own unigrams only. ELECTRA's discriminator finds 2.5 % of the replaced
+tokens at the end: it has hardly begun to learn, and fine-tunes worse than no
 pretraining.
 
 On 6.1 million tokens of film reviews (rows of 128, 16 a step, 8,192 entries,
-rate 2e-3, one run each) BERT stood at 6.21 after 2,500 steps, where unigrams
-have 6.71; ModernBERT had 5.64 after 500. Rows of 64 and 4,096 entries helped
-BERT no further than 6.13 by step 1,000.
+rate 2e-3, one run each) BERT reached 6.21 after 2,500 steps, with unigrams at
+6.71; ModernBERT reached 5.64 after 500. With rows of 64 and 4,096 entries BERT
+came no lower than 6.13 by step 1,000.
 """
 
 import json
@@ -106,7 +105,7 @@ def main(unused_argv: Sequence[str]) -> None:
       for family in COMPARED
     },
   }
-  # BERT's run is the same in both.
+  # Both budgets share BERT's run.
   runs = {run for steps in budgets.values() for run in steps.items()}
   others = [(family, num_steps) for family in ('roberta', 'albert')]
   losses = {run: pretrain(folder, *run) for run in (*sorted(runs), *others)}
@@ -127,7 +126,7 @@ def main(unused_argv: Sequence[str]) -> None:
     for run in steps.items():
       tokens = run[1] * tokens_a_step
       minutes = tokens / speeds[run[0]] / 60
-      # ELECTRA's loss is that of its generator.
+      # ELECTRA's loss is its generator's, so it is not shown.
       loss = losses[run]['mlm_loss']
       rows.append(
         [run[0], f'{tokens / 1e6:.1f}', f'{minutes:.1f}']
@@ -144,7 +143,7 @@ def name(family: str, num_steps: int) -> str:
 
 
 def verb(*words: str) -> None:
-  """A verb of bert-jax; it prints for itself, and ends all if it fails."""
+  """Runs a verb of bert-jax, which prints; ends the benchmark if it fails."""
   print('==', *words, flush=True)
   command = [sys.executable, '-m', 'bert_jax', *words]
   if status := subprocess.run(command, env=ENVIRONMENT).returncode:
@@ -177,9 +176,10 @@ def prepare(folder: pathlib.Path, row_length: int) -> None:
 
 
 def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
-  """family -> tokens/s; seen once, kept in a file.
+  """Tokens/s by family, measured once and kept in a file.
 
-  The median of BERT's, and of each other's ratio to it within a turn.
+  BERT's speed is its median; the others follow from the median of their ratio
+  to BERT within a turn.
   """
   file = folder / 'speeds.json'
   if not file.exists():
@@ -190,7 +190,7 @@ def measure_speeds(folder: pathlib.Path) -> dict[str, float]:
       for family in COMPARED
     }
     for worker in workers.values():
-      worker.ask('steps')  # compiles
+      worker.ask('steps')  # the first call compiles
     seen: dict[str, list[float]] = {family: [] for family in workers}
     for turn in range(_TURNS.value):
       for family in list(workers)[:: -1 if turn % 2 else 1]:
@@ -235,7 +235,7 @@ def work(family: str, folder: pathlib.Path) -> None:
 def pretrain(
   folder: pathlib.Path, family: str, num_steps: int
 ) -> dict[str, float]:
-  """The last held-out figures."""
+  """Pretrains a family and returns its last held-out figures."""
   workdir = folder / name(family, num_steps)
   verb(
     'pretrain',
@@ -287,9 +287,9 @@ def unigram_losses(
 
 
 def finetune(folder: pathlib.Path, run: str, *start: str) -> list[str]:
-  """[accuracy over the seeds, at the better of RATES], and that rate.
+  """Returns the accuracy over the seeds at the better of RATES, and that rate.
 
-  `start`: the flags that say what to begin with.
+  start: the flags that choose the encoder to begin with.
   """
   found = {}
   for rate in RATES:

@@ -1,22 +1,22 @@
-"""The input pipeline: text to rows, rows to batches, beside Hugging Face's.
+"""Benchmark of the input pipeline beside Hugging Face's: text to batches.
 
 launch/setup_environment.sh --venv=.venv-bench --extra=bench --python=3.11
 .venv/bin/python experiments/benchmarks/input.py --text=TEXT.txt \\
     --vocab=vocab.txt --torch_python=.venv-bench/bin/python
 
-Preparing, each as a whole process from text on disk to rows on disk:
+Preparation is timed as whole processes, from text on disk to rows on disk:
 `bert-jax prepare`; the tokenizer alone (the `tokenizers` package on all cores
 over the same documents in memory); and datasets.map + group_texts with the same
-vocabulary and as many processes as cores. Batches of rows of 512: Stream and
-DeviceFeed with shuffling, until they are on the device; and a DataLoader with
-DataCollatorForLanguageModeling, which also draws the masks (here the step draws
-them).
+vocabulary and as many processes as cores. Batches have rows of 512: from Stream
+and DeviceFeed with shuffling, until they are on the device; and from a
+DataLoader with DataCollatorForLanguageModeling, which also draws the masks (in
+this project the step draws them).
 
-Seen on 2 cores of an AMD EPYC (Zen 3), shared with others; Python 3.13, and for
-Hugging Face's 3.11, datasets 5.2, transformers 5.24, torch 2.13.0; 76.1 MB of
+Measured on 2 cores of an AMD EPYC (Zen 3), shared with others; Python 3.13, and
+for Hugging Face 3.11, datasets 5.2, transformers 5.24, torch 2.13.0; 76.1 MB of
 English novels, 30,522 entries; 3 turns, median (least-most), ratios within a
-turn. `prepare` is faster than the tokenizer alone because it looks up the words
-that it has met (data/tokenizers/word_cache.py).
+turn. `prepare` is faster than the tokenizer alone because it looks up words
+that it has seen before (data/tokenizers/word_cache.py).
 
                     seconds  MB/s  speed by the bare tokenizer
 bert-jax    11.0 (7.7-11.8)  6.95                         2.19
@@ -28,7 +28,7 @@ bert-jax                                 197       262                 296
 datasets                                 525      1138
 (a shard of up to 64 MiB is gathered in memory before it is written)
 
-The same on 2 cores of an Intel Xeon, shared, with little other work; 2 turns:
+Measured on 2 cores of an Intel Xeon, shared, with little other work; 2 turns:
 
                        seconds   MB/s  speed by the bare tokenizer
 bert-jax         7.4 (7.3-7.4)  10.34                         2.47
@@ -40,10 +40,10 @@ batches           25.0 (24.0-25.9)  108.2 (106.6-109.8)
 mixture of two    22.0 (21.5-22.4)     83.5 (82.0-85.0)
 hf_batches           1.3 (1.3-1.3)        1.2 (1.2-1.2)
 
-A mixture locates 256 examples at once. Before it did, for each batch of 32 rows
-of two corpora the host took 490 microseconds of its own time, after that 198
-(1,071 and 1,179 for 256 rows: no gain there); the first batch at example 10^9
-takes 0.6 to 0.7 milliseconds (one run each, on the same cores under load).
+A mixture locates 256 examples at once. That lowered the host's time for a batch
+of 32 rows of two corpora from 490 to 198 microseconds (for 256 rows it went
+from 1,071 to 1,179: no gain). The first batch at example 10^9 takes 0.6 to 0.7
+milliseconds (one run each, on the same cores under load).
 """
 
 import os
@@ -110,7 +110,7 @@ def compare_preparing(folder: pathlib.Path, megabytes: float) -> None:
 
 
 def compare_memory(folder: pathlib.Path) -> None:
-  """Memory of all processes together, on the text and on its first tenth."""
+  """Compares memory of all processes, on the text and on its first tenth."""
   tenth = folder / 'tenth.txt'
   with open(_TEXT.value, 'rb') as file:
     tenth.write_bytes(file.read(os.path.getsize(_TEXT.value) // 10))
@@ -152,7 +152,7 @@ def worker(name: str, folder: pathlib.Path, text: str = '') -> list[str]:
 
 
 def prepare(text: str, folder: pathlib.Path) -> tuple[float, float]:
-  """(seconds, peak MiB) of the verb."""
+  """Runs the verb `prepare` and returns (seconds, peak MiB)."""
   shutil.rmtree(folder / 'corpus', ignore_errors=True)
   command = [sys.executable, '-m', 'bert_jax', 'prepare', f'--input={text}']
   command += ['--document=paragraph', f'--tokenizer={_VOCAB.value}']
@@ -169,7 +169,7 @@ def bare_tokenizer(text: str, unused_folder: pathlib.Path) -> None:
   documents = [d.text for d in source.documents(ReadReport())]
   library = load_tokenizer(_VOCAB.value)._tokenizer
   began = time.perf_counter()
-  # Read in parts, as its own users do: the whole result would not fit.
+  # The text is read in parts, as usual: the whole result would not fit.
   for first in range(0, len(documents), 1000):
     for encoding in library.encode_batch_fast(
       documents[first : first + 1000], add_special_tokens=False
@@ -239,7 +239,7 @@ def hf_prepare(text: str, folder: pathlib.Path) -> None:
     return tokenizer(examples['text'], return_special_tokens_mask=True)
 
   def group_texts(examples):
-    # Grouped as in transformers' run_mlm.py.
+    # Texts are grouped as in transformers' run_mlm.py.
     joined = {name: sum(examples[name], []) for name in examples}
     length = len(joined['input_ids']) // ROW_LENGTH * ROW_LENGTH
     return {

@@ -1,16 +1,16 @@
-"""kill -9 at random moments, the same command again, until it is done.
+"""Drill of kill -9: verbs are killed at random moments and started again.
 
 .venv/bin/python experiments/benchmarks/kill_drill.py --kills=200
 
-Each verb first runs untouched. Then it is started, killed with all of its
-processes after a random time, and started again, until it ends by itself; the
-result is held against that of the untouched run, bit for bit: the bytes of a
+Each verb first runs undisturbed. Then it is started, killed with all of its
+processes after a random time, and started again, until it ends by itself. The
+result must equal that of the undisturbed run, bit for bit: the bytes of a
 corpus; every array of the last checkpoint, the metrics of every step and the
-results of a training. Then anew, until there were as many kills as asked for.
-Ends with status 1 where one result differs, or a start ends with an error.
+results of a training. Runs are repeated up to the given number of kills. The
+status is 1 if a result differs, or a start ends with an error.
 
-Seen on 2 cores beside other work, which left prepare seldom the time to end on
-the first; Python 3.13, jax 0.12.0; every run equal:
+Measured on 2 cores beside other work, which on the first machine seldom left
+prepare the time to end; Python 3.13, jax 0.12.0; every run equal:
 
 AMD EPYC (Zen 3), seed 11
           kills  runs  before the first record  between steps  silent
@@ -43,7 +43,7 @@ import measuring
 from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Fields of a record about time; all others must be equal.
+# Fields of a record that hold times; all other fields must be equal.
 TIMINGS = {
   'time',
   'tokens_per_second',
@@ -63,7 +63,7 @@ _STEPS = flags.DEFINE_integer('steps', 300, 'Training steps.')
 
 @dataclasses.dataclass
 class Drill:
-  """One verb: its command, where it writes, and what its result is."""
+  """One verb: its command, the digest of its result, and its counts."""
 
   command: Callable[[pathlib.Path], list[str]]
   digest: Callable[[pathlib.Path], dict[str, str]]
@@ -75,7 +75,7 @@ class Drill:
 
 
 def main(unused_argv: list[str]) -> None:
-  # Orbax tells at length of each checkpoint that is compared.
+  # Orbax logs many lines for each checkpoint that is compared.
   logging.set_verbosity(logging.WARNING)
   rng = random.Random(_SEED.value)
   with tempfile.TemporaryDirectory() as name:
@@ -123,7 +123,7 @@ def one_run(rng, verb, drill, folder, expected, seconds) -> None:
 
 
 def start(drill: Drill, target: pathlib.Path, limit: float | None) -> bool:
-  """Starts the command; returns whether it was killed after `limit` seconds."""
+  """Starts the command; returns true if it was killed after `limit` seconds."""
   log = target.parent / 'log'
   with open(log, 'w') as file:
     process = subprocess.Popen(
@@ -148,7 +148,7 @@ def start(drill: Drill, target: pathlib.Path, limit: float | None) -> bool:
 
 
 def moment(log: str) -> str:
-  """The stage at which a command was killed, by what it last said."""
+  """The stage at which a command was killed, from the end of its log."""
   lines = [line for line in log.splitlines() if line.strip()]
   if not lines:
     return 'silent'
@@ -214,8 +214,8 @@ def pretrain_command(corpus: pathlib.Path):
     '--config.model.mlp_dim=64',
     '--config.model.dropout=0.1',
     f'--config.num_steps={_STEPS.value}',
-    # No cadence divides another: lines, evaluations and checkpoints meet in
-    # every order.
+    # Intervals that do not divide each other let lines, evaluations and
+    # checkpoints meet in every order.
     '--config.checkpoint.every_steps=11',
     '--config.logging.every_steps=4',
     '--config.evaluation.every_steps=25',

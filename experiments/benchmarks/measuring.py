@@ -1,7 +1,7 @@
-"""Timed processes and a table, which the benchmarks share.
+"""Timed processes and tables, shared by the benchmarks.
 
-Contestants run in processes of their own and take turns, so that what else the
-machine does hits all of them alike; figures are medians over the turns, and
+Contestants run in separate processes and take turns, so that other work on the
+machine affects all of them alike; figures are medians over the turns, and
 ratios are taken within a turn.
 """
 
@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-# Large arrays then lie on large pages, where Linux and glibc have them: a fifth
-# of a CPU's step is spent on page faults otherwise. For all contestants alike.
+# Setting for all contestants: large arrays lie on large pages, if Linux and
+# glibc have them; otherwise a fifth of a CPU's step goes to page faults.
 ENVIRONMENT = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
 def start(command: Sequence[str], **options) -> subprocess.Popen:
-  """A process in a group of its own, so that its memory can be found."""
+  """Starts a process in its own group, so that its memory can be found."""
   return subprocess.Popen(
     [str(word) for word in command],
     env=os.environ | ENVIRONMENT,
@@ -32,9 +32,9 @@ def start(command: Sequence[str], **options) -> subprocess.Popen:
 
 
 class PeakMemory:
-  """Watches the proportional set size of a process group; `mib` is the most.
+  """Watches the memory of a process group; `mib` is its peak.
 
-  Proportional: pages that processes share are counted once.
+  The proportional set size counts pages that processes share once.
   """
 
   def __init__(self, group: int):
@@ -64,7 +64,7 @@ def group_mib(group: int) -> float:
         continue
       rollup = (folder / 'smaps_rollup').read_text()
     except (OSError, ProcessLookupError):
-      continue  # it has ended meanwhile
+      continue  # the process has ended
     total_kib += sum(
       int(line.split()[1])
       for line in rollup.splitlines()
@@ -74,7 +74,7 @@ def group_mib(group: int) -> float:
 
 
 def run(command: Sequence[str]) -> tuple[float, float, str]:
-  """(seconds, peak MiB of its process group, output) of a whole command."""
+  """Runs a command and returns (seconds, peak MiB of its group, output)."""
   began = time.perf_counter()
   process = start(command, stdout=subprocess.PIPE, text=True)
   with PeakMemory(process.pid) as peak:
@@ -86,7 +86,7 @@ def run(command: Sequence[str]) -> tuple[float, float, str]:
 
 
 class Worker:
-  """A contestant in a process of its own, which answers questions by line."""
+  """A contestant in its own process, which answers questions line by line."""
 
   def __init__(self, command: Sequence[str]):
     self._process = start(
@@ -94,7 +94,7 @@ class Worker:
     )
 
   def ask(self, question: str, timeout: float = 3600) -> dict:
-    """The worker's answer; TimeoutError, and its end, where it takes longer."""
+    """Returns the worker's answer; kills it and raises TimeoutError if late."""
     self._process.stdin.write(question + '\n')
     self._process.stdin.flush()
     timer = threading.Timer(timeout, self._process.kill)
@@ -113,7 +113,7 @@ class Worker:
 
 
 def answer(questions: dict) -> None:
-  """The worker's side: calls questions[line]() for each line that comes."""
+  """Answers in a worker: calls questions[line]() for each line of stdin."""
   for line in sys.stdin:
     print(json.dumps(questions[line.strip()]()), flush=True)
 
@@ -125,7 +125,7 @@ def peak_mib_of_this_process() -> float:
 
 
 def machine() -> str:
-  """'2 x AMD EPYC, Linux 6.18, Python 3.13.0', for the head of a table."""
+  """Name of the machine for a table: '2 x AMD EPYC, Python 3.13.0'."""
   name = platform.processor() or platform.machine()
   info = pathlib.Path('/proc/cpuinfo')
   if info.exists():
@@ -137,7 +137,7 @@ def machine() -> str:
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-  """'12 (11-14)': the median, the least and the most."""
+  """Median, least and most, such as '12 (11-14)'."""
   low, middle, high = min(values), statistics.median(values), max(values)
   return f'{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})'
 

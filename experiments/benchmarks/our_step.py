@@ -1,10 +1,10 @@
-"""The pretraining step that is measured: a model of a size, and one batch."""
+"""The pretraining step of the benchmarks: a model and one batch, by size."""
 
 import dataclasses
 
 import numpy as np
 
-# size: (layers, width, rows, row length, steps a turn)
+# Sizes by name: (layers, width, rows, row length, steps a turn).
 SIZES = {
   '2x128': (2, 128, 32, 64, 16),
   '4x256': (4, 256, 32, 128, 3),
@@ -14,7 +14,7 @@ VOCAB_SIZE = 30522
 
 
 def rows_of_text(size: str) -> np.ndarray:
-  """int32 [rows, row length]: random words between [CLS] and [SEP]."""
+  """Rows int32 [rows, row length]: random words between [CLS] and [SEP]."""
   _, _, num_rows, length, _ = SIZES[size]
   ids = np.random.default_rng(0).integers(1000, VOCAB_SIZE, (num_rows, length))
   ids[:, 0], ids[:, -1] = 101, 102
@@ -22,7 +22,7 @@ def rows_of_text(size: str) -> np.ndarray:
 
 
 def make_step(size: str, dtype: str):
-  """(train/program.py's Program, its first state, one batch) on one device."""
+  """Returns (train.program.Program, first state, one batch) on one device."""
   import jax.numpy as jnp
 
   from bert_jax.data.reading.stream import example_number_words

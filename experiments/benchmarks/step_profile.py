@@ -1,13 +1,13 @@
-"""Shows where the time of a training step goes, by scopes of the model.
+"""Profile of a training step: its time by scopes of the model.
 
 .venv/bin/python experiments/benchmarks/step_profile.py --size=4x256
 
-On a CPU one core alone works, so that times add up. What the compiler has fused
+On a CPU only one core works, so that times add up. A fusion of operations
 counts for the scope of its last operation, or of a matrix product in it.
 
-Seen on one core of an AMD EPYC (Zen 3), with GLIBC_TUNABLES=
-glibc.malloc.hugetlb=1, Python 3.13, jax 0.12.0; one run each. Products, and all
-else, of 4x256 with 32 rows of 128 and 12x768 with 8 rows of 128, f32:
+Measured on one core of an AMD EPYC (Zen 3), with GLIBC_TUNABLES=
+glibc.malloc.hugetlb=1, Python 3.13, jax 0.12.0; one run each. Columns: products
+and all else, for 4x256 with 32 rows of 128 and 12x768 with 8 rows of 128, f32:
 
 ms a step        4x256  other   share    12x768   other   share
 dense           1207.6   27.9   61.2%    7201.5    88.8   83.0%
@@ -34,7 +34,7 @@ import measuring
 from absl import app, flags
 from our_step import SIZES, make_step
 
-# Innermost first, where scopes lie within one another.
+# Scopes, inner ones before those around them.
 SCOPES = (
   'dropout',
   'gelu',
@@ -48,7 +48,7 @@ SCOPES = (
   'optimizer',
 )
 NUM_STEPS = 3
-# 'NAME = SHAPE OPCODE(', and what follows.
+# Lines of a compiled program: 'NAME = SHAPE OPCODE(', and the rest.
 _INSTRUCTION = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = .+? ([\w\-]+)\((.*)')
 _COMPUTATION = re.compile(r'(?:ENTRY )?%?([\w.\-]+) .*\{$')
 
@@ -59,7 +59,7 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main(unused_argv: list[str]) -> None:
-  # Set before jax makes its threads.
+  # One core must be set before jax makes its threads.
   os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
   import jax
 
@@ -108,7 +108,7 @@ def times_of_operations(trace: str) -> dict[str, float]:
 def attribute(
   times: dict[str, float], hlo: str
 ) -> dict[str, collections.Counter]:
-  """{scope: {'product' or 'other': milliseconds}}."""
+  """Milliseconds by scope, each as {'product' or 'other': milliseconds}."""
   inside: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
   called: dict[str, str] = {}
   own: dict[str, tuple[str, str]] = {}
@@ -125,7 +125,7 @@ def attribute(
         called[name] = callee.group(1)
   parts = collections.defaultdict(collections.Counter)
   for name, spent in times.items():
-    # A fusion bears the name of its last operation, if it bears one.
+    # A fusion has the name of its last operation, if it has one at all.
     candidates = [
       own.get(name, ('', '')),
       *reversed(inside.get(called.get(name, ''), [])),
@@ -138,11 +138,11 @@ def attribute(
 
 
 def scope(op_name: str) -> str:
-  """The innermost scope of an operation's name, '' without one."""
+  """The innermost scope in an operation's name, or ''."""
   words = set(re.findall(r'\w+', op_name))
   for name in SCOPES:
     if name in words:
-      # The head's own layers belong to it.
+      # Layers inside the masked-LM head count for 'vocabulary'.
       return 'vocabulary' if 'vocabulary' in words else name
   return ''
 

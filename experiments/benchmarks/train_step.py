@@ -1,19 +1,20 @@
-"""Tokens/s of a pretraining step: this project beside transformers on PyTorch.
+"""Benchmark of a pretraining step beside transformers on PyTorch: tokens/s.
 
 launch/setup_environment.sh --venv=.venv-bench --extra=bench --python=3.11
 .venv/bin/python experiments/benchmarks/train_step.py --size=4x256 \\
     --torch_python=.venv-bench/bin/python
 
-BERT, masked-LM loss, dropout 0.1 in hidden layers and attention, gradients
-clipped to norm 1, AdamW, f32 parameters. Here: f32 products or bf16 ones that
-accumulate in f32 (models/layers.py), masks drawn inside the step, the
-vocabulary product at masked positions alone. There: BertForMaskedLM with SDPA,
-fused AdamW, f32 or bf16 autocast, a batch masked beforehand.
+Both train BERT with masked-LM loss, dropout 0.1 in hidden layers and attention,
+gradients clipped to norm 1, AdamW and f32 parameters. bert_jax: f32 products,
+or bf16 ones that accumulate in f32 (models/layers.py), masks drawn inside the
+step, the vocabulary product at masked positions alone. transformers:
+BertForMaskedLM with SDPA, fused AdamW, f32 or bf16 autocast, a batch masked
+beforehand.
 
-Seen on 2 cores of an AMD EPYC (Zen 3: AVX2, no bf16 units), shared with others;
-Python 3.13 and jax 0.12.0, Python 3.11, torch 2.13.0 and transformers 5.24; 10
-turns, median (least-most), ratios within a turn. Torch's bf16 autocast had no
-first step within 100 s there.
+Measured on 2 cores of an AMD EPYC (Zen 3: AVX2, no bf16 units), shared with
+others; Python 3.13 and jax 0.12.0; Python 3.11, torch 2.13.0 and transformers
+5.24; 10 turns, median (least-most), ratios within a turn. Torch's bf16 autocast
+did not finish its first step within 100 s.
 
 4x256, batch 32 x 128; an f32 product of 2048: 173 (94-189) GFLOP/s
                               tokens/s  ratio  of the peak  peak MiB  first step
@@ -80,7 +81,7 @@ def main(unused_argv: list[str]) -> None:
   rates = {name: [] for name in workers}
   peaks = []
   for turn in range(_TURNS.value):
-    # The order alternates, so that nobody always follows the same one.
+    # The order alternates, so that no contestant always follows the same one.
     for name in list(workers)[:: -1 if turn % 2 else 1]:
       rates[name].append(workers[name].ask('steps')['tokens_per_second'])
       peaks.append(workers[name].ask('f32 product')['gflops'])

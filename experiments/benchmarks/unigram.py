@@ -1,15 +1,15 @@
-"""Losses that token frequencies alone reach, where a run is evaluated.
+"""Losses that token frequencies alone reach on a run's held-out rows.
 
 .venv/bin/python experiments/benchmarks/unigram.py --workdir=RUN --corpus=DIR
 
-Losses of two models that see no context, in nats, on the held-out rows of the
-run, at the places that its evaluation masks (and, of ELECTRA, for samples of
-its generator):
+Prints the losses, in nats, of two models that see no context, at the places
+that the run's evaluation masks (and, for ELECTRA, for samples of its
+generator):
 
-mlm_loss       each token is as likely as it is frequent in the training rows
-               (plus one).
+mlm_loss       each token is as likely as its count in the training rows plus
+               one.
 replaced_loss  a token is a replacement as often as it was one in 4,096 training
-               rows, wherever it stood; tokens that are rare there as all are.
+               rows, at any place; rare tokens are as likely as the average.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ def unigram_losses(workdir: str, corpus_path: str) -> dict[str, float]:
 
 
 def _log_frequencies(rows: TokenRows, table: Any) -> np.ndarray:
-  """f64 [V], of ordinary tokens; -inf for special ones."""
+  """Log frequencies f64 [V] of ordinary tokens; -inf for special ones."""
   counts_V = np.ones(table.vocab_size)
   for first in range(0, rows.num_rows, 4096):
     numbers = np.arange(first, min(first + 4096, rows.num_rows))
@@ -105,7 +105,10 @@ def _mlm_loss(
 def _shown_tokens(
   objective: Any, model: functional.Model, params: functional.Params
 ) -> Callable[[dict[str, Any]], np.ndarray]:
-  """(prepared batch) -> int [2, n]: tokens that are asked about, and if new."""
+  """A function from a prepared batch to the judged tokens, int [2, n].
+
+  The second row is 1 for replaced tokens.
+  """
 
   @jax.jit
   def encode(batch):
@@ -128,7 +131,7 @@ def _replaced_loss(
   share = is_new.mean()
   times_V = np.bincount(ids, minlength=vocab_size)
   new_V = np.bincount(ids, weights=is_new, minlength=vocab_size)
-  # Smoothed as if each token had been there ten times more, at the rate of all.
+  # Smoothing adds ten occurrences of each token at the average rate.
   rate_V = (new_V + 10 * share) / (times_V + 10)
   ids, is_new = np.concatenate(held_out, axis=1)
   rates = np.where(is_new > 0, rate_V[ids], 1 - rate_V[ids])

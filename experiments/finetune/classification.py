@@ -6,8 +6,8 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
     --config.task.text_columns=sentence --config.task.label_column=label \\
     --workdir=DIR
 
-Without a train_path: from which of eight packages is this docstring?
-which_package.py has settings for that task and a small encoder.
+Without a train_path, the task is to tell from which of eight packages a
+docstring comes; which_package.py has settings for it and a small encoder.
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -1,4 +1,4 @@
-"""Classification with LoRA: the encoder stays as it is, corrections are tuned.
+"""Classification with LoRA: the encoder is frozen, corrections are tuned.
 
 bert-jax finetune --config=experiments/finetune/lora.py \\
     --config.init_from=PRETRAIN_WORKDIR --config.num_seeds=5 \\
@@ -7,8 +7,8 @@ bert-jax finetune --config=experiments/finetune/lora.py \\
     --workdir=DIR
 
 A checkpoint holds the corrections and the heads; all seeds share the encoder in
-memory. `evaluate`, `predict` and `convert` read the encoder from init_from, and
-refuse it once it is another. More matrices:
+memory. `evaluate`, `predict` and `convert` read the encoder from init_from and
+refuse it if it has changed. To tune more matrices, add
 --config.peft.targets=all_linear --config.peft.rank=16.
 """
 

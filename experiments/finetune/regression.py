@@ -1,4 +1,4 @@
-"""A number for a text or a pair of texts, such as how alike two sentences are.
+"""Regression on texts or pairs, such as the similarity of two sentences.
 
 bert-jax finetune --config=experiments/finetune/regression.py \\
     --config.init_from=PRETRAIN_WORKDIR --config.num_seeds=5 \\
@@ -6,8 +6,8 @@ bert-jax finetune --config=experiments/finetune/regression.py \\
     --config.task.text_columns=sentence1,sentence2 \\
     --config.task.label_column=score --workdir=DIR
 
-The columns are those of STS-B in GLUE. Pearson's and Spearman's correlation are
-reported; the first chooses the best epoch.
+The column names are those of STS-B in GLUE. Pearson's and Spearman's
+correlation are reported; Pearson's chooses the best epoch.
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -1,13 +1,13 @@
-"""A label for each word, such as the entities of WNUT 17 or CoNLL-2003.
+"""Tagging of words, such as the entities of WNUT 17 or CoNLL-2003.
 
 bert-jax finetune --config=experiments/finetune/tagging.py \\
     --config.init_from=PRETRAIN_WORKDIR --config.num_seeds=5 \\
     --config.task.train_path=train.conll --config.task.eval_path=dev.conll \\
     --workdir=DIR
 
-A word and its label stand in each line, the label in the last column, and a
-blank line ends a sentence. F1 of entities, as seqeval has it, chooses the best
-epoch; where labels are no entities, give --config.task.metric=accuracy.
+Each line of a file has a word and, in the last column, its label; a blank line
+ends a sentence. The F1 of entities, equal to seqeval's, chooses the best epoch;
+if labels are not entities, give --config.task.metric=accuracy.
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -1,17 +1,17 @@
-"""Which of eight packages is this docstring from? 20 examples a class.
+"""Classification of docstrings by package: 8 classes, 20 examples of each.
 
 bert-jax finetune --config=experiments/finetune/which_package.py \\
     --config.init_from=PRETRAIN_WORKDIR --workdir=DIR
 bert-jax finetune --config=experiments/finetune/which_package.py \\
     --config.tokenizer=TOKENIZER --workdir=DIR          # from scratch
 
-The labelled task of launch/local.sh, for BERT-tiny. The names of the packages
-are masked in the texts, and no module is on both sides.
+launch/local.sh runs this task, for BERT-tiny. The names of the packages are
+masked in the texts, and no module has examples in both training and evaluation.
 
 Accuracy over 3 seeds, mean and sample standard deviation, on 2 CPU cores, after
 2,300 steps of pretrain/bert_tiny_local.py: pretrained 0.392 +- 0.019, from
-scratch 0.318 +- 0.015 (one run of launch/local.sh), and 0.315 +- 0.016 with
---config.num_epochs=48.
+scratch 0.318 +- 0.015 (one run of launch/local.sh), and from scratch 0.315 +-
+0.016 with --config.num_epochs=48.
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -1,14 +1,14 @@
-"""ALBERT-base: masked n-grams and sentence order, layers that are shared.
+"""ALBERT-base: masked n-grams and sentence order, with shared layers.
 
 bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=512 \\
     --pairs=sentence_order --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/albert_base.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As in Lan et al. 2020: up to three words a span, 125,000 steps of 4096 rows.
-There a span has 1, 2 or 3 words with chances of 0.55, 0.27, 0.18, here 0.54,
-0.30, 0.16; and there the optimizer is LAMB, with a rate of 1.76e-3, here AdamW
-with a lower one. It has not been run at this size here.
+Settings of Lan et al. 2020: up to three words a span, 125,000 steps of 4096
+rows. Two settings differ: the chances of spans of 1, 2 and 3 words are 0.54,
+0.30 and 0.16, in the paper 0.55, 0.27 and 0.18; and the optimizer is AdamW with
+a lower rate, in the paper LAMB with 1.76e-3. It has not been run at this size.
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

@@ -4,8 +4,8 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=512 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/bert_base.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-Batch and learning rate as in Devlin et al. 2019: 1,000,000 steps of 256 rows,
-rate 1e-4, 10,000 steps of warm-up, here with all rows of full length.
+Batch and learning rate are those of Devlin et al. 2019: 1,000,000 steps of 256
+rows, rate 1e-4, 10,000 steps of warm-up; but all rows have the full length.
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

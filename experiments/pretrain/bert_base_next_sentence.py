@@ -5,10 +5,10 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128,512 \\
 bert-jax pretrain --config=experiments/pretrain/bert_base_next_sentence.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As in Devlin et al. 2019 (3.1 and A.2): the sum of both losses, 90 % of the
-steps on rows of 128. The learning curve has held-out masked accuracy and
-next-sentence accuracy. It has not been run at this size here; the paper gives
-97 to 98 % next-sentence accuracy at the end.
+Settings of Devlin et al. 2019 (3.1 and A.2): the sum of both losses, 90 % of
+the steps on rows of 128. The learning curve shows held-out masked accuracy and
+next-sentence accuracy. It has not been run at this size; the paper gives 97 to
+98 % next-sentence accuracy at the end.
 """
 
 from bert_jax.data.reading.plan import Stage

@@ -5,8 +5,8 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128,512 \\
 bert-jax pretrain --config=experiments/pretrain/bert_base_two_stages.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As in Devlin et al. 2019 (A.2), with one learning-rate schedule over both. Each
-stage is compiled once; a run resumes inside either.
+The stages are those of Devlin et al. 2019 (A.2), with one learning-rate
+schedule over both. Each stage is compiled once; a run can resume in either.
 """
 
 from bert_jax.data.reading.plan import Stage

@@ -1,11 +1,11 @@
-"""BERT-mini (4 x 256) on one's own corpus: the published recipe, scaled down.
+"""BERT-mini (4 x 256) on your own corpus: the published recipe, scaled down.
 
 bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/bert_mini.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-100,000 steps of 256 rows of 128 tokens: 3.3 billion tokens. For an
-accelerator; on two CPU cores use bert_tiny_local.py.
+The run takes 100,000 steps of 256 rows of 128 tokens, 3.3 billion tokens, and
+needs an accelerator; on two CPU cores use bert_tiny_local.py.
 """
 
 from bert_jax.experiment import PretrainExperiment

@@ -4,9 +4,9 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/bert_mini_lamb.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As many rows as bert_mini.py in a sixteenth of its steps. Learning rate and
-share of warm-up are those of ALBERT (Lan et al. 2020) for batches of 4,096
-rows. It has not been run at this size here.
+The run takes as many rows as bert_mini.py in a sixteenth of its steps. Learning
+rate and share of warm-up are those of ALBERT (Lan et al. 2020) for batches of
+4,096 rows. It has not been run at this size.
 """
 
 from bert_jax.experiment import PretrainExperiment

@@ -4,9 +4,9 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/bert_mini_muon.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As bert_mini.py, with the same learning rates: an update of Muon is scaled to
-the root mean square of one of AdamW (Liu et al. 2025). It has not been run at
-this size here; a race against AdamW is to tune both.
+All else equals bert_mini.py, learning rates included: an update of Muon is
+scaled to the root mean square of AdamW's (Liu et al. 2025). It has not been run
+at this size; a comparison with AdamW should tune both.
 """
 
 from bert_jax.experiment import PretrainExperiment

@@ -3,8 +3,8 @@
 bert-jax pretrain --config=experiments/pretrain/bert_tiny_local.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-A small vocabulary, short rows and no dropout: in so short a run the model
-never comes near to over-fitting, and every second counts.
+The vocabulary is small, rows are short, and there is no dropout: so short a run
+never comes near over-fitting, and every second counts.
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

@@ -4,10 +4,10 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=128 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/electra_small.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As in Clark et al. 2020 (table 6): 1,000,000 steps of 128 rows of 128 tokens,
-rate 5e-4, a generator of a quarter of the width, 15 % masked, weight 50. The
-held-out perplexity and masked accuracy are the generator's; of the encoder look
-at replaced precision and recall. It has not been run at this size here.
+Settings of Clark et al. 2020 (table 6): 1,000,000 steps of 128 rows of 128
+tokens, rate 5e-4, a generator of a quarter of the width, 15 % masked, weight
+50. Held-out perplexity and masked accuracy describe the generator; replaced
+precision and recall describe the encoder. It has not been run at this size.
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

@@ -4,12 +4,12 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=1024 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/modernbert_base.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-As in Warner et al. 2024, appendix A: 1.72 trillion tokens in batches of 4,608
-rows, rate 8e-4 after 3 billion tokens of warm-up, 30 % of the tokens masked,
-weight decay 1e-5. Otherwise than there: AdamW, not StableAdamW; no ramp of the
-batch size; no dropout at all (there 0.1 on the output of attention); and the
-decay over the last 50 billion tokens belongs to this run. For the second stage,
-on rows of 8,192 tokens, let the model grow, and start another run from that:
+Settings of Warner et al. 2024, appendix A: 1.72 trillion tokens in batches of
+4,608 rows, rate 8e-4 after 3 billion tokens of warm-up, 30 % of the tokens
+masked, weight decay 1e-5. Differences: AdamW instead of StableAdamW; no ramp of
+the batch size; no dropout (in the paper 0.1 on the output of attention); and
+the decay over the last 50 billion tokens belongs to this run. For the second
+stage, on rows of 8,192 tokens, grow the model and start another run from it:
 
 bert-jax grow --input=DIR --output=LONG --max_positions=8192 \\
     --rotary_theta=160000

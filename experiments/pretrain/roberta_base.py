@@ -4,9 +4,9 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=512 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/roberta_base.py \\
     --config.data.path=CORPUS --workdir=DIR
 
-Batch and optimizer as in Liu et al. 2019, table 9: 500,000 steps of 8,192 rows,
-rate 6e-4, 24,000 steps of warm-up, Adam with b2 0.98, no clipping. Where a
-batch does not fit, raise `num_microbatches`.
+Batch and optimizer are those of Liu et al. 2019, table 9: 500,000 steps of
+8,192 rows, rate 6e-4, 24,000 steps of warm-up, Adam with b2 0.98, no clipping.
+If a batch does not fit into memory, raise `num_microbatches`.
 """
 
 from bert_jax.experiment import DataConfig, PretrainExperiment

@@ -4,11 +4,11 @@ bert-jax prepare --input=TEXT --tokenizer=DIR --row_length=64 --output=CORPUS
 bert-jax pretrain --config=experiments/pretrain/small_family.py:electra \\
     --config.data.path=CORPUS --workdir=DIR
 
-After the colon: bert, roberta, albert (its corpus has --pairs=sentence_order),
-electra or modernbert. Batch, optimizer and the share of masked tokens are the
-same for all, but for the learning rate, so that what differs is the encoder and
-its objective. experiments/benchmarks/families.py compares them, and has their
-figures.
+Families after the colon: bert, roberta, albert (its corpus needs
+--pairs=sentence_order), electra or modernbert. All share the batch, the
+optimizer and the share of masked tokens; they differ in the encoder, its
+objective and the learning rate. experiments/benchmarks/families.py compares
+them and has their figures.
 """
 
 from collections.abc import Callable
@@ -46,12 +46,12 @@ def _albert_objective() -> WeightedSumConfig:
 
 
 def _electra_objective() -> ReplacedTokenConfig:
-  # A quarter of 128 would be a head of 32.
+  # Half, because a quarter of 128 would be a single head of 32.
   return ReplacedTokenConfig(generator_width=0.5)
 
 
-# family -> (its preset, sizes of its own, its objective, its learning rate).
-# ModernBERT is gated: three matrices of two thirds the size.
+# Families by name: (preset, own sizes, objective, learning rate). ModernBERT is
+# gated, so its three matrices have two thirds of the size.
 FAMILIES: dict[str, tuple[Callable, dict, Callable[[], Any], float]] = {
   'bert': (bert_tiny, {}, MaskedLMConfig, 2e-3),
   'roberta': (roberta_base, {}, MaskedLMConfig, 2e-3),

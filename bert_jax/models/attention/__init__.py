@@ -1,1 +1,1 @@
-"""Attention: what a token may see, and the backends that compute it."""
+"""Attention: the tokens in view, and the backends that compute over them."""

@@ -1,4 +1,4 @@
-"""Attention over windows by blocks of the row: memory O(T x window) a head."""
+"""Attention over windows in blocks of a row: O(T x window) memory per head."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from bert_jax.models.attention.reference import dot_product_attention
 from bert_jax.models.attention.view import Shapes, View
 from bert_jax.models.dropout import fold_each
 
-# Blocks of a window smaller than this would be too small to compute fast.
+# Smallest size of a block; below it, computing is slow.
 MIN_BLOCK = 16
 
 
@@ -17,9 +17,9 @@ MIN_BLOCK = 16
 class BlockedAttention:
   """Attention over windows, for rows of more than three blocks.
 
-  A row is cut into G blocks of Q = window / 2 queries. What they may see lies
-  in their own block and the two beside it: K = 3 Q keys. So there are G x Q x K
-  scores a head and not T x T.
+  A row is cut into G blocks of Q = window / 2 queries. Each query sees keys in
+  its own block and the two beside it only, K = 3 Q keys. So a head computes
+  G x Q x K scores instead of T x T.
   """
 
   def validate(self) -> None:
@@ -47,7 +47,7 @@ class BlockedAttention:
     query_BGQNH = _blocks(query_BTNH, size, 0)
     key_BGKNH = _with_neighbours(_blocks(key_BSNH, size, 0), 0)
     value_BGKNH = _with_neighbours(_blocks(value_BSNH, size, 0), 0)
-    # Beyond the row is segment -1, which only the queries that fill it up see.
+    # Places beyond the row are segment -1; only queries that fill it up see it.
     segment_ids_BGQ = _blocks(view.segment_ids, size, -1)
     key_segment_ids_BGK = _with_neighbours(segment_ids_BGQ, -1)
     distance_QK = jnp.arange(size)[:, None] + size - jnp.arange(3 * size)
@@ -78,7 +78,7 @@ def _block(window: int) -> int:
 
 
 def _blocks(x: jax.Array, size: int, fill: int) -> jax.Array:
-  """[B, T, ...] -> [B, G, size, ...], the last block filled up."""
+  """Cuts [B, T, ...] into blocks [B, G, size, ...]; fills up the last one."""
   missing = -x.shape[1] % size
   x = jnp.pad(
     x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
@@ -87,7 +87,7 @@ def _blocks(x: jax.Array, size: int, fill: int) -> jax.Array:
 
 
 def _with_neighbours(x: jax.Array, fill: int) -> jax.Array:
-  """[B, G, size, ...] -> [B, G, 3 size, ...]: the block before and after."""
+  """Joins each block with its neighbours: -> [B, G, 3 size, ...]."""
   x = jnp.pad(
     x, [(0, 0), (1, 1)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
   )

@@ -1,4 +1,4 @@
-"""The choice of a backend, made while a program is traced, and printed."""
+"""Choice of an attention backend, made and printed when a program is traced."""
 
 import functools
 import sys
@@ -11,7 +11,7 @@ from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
 
-# The automatic choice: the first that can.
+# Backends of the automatic choice, in order of preference.
 AUTOMATIC: tuple[Backend, ...] = (BlockedAttention(), ReferenceAttention())
 
 
@@ -21,17 +21,19 @@ def choose(
   shapes: Shapes,
   platform: str | None = None,
 ) -> Backend:
-  """Returns the first backend that can; prints which, and why no other.
+  """Returns the first backend that supports a call.
+
+  Prints its name and the reasons against the backends before it.
 
   Args:
-    backends: in order of preference; empty: the automatic choice.
-    view: what a token may see.
-    shapes: of the call.
-    platform: 'cpu', 'gpu' or 'tpu'; None: that of the mesh which is set, or of
-      this process.
+    backends: Backends in order of preference; empty for the automatic choice.
+    view: The keys that each token sees.
+    shapes: The sizes of the call.
+    platform: 'cpu', 'gpu' or 'tpu'; None takes the platform of the current
+      mesh, or else of this process.
 
   Raises:
-    InputError: none of `backends` can.
+    InputError: None of `backends` supports the call.
   """
   platform = platform or _platform()
   call = (
@@ -54,9 +56,9 @@ def choose(
 
 
 def validate(backends: Any) -> None:
-  """Raises InputError unless this is a tuple of backends, each of them valid.
+  """Raises InputError unless `backends` is a tuple of valid backends.
 
-  `backends` is the field `attention` of an experiment.
+  The value comes from the field `attention` of an experiment.
   """
   if not isinstance(backends, tuple):
     raise InputError(
@@ -87,5 +89,5 @@ def _name(backend: Any) -> str:
 
 @functools.cache
 def _print_once(line: str) -> None:
-  """Prints a line to stderr the first time that this process has it."""
+  """Prints a line to stderr, once per process."""
   print(f'attention to {line}', file=sys.stderr, flush=True)

@@ -15,10 +15,10 @@ from bert_jax.models.masks import RowLayout
 
 
 class LayerKind(NamedTuple):
-  """What all global layers of an encoder share, or all local ones.
+  """Values shared by all global layers of an encoder, or by all local ones.
 
-  view: what their tokens see. rotation: of queries and keys, or None. backend:
-  what computes their attention.
+  view: the keys that a token sees. rotation: turns queries and keys; may be
+  None. backend: computes the attention.
   """
 
   view: View
@@ -38,12 +38,12 @@ def layer_kind(
   """The kind of the global or of the local layers; see EncoderConfig.
 
   Args:
-    config: of the encoder.
-    layout: of its rows.
-    backends: to choose from, as in `choose`.
-    is_global: which of the two kinds.
-    dtype: of queries, keys and values.
-    dropout: whether the encoder is called with dropout seeds.
+    config: The encoder's config.
+    layout: The layout of its rows.
+    backends: Backends to choose from; see `choose`.
+    is_global: True for the global layers, false for the local ones.
+    dtype: The dtype of queries, keys and values.
+    dropout: True if the encoder is called with dropout seeds.
   """
   view = View(layout.segment_ids, 0 if is_global else config.local_window)
   batch_size, length = layout.segment_ids.shape
@@ -66,7 +66,7 @@ def layer_kind(
 
 
 class SelfAttention(nnx.Module):
-  """Projects to heads, attends to what is in view, projects back."""
+  """Projects to heads, attends to the tokens in view, and projects back."""
 
   def __init__(
     self, config: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs

@@ -1,4 +1,4 @@
-"""The attention that defines the numbers: all scores of a row at once."""
+"""Reference attention: it defines the numbers, with all scores at once."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from bert_jax.models.dropout import dropout
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ReferenceAttention:
-  """Attention by a mask over all pairs of a row: memory O(T x T) a head."""
+  """Attention by a mask over all pairs of a row: O(T x T) memory per head."""
 
   def validate(self) -> None:
     pass
@@ -49,10 +49,10 @@ def dot_product_attention(
   dropout_rate: float = 0.0,
   dropout_seeds_B: jax.Array | None = None,
 ) -> jax.Array:
-  """The reference: softmax(q·k / sqrt(H)) · v, softmax in f32 -> [B, T, N, H].
+  """Returns softmax(q·k / sqrt(H)) · v, [B, T, N, H], with the softmax in f32.
 
-  `mask_B1TS` is bool, True where a query may look. Attention dropout needs
-  seeds; without them the function is deterministic.
+  `mask_B1TS` is bool, True for keys that a query may see. Attention dropout
+  needs seeds; without them the function is deterministic.
   """
   scale = query_BTNH.shape[-1] ** -0.5
   scores_BNTS = jnp.einsum(

@@ -1,9 +1,9 @@
 """Rotary position embedding: queries and keys are turned by their positions.
 
-The product of a turned query with a turned key depends on the distance between
-them alone. Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), in the
-arrangement of GPT-NeoX, LLaMA and ModernBERT: element i of a head is paired
-with element i + H/2, not with its neighbour.
+The product of a turned query and a turned key then depends on their distance
+alone. Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), arranged as in
+GPT-NeoX, LLaMA and ModernBERT: element i of a head is paired with element
+i + H/2, not with its neighbour.
 """
 
 from typing import NamedTuple
@@ -22,9 +22,9 @@ class Rotation(NamedTuple):
 def rotation(
   position_ids_BT: jax.Array, *, head_dim: int, theta: float
 ) -> Rotation:
-  """Angles of positions int [B, T]: pair i turns by theta^(-2i/H) a position.
+  """Angles of positions int [B, T]: pair i turns by theta^(-2i/H) per position.
 
-  Computed once for all layers of one theta.
+  All layers with the same theta share the result.
   """
   exponents = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
   frequencies = 1.0 / (theta**exponents)
@@ -34,7 +34,7 @@ def rotation(
 
 @jax.named_scope('rotary')
 def rotate(x_BTNH: jax.Array, by: Rotation | None) -> jax.Array:
-  """Turns queries or keys [B, T, N, H] in f32; without one, as it is."""
+  """Turns queries or keys [B, T, N, H] in f32; None returns them unchanged."""
   if by is None:
     return x_BTNH
   first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)

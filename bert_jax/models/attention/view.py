@@ -1,8 +1,8 @@
-"""What a token may see, as data, and what a backend of attention is.
+"""The tokens that each token may see, and the protocol of attention backends.
 
 A row holds packed texts, each a segment of its own, then padding. A token sees
-its segment, or of it a window around itself. Every backend computes the same
-numbers for the same view; they differ in memory and speed.
+its whole segment, or a window of it around itself. All backends compute the
+same numbers for the same view; they differ in memory and speed.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from bert_jax.models.masks import same_segment, within_window
 )
 @dataclasses.dataclass(frozen=True)
 class View:
-  """What the tokens of a batch of rows see in a layer.
+  """The tokens that each token of a batch of rows sees in a layer.
 
   segment_ids: int32 [B, T], 0 for padding, which sees padding alone.
   window: tokens in sight, half of them to either side; 0: the whole segment.
@@ -32,7 +32,7 @@ class View:
   window: int = 0
 
   def mask(self) -> jax.Array:
-    """The view as bool [B, 1, T, S]: True where query t sees key s."""
+    """The view as bool [B, 1, T, S], True if query t sees key s."""
     mask_B1TS = same_segment(self.segment_ids)
     if self.window:
       length = self.segment_ids.shape[1]
@@ -40,10 +40,10 @@ class View:
     return mask_B1TS
 
   def interval(self) -> tuple[jax.Array, jax.Array]:
-    """The view as int32 [B, T] twice: query t sees the keys [start, end).
+    """The view as two arrays int32 [B, T]: query t sees the keys [start, end).
 
-    Equals `mask` because the tokens of a segment, and those of the padding,
-    stand side by side in a row.
+    Intervals can express `mask` because the tokens of a segment, and those of
+    the padding, stand side by side in a row.
     """
     ids_BT, length = self.segment_ids, self.segment_ids.shape[1]
     column_T = jnp.arange(length, dtype=jnp.int32)
@@ -60,9 +60,9 @@ class View:
 
 
 class Shapes(NamedTuple):
-  """The sizes and kinds of one call of attention, all known when it is traced.
+  """Sizes and dtype of one attention call, all known when it is traced.
 
-  dropout: whether attention weights are dropped, as in training.
+  dropout: true if attention weights are dropped, as in training.
   """
 
   batch_size: int
@@ -78,14 +78,14 @@ class Backend(Protocol):
   """One way to compute attention: a config dataclass with these methods."""
 
   def validate(self) -> None:
-    """Raises InputError on fields that cannot be."""
+    """Raises InputError on invalid fields."""
 
   def supports(self, view: View, shapes: Shapes, platform: str) -> str:
     """Returns '' or, in a few words, why this call cannot be computed.
 
     Args:
-      view: its arrays are traced; its window and shapes are known.
-      shapes: of the call.
+      view: The view of the call; its arrays are traced, its window is known.
+      shapes: The sizes of the call.
       platform: 'cpu', 'gpu' or 'tpu', where the program will run.
     """
 
@@ -102,5 +102,5 @@ class Backend(Protocol):
     """Returns softmax(q · k / sqrt(H)) · v over the view, [B, T, N, H].
 
     The result has the dtype of `value`; the softmax is f32. Weights are dropped
-    only where seeds uint32 [B] are given.
+    only if seeds uint32 [B] are given.
     """
