@@ -1,8 +1,8 @@
 """Orbax's log lines, and the threads that it leaves behind after a failure.
 
 Orbax logs pages about a failure and then raises it, and our one line reports
-it. Log lines are held back only during our own calls, only those of Orbax's
-failures, and every logger is left as it was.
+it. Only Orbax's log lines are held back, only during our own calls, and every
+logger is left as it was.
 """
 
 import contextlib
