@@ -26,7 +26,8 @@ with KIND one of text (such as code, TeX, Markdown), jsonl, csv, tsv, tab, \
 parquet, arrow and wiki. Of a folder its data files are read, which have to be \
 of one form; the rest is named.
 tfds:NAME[/CONFIG][:VERSION][:SPLIT] is a prepared TensorFlow data set, \
-installed_docs: the docstrings of the installed packages.
+installed_docs: the docstrings of the installed packages, \
+python:MODULE:FUNCTION a source of your own.
 """.strip()
 
 

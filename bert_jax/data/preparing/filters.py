@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.preparing import user_functions
+from bert_jax.data import user_functions
 from bert_jax.data.preparing.near_duplicates import (
   NearDuplicates,
   check_threshold,

@@ -7,7 +7,7 @@ where its word begins.
 import importlib.metadata
 from typing import Any
 
-from bert_jax.data.preparing import user_functions
+from bert_jax.data import user_functions
 from bert_jax.errors import InputError, quoted, shown
 
 JIEBA = 'jieba'

@@ -16,13 +16,14 @@ from bert_jax.data.sources import (
   parquet,
   table_files,
   text_files,
+  user_source,
   wiki,
 )
 from bert_jax.data.sources import installed_docs as installed_docs_lib
 from bert_jax.data.sources import tfds as tfds_lib
 from bert_jax.errors import InputError, shown
 
-KINDS = ('installed_docs', *forms.TITLES, 'tfds')
+KINDS = ('installed_docs', *forms.TITLES, 'tfds', 'python')
 _DEFAULT_FIELD = 'text'
 # flag -> the kinds of source that use it.
 _FLAGS_USED = {
@@ -45,8 +46,8 @@ def open_inputs(
     spec: Comma-separated items, read one after the other. Each is a file, a
       folder or a glob, read by its ending (see forms.py); or `KIND:REST` with
       one of the KINDS (`installed_docs:` alone, a path for a stated form,
-      `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`). Of a folder the data files are
-      read, which must be of one form.
+      `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, `python:MODULE:FUNCTION`). Of a
+      folder the data files are read, which must be of one form.
     document: Plain text: what a document is, 'file' (None), 'line' or
       'paragraph'.
     text_field: JSON lines: the key of the text. Tables: its column. TFDS: the
@@ -99,6 +100,8 @@ def _open_item(item: str, given: _Given) -> _Opened:
         data_dir=given['data_dir'] or '',
       ),
     )
+  elif kind == 'python':
+    yield kind, user_source.UserSource(rest)
   else:
     yield from _open_files(rest, kind, given)
 
@@ -178,7 +181,11 @@ def _check_flags_used(spec: str, given: _Given, kinds: list[str]) -> None:
   for name, value in given.items():
     if value is None or any(kind in _FLAGS_USED[name] for kind in kinds):
       continue
-    titles = forms.TITLES | {'tfds': 'TFDS', 'installed_docs': 'docstrings'}
+    titles = forms.TITLES | {
+      'tfds': 'TFDS',
+      'installed_docs': 'docstrings',
+      'python': 'a source of your own',
+    }
     read = ', '.join(dict.fromkeys(titles[kind] for kind in kinds))
     users = ', '.join(titles[kind] for kind in _FLAGS_USED[name])
     raise InputError(
