@@ -22,8 +22,8 @@ from bert_jax.jobs.pretrain import pretrain
 from bert_jax.report.page import write_report
 from bert_jax.train import loop
 
-PER_GROUP = 2  # of 8 rows a shard: a group is used up by two steps
-SHARDS_BEFORE = 6  # so many are given before one does not come
+PER_GROUP = 2  # shards of 8 rows each: two steps use up a group
+SHARDS_BEFORE = 6  # shards that arrive before one does not
 WAITS_AT = 6
 
 

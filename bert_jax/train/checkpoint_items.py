@@ -27,7 +27,7 @@ from bert_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-  """Where a run stands, beside its arrays.
+  """The progress of a run, beside its arrays.
 
   next_example: number of the first example not yet seen.
   read: the data read so far; see MixedStream.read_before.

@@ -230,7 +230,7 @@ def _unreadable(folder: pathlib.Path) -> Fault | None:
 
 
 def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """All files below a folder, in order; OSError where it cannot be listed."""
+  """All files below a folder, in order; OSError if it cannot be listed."""
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda entry: entry.name):
       if entry.is_dir(follow_symlinks=False):

@@ -1,7 +1,8 @@
-"""The first state of a run, from the first of these sources that is there:
+"""The first state of a run, taken from the first available source.
 
-the workdir's own newest checkpoint, `resume_from` (all state of another run),
-`init_from` (the parameters of another model), fresh parameters.
+The sources, in order, are the workdir's own newest checkpoint, `resume_from`
+(all state of another run), `init_from` (the parameters of another model), and
+fresh parameters.
 """
 
 import collections
