@@ -59,7 +59,7 @@ class DataConfig:
   stages: read one after the other, with `num_steps` in all; empty: one stage.
   mixture: weights of the corpora, each from an example number on; empty: in
     proportion to their rows.
-  shards_per_group: rows are shuffled within so many shards; 0: over all.
+  shards_per_group: shards over which rows are shuffled together; 0: all.
   staging_path: a folder of this host for copies of corpora at gs:// or s3://.
     A whole copy stays there, and later runs read it as well.
   staging_gigabytes: limit, in 10^9 bytes, of the copies of a run, all its

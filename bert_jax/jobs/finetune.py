@@ -85,8 +85,8 @@ def finetune(
     experiment = with_compute_dtype(experiment, workdir)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
-    # A run that goes on has its parameters and reads init_from no more. A
-    # finished run refuses a changed init_from, which its figures are not of.
+    # A run that goes on has its parameters and does not read init_from again.
+    # A finished run refuses another init_from: its figures are of the old one.
     at_start = '' if is_finished else 'init_from'
     if experiment.peft.has_base:
       # The base is read at every start, and tuned parameters fit no other.

@@ -19,7 +19,7 @@ from bert_jax.train.state import TrainState
 
 @dataclasses.dataclass
 class Saver:
-  """Saves every `every_steps`, at the end, and before step 0 if asked to.
+  """Saves every `every_steps`, at the end, and at step 0 if that is kept.
 
   Each checkpoint on the disk gets a record of kind 'checkpoint'. If the folder
   is found empty later, the record tells that there was one.

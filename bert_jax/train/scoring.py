@@ -54,7 +54,7 @@ class Scoring:
     frozen: functional.Params,
     join: Join = all_trainable,
   ):
-    """Compiles the prediction; `experiment` is a FinetuneExperiment.
+    """Makes the jitted prediction; `experiment` is a FinetuneExperiment.
 
     `frozen` and `join` are those of train/step.py; all seeds share `frozen`.
     """
