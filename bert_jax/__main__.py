@@ -23,8 +23,8 @@ from bert_jax.errors import InputError, shown
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
 
-# Errors of a disk or of rights are no bug of ours: one line, not a
-# traceback.
+# Errors of a disk or of access rights are no bug of ours, so they are shown in
+# one line without a traceback.
 _DISK_ADVICE = {
   errno.ENOSPC: 'free some space, or write to another disk',
   errno.EDQUOT: 'free some space, or write to another disk',
@@ -50,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command and returns its exit status.
 
   Args:
-    argv: the arguments after the program's name; None: those of the process.
+    argv: the arguments after the program's name; None takes the process's.
 
   Returns:
     0, or 2 for a command that its user can mend, or 130 after Ctrl-C.
   """
   if argv is not None:
     sys.argv[1:] = argv  # A run records its command.
-  # A file's name, or a token, may have what a terminal cannot show.
+  # A file's name or a token may have characters that a terminal cannot show.
   if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors='backslashreplace')
   arguments = sys.argv[1:]
@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   except stopping.Stopped as stopped:
     return _fail(f'{PROGRAM} {first}', stopped, stopped.exit_code)
   except BrokenPipeError:
-    # The reader of our output (`| head`) has left. Python would complain once
-    # more when it flushes at exit.
+    # The reader of our output (such as `| head`) has left. Python would
+    # complain once more when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
   except OSError as error:
@@ -97,10 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_verbs() -> dict[str, str]:
-  """Returns {verb: the first line of its docstring}, sorted, unimported.
+  """Returns {verb: first line of its docstring}, sorted, importing none.
 
-  A module of `bert_jax/cli/` is a verb when it defines `main`; the others
-  there are helpers.
+  A module of `bert_jax/cli/` is a verb if it defines `main`; the others there
+  are helpers.
   """
   verbs = {}
   for folder in bert_jax.cli.__path__:

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all; a lock that dies with its owner.
 
-A process can be killed, or a machine lose power, between any two instructions:
-what bears its final name is complete and on the disk.
+A process can be killed, or a machine lose power, between any two instructions.
+So a file gets its final name only when it is complete and on the disk.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Readable, and the same bytes for the same value."""
+  """Writes indented JSON, the same bytes for the same value."""
   text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
   with new_file(path) as file:
-    # Half of a surrogate pair, as in a file name that is not UTF-8, becomes
-    # its JSON escape.
+    # A lone surrogate, as in a file name that is not UTF-8, becomes its JSON
+    # escape.
     file.write(text.encode(errors='backslashreplace'))
 
 
@@ -66,7 +66,7 @@ def _raise(error: OSError) -> None:
 
 
 def check_writable(folder: pathlib.Path) -> None:
-  """Makes a file for a moment; OSError where a folder is there and it fails."""
+  """Makes a file for a moment; OSError if that fails in an existing folder."""
   path = folder / f'.writable.{os.getpid()}'
   with contextlib.suppress(FileNotFoundError):
     with new_file(path) as file:
@@ -75,7 +75,7 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Renames a finished folder, after all that is in it is on the disk."""
+  """Renames a finished folder once all its files are on the disk."""
   sync_tree(source)
   os.rename(source, target)
   sync_folder(target.parent)
@@ -85,8 +85,8 @@ def publish_folder(source: pathlib.Path, target: pathlib.Path) -> None:
 def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to fill, which gets the name `path` once all is on the disk.
 
-  The caller keeps other processes out. OSError where `path` is there already,
-  unless it is an empty folder.
+  The caller keeps other processes out. Raises OSError if `path` is there
+  already, unless it is an empty folder.
   """
   partial = path.with_name(path.name + '.partial')
   shutil.rmtree(partial, ignore_errors=True)
@@ -102,7 +102,7 @@ def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   """The folder of a verb's --output, made by `whole_folder` under a lock.
 
-  Raises InputError where it is there already, or is being written.
+  Raises InputError if it is there already, or is being written.
   """
   path = local_path(output, '--output')
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,16 +122,16 @@ def exclusive_lock(
   what: str,
   wait: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-  """Holds `path` as a lock; InputError that names its owner where it is held.
+  """Holds `path` as a lock; InputError names the owner if another holds it.
 
   The kernel drops the lock when its owner dies, however it dies, so a file left
   behind blocks nobody, and a reused process id misleads nobody.
 
   Args:
     path: the file, made here and removed at the end.
-    what: is locked; begins the error's message.
-    wait: where it is given, no error: it is told who the owner is, and the lock
-      is waited for.
+    what: name of the locked thing; begins the error's message.
+    wait: is called with the owner's name, and the lock is waited for; None
+      raises the error instead.
   """
   while True:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -140,7 +140,7 @@ def exclusive_lock(
     except BaseException:
       os.close(handle)
       raise
-    # The owner before may have removed the file after it was opened here.
+    # The previous owner may have removed the file after it was opened here.
     with contextlib.suppress(FileNotFoundError):
       if os.stat(path).st_ino == os.fstat(handle).st_ino:
         break

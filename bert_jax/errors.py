@@ -1,6 +1,6 @@
-"""The one exception that means: what the user gave cannot be used as it is.
+"""InputError, the exception for input that cannot be used as it is.
 
-And how its message quotes what the user gave.
+Its message quotes what the user gave, by the functions below.
 """
 
 import importlib.util
@@ -20,15 +20,15 @@ def require_package(package: str, what: str, extra: str) -> None:
   """Checks that an optional package is there before work on it begins.
 
   Args:
-    package: its import name.
+    package: the package's import name.
     what: the flag or field that asks for it.
-    extra: that of setup.py which installs it.
+    extra: the extra of setup.py that installs it.
 
   Raises:
     InputError: it is missing; the message has the command that installs it.
   """
   spec = importlib.util.find_spec(package)
-  # A folder of the name, such as the wandb/ of earlier runs, has no origin.
+  # A folder of that name, such as the wandb/ of earlier runs, has no origin.
   if spec is None or spec.origin is None:
     raise InputError(
       f"{what} needs the package {package}: pip install 'bert_jax[{extra}]'"
@@ -36,17 +36,17 @@ def require_package(package: str, what: str, extra: str) -> None:
 
 
 def quoted(text: str, limit: int = 40) -> str:
-  """A user's text within a message: quoted, in one line, and not for ever."""
+  """A user's text for a message: quoted, in one line, cut to `limit`."""
   return repr(text if len(text) <= limit else f'{text[: limit - 3]}...')
 
 
 def listed(names: Sequence[str], limit: int = 200) -> str:
-  """A user's names within a message; all of them where they are not many."""
-  # A name can be a whole document, where a header is missing.
+  """A user's names for a message; all of them if they are few."""
+  # A name can be a whole document if a header is missing.
   text = ', '.join(map(quoted, names[:limit]))
   return text if len(text) <= limit else f'{text[:limit]}...'
 
 
 def shown(text: str, limit: int = 100) -> str:
-  """A user's text as it was typed where that fits in one line, else quoted."""
+  """A user's text as it was typed if it fits in one line, else quoted."""
   return text if len(text) <= limit and text.isprintable() else quoted(text)

@@ -40,9 +40,9 @@ MIN_ROW_LENGTH = 8
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Corpus:
-  """One of several corpora: `path` is what `bert-jax prepare --output` wrote.
+  """A corpus that `bert-jax prepare` wrote.
 
-  path: a folder, or gs://... or s3://... where it was copied to.
+  path: its --output folder, or the gs:// or s3:// URL it was copied to.
   max_epochs: how often its rows may be read at most; 0: without a limit.
   """
 
@@ -52,22 +52,22 @@ class Corpus:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class DataConfig:
-  """What is read: one corpus, or several, in one stage or several.
+  """The data of a run: one corpus or several, in one stage or several.
 
-  path, max_epochs: the corpus, as in Corpus; or `corpora` for several.
-  row_length: of every stage that names none, and of the evaluation.
-  stages: one after the other, with `num_steps` in all; empty: one stage.
-  mixture: by what weights corpora are drawn, from which example number on;
-    empty: in proportion to their rows.
-  shards_per_group: 0 shuffles rows over all shards.
-  staging_path: a folder of this host for copies of the corpora that lie at
-    gs:// or s3://. A whole copy stays there, and later runs read it as well.
-  staging_gigabytes: how many times 10^9 bytes the copies of a run may take, all
-    its corpora and row lengths together; 0: no limit. Where they are larger,
-    two groups of `shards_per_group` shards are there of each row length of
-    each corpus, the one that is read and the next, and all that is held out.
+  path, max_epochs: fields of the one Corpus; use `corpora` for several.
+  row_length: tokens per row in stages that name no length, and in evaluation.
+  stages: read one after the other, with `num_steps` in all; empty: one stage.
+  mixture: weights of the corpora, each from an example number on; empty: in
+    proportion to their rows.
+  shards_per_group: shards over which rows are shuffled together; 0: all.
+  staging_path: a folder of this host for copies of corpora at gs:// or s3://.
+    A whole copy stays there, and later runs read it as well.
+  staging_gigabytes: limit, in 10^9 bytes, of the copies of a run, all its
+    corpora and row lengths together; 0: no limit. If they are larger, the
+    folder holds, for each row length of each corpus, the held-out rows and two
+    groups of `shards_per_group` shards: the one being read and the next.
     Training waits for the first group of each stage, and for later ones only
-    where they do not come in time (input_wait_share).
+    if they are late (input_wait_share).
   """
 
   path: str = execution('')
@@ -96,7 +96,7 @@ class DataConfig:
           'data.path is empty; give --config.data.path=DIR, the --output of '
           'bert-jax prepare'
         )
-    # nan is not at least 0 either.
+    # The comparison is false for nan, so nan is refused too.
     if not 0 <= self.staging_gigabytes < float('inf'):
       raise InputError(
         f'data.staging_gigabytes={self.staging_gigabytes}: give 0 (no limit) '
@@ -111,15 +111,16 @@ class DataConfig:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class PretrainExperiment:
-  """A pretraining run; see the fields' own classes for theirs.
+  """A pretraining run. Classes of fields describe their own fields.
 
   compute_dtype: 'float32', 'bfloat16', or '' for bf16 on accelerators and f32
-  on CPU; the first start of a run settles it. attention: backends in order of
-  preference, such as (ReferenceAttention(),); empty: chosen automatically.
-  gradients: PlainConfig, or FGMConfig for adversarial training. profile_steps:
-  (first, last) steps of a trace. init_from: a workdir or a Hugging Face folder,
-  whose params to start from. resume_from: WORKDIR or WORKDIR@STEP, all of its
-  state, for a branch of that run.
+    on CPU; the first start of a run settles it.
+  attention: backends in order of preference, such as (ReferenceAttention(),);
+    empty: chosen automatically.
+  gradients: PlainConfig, or FGMConfig for adversarial training.
+  profile_steps: (first, last) steps of a trace.
+  init_from: workdir or Hugging Face folder whose params the run starts from.
+  resume_from: WORKDIR or WORKDIR@STEP whose whole state the run branches from.
   """
 
   seed: int = 0
@@ -158,7 +159,7 @@ class PretrainExperiment:
     self.optimizer.build_schedule(self.num_steps)
 
   def plan(self) -> Plan:
-    """The stages, with what they leave to the experiment filled in."""
+    """The stages, with row length and batch size filled in."""
     stages = self.data.stages or (Stage(num_steps=self.num_steps),)
     return Plan(
       Stage(
@@ -197,16 +198,16 @@ class FinetuneExperiment:
   """A fine-tuning run over `num_seeds` seeds at once.
 
   init_from: a workdir or a Hugging Face folder; empty: from scratch, with
-  `model` and `tokenizer` (a folder or vocab.txt). gradients: PlainConfig, or
-  FGMConfig for adversarial training. peft: FullTuningConfig, or a method that
-  trains a part, such as LoRAConfig; then `init_from` is the base, which is
-  needed beside the workdir as long as that is used. dropout: in both attention
-  and hidden layers. eval_every_epochs: the best epoch is one of those that are
-  evaluated.
-  patience_epochs 0: no early stopping.
-  attention: as in PretrainExperiment.
-  max_unknown: a larger share of tokens unknown to the tokenizer is an error; 1:
-  none is.
+    `model` and `tokenizer` (a folder or vocab.txt).
+  gradients: PlainConfig, or FGMConfig for adversarial training.
+  peft: FullTuningConfig, or a method that trains a part, such as LoRAConfig.
+    Then `init_from` is the base, which must stay as long as the workdir is
+    used.
+  dropout: rate in both attention and hidden layers.
+  eval_every_epochs: the best epoch is one of the evaluated ones.
+  patience_epochs: epochs without progress before the run stops; 0: no limit.
+  attention: the field of PretrainExperiment.
+  max_unknown: a larger share of unknown tokens is an error; 1: never.
   """
 
   seed: int = 0
@@ -277,12 +278,15 @@ class FinetuneExperiment:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ConvertedModel:
-  """The config of a workdir whose parameters no run made: converted, or grown.
+  """The config of a workdir that was converted or grown, not trained here.
 
-  family: as interop/ calls it, '' of a grown run. heads: what there is beside
-  the encoder. no_classifier: why one of the checkpoint was left out; '': there
-  was none. task: what its head is for, with the columns that `evaluate` and
-  `predict` read. facts: those of the task; None: there is no such head.
+  family: the family's name in interop/, '' for a grown run.
+  heads: names of the parts beside the encoder.
+  no_classifier: why a classifier of the checkpoint was left out; '' if it had
+    none.
+  task: the task of its head, with the columns that `evaluate` and `predict`
+    read.
+  facts: the facts of the task; None if there is no such head.
   """
 
   model: EncoderConfig
@@ -296,7 +300,7 @@ class ConvertedModel:
 
   @staticmethod
   def from_earlier(fields: dict[str, object]) -> dict[str, object]:
-    """Fields as an earlier version wrote them, which knew one task."""
+    """Converts the fields of an earlier version, which knew only one task."""
     fields = dict(fields)
     if names := fields.pop('label_names', None):
       fields['facts'] = {'labels': names}
@@ -313,11 +317,11 @@ _Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
 def with_compute_dtype(
   experiment: _Experiment, workdir: Workdir
 ) -> _Experiment:
-  """Fills in compute_dtype '' with what this machine's devices take.
+  """Fills in compute_dtype '' with the default of this machine's devices.
 
-  Raises InputError where the run in the workdir was computed in another dtype
-  so far, as after a move from a CPU to an accelerator: no flag says which of
-  the two is meant.
+  Raises InputError if the run in the workdir was computed in another dtype so
+  far, as after a move from a CPU to an accelerator: no flag says which of the
+  two is meant.
   """
   if experiment.compute_dtype:
     return experiment
@@ -340,7 +344,7 @@ def model_of(
 ) -> Model:
   """The model that an experiment trains for an objective or a task.
 
-  The experiment's compute_dtype, which is not '', is that of matrix products.
+  Matrix products use the experiment's compute_dtype, which must not be ''.
   """
   return model_with_heads(
     experiment.model,

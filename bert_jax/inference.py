@@ -35,10 +35,10 @@ from bert_jax.tasks.base import Result, Task, to_arrays
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
-  """The model of WORKDIR, WORKDIR@STEP or a Hugging Face folder.
+  """Loads the model of WORKDIR, WORKDIR@STEP or a Hugging Face folder.
 
-  Of fine-tuning it is the best run's. Raises InputError if it is none of these,
-  or has no sound checkpoint.
+  A fine-tuning run gives the model of its best seed. Raises InputError if the
+  path is none of these, or has no sound checkpoint.
   """
   source = open_pretrained(str(path))
   source.print_notes()
@@ -64,7 +64,7 @@ class TrainedModel:
     origin: str = 'this model',
   ):
     self.origin = origin
-    # The kind of experiment is not known by its type from here on.
+    # Typed as Any: methods ask the experiment's class at run time.
     self.experiment: Any = experiment
     self.tokenizer = tokenizer
     self.task = task
@@ -84,11 +84,11 @@ class TrainedModel:
     self._model = model_with_heads(experiment.model, heads, 'float32')
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
-    """Fills each [MASK] in the text: its `top_k` tokens with probabilities.
+    """Returns the `top_k` tokens for each [MASK] in the text.
 
-    The generator of a run on replaced tokens guesses. Returns a list with one
-    entry a mask: [{'token': ..., 'probability': ...}].
-    Raises InputError without a mask, or if the text is too long.
+    In a run on replaced tokens, the generator guesses. The result has one list
+    for each mask: [{'token': ..., 'probability': ...}]. Raises InputError
+    without a mask, or if the text is too long.
     """
     if not self._predicts_tokens:
       raise InputError(
@@ -129,7 +129,7 @@ class TrainedModel:
     """Guesses for one hidden word in each of `count` held-out texts.
 
     Returns [{'text', 'answer', 'predictions'}], spread over the held-out rows
-    of the run's corpus, the first that has some; [] where there are none.
+    of the run's first corpus that has some; [] if there are none.
     """
     if not isinstance(self.experiment, PretrainExperiment):
       raise InputError(
@@ -149,7 +149,7 @@ class TrainedModel:
       return []
     corpus = TokenRows(held_out[0])
     found = []
-    # Twice as many rows as needed: not every one has a word to hide.
+    # Twice as many rows are read as needed: not every one has a word to hide.
     step = max(1, corpus.num_rows // (2 * count))
     for row in corpus.rows(np.arange(0, corpus.num_rows, step)):
       sample = self._hide_one_word(row)
@@ -166,7 +166,7 @@ class TrainedModel:
 
   @property
   def was_tuned(self) -> bool:
-    """Whether it is a fine-tuning run's, so that its columns are known."""
+    """True for the model of a fine-tuning run, whose columns are known."""
     return isinstance(self.experiment, FinetuneExperiment)
 
   def predict(
@@ -174,8 +174,8 @@ class TrainedModel:
   ) -> Any:
     """The task's values for texts, such as class probabilities f32 [n, C].
 
-    What they are is said in `values` of the task's file; `texts` has a tuple of
-    texts, or of words, for each example.
+    `values` in the task's file describes them. `texts` has a tuple of texts, or
+    of words, for each example.
     """
     task = self.require_task('predict')
     return task.values([*self.results(examples_of(texts), batch_size)])
@@ -183,7 +183,7 @@ class TrainedModel:
   def results(
     self, examples: Examples, batch_size: int = 64
   ) -> Iterator[Result]:
-    """The task's result for each example, in their order."""
+    """Yields the task's result for each example, in order."""
     task = self.require_task('predict')
     columns = self.experiment.task.columns()
     answers = {column.role for column in columns if column.is_answer}
@@ -197,7 +197,7 @@ class TrainedModel:
       yield from task.decode(predictions, features)
 
   def _predictions(self, ids_RT: np.ndarray, batch_size: int) -> Any:
-    """What the task predicts for rows, `batch_size` of them at once."""
+    """The task's predictions for rows, computed `batch_size` at once."""
     found = []
     ids_RT = self._as_long_as_needed(ids_RT)
     for first in range(0, len(ids_RT), batch_size):
@@ -207,9 +207,10 @@ class TrainedModel:
     return jax.tree.map(lambda x: x[: len(ids_RT)], to_arrays(found))
 
   def _as_long_as_needed(self, ids_BT: np.ndarray) -> np.ndarray:
-    """Rows without columns of padding; their lengths are few, as programs are.
+    """Cuts columns of padding off the rows, to a length of 32, 64, 128 ...
 
-    A tuned model has the rows of its tuning, and with them its very figures.
+    So few lengths keep the compiled programs few. A model tuned here keeps the
+    row length of its tuning, so that its figures are exactly reproduced.
     """
     if not isinstance(self.experiment, ConvertedModel):
       return ids_BT
@@ -220,12 +221,13 @@ class TrainedModel:
     return ids_BT[:, :length]
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
-    """(a row's first text with [MASK] in it, the word that stood there)."""
+    """Returns (a row's first text with a [MASK] in it, the hidden word)."""
     table = self.tokenizer.table
     ids = row_T[1 : np.argmax(row_T == table.sep_id)]
     starts = np.append(table.word_starts[ids], True)
     words = [self.tokenizer.decode([token_id]) for token_id in ids]
-    # A word that is one token, of four letters or more, nearest to the middle.
+    # The hidden word is a single token of four letters or more, nearest to the
+    # middle.
     places = [
       place
       for place in np.flatnonzero(starts[:-1] & starts[1:])
@@ -244,7 +246,7 @@ class TrainedModel:
     return text, words[place]
 
   def require_task(self, method: str) -> Task:
-    """The model's task; InputError where it has no head for one."""
+    """The model's task; InputError if it has no head for one."""
     if self.task:
       return self.task
     said = f'{method} needs a classifier of texts, or a head of another task'

@@ -1,4 +1,4 @@
-"""The path on this machine that a user means, or why it is none.
+"""Turns a user's text into a path on this machine, or says why it is none.
 
 pathlib takes gs://bucket/run for the folder `gs:` below the current one: a run
 would train to its end and save nothing where its user looks for it.
@@ -15,12 +15,12 @@ _COPY = {'gs': 'gcloud storage rsync -r', 's3': 'aws s3 sync'}
 
 
 def local_path(text: str | os.PathLike[str], what: str = '') -> pathlib.Path:
-  """Absolute, with `~` expanded.
+  """Returns the absolute path, with `~` expanded.
 
   Args:
-    text: as the user gave it.
-    what: it is, such as '--workdir'; begins the error's message, with an equals
-      sign. '' where only the text itself is known.
+    text: the path as the user gave it.
+    what: the flag or field, such as '--workdir', which begins the error's
+      message with an equals sign; '' if only the text itself is known.
 
   Raises:
     InputError: it is a URL, such as gs://bucket/folder.
@@ -37,5 +37,5 @@ def local_path(text: str | os.PathLike[str], what: str = '') -> pathlib.Path:
       f'{what}{"=" if what else ""}{shown(name)}: remote storage is not '
       f'supported here yet; {advice}'
     )
-  # Unlike pathlib's, it takes the ~ of an unknown user for a file's name.
+  # Unlike pathlib, os.path takes the ~ of an unknown user for a file's name.
   return pathlib.Path(os.path.expanduser(name)).absolute()

@@ -1,6 +1,6 @@
 """A pretrained model from a workdir, a Hugging Face folder or Google's files.
 
-Which of these a path is, is decided here and nowhere else.
+This is the only module that decides which of these a path is.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import fingerprint, params_digest
 from bert_jax.workdir import Workdir, read_json
 
-# The tasks for which a checkpoint of others may have a head.
+# The tasks for which a checkpoint of another library may have a head.
 TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
 
 
@@ -49,13 +49,13 @@ TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
 class Pretrained:
   """A model, wherever it came from.
 
-  origin: the path as given. experiment: its config, ConvertedModel where it was
-  not trained here. facts: of its task, None where it has no head for one.
-  checkpoint: what was read of others, None of a workdir.
-  load_params: () -> host arrays. describe: () -> what the parameters are read
-  from, as run_inputs.py has it. seed, best_seed, num_seeds: of fine-tuning,
-  whose model it is, and whose was best. load_tuned: () -> what a run has tuned
-  beside its base, None of all others.
+  origin: the path as given. experiment: its config, a ConvertedModel if it was
+  not trained here. facts: facts of its task, None without a head for one.
+  load_params: () -> host arrays. describe: () -> the content of the parameters'
+  files, for run_inputs.py. checkpoint: the checkpoint of another library, None
+  for a workdir. seed, best_seed, num_seeds: in fine-tuning, this model's seed,
+  the best one, and their number. load_tuned: () -> the parameters tuned beside
+  a base, None without a base.
   """
 
   origin: str
@@ -76,19 +76,19 @@ class Pretrained:
 
   @property
   def task(self) -> Task | None:
-    """What its head is for; None where it has none."""
+    """The task that the head is for; None without a head."""
     if self.facts is None:
       return None
     return self.experiment.task.build(self.tokenizer.table, self.facts)
 
   @property
   def task_head(self) -> TaskHead | None:
-    """Its head as other libraries call it; None where they have none."""
+    """The head in the terms of other libraries; None if they have none."""
     return self.task.elsewhere() if self.task else None
 
   @property
   def which_seed(self) -> str:
-    """'1, the best of 3'; '' where there was one alone."""
+    """The seed in words, such as '1, the best of 3'; '' if it was the only."""
     if self.num_seeds == 1:
       return ''
     if self.seed == self.best_seed:
@@ -96,9 +96,9 @@ class Pretrained:
     return f'{self.seed} of {self.num_seeds}, not the best'
 
   def print_notes(self) -> None:
-    """Says on stderr what of others' files was filled up, dropped or left out.
+    """Prints what was filled up or left out of a checkpoint, to stderr.
 
-    Verbs that have no place of their own for it call this once.
+    Verbs that do not show the notes otherwise call this once.
     """
     for note in self.checkpoint.notes if self.checkpoint else ():
       print(f'{self.origin}: {note}', file=sys.stderr, flush=True)
@@ -111,12 +111,12 @@ class Pretrained:
 def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 
-  Of fine-tuning it is the best run's model, or of WORKDIR@STEP that of `seed`.
-  The folder of a LoRA of the `peft` package opens as merged with its base,
-  which lies where its config says.
+  A fine-tuning run opens as the model of its best seed, or, with WORKDIR@STEP,
+  of `seed`. A LoRA folder of the `peft` package opens as merged with the base
+  that its config names.
 
   Raises:
-    InputError: it is none of these, or cannot be used; one line says why.
+    InputError: the path is none of these, or cannot be used.
   """
   folder, step = split_workdir(path)
   adapter = peft_lora.read_config(folder)
@@ -141,7 +141,7 @@ def save_model(
   tokenizer: Tokenizer,
   params: functional.Params,
 ) -> None:
-  """Makes the folder, which is there, a workdir that opens as this model."""
+  """Turns an existing folder into a workdir that opens as this model."""
   workdir = Workdir(folder)
   durable_files.write_json(workdir.config, encode(experiment))
   tokenizer.save(workdir.tokenizer)
@@ -163,7 +163,7 @@ def _open_converted(
   checkpoint = read(
     folder, tokenizer_size=size, pad_id=pad_id, problems=problems
   )
-  assert tokenizer is not None  # or it would have been refused
+  assert tokenizer is not None  # read() refuses a folder without one
   experiment = _converted(checkpoint)
   return Pretrained(
     origin=path,
@@ -191,7 +191,7 @@ def _open_adapter(
   adapter = peft_lora.read(
     folder, config, checkpoint.family, checkpoint.model, heads
   )
-  # The factors hold alpha / rank already.
+  # The factors already contain alpha / rank, so the scale here is 1.
   params = (
     LoRAConfig(rank=1, alpha=1.0)
     .build()
@@ -226,7 +226,7 @@ def _open_adapter(
 
 
 def _output_names(head: TaskHead | None, count: int) -> tuple[str, ...]:
-  """Those of the base where there are as many; an adapter names none."""
+  """Names of the outputs: the base's if as many, as an adapter names none."""
   if head and len(head.output_names) == count:
     return head.output_names
   return tuple(f'LABEL_{number}' for number in range(count))
@@ -245,9 +245,9 @@ def _converted(checkpoint: huggingface.Checkpoint) -> ConvertedModel:
 
 
 def _task_of(head: TaskHead | None) -> tuple[Any, Facts | None]:
-  """The task that a head of others is for, and its facts.
+  """The task that another library's head is for, and its facts.
 
-  Without a head there are no facts, and the columns are the usual ones.
+  Without a head, returns classification with its usual columns, and no facts.
   """
   if head is None:
     return ClassificationConfig(train_path='', eval_path=''), None
@@ -316,7 +316,7 @@ def _open_workdir(
 
 
 def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
-  """What a run has as its base, for run_inputs.py: parameters, not files."""
+  """Describes the base's parameters, not its files, for run_inputs.py."""
   return {'sha256': fingerprint(method.split(source.load_params())[1])}
 
 
@@ -325,7 +325,7 @@ def _with_base(
 ) -> functional.Params:
   """The parameters that a run has tuned, merged with those of its base.
 
-  Raises InputError where the base is not there, or another one by now.
+  Raises InputError if the base is missing or has been replaced by another.
   """
   method = experiment.peft.build()
   source = open_pretrained(experiment.init_from)
@@ -339,7 +339,7 @@ def _with_base(
 
 
 def _check_seed(path: str, step: int | None, seed: int, num_seeds: int) -> None:
-  """`num_seeds` 0: the workdir is not one of fine-tuning."""
+  """Refuses a --seed that a checkpoint lacks; `num_seeds` 0: not fine-tuned."""
   if not num_seeds:
     raise InputError(f'--seed={seed}: {path} is no fine-tuning run')
   if not 0 <= seed < num_seeds:
@@ -356,7 +356,7 @@ def _check_seed(path: str, step: int | None, seed: int, num_seeds: int) -> None:
 def _of_seed(
   workdir: Workdir, seed: Any, params: functional.Params
 ) -> functional.Params:
-  """Checkpoints of fine-tuning have all seeds, in front of every leaf."""
+  """Takes one seed's params; fine-tuning stacks all in each leaf's axis 0."""
   leaf = jax.tree.leaves(params)[0]
   if type(seed) is not int or not 0 <= seed < len(leaf):
     raise InputError(
@@ -369,7 +369,7 @@ def _of_seed(
 def _facts_and_results(
   workdir: Workdir, experiment: Any
 ) -> tuple[Facts | None, dict[str, Any]]:
-  """(facts of its task, None without a head for one; results.json or {})."""
+  """Returns (the task's facts, None without a head; results.json or {})."""
   task = getattr(experiment, 'task', None)
   if task is None:
     return None, {}

@@ -1,7 +1,7 @@
 """The inputs of a run, recorded by content in WORKDIR/inputs.json.
 
-The config names paths; this says what lay there, so that a run is not taken for
-that of other files, and is for that of the same files at another path.
+The config names paths; this file says what lay there. So a run refuses other
+files at the same path, and accepts the same files at another path.
 """
 
 import os
@@ -19,11 +19,11 @@ _INSTALLED_DOCS = 'installed_docs:'
 
 
 class RunInputs:
-  """Inputs of the run of a workdir, now and when it began.
+  """The inputs of a workdir's run, now and when it began.
 
   Args:
-    workdir: locked, as its lock tells the time.
-    description: by config field, what it names; see `describe_examples`.
+    workdir: must be locked, since its lock tells the time.
+    description: {config field: what it names}; see `describe_examples`.
 
   Raises:
     InputError: a file cannot be read.
@@ -46,7 +46,7 @@ class RunInputs:
 
   @property
   def is_recorded(self) -> bool:
-    """False where the run began, or ended, without a record."""
+    """False if the run began, or ended, without a record of its inputs."""
     return self._then is not None or not self._workdir.binds()
 
   def check(
@@ -55,11 +55,11 @@ class RunInputs:
     allow_change: tuple[str, ...],
     read_at_start: str = '',
   ) -> list[str]:
-    """Differences of config and content from those of then, as allowed by name.
+    """Returns the differences from config and inputs of then that are allowed.
 
-    A path that names the same content as another did is no difference. The
-    field `read_at_start` is read no more: a change of its content is printed,
-    and what was read stays recorded.
+    `allow_change` names them. Another path with the same content is no
+    difference. The field `read_at_start` is not read any more: a change of its
+    content is printed, and the record stays as it is.
 
     Raises InputError on any other difference.
     """
@@ -87,18 +87,18 @@ class RunInputs:
     return self._changes
 
   def require_unchanged(self) -> None:
-    """Raises InputError where a file has changed while it was read."""
+    """Raises InputError if a file has changed while it was read."""
     self._contents.require_unchanged()
 
   def write(self, experiment: Any, next_example: int) -> None:
-    """Records config and inputs, once nothing speaks against them."""
+    """Records config and inputs, once all checks have passed."""
     self._workdir.write_config(experiment, self._changes, next_example)
     if self._now:
       durable_files.write_json(self._path, self._now)
     self.spare_reading()
 
   def spare_reading(self) -> None:
-    """Has the next start of the same run read no file for comparing it."""
+    """Stamps the files, so that the next start need not read them again."""
     content.write_stamps(self._stamps, self._contents)
 
   def _difference(self, name: str) -> str:
@@ -107,14 +107,14 @@ class RunInputs:
 
 
 def recorded_input(workdir: Workdir, field: str) -> Any:
-  """What a run has read by a field of its config; None without a record."""
+  """The recorded input of one config field; None without a record."""
   path = workdir.path / NAME
   inputs = read_json(path) if path.is_file() else None
   return inputs.get(field) if isinstance(inputs, dict) else None
 
 
 def describe_examples(path: str) -> Any:
-  """Describes what labelled examples are read from, for `RunInputs`."""
+  """Describes the file or package of labelled examples, for `RunInputs`."""
   if path.startswith(_INSTALLED_DOCS):
     return installed_docs.describe_examples(path.removeprefix(_INSTALLED_DOCS))
   file = pathlib.Path(os.path.expanduser(path))

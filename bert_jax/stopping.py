@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM: what is under way is finished or left so that it goes on.
+"""Ctrl-C and SIGTERM: a stopped process leaves its work ready to be continued.
 
 Cloud hosts announce a preemption by SIGTERM and kill half a minute later. In
 every phase the first signal leads to an orderly end, with a sentence that says
-what is kept; a second one ends the process at once. What has its final name on
-the disk is complete by then (durable_files.py), so that loses nothing either.
+what is kept; a second one ends the process at once. Files with their final
+names are complete by then (durable_files.py), so they are not lost either.
 """
 
 import contextlib
@@ -18,7 +18,10 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(KeyboardInterrupt):
-  """The message says what is kept; `exit_code` is that of the signal."""
+  """A stop by a signal: the message says what is kept.
+
+  `exit_code` is 128 plus the signal's number.
+  """
 
   def __init__(self, number: int, kept: str):
     super().__init__(f'stopped by {describe(number)}; {kept}')
@@ -36,9 +39,9 @@ def describe(number: int) -> str:
 
 @contextlib.contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-  """Within, the first signal raises `Stopped` where the program stands.
+  """A context in which the first signal raises `Stopped` at once.
 
-  For work that can be left anywhere. `kept` ends the sentence
+  Use it for work that can be left anywhere. `kept` ends the sentence
   'stopped by ...;'.
   """
   received: list[int] = []
@@ -55,7 +58,7 @@ def stoppable(kept: str) -> Iterator[None]:
     except Stopped:
       raise
     except BaseException as error:
-      # Errors after a signal are consequences of it.
+      # An error after a signal is a consequence of it.
       if not (received or isinstance(error, KeyboardInterrupt)):
         raise
       number = (received or [signal.SIGINT])[0]
@@ -63,16 +66,15 @@ def stoppable(kept: str) -> Iterator[None]:
 
 
 class StopSignal:
-  """Within, the first signal is noted in `name`, for a loop that asks for it.
+  """A context that notes the first signal in `name`, for a loop to look at.
 
-  Until `begun` is called nothing new has been computed, and a signal ends the
-  process at once, also out of a compilation of minutes: the signal is noticed
-  by a thread, since the main one does not run Python there. Likewise after
-  `all_kept`.
+  Until `begun` is called, and after `all_kept`, nothing can be lost, and a
+  signal ends the process at once, even in a compilation of minutes. A thread
+  notices the signal, since the main one runs no Python then.
 
   Attributes:
     name: 'SIGTERM' or 'SIGINT', '' without a signal.
-    kept: ends the sentence 'stopped by ...;'. Kept up to date by its user.
+    kept: ends the sentence 'stopped by ...;'. The caller keeps it up to date.
   """
 
   def __init__(self, what: str, kept: str):
@@ -91,7 +93,7 @@ class StopSignal:
     self._may_be_left = False
 
   def all_kept(self) -> None:
-    """Until the next `begun`, a signal ends the process at once."""
+    """Notes that all is kept: until `begun`, a signal ends the process."""
     self._may_be_left = True
 
   def __enter__(self) -> 'StopSignal':
@@ -132,7 +134,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def handled(handler: Any) -> Iterator[None]:
-  """Sends both signals to `handler`; Python allows it in the main thread."""
+  """Sends both signals to `handler`; does nothing outside the main thread."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return
@@ -146,10 +148,10 @@ def handled(handler: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
-  """Ctrl-C waits until the end; a process started within never gets it.
+  """Delays Ctrl-C until the end; a process started within never gets it.
 
-  For worker processes: it reaches the whole group, and their parent decides
-  what then happens to them.
+  Use it to start worker processes: Ctrl-C reaches the whole process group, and
+  the parent decides what happens to its workers.
   """
   before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
   try:
@@ -159,13 +161,13 @@ def ctrl_c_held_back() -> Iterator[None]:
 
 
 def end_at_once(number: int, kept: str, what: str = '') -> None:
-  """Says so and leaves without another instruction of the program."""
+  """Says what is kept, and exits without running anything else."""
   say(f'{what}{": " if what else ""}stopped by {describe(number)}; {kept}')
   os._exit(128 + number)
 
 
 def say(sentence: str) -> None:
-  """Writes to stderr past Python's buffers, which a signal may find in use."""
+  """Writes to stderr without Python's buffers, which may be in use."""
   start = '\n' if sys.stderr is not None and sys.stderr.isatty() else ''
   with contextlib.suppress(OSError):
     os.write(2, f'{start}{sentence}\n'.encode())

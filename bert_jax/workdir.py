@@ -1,8 +1,8 @@
-"""The layout of a workdir, and what every verb asks of one.
+"""The layout of a workdir, and the operations that every verb needs.
 
 WORKDIR/config.json   the experiment, with `_type` for every dataclass
-WORKDIR/inputs.json   what its paths held, see run_inputs.py
-WORKDIR/input_stamps.json  of their files; spares reading them to compare
+WORKDIR/inputs.json   the content of its paths, see run_inputs.py
+WORKDIR/input_stamps.json  stamps of their files, which spare reading them again
 WORKDIR/tokenizer/    a copy: a workdir is complete without its corpus
 WORKDIR/checkpoints/  see train/checkpoint.py
 WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
@@ -39,7 +39,7 @@ from bert_jax.local_paths import local_path
 
 
 class Workdir:
-  """Names within a workdir; nothing is created before `create`."""
+  """The paths within a workdir; nothing is created before `create`."""
 
   def __init__(self, path: str | os.PathLike):
     self.path = local_path(path, '--workdir')
@@ -57,13 +57,13 @@ class Workdir:
     self.report = self.path / 'report.html'
 
   def create(self) -> None:
-    """Makes the folder; raises OSError where a run could not write in it."""
+    """Makes the folder; raises OSError if a run could not write in it."""
     try:
       self.metrics.mkdir(parents=True, exist_ok=True)
       for folder in (self.path, self.checkpoints):
         durable_files.check_writable(folder)
     except OSError as error:
-      # The folder that its user has named, not the file that was tried.
+      # The error names the user's folder, not the file that was tried.
       raise OSError(error.errno, error.strerror, str(self.path)) from error
 
   def require(self) -> None:
@@ -85,15 +85,15 @@ class Workdir:
       yield
 
   def binds(self) -> bool:
-    """Whether there is something that the config and inputs here belong to."""
+    """True if there are checkpoints or results that depend on the config."""
     return self.has_checkpoint() or self.results.exists()
 
   def has_checkpoint(self) -> bool:
-    """Whether a run has come as far as its first checkpoint here."""
+    """True if a run has saved its first checkpoint here."""
     return any(name.isdigit() for name in _names(self.checkpoints))
 
   def noted_checkpoint(self) -> int:
-    """The step of the newest checkpoint that the metrics tell of, -1: none."""
+    """The step of the newest checkpoint in the metrics, -1 if there is none."""
     steps = [
       record['step']
       for name in _names(self.metrics)
@@ -105,7 +105,7 @@ class Workdir:
     return max(steps, default=-1)
 
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
-    """Writes the whole folder or nothing."""
+    """Writes the tokenizer's folder, whole or not at all."""
     if not self.has_checkpoint():
       shutil.rmtree(self.tokenizer, ignore_errors=True)
     if not self.tokenizer.exists():
@@ -113,7 +113,7 @@ class Workdir:
         tokenizer.save(folder)
 
   def note_start(self, devices: list[str]) -> None:
-    """Appends what a later reader needs to repeat or explain this start."""
+    """Records what a later reader needs to repeat or explain this start."""
     packages = ('bert_jax', 'jax', 'jaxlib', 'flax', 'optax')
     line = {
       'time': time.time(),
@@ -132,11 +132,12 @@ class Workdir:
     allow_change: tuple[str, ...],
     same: tuple[str, ...] = (),
   ) -> list[str]:
-    """Differences of a config from the one that is here, as allowed by name.
+    """Returns the differences from the recorded config that are allowed.
 
-    Raises InputError on any other difference, but for the fields `same`, which
-    name the same content by another path. Before the first checkpoint a config
-    binds nobody. Raises it too on a config that config.json could not hold.
+    `allow_change` names the fields that may differ. The fields `same` name the
+    same content by another path, and are not compared. Before the first
+    checkpoint any config is accepted. Raises InputError on any other
+    difference, and on a config that config.json could not hold.
     """
     check_recordable(experiment)
     recorded = self.recorded_config()
@@ -147,8 +148,8 @@ class Workdir:
   def recorded_config(self) -> Any | None:
     """The config that binds the next start; None before the first checkpoint.
 
-    Earlier versions left compute_dtype '', for the devices of a start to
-    decide.
+    Earlier versions left compute_dtype '' and let the devices of each start
+    decide. It is filled in from the newest start.
     """
     if not (self.config.exists() and self.binds()):
       return None
@@ -172,7 +173,7 @@ class Workdir:
   def write_config(
     self, experiment: Any, changes: list[str], next_example: int
   ) -> None:
-    """Once nothing speaks against the changes any more: they are recorded."""
+    """Records the config and its changes, once all checks have passed."""
     for change in changes:
       print(
         f'changed as allowed, from example {next_example} on: {change}',
@@ -194,7 +195,7 @@ class Workdir:
         'of another program, such as Hugging Face transformers; name a run'
       )
     config = decode(value, where=str(self.config))
-    # Fields that the verbs ask of every experiment first.
+    # Every experiment has a model, which the verbs ask for first.
     if not hasattr(config, 'model'):
       raise InputError(
         f'{self.config}: it holds no experiment; restore it or start anew'
@@ -203,7 +204,7 @@ class Workdir:
 
 
 def default_compute_dtype(devices: str) -> str:
-  """The dtype of products on devices, by their platform or what jax prints."""
+  """The dtype of products on devices, given their platform or printed names."""
   return 'float32' if 'cpu' in devices.lower() else 'bfloat16'
 
 
@@ -211,7 +212,7 @@ _PART_NAME = re.compile(r'part-.*\.jsonl')
 
 
 def _names(folder: pathlib.Path) -> list[str]:
-  """Names in a folder; none where there is no folder. OSError of a bad disk."""
+  """Names in a folder; none if there is no folder. OSError on a bad disk."""
   try:
     return os.listdir(folder)
   except FileNotFoundError:
@@ -219,7 +220,7 @@ def _names(folder: pathlib.Path) -> list[str]:
 
 
 def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-  """The objects of a file of JSON lines, without those that a kill cut off."""
+  """The objects of a JSONL file, without lines that a kill cut off."""
   for line in path.read_bytes().splitlines():
     with contextlib.suppress(ValueError, RecursionError):
       record = json.loads(line)
@@ -228,7 +229,7 @@ def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """Raises InputError naming the file if it is not JSON."""
+  """Reads a file of JSON; raises InputError naming the file if it is none."""
   try:
     return json.loads(path.read_text())
   except (ValueError, RecursionError) as error:

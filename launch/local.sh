@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# From nothing to a pretrained BERT, a fine-tuned classifier and a report, on
-# this machine: the text is the documentation that `pip install` brought along.
+# Makes a pretrained BERT, a fine-tuned classifier and a report from nothing, on
+# this machine. The text is the documentation that `pip install` brought along.
 #
 #   launch/local.sh [FOLDER]      FOLDER: default runs/local in the checkout
 #
-# Run again after any stop: what is complete is skipped, the rest continues.
+# Run it again after any stop: complete steps are skipped, the rest continues.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,8 +17,8 @@ child=''
 stopped=''
 step=''
 
-# A verb runs in a process group of its own (set -m): then a signal reaches it
-# once, by our hand, whether it came from Ctrl-C or to this script alone.
+# Each verb runs in its own process group (set -m), so that it gets a signal
+# once, from this script, be it from Ctrl-C or sent to the script alone.
 stop() {
   stopped=$1
   if [ -n "$child" ]; then kill -s "$1" "$child" 2>/dev/null || true; fi
@@ -60,9 +60,10 @@ check_step() {
 step=start
 check_step 0
 
-# Restarts then skip compilation too.
+# The cache lets restarts skip compilation.
 export JAX_COMPILATION_CACHE_DIR="$venv/jax_cache"
-# Large arrays on large pages: a fifth of a CPU's step is page faults otherwise.
+# Large arrays get large pages: without them, page faults take a fifth of a
+# CPU's step.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 cd "$root"
 seconds_at_start=$SECONDS

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with this package installed, or finds it made.
+# Makes a virtual environment with this package installed, unless it is there.
 #
 #   launch/setup_environment.sh --venv=DIR [--extra=test] [--python=3.11]
 #
 # Takes the newest supported Python it finds (or the one asked for), installs
 # bert_jax in editable mode with the extra, and writes a stamp last: an
 # environment without its stamp was cut short and is continued. With a valid
-# stamp there is nothing to do. What stops it is said in one line; status 1.
+# stamp there is nothing to do. An error gives one line and status 1.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -36,8 +36,8 @@ say() {
   echo "set-up: $*" >&2
 }
 
-# What the environment must have been made from: the same requirements in the
-# same folder (an editable install knows its folder) by the same Python.
+# Prints a hash of the environment's origins: the requirements, the folder (an
+# editable install knows its folder) and the Python.
 fingerprint() {
   "$python" - "$root" "$extra" <<'PYTHON'
 import hashlib
@@ -56,9 +56,10 @@ is_complete() {
     && [ "$(fingerprint 2>/dev/null)" = "$(cat "$stamp")" ]
 }
 
-# 0: this interpreter is Python 3.$2 and can make environments; 3: it is, and
-# cannot (Debian splits venv off); else: it does not run, or is another version.
-# A pyenv shim exists for each version that pyenv has, and fails unless chosen.
+# Returns 0 if the interpreter $1 is Python 3.$2 and can make environments, 3 if
+# it cannot make them (Debian splits venv off), and another status if it does
+# not run or is another version. A pyenv shim exists for each version that pyenv
+# has, and fails unless chosen.
 try_python() {
   "$1" - "$2" >/dev/null 2>&1 <<'PYTHON'
 import sys
@@ -90,7 +91,7 @@ list_candidates() {
   done
 }
 
-# Sets base_python; one line and status 1 when there is none.
+# Sets base_python; prints one line and exits with status 1 if there is none.
 find_python() {
   local minor candidate status without_venv=''
   for minor in $supported_minors; do
@@ -164,7 +165,7 @@ install() {
   say "installing bert_jax${extra:+ and its extra \"$extra\"}: some hundred MB to" \
     "download, a few minutes (log: $log)"
   local status=0
-  # From the folder itself: pip reads a path with spaces and [extra] wrongly.
+  # pip runs in the folder: it misreads a path with spaces and [extra].
   (cd "$root" && "$python" -m pip install --disable-pip-version-check \
     --no-input --progress-bar off --retries 3 -e ".${extra:+[$extra]}" 2>&1) \
     | tee "$log" | show_progress || status=$?

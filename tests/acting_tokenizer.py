@@ -1,4 +1,4 @@
-"""A tokenizer that does something in the process that works with it."""
+"""A tokenizer that acts on the process that uses it, such as by killing it."""
 
 import os
 import pathlib
@@ -12,11 +12,11 @@ class ActingTokenizer:
   """A tokenizer that leaves a file for each process, and acts.
 
   Args:
-    tokenizer: does the work.
-    folder: receives a file with the process's id as its name.
+    tokenizer: the tokenizer that does the work.
+    folder: receives a file named after the process's id.
     act: 'kill' ends the process by SIGKILL, 'wait' waits for ever.
-    when: acts once so many blocks are finished in `blocks`.
-    blocks: a folder that finished blocks lie below.
+    when: number of finished blocks in `blocks` from which on it acts.
+    blocks: a folder with the finished blocks somewhere below it.
   """
 
   def __init__(

@@ -1,4 +1,4 @@
-"""A run whose attention backend is named, and changed on the way."""
+"""A run that names its attention backend, and changes it on the way."""
 
 import json
 

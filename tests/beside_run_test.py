@@ -1,4 +1,4 @@
-"""Runs on corpora with side files: they reach the step, and are shown."""
+"""Runs on corpora with side files, which reach the step and are shown."""
 
 import re
 
@@ -74,7 +74,10 @@ def test_corpora_with_and_without_side_files(
 
 
 def test_words_of_jieba_are_masked_whole(tmp_path):
-  """From the text to the masks, where a table takes each character for one."""
+  """Follows jieba's words from the text to the masks.
+
+  By the table alone, each character would be a word.
+  """
   (tmp_path / 'a.txt').write_text(f'{CHINESE}\n{CHINESE}{CHINESE}\n' * 20)
   tokenizer = WordPiece(
     [*SPECIAL_TOKENS, *sorted(set(CHINESE))], lowercase=True
@@ -100,7 +103,7 @@ def test_words_of_jieba_are_masked_whole(tmp_path):
     edges = np.flatnonzero(np.diff(masked.astype(int), prepend=0))
     for first, end in edges.reshape(-1, 2):
       words.add(tokenizer.decode(ids[first:end]).replace(' ', ''))
-  # Runs of masked characters, each of one word or of several.
+  # Each run of masked characters is one whole word or several.
   whole = '南京市 长江大桥 很长 。 我 爱 北京 天安门 ， 天气 真 好 ！'.split()
   assert {'南京市', '很长', '北京', '天安门', '天气'} <= words
   for run in words:

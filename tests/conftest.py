@@ -17,19 +17,19 @@ import pytest
 
 NUM_DEVICES = 8
 ROW_LENGTH = 32
-# Fewer than the text has words, so that some are split into pieces; a multiple
-# of the number of devices, so that a mesh can divide it.
+# Fewer entries than the text has words, so that some are split into pieces; a
+# multiple of the number of devices, so that a mesh can divide it.
 VOCAB_SIZE = 160
 NUM_DOCUMENTS = 240
 
 assert 'jax' not in sys.modules, 'a pytest plugin loaded jax before conftest'
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUM_CPU_DEVICES'] = str(NUM_DEVICES)
-# jax writes what took longer than this to compile; its default is 1 s, and most
-# of what tests compile is small.
+# jax caches programs that took longer than this to compile; the default of 1 s
+# would leave out most programs of the tests.
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
-# A script that starts the suite by `&` has Ctrl-C ignored, and so would all
-# processes that tests send one to.
+# A script that starts the suite by `&` makes it ignore Ctrl-C. Processes that
+# the tests start would inherit that, so it is undone.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """The longest test comes first, so that no worker waits for it at the end."""
+  """Runs the longest test first, so that no worker waits for it at the end."""
   items.sort(key=lambda item: item.path.name != 'kill_test.py')
 
 
@@ -61,9 +61,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def small_text(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """A text file of NUM_DOCUMENTS short documents, one a line.
 
-  Sentences of a toy grammar: there is something to learn (a verb depends on its
-  subject), the words are few, and the same bytes are written every time. The
-  folder belongs to one process, also under pytest-xdist.
+  The sentences follow a toy grammar: there is something to learn (a verb
+  depends on its subject), the words are few, and the bytes are the same every
+  time. The folder belongs to one process, even under pytest-xdist.
   """
   path = tmp_path_factory.mktemp('small_text') / 'documents.txt'
   rng = random.Random(0)
@@ -97,8 +97,8 @@ def small_corpus(
   """The folder of `small_text` prepared with `small_tokenizer`.
 
   It holds `tokenizer/`, a few hundred rows in `32/`, and a tenth of the
-  documents in `eval/32/`. All tests of a process share it: do not write to it;
-  a test that damages a corpus copies it first.
+  documents in `eval/32/`. All tests of a process share it, so a test that
+  changes a corpus copies it first.
   """
   from bert_jax.data.preparing.prepare import prepare
   from bert_jax.data.sources import open_inputs
@@ -144,7 +144,7 @@ def _sentence(rng: random.Random) -> str:
 
 @pytest.fixture
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-  """Meshes have one device: where devices are not the subject, it is faster."""
+  """Gives meshes one device, which is faster if devices are not the subject."""
   import jax
 
   from bert_jax.parallel.mesh import MeshConfig
@@ -157,7 +157,7 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_experiment(small_corpus, one_device):
-  """Ten steps of a tiny model on `small_corpus`: seconds, once compiled."""
+  """Ten steps of a tiny model on `small_corpus`; they take seconds."""
   from bert_jax.experiment import DataConfig, PretrainExperiment
   from bert_jax.models.config import EncoderConfig
   from bert_jax.optim.adamw import AdamWConfig
@@ -205,7 +205,7 @@ def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch):
-  """What gs:// names: an fsspec file system in memory, empty."""
+  """An empty fsspec file system in memory, which gs:// refers to."""
   import fsspec
   from fsspec.registry import _registry
   from storage import FakeStorage

@@ -1,4 +1,4 @@
-"""What the shared fixtures promise to the tests that use them."""
+"""Checks the promises that the shared fixtures make to tests."""
 
 import os
 import pathlib
@@ -28,10 +28,10 @@ def test_small_corpus_has_a_few_hundred_rows(small_corpus, small_tokenizer):
     assert corpus.tokenizer_fingerprint == small_tokenizer.fingerprint
     rows = corpus.rows(np.arange(corpus.num_rows))
     assert (rows[:, 0] == table.cls_id).all()
-    # Rows of one, two and more segments, for tests of what divides them.
+    # Tests of segments need rows of one, two and more of them.
     num_segments = (rows == table.cls_id).sum(axis=1)
     assert {1, 2} <= set(num_segments.tolist())
-    # The vocabulary fits the text: every letter of it is known.
+    # The vocabulary fits the text: each of its letters is known.
     assert not (rows == table.unk_id).any()
 
 

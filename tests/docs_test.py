@@ -1,9 +1,9 @@
 """README and docs/: their commands run, and the two READMEs say the same.
 
-A block ```bash or ```python is run, in the order of its page, in a folder that
-holds what a reader has by then. A block ```bash no-run needs a network, an
-accelerator or hours: its flags and fields are looked up instead. Commands are
-run as they stand, by a `bert-jax` that adds the flags of SMALLER to them.
+Blocks ```bash and ```python are run, in the order of their page, in a folder
+with the files that a reader has by then. A block ```bash no-run needs a
+network, an accelerator or hours, so only its flags and fields are checked.
+Commands run as they stand, by a `bert-jax` that adds the flags of SMALLER.
 """
 
 import collections
@@ -27,7 +27,7 @@ README = ROOT / 'README.md'
 CHINESE = ROOT / 'README.zh.md'
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 MODEL = {'num_layers': 2, 'embed_dim': 16, 'num_heads': 2, 'mlp_dim': 32}
-# Flags added to a command with a --config that does not give them itself.
+# Flags that are added to a command with a --config, unless it has them.
 SMALLER = {
   'pretrain': [
     '--config.num_steps=8',
@@ -78,7 +78,7 @@ def blocks(page: pathlib.Path) -> list[Block]:
 
 
 def commands() -> list[tuple[str, list[str]]]:
-  """(where, words) of each `bert-jax VERB ...` in a block of bash."""
+  """Returns (where, words) of each `bert-jax VERB ...` in a block of bash."""
   found = []
   for page in (README, *PAGES):
     for block in blocks(page):
@@ -128,13 +128,13 @@ def test_pages_have_blocks_that_a_test_knows():
     text = page.read_text('utf-8')
     infos = set(re.findall(r'^```(\w.*)$', text, re.M))
     assert infos <= {'bash', 'bash no-run', 'python', 'text'}, page
-    # An indented block would be run by nobody.
+    # No test would run an indented block.
     assert not re.search(r'(?m)^\n {4}\S', text), page
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-  """What a reader has who did what the README says, on small texts."""
+  """The folder of a reader who has followed the README, on small texts."""
   folder = tmp_path_factory.mktemp('docs') / 'world'
   _write_inputs(folder)
   _run(README, folder)
@@ -227,7 +227,7 @@ def test_flags_of_every_command_are_there(world):
       assert done.returncode == 0, where
       helps[verb] = done.stdout
     if '--' in rest:
-      rest = rest[: rest.index('--')]  # what follows is Beam's
+      rest = rest[: rest.index('--')]  # the rest is for Beam
     _check_flags(where, rest, helps[verb], world)
 
 

@@ -33,7 +33,7 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path):
 
 
 def test_json_of_any_text_is_read_back(tmp_path):
-  """Also of file names that are not UTF-8, whose bytes Python escapes."""
+  """Includes file names that are not UTF-8, whose bytes Python escapes."""
   names = ['caf\u00e9', os.fsdecode(b'caf\xe9'), '\\udce9', '\n"\0\ud800']
   durable_files.write_json(tmp_path / 'names.json', names)
   text = (tmp_path / 'names.json').read_bytes().decode()
@@ -89,7 +89,7 @@ def test_a_lock_can_be_waited_for(tmp_path):
 
   def wait(who):
     told.append(who)
-    # The file that was opened is removed by the one that gives the lock back.
+    # Giving the lock back removes the file that the waiting call has opened.
     owner.close()
 
   with durable_files.exclusive_lock(path, 'DIR', wait):

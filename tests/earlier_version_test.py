@@ -1,10 +1,10 @@
 """Runs of an earlier version, stopped midway, end as that version ended them.
 
-golden/run_of_an_earlier_version.tar.xz holds a prepared corpus, and a
-pretraining and a fine-tuning run that commit 2c38d8d stopped by a signal, of
-ten steps after the fourth and of eight after the fifth. The digests and figures
-are those of that commit when it continued both without a change, with jax
-0.12.0.1 on one device of an x86-64 CPU.
+golden/run_of_an_earlier_version.tar.xz holds a prepared corpus, a pretraining
+run of ten steps and a fine-tuning run of eight. Commit 2c38d8d made them; a
+signal stopped them after steps 4 and 5. The digests and figures below are those
+of that commit when it continued both without a change, with jax 0.12.0.1 on one
+device of an x86-64 CPU.
 """
 
 import json
@@ -21,8 +21,8 @@ PRETRAINED = '4436d085f7bddd925710a288e6506f3ea9b69180d661c34809f7cb5841fce4ee'
 FINETUNED = '8fc66b6136588b22213da5694f3cd8f8427b5e360e6483596f9d22bbcf09a5b3'
 ACCURACIES = [0.34375, 0.34375]
 
-# With one device in all: how many there are decides how XLA shares out the
-# threads, and with that the rounding.
+# The process has one device: the number of devices decides how XLA divides the
+# threads, and so the rounding.
 _CONTINUE_BOTH = """
 import hashlib, os
 from runs import arrays

@@ -1,8 +1,9 @@
-"""A stream with everything on, in one process or in several.
+"""A stream that uses every option, in one process or in several.
 
-Two corpora mixed by weights that change, two stages, whole-word masks: what a
-training step sees of each batch. As a program, one of several processes that
-each write the rows of their own devices (see exactness_test.py).
+It mixes two corpora by weights that change, in two stages with whole-word
+masks, and gives each batch as a training step sees it. Run as a program, it is
+one of several processes that each write the rows of their own devices (see
+exactness_test.py).
 """
 
 import pathlib
@@ -33,7 +34,7 @@ PHASES = [
   MixturePhase(first_example=1000, weights=(1.0, 3.0)),
   MixturePhase(first_example=2100, weights=(1.0, 1.0)),
 ]
-# What is compared of a batch.
+# The arrays of a batch that are compared.
 NAMES = ('input_ids', 'masked_positions', 'masked_ids')
 
 
@@ -69,7 +70,7 @@ def open_stream(folder: pathlib.Path) -> MixedStream:
 
 
 def batches(folder: pathlib.Path, mesh, first_step: int, num_steps: int):
-  """Yields {name: global array on the devices} of each step."""
+  """Yields {name: global array on the devices} for each step."""
   import itertools
 
   import jax

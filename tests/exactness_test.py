@@ -1,8 +1,8 @@
 """Batch and masks at step k depend on config, data, seed and k alone.
 
-Packed rows, two corpora mixed, two stages, whole-word masks. The golden digest
-is that of the first 200 batches; a change of it is a break of every run that is
-to be continued, and has to be meant.
+The stream has packed rows, two mixed corpora, two stages and whole-word masks.
+The golden digest is that of its first 200 batches. A change of the digest
+breaks every run that is to be continued, so it must be intended.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def test_any_number_of_devices(folder, expected, num_devices):
 
 
 def test_any_start(folder, expected):
-  """Twenty steps, inside both stages and at their border."""
+  """Starts at twenty steps, inside both stages and at their border."""
   steps = random.Random(0).sample(range(200), 17) + [119, 120, 121]
   for step in steps:
     assert digests(folder, 1, step, 3) == expected[step : step + 3]
@@ -72,7 +72,7 @@ def test_any_start(folder, expected):
 
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_any_number_of_hosts(folder, expected, num_processes):
-  """Real processes, each of which reads the rows of its own devices alone."""
+  """Runs real processes, each of which reads only the rows of its devices."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]

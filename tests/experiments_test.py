@@ -23,7 +23,7 @@ FILES = sorted(
   for path in (EXPERIMENTS / folder).glob('*.py')
 )
 LABELS = ('a', 'b', 'O')
-# task -> the answer of one example.
+# Maps a task to the answer of one example.
 ANSWERS = {'classification': 'a', 'regression': 0.5, 'tagging': ('a', 'O')}
 
 

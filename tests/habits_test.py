@@ -1,4 +1,4 @@
-"""Files that only other machines run: public CI and the hooks of a commit."""
+"""Checks files that only other machines run: public CI and commit hooks."""
 
 import ast
 import pathlib

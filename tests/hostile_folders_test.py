@@ -1,7 +1,7 @@
 """Corpora, tokenizers and workdirs of others: refused in a line, or harmless.
 
-Who hands on such a folder may have put anything into it. Config classes and
-shards have tests of their own (workdir_test.py, data/token_rows_test.py).
+The author of such a folder may have put anything into it. Config classes and
+shards have their own tests (workdir_test.py, data/token_rows_test.py).
 """
 
 import copy
@@ -229,7 +229,7 @@ def write_workdir(folder, files) -> Workdir:
 
 @st.composite
 def damaged(draw, value):
-  """JSON with junk in one place, or the text of it cut."""
+  """Text of JSON with junk in some place, or cut off."""
   value = copy.deepcopy(value)
   for _ in range(draw(st.integers(1, 2))):
     part = value
@@ -266,7 +266,7 @@ def test_a_report_of_damaged_files_is_one_or_one_line(tmp_path, data):
 
 
 def rendered(workdir) -> str:
-  """The report without its figures, which take long."""
+  """Writes the report without its figures, which would take long."""
   from bert_jax.report import page, plots
 
   with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Who may import whom, and how long files and functions may be.
+"""Checks the imports between modules, and the length of files and functions.
 
 The package is kept in layers, so that data preparation runs without jax, models
 without training, and one part can be read without the others. Only the source
@@ -19,8 +19,8 @@ PACKAGE = ROOT / 'bert_jax'
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
-# part -> what it may import. A part may also import itself, `errors`, and all
-# that these may import in turn: the arrows of a layer diagram.
+# Maps a part to the parts it may import, as arrows of a layer diagram. A part
+# may also import itself, `errors`, and all that these may import in turn.
 ARROWS = {
   'errors': (),
   'local_paths': (),
@@ -35,17 +35,17 @@ ARROWS = {
   'interop': ('models', 'local_paths'),
   # Files of JSON are read by the one decoder.
   'data': ('durable_files', 'stopping', 'config.json_decoder'),
-  # Of the side files the kinds of pairs.
+  # Objectives need the kinds of pairs in side files.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
-  # A task is an objective with labels: it shares the interface and that loss.
+  # A task is an objective with labels: it shares the interface and the loss.
   'tasks': (
     'objectives.base',
     'objectives.cross_entropy',
     'models',
     'data.tokenizers',
-    'data.examples',  # what a task reads,
-    'data.tables',  # from columns of these types
-    'config',  # what it wrote, of this shape
+    'data.examples',  # a task reads examples,
+    'data.tables',  # from columns of these types,
+    'config',  # and checks the shape of its own results
   ),
   'config': (),
   'workdir': ('config', 'data.tokenizers', 'durable_files'),
@@ -56,23 +56,23 @@ ARROWS = {
     'optim',
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
-    'data.reading.plan',  # which examples each step takes
+    'data.reading.plan',  # the examples of each step
     'workdir',
     'stopping',
   ),
   'experiment': ('train', 'data', 'peft', 'interop', 'workdir'),
-  # What lay at the paths of a run's config.
+  # Run inputs describe the content of the paths in a run's config.
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
   'inference': ('pretrained',),
-  # The figures and records of runs, as a page.
+  # A report shows the figures and records of runs.
   'report': (
     'train',
     'data.token_rows',  # a corpus's manifest
-    'data.remote.corpus',  # which for gs:// lies in a local copy
+    'data.remote.corpus',  # the local copy of a corpus at gs://
   ),
-  # What verbs do with an experiment or a model, one file a verb.
+  # Jobs do the work of verbs, one file a verb.
   'jobs': ('inference', 'run_inputs', 'surgery'),
   'cli': (
     'jobs',
@@ -84,7 +84,7 @@ ARROWS = {
 # decided outside the model.
 MODELS_MAY_USE = {'constrain'}
 
-# package -> the modules that may import it. Everything else may not.
+# Maps a package to the only modules that may import it.
 ONLY_IN = {
   'torch': ('interop.parity',),
   'transformers': ('interop.parity',),
@@ -103,7 +103,7 @@ ONLY_IN = {
   'tensorboardX': ('train.logging',),
   'wandb': ('train.logging',),
 }
-# Parts that only numpy may serve -> the modules excepted.
+# Maps a part that must work without jax to its excepted modules.
 WITHOUT_JAX = {'data': ('data.reading.device_feed',)}
 JAX_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
 
@@ -167,8 +167,8 @@ def test_experiments_name_configs_alone():
   assert not offenders, '\n'.join(offenders)
 
 
-# What jax, flax, optax, numpy and absl-py need themselves. Of Orbax, which flax
-# brings along, importing flax takes nothing.
+# Packages that jax, flax, optax, numpy and absl-py need themselves. flax brings
+# Orbax along, but importing flax does not import it.
 LIGHT = {
   *('jax', 'jaxlib', 'ml_dtypes', 'opt_einsum', 'scipy', 'numpy', 'absl'),
   *('flax', 'optax', 'chex', 'toolz', 'msgpack', 'yaml', 'typing_extensions'),
@@ -327,9 +327,9 @@ def _modules(folder: pathlib.Path) -> Iterator[tuple[str, ast.Module]]:
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
-  """Yields (dotted name, line) of each import, those in functions included.
+  """Yields (dotted name, line) of each import, even inside functions.
 
-  For `from a import b` this is `a.b`, whether b is a module or a name in it.
+  For `from a import b` the name is `a.b`, whether b is a module or not.
   """
   for node in ast.walk(tree):
     if isinstance(node, ast.Import):
@@ -350,7 +350,7 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
 
 
 def _dataclasses(module: str) -> set[str]:
-  """Returns the names of a module's dataclasses: ours are the configs."""
+  """Returns the names of a module's dataclasses, which are the configs."""
   path = ROOT.joinpath(*module.split('.')).with_suffix('.py')
   if not path.is_file():
     return set()
@@ -396,18 +396,18 @@ def _package_offences(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _within(name: str, parents: tuple[str, ...]) -> bool:
-  """Whether a dotted name is one of `parents` or lies below one of them."""
+  """True if a dotted name is one of `parents` or lies below one of them."""
   return any(name == p or name.startswith(f'{p}.') for p in parents)
 
 
 def _reachable(part: str) -> set[str]:
-  """All that `part` may import by following ARROWS, itself left out."""
+  """All parts that `part` may import by following ARROWS, without itself."""
   reached: set[str] = set()
   ahead = list(ARROWS.get(part, ()))
   while ahead:
     target = ahead.pop()
     if target not in reached:
       reached.add(target)
-      # 'data.tokenizers' grants itself alone, not what 'data' may import.
+      # 'data.tokenizers' grants only itself, not the imports of 'data'.
       ahead.extend(ARROWS.get(target, ()))
   return reached

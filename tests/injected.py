@@ -1,6 +1,6 @@
-"""Faults at the system call, for this process and its threads, by strace.
+"""Injects faults into system calls of this process and its threads, by strace.
 
-So they reach the C++ of Orbax's storage too, which no patch in Python does.
+They reach the C++ code of Orbax's storage too, which no patch in Python does.
 """
 
 import ctypes
@@ -15,13 +15,13 @@ _PR_SET_PTRACER = 0x59616D61
 
 
 class Faults:
-  """Within, the `when`-th of these calls fails in each thread that makes it.
+  """A context in which the `when`-th of some calls fails in each thread.
 
   Attributes:
     call: a system call, such as 'fsync'.
-    error: what it fails with, such as 'EIO'.
-    when: as strace has it: '2' the second one, '2+' each from there on.
-    paths: only calls about one of these; none: about whichever file.
+    error: the error it fails with, such as 'EIO'.
+    when: in strace's form: '2' for the second call, '2+' for it and all later.
+    paths: only calls about these files fail; empty: about any file.
     made: after the end, the injected calls as strace shows them.
   """
 
@@ -42,11 +42,11 @@ class Faults:
     self.made: list[str] = []
 
   def command(self, log: str | os.PathLike[str]) -> list[str]:
-    """What stands before a command to run it with these faults."""
+    """The words to put before a command that is to run with these faults."""
     return ['strace', *self._arguments, '-o', str(log)]
 
   def __enter__(self) -> 'Faults':
-    # Where a process may be traced by its descendants alone.
+    # Some systems let only ancestors trace a process, so any tracer is allowed.
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_long(-1), 0, 0, 0)
     self._log = tempfile.NamedTemporaryFile(suffix='.strace')
     self._messages = tempfile.TemporaryFile()
@@ -55,7 +55,7 @@ class Faults:
       stdout=subprocess.DEVNULL,
       stderr=self._messages,
     )
-    # Without another system call that could be made to fail.
+    # pread is used, since other system calls might be made to fail.
     while b'attached' not in os.pread(self._messages.fileno(), 1000, 0):
       if self._strace.poll() is not None:
         raise RuntimeError(os.pread(self._messages.fileno(), 1000, 0))
@@ -71,6 +71,6 @@ class Faults:
 
 
 def injected_calls(log: str | os.PathLike[str]) -> list[str]:
-  """The lines of what strace made to fail."""
+  """The lines of strace's log for the calls that it made fail."""
   lines = pathlib.Path(log).read_text(errors='replace').splitlines()
   return [line for line in lines if line.endswith('(INJECTED)')]

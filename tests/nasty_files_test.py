@@ -10,8 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# A process for each command, as flags can be defined once; forked, as each
-# start of Python with jax would take seconds.
+# Each command runs in its own process, since flags can be defined only once.
+# The processes are forked, since starting Python with jax takes seconds.
 START = """
 import contextlib, importlib, io, json, os, sys, traceback
 from bert_jax.__main__ import main
@@ -59,7 +59,7 @@ EXAMPLES = {
 
 
 def run(commands, needed):
-  """[(exit status, stderr)] of the commands, which need a module."""
+  """Runs commands that need a module; returns [(exit status, stderr)]."""
   done = subprocess.run(
     [sys.executable, '-c', START, json.dumps(commands), needed],
     stdout=subprocess.DEVNULL,
@@ -128,7 +128,7 @@ def test_finetune(folder):
 
 
 def test_prepare_of_a_file_whose_name_is_not_utf8(folder):
-  """Such as one from a Latin-1 system; its name stands in the manifest."""
+  """A file of a Latin-1 system is prepared; the manifest holds its name."""
   path = os.fsencode(folder) + b'/caf\xe9.txt'
   with open(path, 'wb') as file:
     file.write(b'the array holds a random number\n' * 20)
@@ -140,7 +140,7 @@ def test_prepare_of_a_file_whose_name_is_not_utf8(folder):
     ],
     capture_output=True,
     cwd=ROOT,
-    # What a terminal of most languages does with what it cannot show.
+    # Terminals of most languages refuse characters that they cannot show.
     env=os.environ | {'PYTHONIOENCODING': 'utf-8:strict'},
   )
   assert done.returncode == 0, done.stderr

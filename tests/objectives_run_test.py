@@ -1,4 +1,4 @@
-"""Whole runs of each objective: learning, exact resume, and what shows them."""
+"""Whole runs of each objective: learning, exact resume, inspect and report."""
 
 import pathlib
 
@@ -44,7 +44,7 @@ def replaced_tokens(small_experiment):
 
 @pytest.fixture
 def bert(small_experiment, pairs):
-  """MLM and next sentence, on the pairs."""
+  """An experiment on MLM and next sentence, on the corpus of pairs."""
   small_experiment.model.num_layers = 1
   small_experiment.data.path = str(pairs)
   small_experiment.objective = WeightedSumConfig(
@@ -67,7 +67,7 @@ def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
   assert held_out['perplexity'] == pytest.approx(np.exp(held_out['mlm_loss']))
   for name in ('masked', 'replaced'):
     assert 0 <= held_out[f'{name}_accuracy'] <= 1
-  # Most tokens were not replaced: to say so of all is right so often.
+  # Most tokens were not replaced, so even a constant answer is mostly right.
   assert held_out['replaced_accuracy'] > 0.8
   saved = {name for name in arrays(workdir) if name.startswith('params')}
   assert {name.split("'")[1] for name in saved} == {
@@ -75,7 +75,7 @@ def test_replaced_tokens(replaced_tokens, tmp_path, monkeypatch):
     'generator',
     'replaced_token_head',
   }
-  # The generator guesses.
+  # The generator makes the guesses.
   (guesses,) = inference.load(workdir).fill_mask('The function [MASK] it.')
   assert len(guesses) == 5
   assert 0 < sum(guess['probability'] for guess in guesses) <= 1
@@ -102,7 +102,7 @@ def test_masked_lm_and_next_sentence(bert, tmp_path):
 
 
 def test_next_sentence_alone(bert):
-  """Nothing is masked, and no token predicted."""
+  """Next sentence alone masks nothing and predicts no token."""
   bert.objective = SentencePairsConfig()
   lines = list(describe_examples(bert, step=1))
   assert any(' | ' in line for line in lines)

@@ -1,4 +1,4 @@
-"""Packages that are extras: where one is missing, a line names its extra."""
+"""Optional packages: if one is missing, a one-line error names its extra."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""Small random models in folders, as transformers would write them."""
+"""Small random models in folders of the form that transformers writes."""
 
 import json
 import pathlib
@@ -14,7 +14,10 @@ Weights = dict[str, np.ndarray]
 
 
 def weights_of(name: str) -> tuple[dict[str, Any], Weights]:
-  """(config, weights) of a class such as RobertaForMaskedLM; 3 labels."""
+  """Returns (config, weights) of a class such as RobertaForMaskedLM.
+
+  A classifier has 3 labels.
+  """
   rng = np.random.default_rng(0)
   if not name.startswith('Bert'):
     golden = json.loads((_GOLDEN / 'families.json').read_text('utf-8'))[name]
@@ -44,7 +47,7 @@ def save_folder(
   num_tokens: int | None = None,
   **fields: Any,
 ) -> pathlib.Path:
-  """A folder with its tokenizer; of `fields` None takes a field away."""
+  """Writes a model and its tokenizer; None removes a field of the config."""
   folder.mkdir(parents=True, exist_ok=True)
   config, weights = weights_of(name)
   if name.endswith('ForSequenceClassification'):
@@ -55,7 +58,7 @@ def save_folder(
   save_file(change(weights), folder / 'model.safetensors')
   tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *_LETTERS]
   tokens += [f'##{letter}' for letter in _LETTERS]
-  # RoBERTa's positions begin after the id of padding.
+  # RoBERTa counts positions from the id of padding, so the id must agree.
   pad_id = config.get('pad_token_id') or 0
   tokens.insert(pad_id, tokens.pop(0))
   size = num_tokens or config['vocab_size']
@@ -67,14 +70,14 @@ def save_folder(
 
 
 def with_prefix(prefix: str) -> Callable[[Weights], Weights]:
-  """A change of names: a prefix before each of them."""
+  """A change for `save_folder`: puts a prefix before each weight's name."""
   return lambda weights: {f'{prefix}{key}': x for key, x in weights.items()}
 
 
 def with_outputs(
   count: int, weight: str = 'classifier.weight', bias: str = 'classifier.bias'
 ) -> Callable[[Weights], Weights]:
-  """A change of a classifier: so many outputs."""
+  """A change for `save_folder`: gives a classifier `count` outputs."""
   return lambda weights: (
     weights
     | {

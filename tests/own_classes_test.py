@@ -1,4 +1,4 @@
-"""Classes of a user's own, from one new file: a run, its verbs, its errors."""
+"""A user's own classes, in one new file: a run, its verbs, its errors."""
 
 import dataclasses
 import importlib
@@ -49,7 +49,7 @@ from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 """
-# Annotations are texts here, and there are lists and objects of JSON.
+# An objective whose annotations are texts, with lists and objects of JSON.
 OBJECTIVE = '''
 """Masked tokens that the model knows already count less (Lin et al. 2017)."""
 
@@ -126,7 +126,7 @@ class MeanAttention:
 
 @pytest.fixture
 def own(tmp_path, small_corpus, one_device):
-  """A user's folder with a class of each kind, a file each."""
+  """A user's folder with a file for a class of each kind."""
   folder = tmp_path / 'my own'
   folder.mkdir()
   for name, code, part in (
@@ -154,7 +154,7 @@ def verb(folder, *words, status=0) -> str:
 
 
 def stopped_and_continued(own, name, monkeypatch) -> None:
-  """A run in this process, and one that another process continues."""
+  """Compares a whole run with one that another process continues."""
   file = own / f'{name}.py'
   pretrain(load_config(str(file)), own / 'whole')
   with monkeypatch.context() as patch:
@@ -173,7 +173,7 @@ def test_an_objective(own, monkeypatch):
   assert "'focal_loss.FocalConfig' is not a config class of bert_jax" in line
   assert 'give --import=focal_loss, or its file as --config=FILE' in line
   assert 'report.html' in verb(own, *words, '--config=focal_loss.py')
-  # A verb that opens the run by another flag, and a module by its name.
+  # This verb opens the run by another flag, and the module by its name.
   grow = 'grow', '--input=run', '--output=grown', '--num_layers=2'
   assert 'num_layers 1 -> 2' in verb(own, *grow, '--import=focal_loss')
 
@@ -188,7 +188,7 @@ def test_an_optimizer(own, monkeypatch):
 
 def test_an_attention_backend(own, monkeypatch, capfd):
   stopped_and_continued(own, 'mean_attention', monkeypatch)
-  # One line for all programs and traces of a process, of which there were two.
+  # A process says it once, though it traces and compiles several programs.
   lines = capfd.readouterr().err.splitlines()
   chosen = [line for line in lines if 'MeanAttention, as configured' in line]
   assert len(chosen) == 1
@@ -291,7 +291,7 @@ def test_a_class_without_a_name_in_a_module(tmp_path):
 
 
 def test_an_import_is_never_the_answer_of_a_module(tmp_path, monkeypatch):
-  """A module's own __getattr__, which may import, is not asked."""
+  """A class is looked up without a module's __getattr__, which may import."""
   (tmp_path / 'lazy.py').write_text('def __getattr__(name): raise SystemExit')
   monkeypatch.chdir(tmp_path)
   load_classes('', ['lazy'])

@@ -1,4 +1,4 @@
-"""A way to train a part of the parameters, in one file of a user's folder."""
+"""A user's own method of training a part of the parameters, in one file."""
 
 import json
 import pathlib
@@ -38,7 +38,7 @@ def test_every_verb(tmp_path, small_tokenizer):
   base = functional.flatten(params['encoder'])
   for path, leaf in flat.items():
     assert leaf.shape == (2, *base[path].shape)
-    # What is added to all keys alike changes no attention.
+    # A bias that is added to all keys does not change attention.
     assert np.any(leaf != base[path]) or path.endswith('key/bias')
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
   best = results['runs'][results['best_seed']]['accuracy']

@@ -1,4 +1,4 @@
-"""A task in one file of a user's folder, through every verb of fine-tuning."""
+"""A user's own task, in one file, through every verb of fine-tuning."""
 
 import json
 import pathlib
@@ -46,7 +46,7 @@ def test_every_verb(folder):
     json.loads(line) for line in (folder / 'out.jsonl').read_text().splitlines()
   ]
   assert [line['record'] for line in found] == [*range(1, 25)]
-  # What is for the score alone is in no file.
+  # Results that only the score needs are not written.
   assert {*found[0]} == {'record', 'line', 'tags'}
   line = verb(folder, *words, config, '--text_columns=text', status=2)
   assert '--text_columns: the task several_labels has no text_columns' in line

@@ -1,4 +1,4 @@
-"""Whether processes that a test knows by their numbers have ended."""
+"""Checks that processes, given by their ids, have ended."""
 
 import pathlib
 import time

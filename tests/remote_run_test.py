@@ -1,6 +1,7 @@
-"""A whole run on a corpus at gs://: that of the corpus on a disk, bit for bit.
+"""A whole run on a corpus at gs:// equals that on a disk, bit for bit.
 
-Read in groups, stopped while it waits for one, and continued from a whole copy.
+The corpus is read in groups. The run is stopped while it waits for a group, and
+continued from a whole copy.
 """
 
 import os
@@ -21,8 +22,8 @@ from bert_jax.jobs.pretrain import pretrain
 from bert_jax.report.page import write_report
 from bert_jax.train import loop
 
-PER_GROUP = 2  # of 8 rows a shard: a group is used up by two steps
-SHARDS_BEFORE = 6  # so many are given before one does not come
+PER_GROUP = 2  # shards of 8 rows each: two steps use up a group
+SHARDS_BEFORE = 6  # shards that arrive before one does not
 WAITS_AT = 6
 
 
@@ -45,7 +46,7 @@ def corpus(small_text, small_tokenizer, tmp_path, monkeypatch, storage):
 
 
 def stop_in_a_wait(patch) -> None:
-  """SIGTERM once a step waits for a group whose shards do not come."""
+  """Sends SIGTERM once a step waits for a group whose shards do not come."""
   waits, noted = threading.Event(), threading.Event()
   open_file, next_batch = storages.FakeStorage._open, loop._next_batch
   steps, opened = [], []
@@ -87,7 +88,7 @@ def test_a_run_from_object_storage(
   assert outcome.stopped_by == 'SIGTERM'
   assert outcome.saved_step == WAITS_AT
   assert len(list((tmp_path / 'staged').glob('*.groups/32/*.npy'))) <= 4
-  # Shown from no copy: the few shards are fetched that these rows lie in.
+  # Inspecting needs no copy: it fetches only the shards of the shown rows.
   shown, expected = (
     list(describe_examples(read_experiment(tmp_path / name), example=3))
     for name in ('run', 'expected')

@@ -1,4 +1,4 @@
-"""What tests of whole runs share: the arrays and records that a run left."""
+"""Helpers for tests of whole runs: read the arrays and records of a run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from bert_jax.data.sources import open_inputs
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
 
-# What a record says of time; all else in it must be equal.
+# Entries of a record that depend on time; all others must be equal.
 TIMINGS = (
   'time',
   'tokens_per_second',
@@ -50,7 +50,7 @@ def after_steps(monkeypatch, actions) -> None:
 
 
 def stop_after(monkeypatch, steps: int, number=signal.SIGTERM) -> None:
-  """Sends this process a signal after so many steps."""
+  """Sends this process a signal after `steps` steps."""
   after_steps(monkeypatch, {steps: lambda: os.kill(os.getpid(), number)})
 
 
@@ -81,14 +81,14 @@ def assert_same_arrays(path, expected, step=10) -> None:
 
 
 def assert_same_run(path, expected) -> None:
-  """Bit for bit: the last checkpoint, and what was recorded of each step."""
+  """Asserts that the last checkpoint and all records are equal, bit for bit."""
   assert_same_arrays(path, expected)
   for kind in ('train', 'eval'):
     assert untimed(records(path, kind)) == untimed(records(expected, kind))
 
 
 def records(path, kind) -> dict[int, dict]:
-  """The last record of each step, as the report reads them."""
+  """The last record of each step, which is the one that the report shows."""
   found = {}
   parts = sorted(
     Workdir(path).metrics.glob('part-*.jsonl'),
@@ -107,5 +107,5 @@ def untimed(records: dict[int, dict]) -> dict[int, dict]:
 
 
 def figures(record: dict) -> dict:
-  """A record without what it says of time."""
+  """A record without the entries that depend on time."""
   return {name: record[name] for name in record if name not in TIMINGS}

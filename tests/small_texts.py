@@ -1,4 +1,4 @@
-"""Texts of fifty words, and preparing them in a moment."""
+"""Random texts of fifty words, and helpers that prepare them in a moment."""
 
 import random
 
@@ -19,7 +19,7 @@ def make_texts(count=200, seed=0):
 class ListSource:
   """Documents from memory; "bad" stands for a line that cannot be read.
 
-  `at`: {number: what is called before that one}.
+  `at` maps a document's number to a function that is called before it.
   """
 
   name = 'list'

@@ -88,7 +88,7 @@ def test_both_corpora_are_read_and_evaluated(untouched, capsys):
 
 
 def test_samples_are_of_the_corpora(untouched, two_corpora):
-  """Also where no single corpus is named; the report shows them."""
+  """Samples come from one of the corpora if data.path names none."""
   (sample, *_) = inference.load(untouched).samples()
   words = (two_corpora / 'first.txt').read_text().lower()
   assert sample['answer'] in words
@@ -116,7 +116,7 @@ def test_resumed_inside_and_between_stages(
 def test_all_is_saved_before_a_stage_is_compiled(
   experiment, tmp_path, monkeypatch
 ):
-  """A signal there ends the process at once, and loses nothing."""
+  """A signal during the compilation ends the process and loses nothing."""
   experiment.checkpoint.every_steps = 100
   kept = []
   from bert_jax.stopping import StopSignal
@@ -162,7 +162,7 @@ def test_a_stage_of_another_row_length_may_be_appended(experiment, tmp_path):
 def test_what_has_been_read_cannot_be_changed(
   experiment, untouched, tmp_path, monkeypatch
 ):
-  """Not even where it is asked for; and a refusal leaves the run as it was."""
+  """--allow_change does not help; a refusal leaves the run as it was."""
   with monkeypatch.context() as patch:
     stop_after(patch, 5)
     pretrain(experiment, tmp_path / 'run')

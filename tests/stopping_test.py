@@ -1,4 +1,4 @@
-"""Signals: raised, noted, or an end at once, as each phase needs it."""
+"""Signals are raised, noted, or end the process, as each phase needs it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ BOTH = pytest.mark.parametrize(
 
 
 def run(script: str) -> subprocess.Popen:
-  """A Python process that says 'ready' when signals may come."""
+  """Starts a Python process and waits until it says 'ready'."""
   process = subprocess.Popen(
     [sys.executable, '-c', textwrap.dedent(script)],
     stdout=subprocess.PIPE,
@@ -39,7 +39,7 @@ def test_work_that_can_be_left_anywhere(number, name):
 
 
 def test_what_a_signal_leads_to_is_told_as_the_signal():
-  """A worker that the same signal ended, for example."""
+  """An error after the signal, such as of an ended worker, is not shown."""
   with pytest.raises(stopping.Stopped, match='SIGTERM'):
     with stopping.stoppable('all is kept'):
       try:
@@ -108,7 +108,7 @@ def test_a_second_signal_ends_at_once(number, name):
 
 @BOTH
 def test_a_long_call_is_left_as_long_as_nothing_is_computed(number, name):
-  """As a compilation: a call of minutes that never comes back to Python."""
+  """Uses a call of minutes that never returns to Python, like a compilation."""
   process = run("""
     import hashlib
     from bert_jax import stopping

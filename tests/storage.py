@@ -1,4 +1,4 @@
-"""An object storage in memory that stands in for that of gs://."""
+"""An object storage in memory that stands in for gs://."""
 
 import io
 import pathlib
@@ -9,9 +9,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class FakeStorage(MemoryFileSystem):
-  """`error` is raised on opening files whose names have `failing` in them.
+  """A file system in memory that can fail and records its reads.
 
-  `opened`: what was opened to be read.
+  `error` is raised on opening files whose names contain `failing`. `opened`
+  lists the paths that were opened for reading.
   """
 
   protocol = ('gs', 'gcs')
@@ -52,7 +53,7 @@ def opened_shards() -> set[str]:
 
 
 class Watched(io.StringIO):
-  """A stream that tells when something was written."""
+  """A text stream that calls `written` after each write."""
 
   def __init__(self, written: Callable[[], None]):
     super().__init__()

@@ -1,4 +1,4 @@
-"""Small things that several tests share: a table, rows, a model, a step."""
+"""Small objects that several tests share: a table, rows, a batch, a model."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ VOCAB_SIZE = 50
 
 
 def table() -> TokenTable:
-  """Specials 0-4; of the ordinary ids the even ones start a word."""
+  """A token table with special ids 0-4; even ids start a word."""
   return TokenTable(
     vocab_size=VOCAB_SIZE,
     pad_id=PAD,
@@ -30,7 +30,7 @@ def table() -> TokenTable:
 
 
 def rows(num_rows: int, length: int, seed: int = 0) -> np.ndarray:
-  """int32 [num_rows, length]: two texts and a little padding in each."""
+  """Rows int32 [num_rows, length] of two texts and a little padding each."""
   rng = np.random.default_rng(seed)
   ids = rng.integers(5, VOCAB_SIZE, (num_rows, length)).astype(np.int32)
   for row in ids:
@@ -59,7 +59,7 @@ SIZES = dict(
   vocab_size=VOCAB_SIZE,
   dropout=0.0,
   attention_dropout=0.0,
-  # Larger than published: small models with 0.02 hardly differ from zero.
+  # The published 0.02 would leave small models hardly different from zero.
   initializer_stddev=0.2,
 )
 
@@ -68,7 +68,7 @@ def encoder_config(**overrides) -> EncoderConfig:
   return EncoderConfig(**(SIZES | {'max_positions': 32} | overrides))
 
 
-# The families other than BERT, and what of each cannot stay as published.
+# The families other than BERT, with the fields that small models must change.
 FAMILIES = {
   'roberta': (presets.roberta_base, {}),
   'distilbert': (presets.distilbert_base, {}),
@@ -76,14 +76,15 @@ FAMILIES = {
   'electra': (presets.electra_base, dict(embedding_size=24)),
   'modernbert': (
     presets.modernbert_base,
-    # One global layer after two local ones; 56 entries for 50 tokens.
+    # These give a global layer after two local ones, and 56 embedding rows for
+    # 50 tokens.
     dict(num_layers=4, local_window=8, vocab_multiple=8),
   ),
 }
 
 
 def family_config(family: str, **overrides) -> EncoderConfig:
-  """A published preset with the sizes of `encoder_config`."""
+  """The published preset of a family, with the sizes of `encoder_config`."""
   preset, own = FAMILIES[family]
   return preset(**(SIZES | {'max_positions': 128} | own | overrides))
 
@@ -95,9 +96,9 @@ def model(objective, **overrides) -> functional.Model:
 
 
 def pair_batch(num_rows: int, length: int, first: int = 0) -> dict:
-  """As `batch`, of pairs: two in even rows, one in odd ones; labels [B, 3].
+  """A batch of pairs, two in even rows and one in odd ones; labels [B, 3].
 
-  The label of a pair is 1 where A's first token is above all of B's.
+  The label of a pair is 1 if A's first token is larger than all of B's.
   """
   rng = np.random.default_rng(first)
   found = batch(num_rows, length, first)
@@ -120,7 +121,7 @@ def pair_batch(num_rows: int, length: int, first: int = 0) -> dict:
 
 
 def params(model: functional.Model) -> functional.Params:
-  """Random ones, without the compilations of `Model.init`."""
+  """Random parameters, made without the compilations of `Model.init`."""
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):

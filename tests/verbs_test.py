@@ -1,4 +1,4 @@
-"""Every verb as a real subprocess, in the order in which a user meets them."""
+"""Runs every verb as a subprocess, in the order in which a user meets them."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def verb(*words, status=0, **environment) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """Spaces in the path, on purpose."""
+  """A folder with spaces in its path, on purpose."""
   folder = tmp_path_factory.mktemp('all verbs')
   (folder / 'text.txt').write_text(
     ''.join(TEXT.format(number) for number in range(200))

@@ -1,4 +1,4 @@
-"""config.json in and out, what may change, and the lock."""
+"""The workdir: config.json in and out, permitted changes, and the lock."""
 
 import copy
 import dataclasses
@@ -51,7 +51,7 @@ def test_a_config_survives_json(config):
   [
     'os.system',
     'subprocess.Popen',
-    # In the package, but no config; and not of the package, but imported there.
+    # Some names in the package are no config, others are imported from outside.
     'bert_jax.workdir.Workdir',
     'bert_jax.workdir.shutil.Error',
     'bert_jax.durable_files.BinaryIO',
@@ -64,7 +64,7 @@ def test_a_config_survives_json(config):
     'bert_jax./tmp/evil.Config',
     'bert_jax.\0.Config',
     'bert_jax.' + 'a.' * 5000 + 'Config',
-    # Imported, it would define the flags of a second verb.
+    # Importing a verb would define its flags.
     'bert_jax.cli.predict.Config',
     'bert_jax.cli.config_file.Field',
     '..os.system',
@@ -98,7 +98,7 @@ def test_a_config_does_not_run_what_lies_beside_it(tmp_path, monkeypatch):
 
 
 def test_a_dataclass_from_elsewhere_is_none_of_ours(monkeypatch):
-  """One that a module of the package has imported."""
+  """A dataclass that a module of the package only imported is refused."""
 
   @dataclasses.dataclass
   class Imported:
@@ -301,7 +301,7 @@ def test_a_config_binds_from_the_first_checkpoint_on(tmp_path):
     workdir.config_changes(experiment(), ())
   changes = workdir.config_changes(experiment(), ('num_steps',))
   assert changes == ['num_steps: 11 -> 10']
-  # What is refused later on has not changed the config.
+  # Checking alone has not changed the config.
   assert workdir.read_config().num_steps == 11
   workdir.write_config(experiment(), changes, 40)
   (line,) = map(json.loads, workdir.starts.read_text().splitlines())

@@ -1,1 +1,1 @@
-"""Configs of experiments: in and out of JSON, and held against each other."""
+"""Configs of experiments: converted to and from JSON, compared, overridden."""

@@ -1,8 +1,8 @@
-"""Config dataclasses to JSON values and back, and where two of them differ.
+"""Converts config dataclasses to JSON values and back, and compares them.
 
 Only dataclasses of this package, and a user's own that are imported already,
-are made from a file: a config.json is data of whoever wrote it, and never
-names what is imported.
+are made from a file: a config.json may come from anybody, so it never decides
+what is imported.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from bert_jax.errors import InputError, shown
 
 
 def encode(value: Any) -> Any:
-  """A config -> JSON values; every dataclass carries its `_type`.
+  """Turns a config into JSON values; every dataclass carries its `_type`.
 
   Raises:
-    InputError: a value that JSON has none for, or a class without a name.
+    InputError: JSON cannot hold a value, or a class cannot be named.
   """
   if dataclasses.is_dataclass(value):
     fields = {
@@ -43,11 +43,10 @@ def encode(value: Any) -> Any:
 
 
 def decode(value: Any, *, where: str) -> Any:
-  """The reverse of `encode`; `where` names the file in errors.
+  """Reverses `encode`; `where` names the file in errors.
 
-  Only dataclasses of this package, or imported ones, are made, with the fields
-  they have and values of the types that these say. Raises InputError on all
-  else.
+  Raises InputError unless every class is of this package or imported already,
+  and every field exists and has a value of its annotated type.
   """
   decoder = Decoder(
     where=where, fix='restore the file or start anew', make=_make
@@ -65,8 +64,8 @@ def decode(value: Any, *, where: str) -> Any:
 def check_recordable(config: Any) -> None:
   """Raises InputError on a config that would not come back from config.json.
 
-  That is a field of another type than its annotation, in a user's class above
-  all: without this the run could not be continued.
+  Such a config has a value of another type than its annotation, mostly in a
+  user's class, and its run could not be continued.
   """
   back = decode(json.loads(json.dumps(encode(config))), where='the config')
   for name, given, read in differences(config, back):
@@ -88,7 +87,7 @@ _CONFIG_NAME = re.compile(r'(bert_jax(?:\.[a-z][a-z0-9_]*){1,4})\.([A-Z]\w*)')
 
 
 def config_class(name: Any, where: str) -> type:
-  """The class that a `_type` names; InputError where there is none to make."""
+  """The class that a `_type` names; InputError if none may be made."""
   if isinstance(name, str):
     cls = (
       _class_of_package(name)
@@ -110,13 +109,13 @@ def config_class(name: Any, where: str) -> type:
 def _class_of_package(name: str) -> type | None:
   short = name.removeprefix('bert_jax.')
   match = _CONFIG_NAME.fullmatch(f'bert_jax.{RENAMED.get(short, short)}')
-  # A verb is run by being imported: it defines the flags of the process.
+  # Importing a verb has effects: it defines the flags of the process.
   if not match or match[1].startswith('bert_jax.cli'):
     return None
   with contextlib.suppress(ModuleNotFoundError):
     cls = getattr(importlib.import_module(match[1]), match[2], None)
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-      # Not one that the module has imported.
+      # A class that the module only imported is refused.
       return cls if cls.__module__ == match[1] else None
   return None
 
@@ -124,7 +123,7 @@ def _class_of_package(name: str) -> type | None:
 def differences(
   old: Any, new: Any, prefix: str = ''
 ) -> list[tuple[str, Any, Any]]:
-  """(field, old value, new value) where two configs differ.
+  """Returns (field, old value, new value) for each difference of two configs.
 
   Fields with `execution` in their metadata say how a run is carried out, not
   what it computes; they are left out.
@@ -154,7 +153,7 @@ def check_unchanged(
 ) -> list[str]:
   """Raises InputError on fields that may not change; returns what did change.
 
-  `allowed` are the fields named by --allow_change; a name covers all below it.
+  `allowed` are the fields named by --allow_change, with all fields below them.
   `same` are fields that are not compared.
   """
   changes = []

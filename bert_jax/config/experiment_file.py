@@ -19,8 +19,8 @@ def load_config(path: str) -> Any:
     path: a Python file; what follows a colon is passed to `get_config`.
 
   Raises:
-    InputError: when there is no such file, no `get_config` in it, or it
-      returns something else than a dataclass instance.
+    InputError: there is no such file, it has no `get_config`, or that does not
+      return a dataclass instance.
   """
   module, argument = _load(path)
   if not hasattr(module, 'get_config'):
@@ -38,8 +38,8 @@ def load_classes(path: str, modules: Iterable[str]) -> None:
   """Makes the user's own classes known, for a config.json that names them.
 
   Args:
-    path: the file of --config, or ''; it may be an experiment's, of which no
-      config is made.
+    path: the file of --config, or ''. It may be an experiment file, whose
+      `get_config` is not called.
     modules: the names of --import.
 
   Raises:

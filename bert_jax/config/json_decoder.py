@@ -1,8 +1,8 @@
-"""JSON values held against Python annotations: the one typed decoder.
+"""The one typed decoder: checks JSON values against Python annotations.
 
-Whatever the package reads as JSON (config.json, manifests, results, files of
-tokenizers) has its form written as annotations, and a value that does not fit
-ends in one line that names file, field, value and fix.
+All JSON that the package reads (config.json, manifests, results, files of
+tokenizers) has its form written as annotations. A value that does not fit gives
+an error of one line that names file, field, value and fix.
 """
 
 import dataclasses
@@ -26,9 +26,10 @@ _MARKS = (typing.Required, typing.NotRequired)
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-  """A condition in `Annotated[X, Check(...)]`, beyond that of X.
+  """A condition in `Annotated[X, Check(...)]`, beyond the type X.
 
-  fits: whether a decoded value is one. expected: what it is, as 'a share'.
+  fits: says whether a decoded value meets the condition.
+  expected: names the condition in messages, such as 'a share'.
   """
 
   fits: Callable[[Any], bool]
@@ -40,15 +41,15 @@ class Decoder:
   """Decodes the values of one file.
 
   Annotations: str, int, float (an int stays one), bool, None, unions, Literal,
-  list, tuple, dict[str, X], a TypedDict (further keys are passed over and
-  kept), a dataclass, and Annotated with Checks. Any is any value, and object
-  JSON as it is; where `make` is given Any is, like a dataclass or a
-  runtime-checkable Protocol, an object for `make`.
+  list, tuple, dict[str, X], a TypedDict (further keys are kept unchecked), a
+  dataclass, and Annotated with Checks. Any takes any value, and `object` takes
+  JSON as it is. If `make` is given, Any, dataclasses and runtime-checkable
+  Protocols take a JSON object that `make` converts.
 
   Attributes:
     where: the file, at the start of each message.
     fix: the end of each message.
-    make: (object, its field, this decoder) -> the dataclass that it says.
+    make: (JSON object, its field, this decoder) -> the dataclass it describes.
   """
 
   where: str
@@ -56,9 +57,9 @@ class Decoder:
   make: Callable[[dict[str, Any], str, 'Decoder'], Any] | None = None
 
   def decode(self, value: Any, annotation: Any, field: str = '') -> Any:
-    """The value as its annotation has it; `field` is its name in messages.
+    """Converts a value to its annotated type; `field` names it in messages.
 
-    Raises InputError where it does not fit.
+    Raises InputError if it does not fit.
     """
     if annotation is object:
       return value
@@ -97,9 +98,9 @@ class Decoder:
     return self._decode_one(value, annotation, field)
 
   def _decode_one(self, value: Any, annotation: Any, field: str) -> Any:
-    """What is no container of JSON: a number, a text, an object."""
+    """Decodes a number, text, truth value, null or config object."""
     if annotation in _NAMES:
-      # Not isinstance: bool is an int to Python.
+      # isinstance would not do: bool is an int to Python.
       types_of = (int, float) if annotation is float else (annotation,)
       if type(value) in types_of:
         return value
@@ -117,9 +118,9 @@ class Decoder:
     return value
 
   def fill(self, cls: type, items: Mapping[str, Any], field: str) -> Any:
-    """A dataclass of these fields, and of its defaults for the rest.
+    """Makes a dataclass from these fields, with defaults for the rest.
 
-    Raises InputError where there is no such field, or one is left out.
+    Raises InputError if there is no such field, or a required one is missing.
     """
     known = {each.name: each for each in dataclasses.fields(cls) if each.init}
     required = [
@@ -166,7 +167,8 @@ class Decoder:
       inner = (inner[:1] or (Any,)) * len(value)
     if len(value) != len(inner):
       raise self._misfit(value, f'a list of {len(inner)}', field)
-    # Of a long list of numbers its name says more than a place in it.
+    # Messages give the place of an object in a list, but not of a number, where
+    # the list's name says more.
     return kind(
       self.decode(
         item, of_item, f'{field}[{n}]' if isinstance(item, dict) else field
@@ -193,12 +195,12 @@ class Decoder:
     return value
 
   def _misfit(self, value: Any, expected: str, field: str) -> InputError:
-    # Not repr of it all: it may be nested without end.
+    # Only plain values are printed: others may be nested without end.
     found = f'a {type(value).__name__}'
     if value is None or isinstance(value, str | int | float):
       found = shown(repr(value))
     what = f'{self.where}: {shown(field)}' if field else f'{self.where}: it'
-    # 'a number' is a kind; 'true or false' are the values that there are.
+    # 'a number' names a kind of value; 'true or false' lists the values.
     is_kind = expected.partition(' ')[0] in ('a', 'an', 'the')
     must = (
       f', which is not {expected}' if is_kind else f'; it must be {expected}'

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from bert_jax.config.json_decoder import Check
 
-# Above every loss, perplexity and count, and not too large for any arithmetic.
+# A bound above every loss, perplexity and count, and safe in any arithmetic.
 _MAX_NUMBER = 1e305
 
 
@@ -14,7 +14,7 @@ def is_number(value: Any) -> bool:
   return type(value) in (int, float) and not _MAX_NUMBER < abs(value) < math.inf
 
 
-# Half of a surrogate pair cannot be written into a page.
+# A lone surrogate cannot be written into a page.
 Text = Annotated[
   str, Check(lambda text: not re.search('[\ud800-\udfff]', text), 'a text')
 ]

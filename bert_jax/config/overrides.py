@@ -2,7 +2,7 @@
 
 ml_collections follows a path such as `data.stages[0].num_steps`. It answers a
 misspelt name or a value of another type with a traceback, and reads `a,b` as
-one string where a field is a tuple; so both are looked at here before.
+one string even if the field is a tuple; so both are checked here before.
 """
 
 import ast
@@ -19,8 +19,8 @@ from ml_collections.config_flags import config_path
 
 from bert_jax.errors import InputError, shown
 
-# Errors of ast.literal_eval on a text that is no literal; the last two where
-# its brackets or signs are nested too deeply.
+# Errors of ast.literal_eval on a text that is no literal; it raises the last
+# two if brackets or signs are nested too deeply.
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 _BOOLS = {'true': True, 'false': False, '1': True, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
@@ -30,7 +30,7 @@ _MAX_INTEGER = 2**63 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """One field of a config: its value, its annotation, and if it has fields."""
+  """A field of a config: its value, its annotation, and if it has fields."""
 
   value: Any
   type: Any
@@ -96,8 +96,8 @@ def set_field(config: Any, path: str, text: str) -> None:
   """Sets the field 'optimizer.learning_rate' of a config to a value's text.
 
   Raises:
-    InputError: there is no such field, the text is no value of its type, or it
-      is of a frozen dataclass.
+    InputError: there is no such field, the text is no value of its type, or the
+      field belongs to a frozen dataclass.
   """
   field = find_field(path, config_fields(config))
   try:
@@ -111,7 +111,7 @@ def set_field(config: Any, path: str, text: str) -> None:
 
 
 def _convert(text: str, annotation: Any) -> Any:
-  """Returns the value; ValueError says what the text should be."""
+  """Converts the text to a value; ValueError says what the text should be."""
   origin = typing.get_origin(annotation)
   if origin in (typing.Union, types.UnionType):
     inner = [t for t in typing.get_args(annotation) if t is not type(None)]

@@ -1,8 +1,8 @@
-"""Classes of a user's own: an objective, an optimizer, a task of one file.
+"""A user's own classes, such as an objective, an optimizer or a task.
 
-config.json records such a class by module and name. Reading one imports
-nothing: the class is there already, by --config=FILE, by --import=MODULE, or
-by an `import` in the user's Python.
+config.json records such a class by module and name. Reading it imports nothing:
+the class has been imported before, by --config=FILE, by --import=MODULE, or by
+an `import` in the user's Python.
 """
 
 import dataclasses
@@ -17,20 +17,20 @@ from collections.abc import Iterable
 
 from bert_jax.errors import InputError, quoted, shown
 
-# Names that `load_file` has put into sys.modules, folders that are in sys.path
-# for the sake of user's files.
+# Names that `load_file` has put into sys.modules, and folders that it has put
+# into sys.path.
 _loaded: set[str] = set()
 _searched: set[str] = set()
 
 
 def load_file(path: str) -> types.ModuleType:
-  """Runs a Python file as the module that its name, without .py, says.
+  """Runs a Python file as a module named after the file, without .py.
 
-  What it imports is also looked for in its folder, after all other places.
+  Its imports are also looked for in its folder, after all other places.
 
   Raises:
-    InputError: it is no Python file, or it defines dataclasses under the name
-      of another module, which a config.json could not tell from it.
+    InputError: it is no Python file, or it defines dataclasses although another
+      module has its name, and config.json could not tell the two apart.
   """
   name = re.sub(r'\W', '_', pathlib.Path(path).stem)
   spec = importlib.util.spec_from_file_location(name, path)
@@ -40,7 +40,7 @@ def load_file(path: str) -> types.ModuleType:
   is_taken = name not in _loaded and _is_taken(name, path)
   _search(os.path.dirname(os.path.abspath(path)))
   if not is_taken:
-    # dataclasses looks up a class's annotations there.
+    # dataclasses looks up a class's annotations in sys.modules.
     sys.modules[name] = module
     _loaded.add(name)
   spec.loader.exec_module(module)
@@ -67,7 +67,7 @@ def import_modules(names: Iterable[str]) -> None:
     try:
       importlib.import_module(name)
     except (ModuleNotFoundError, ValueError, TypeError) as error:
-      # What the module itself imports may be missing too.
+      # The missing module may be one that this module imports: re-raise then.
       missing = getattr(error, 'name', None) or name
       if not f'{name}.'.startswith(f'{missing}.'):
         raise
@@ -79,7 +79,7 @@ def import_modules(names: Iterable[str]) -> None:
 
 
 def recorded_name(cls: type) -> str:
-  """'module.Class', by which config.json names a class.
+  """The name 'module.Class' by which config.json names a class.
 
   Raises:
     InputError: the name does not lead back to the class.
@@ -98,7 +98,7 @@ def find(name: str) -> type | None:
   """The dataclass of a recorded name, if its module is imported."""
   cls = _lookup(name)
   if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-    # Not one that the module has imported.
+    # A class that the module only imported is refused.
     module = _main_name() if cls.__module__ == '__main__' else cls.__module__
     if f'{module}.{cls.__qualname__}' == name:
       return cls
@@ -109,7 +109,7 @@ def _lookup(name: str) -> object:
   module_name, _, class_name = name.rpartition('.')
   is_main = module_name == _main_name()
   module = sys.modules.get('__main__' if is_main else module_name)
-  # Not getattr, which a module may answer by an import.
+  # A module may answer getattr by an import, so its __dict__ is read.
   return getattr(module, '__dict__', {}).get(class_name)
 
 
@@ -128,7 +128,7 @@ def _is_taken(name: str, path: str) -> bool:
     origin = getattr(sys.modules[name], '__file__', None) or name
   else:
     spec = importlib.util.find_spec(name)
-    # A folder without __init__.py has no origin, and is no code.
+    # A folder without __init__.py has no origin and no code.
     origin = spec.origin if spec else None
   return (
     origin is not None

@@ -1,1 +1,1 @@
-"""Jobs: what each verb does, put together from its parts, one file a verb."""
+"""Jobs: the work of each verb, put together from its parts, one file a verb."""

@@ -1,4 +1,4 @@
-"""Checkpoints from and to Hugging Face: what `convert` does with a folder.
+"""Converts checkpoints from and to Hugging Face: the job of `convert`.
 
 Each conversion writes parity.json, and its folder whole or not at all.
 """
@@ -37,7 +37,7 @@ from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 
 WORKDIR, HUGGINGFACE, PEFT = FORMATS = ('workdir', 'huggingface', 'peft')
 _PARITY = 'parity.json'
-# The class that the generator of a run on replaced tokens is exported as.
+# The class that is written for the generator of a run on replaced tokens.
 _GENERATOR = 'ElectraForMaskedLM'
 _NOT_INSTALLED = 'transformers and torch are not installed'
 
@@ -54,19 +54,19 @@ def convert(
 
   Args:
     source: a Hugging Face folder, one of google-research/bert, WORKDIR or
-      WORKDIR@STEP; of fine-tuning, the best seed's model.
+      WORKDIR@STEP. A fine-tuning run gives its best seed's model.
     output: the folder; it must not be there yet.
     output_format: one of FORMATS.
-    architecture: of Hugging Face, the class to write; '': by the heads. Of a
-      run on replaced tokens ElectraForMaskedLM is the generator.
-    seed: of fine-tuning, as WORKDIR@STEP, another than the best.
+    architecture: the Hugging Face class to write; '' chooses it by the heads.
+      ElectraForMaskedLM takes the generator of a run on replaced tokens.
+    seed: another seed than the best, for WORKDIR@STEP of fine-tuning.
 
   Returns:
-    The lines of parity.json for a terminal.
+    The content of parity.json as lines for a terminal.
 
   Raises:
-    InputError: the source cannot be used, or the output is there already; then
-      nothing is left half-written.
+    InputError: the source cannot be used, or the output is there already.
+      Nothing is left half-written.
   """
   if output_format not in FORMATS:
     raise InputError(
@@ -92,7 +92,7 @@ def convert(
 def _write_workdir(
   source: Pretrained, folder: pathlib.Path, architecture: str
 ) -> dict[str, Any]:
-  del architecture  # of Hugging Face's folders
+  del architecture  # a workdir names no class of Hugging Face
   checkpoint = source.checkpoint
   if checkpoint is None:
     raise InputError(
@@ -121,7 +121,8 @@ def _write_workdir(
   try:
     return _record(source, checkpoint.params, folder, **facts)
   except parity.NotLoaded as error:
-    # An untidy folder that we can read; of our own exports it would be a bug.
+    # We read an untidy folder that transformers cannot load. In one of our own
+    # exports that would be a bug, so only here the error is recorded.
     return _record(
       source,
       checkpoint.params,
@@ -184,8 +185,8 @@ def _write_huggingface(
 def _write_peft(
   source: Pretrained, folder: pathlib.Path, architecture: str
 ) -> dict[str, Any]:
-  """What was tuned, without its base, as the `peft` package lays it out."""
-  del architecture  # that of the base's classifier
+  """Writes the tuned part, without its base, in the form of package `peft`."""
+  del architecture  # it is always that of the base's classifier
   lora = getattr(source.experiment, 'peft', None)
   if source.load_tuned is None or not isinstance(lora, LoRAConfig):
     raise InputError(
@@ -242,7 +243,7 @@ def _write_peft(
 
 
 def _unlisted_symbols(tokenizer: Tokenizer, folder: pathlib.Path) -> list[str]:
-  """Symbols of a SentencePiece model that no tokenizer.json speaks of."""
+  """Symbols of a SentencePiece model in a folder without tokenizer.json."""
   inner = added_tokens.inner_of(tokenizer)
   if not isinstance(inner, sentencepiece.SentencePiece):
     return []
@@ -252,13 +253,13 @@ def _unlisted_symbols(tokenizer: Tokenizer, folder: pathlib.Path) -> list[str]:
 def _compare_ids(
   source: Pretrained, folder: pathlib.Path, pieces: Collection[str] = ()
 ) -> dict[str, Any]:
-  """Our ids and those of transformers on texts of all kinds.
+  """Compares our ids with those of transformers on texts of all kinds.
 
-  `pieces`: as in parity.compare_ids.
+  `pieces` is that of parity.compare_ids.
 
   Raises:
-    InputError: They differ: then the rows of the embedding would be others than
-      those that the texts were trained with.
+    InputError: the ids differ, so that a text would read other rows of the
+      embedding than in training.
   """
   if not parity.is_possible():
     return {'not_compared': _NOT_INSTALLED}
@@ -279,7 +280,7 @@ def _compare_ids(
 def _check_task(
   source: Pretrained, family: families.Family, architecture: str
 ) -> None:
-  """Raises InputError where the class would compute another thing."""
+  """Raises InputError if the class would compute something else."""
   chosen, head = family.architectures[architecture], source.task_head
   if source.task and not head and {*HEAD_OF.values()} & {*chosen.heads}:
     raise InputError(
@@ -311,8 +312,8 @@ def _record(
 ) -> dict[str, Any]:
   """The content of parity.json.
 
-  `compare` is the folder for transformers, or why there is nothing to compare;
-  `ids` is what came of comparing the tokenizers.
+  `compare` is the folder for transformers, or the reason why nothing can be
+  compared; `ids` is the result of comparing the tokenizers.
   """
   record = {
     'input': source.origin,

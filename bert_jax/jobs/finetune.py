@@ -1,6 +1,6 @@
 """A fine-tuning run, put together from its experiment: read top to bottom.
 
-All seeds train at once, along a leading axis of the state: the same loop and
+All seeds train at once, along a leading axis of the state, by the same loop and
 step as in pretraining.
 """
 
@@ -41,13 +41,13 @@ from bert_jax.workdir import Workdir
 
 
 class SeedStreams:
-  """One stream a seed, stacked: arrays [seeds, n, ...]."""
+  """A stream for each seed, stacked to arrays [seeds, n, ...]."""
 
   def __init__(self, streams: list[ExampleStream]):
     self._streams = streams
 
   def read_before(self, example_number: int) -> dict[str, str]:
-    """As MixedStream.read_before: there is one set of examples."""
+    """Describes the examples read so far, as MixedStream.read_before does."""
     if not example_number:
       return {}
     fingerprint = self._streams[0].fingerprint
@@ -85,11 +85,11 @@ def finetune(
     experiment = with_compute_dtype(experiment, workdir)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
-    # A run that goes on has its parameters; figures that are there already are
-    # of others than the command names.
+    # A run that goes on has its parameters and does not read init_from again.
+    # A finished run refuses another init_from: its figures are of the old one.
     at_start = '' if is_finished else 'init_from'
     if experiment.peft.has_base:
-      # The base is read at every start, and tuned parameters fit it alone.
+      # The base is read at every start, and tuned parameters fit no other.
       at_start, allow_change = '', _without_init_from(allow_change)
     changes = inputs.check(experiment, allow_change, at_start)
     if not inputs.is_recorded:
@@ -160,7 +160,7 @@ def _train(
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
-    assert outcome.state is not None  # a run that was not stopped has one
+    assert outcome.state is not None  # only a stopped run may lack one
     scoring.write_results(workdir, outcome.state)
   return outcome
 
@@ -190,8 +190,8 @@ def starting_point(
 ) -> Initial | None:
   """The parameters of `source`, without a head that gives other answers.
 
-  Classes of the same number in another order, or of other names, fit by shape;
-  the run would begin with their scores exchanged.
+  A head for as many classes in another order, or with other names, would fit
+  by shape, and the run would begin with exchanged scores.
   """
   if source is None:
     return None
@@ -200,7 +200,7 @@ def starting_point(
   )
   if source.facts is None or is_same:
     return source.initial()
-  # A pooler tells nothing of the answers.
+  # A pooler does not depend on the answers.
   other = task.heads().keys() - {'pooler'}
 
   def load() -> Params:
@@ -220,7 +220,7 @@ def describe_inputs(
   tokenizer: Tokenizer,
   source: Pretrained | None,
 ) -> dict[str, Any]:
-  """What the run reads, by the config field that names it."""
+  """Returns {config field: description of the input that it names}."""
   task = experiment.task
   described = {}
   if source and experiment.peft.has_base:
@@ -250,13 +250,13 @@ def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
 
 
 def steps_of_epoch(experiment: FinetuneExperiment, examples: TuningData) -> int:
-  """The rows once, to the nearest whole batch, at least one."""
+  """The number of steps that read all rows once, rounded, at least 1."""
   num_rows = len(examples.train.rows['input_ids'])
   return max(1, round(num_rows / experiment.batch_size))
 
 
 def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
-  """Epochs become steps."""
+  """Makes a plan of one stage, with epochs converted to steps."""
   stage = Stage(
     num_steps=experiment.num_epochs * steps_per_epoch,
     row_length=experiment.max_length,
@@ -266,7 +266,7 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 
 
 def flops_per_step(experiment: FinetuneExperiment) -> float:
-  """Model FLOPs of all seeds; see models/flops.py."""
+  """Model FLOPs of a step over all seeds; see models/flops.py."""
   of_row = flops_per_row(experiment.model, experiment.max_length, 0)
   num_rows = experiment.num_seeds * experiment.batch_size
   return experiment.gradients.num_passes * num_rows * of_row
@@ -275,7 +275,7 @@ def flops_per_step(experiment: FinetuneExperiment) -> float:
 def with_model(
   experiment: FinetuneExperiment, source: Pretrained | None
 ) -> tuple[FinetuneExperiment, Tokenizer]:
-  """Takes sizes and tokenizer from `source`, what init_from names, if any.
+  """Takes sizes and tokenizer from `source`, the model of init_from, if any.
 
   Returns the experiment with its final model, and the tokenizer.
   """
@@ -288,7 +288,7 @@ def with_model(
         f'{experiment.init_from}; leave it out to take the one of the model'
       )
   else:
-    assert source is not None  # validate() has seen one of the two
+    assert source is not None  # validate() requires init_from or tokenizer
     tokenizer = source.tokenizer
   size = tokenizer.table.vocab_size
   if model.vocab_size and model.vocab_size < size:
@@ -316,9 +316,9 @@ def load_examples(
   tokenizer: Tokenizer,
   earlier: Facts | None = None,
 ) -> tuple[Task, TuningData]:
-  """Reads and encodes both parts; prints what they are and what was cut.
+  """Reads and encodes both parts, and prints their sizes and what was cut.
 
-  `earlier` are the facts of the model that is tuned; see TaskConfig.fit.
+  `earlier` holds the facts of the model to be tuned; see TaskConfig.fit.
   """
   config = experiment.task
   paths = {'train': config.train_path, 'eval': config.eval_path}
@@ -332,7 +332,7 @@ def load_examples(
     if name == 'train' and 0 < config.max_train_examples < len(part):
       drawn = Permutation(len(part), 0)(np.arange(config.max_train_examples))
       parts[name] = part = part.take(drawn)
-    # Before anything is printed: an answer may be unknown.
+    # Featurizing comes before printing, since an answer may be unknown.
     features[name] = task.featurize(part, tokenizer, experiment.max_length)
     unknown.report(
       name,
@@ -371,7 +371,7 @@ def seed_keys(experiment: FinetuneExperiment) -> jax.Array:
 def seed_streams(
   experiment: FinetuneExperiment, examples: TuningData
 ) -> SeedStreams:
-  """Every seed sees the examples in an order of its own."""
+  """Makes a stream for each seed, which sees the examples in its own order."""
   return SeedStreams(
     [
       ExampleStream(examples.train.rows, seed=experiment.seed + seed)

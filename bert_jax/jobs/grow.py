@@ -1,8 +1,8 @@
-"""A larger model from a checkpoint, with its tokenizer: what `grow` does.
+"""Makes a larger model from a checkpoint, with its tokenizer: the job `grow`.
 
-surgery/growing.py has the functions; here they are put in order, and what comes
-out is a workdir that every verb takes. Vocabulary, positions, layers, width: in
-this order, so that what is copied is small; each keeps what the others did.
+surgery/growing.py has the functions. Here they are applied in the order
+vocabulary, positions, layers, width, which keeps the copies small, and the
+result is written as a workdir that every verb takes.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ OTHER = 'computes something else until it is trained on'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Growth:
-  """The sizes to grow; None, '' and 0.0 leave one as it is.
+  """The sizes to grow to; None, '' and 0.0 leave a size as it is.
 
-  num_layers, max_positions: from now on. width_factor: of width, heads and
-  feed-forward width. rotary_theta: with max_positions, for rotary positions;
-  0.0: as extend_positions says. tokenizer: the folder of one that has all old
-  entries and more, in which the vocabulary grows.
+  num_layers, max_positions: the new sizes. width_factor: multiplies width,
+  heads and feed-forward width. rotary_theta: the new theta of rotary positions,
+  with max_positions; 0.0 takes the default of extend_positions. tokenizer: the
+  folder of a tokenizer that has all old entries and more.
   """
 
   num_layers: int | None = None
@@ -59,7 +59,7 @@ class Growth:
       raise InputError(
         f'--rotary_theta={self.rotary_theta}: only with --max_positions'
       )
-    # nan is not above 0 either.
+    # The comparison is false for nan, so nan is refused too.
     if self.rotary_theta and not 0 < self.rotary_theta < float('inf'):
       raise InputError(
         f'--rotary_theta={self.rotary_theta}: give a number above 0'
@@ -72,17 +72,18 @@ def grow(
   """Writes a larger model of `source` as the workdir `output`.
 
   Args:
-    source: what open_pretrained opens; of fine-tuning, the best seed's model.
+    source: a path for open_pretrained. A fine-tuning run gives its best seed's
+      model.
     output: the folder; it must not be there yet.
-    growth: what grows.
-    seed: of the shares that the copies of a unit get when the width grows.
+    growth: the sizes to grow to.
+    seed: draws the shares that the copies of a unit get when the width grows.
 
   Returns:
-    What grew and what of the function was kept, line by line.
+    Lines that say what grew and whether the model computes the same.
 
   Raises:
     InputError: the source cannot be used, or cannot grow so, or the output is
-      there already; then nothing is left half-written.
+      there already. Nothing is left half-written.
   """
   growth.validate()
   with durable_files.new_folder(output) as folder:
@@ -119,7 +120,7 @@ def grow(
 def _steps(
   small: Pretrained, growth: Growth, tokenizer: Tokenizer, seed: int
 ) -> list[tuple[Callable[[functional.Params, EncoderConfig], Grown], str]]:
-  """(what lets parameters and config grow, what it keeps), in their order."""
+  """Returns (function that grows params and config, what it keeps) in order."""
   config = small.model
   steps = []
   if growth.tokenizer:
@@ -146,7 +147,7 @@ def _steps(
 def _infos(
   small: Pretrained, params: functional.Params, config: EncoderConfig
 ) -> growing.Infos:
-  """The declarations of `params`, those of a user's own heads too."""
+  """The declarations of `params`, including those of a user's own heads."""
   experiment, heads = small.experiment, heads_of(config, params)
   if task := small.task:
     heads |= task.heads()
@@ -186,8 +187,8 @@ def _vocabulary_step(
   )
 
   def extend(params: functional.Params, config: EncoderConfig) -> Grown:
-    # The table may have rows for which the old tokenizer had no entry: the new
-    # ones come in their place.
+    # The table may have rows for which the old tokenizer had no entry; new
+    # entries replace them.
     return growing.extend_vocabulary(
       params,
       dataclasses.replace(config, vocab_size=old_size),
@@ -247,7 +248,7 @@ def _how_to_go_on(
   flags = [f'--config.init_from={output}'] + [
     f'--config.model.{name}={value}'
     for name, _, value in differences(small.model, model)
-    # An experiment takes it from its corpus.
+    # An experiment takes vocab_size from its corpus.
     if name != 'vocab_size'
   ]
   lines = [f'to train on: bert-jax pretrain {" ".join(flags)}']

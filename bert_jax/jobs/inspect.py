@@ -37,14 +37,15 @@ def describe_examples(
   example: int | None = None,
   rows: int = 8,
 ) -> Iterator[str]:
-  """Lines about one example, or about the first `rows` of a step's batch.
+  """Yields lines about one example, or about the first `rows` of a step.
 
-  A masked token is shown as {what it was>what the model saw}, '=' where it saw
-  the token itself; where tokens are replaced, what the generator saw. Of pairs,
-  the label follows the number, and '|' stands between A and B.
+  A masked token is shown as {what it was>what the model saw}, with '=' if it
+  saw the token itself. For objectives that replace tokens, it shows what the
+  generator saw. For pairs, the label follows the number, and '|' stands
+  between A and B.
 
   Raises:
-    InputError: the config cannot be, or a number that it does not come to.
+    InputError: the config is invalid, or the run has no such step or example.
   """
   if not isinstance(experiment, PretrainExperiment):
     raise InputError(

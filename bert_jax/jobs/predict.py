@@ -16,7 +16,7 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   """The figures of a model on examples with answers, for a terminal.
 
   Raises:
-    InputError: An answer is none that the model can give.
+    InputError: the model cannot give one of the answers.
   """
   task = model.require_task('evaluate')
   for note in task.about('eval', examples).notes:
@@ -26,22 +26,23 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
 
 
 def check_output(output: pathlib.Path, source: str) -> None:
-  """Refuses a path in whose place no new file of results may be put.
+  """Refuses a path that cannot be replaced by a new file of results.
 
   Args:
-    output: Absolute.
-    source: The table that is read.
+    output: the absolute path.
+    source: the table that is read.
 
   Raises:
-    InputError: There is no folder to write to, or the path is that of the
-      table, a folder, a device or standard output.
+    InputError: the path has no folder to write to, or names the table, a
+      folder, a device or standard output.
   """
   why = ''
   if not output.parent.is_dir():
     why = f'there is no folder {output.parent}; make it first'
   elif output.is_dir():
     why = 'is a folder; name a file in it'
-  # A link there leads to a file where the shell redirects to one.
+  # /dev/stdout leads to a file if the shell redirects to one, so its name
+  # decides.
   elif (
     output.name == '-'
     or output.is_relative_to('/dev')
@@ -60,12 +61,12 @@ def write_predictions(
 ) -> None:
   """Writes a JSON line for each example, in order, or no file.
 
-  Its keys: record (from 1), line (where the input has lines), id (where it has
-  a column of ids), and those of the task's results.
+  The keys are record (from 1), line (if the input has lines), id (if it has a
+  column of ids), and those of the task's results.
   """
   with durable_files.new_file(output) as file:
     for row, found in enumerate(model.results(examples)):
       result = examples.place(row) | shown_result(found)
-      # An id may be of a type that JSON has not, or half of a surrogate pair.
+      # An id may have a type that JSON lacks, or contain a lone surrogate.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'
       file.write(line.encode(errors='backslashreplace'))

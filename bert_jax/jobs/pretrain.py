@@ -147,9 +147,9 @@ def open_data(
   browse: bool = False,
   stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[list[OpenCorpus], Tokenizer]]:
-  """The corpora with rows of every length that a stage asks for.
+  """Opens the corpora, with rows of every length that a stage asks for.
 
-  `browse`, `stop`: as in CopyOptions.
+  `browse` and `stop` are those of CopyOptions.
   """
   data = experiment.data
   options = CopyOptions(
@@ -179,7 +179,7 @@ def open_stream(
     streams = {
       length: Stream(
         rows,
-        # Corpora of equal size would be read in the same order otherwise.
+        # Seeds differ, or corpora of equal size would be read in one order.
         seed=experiment.seed + (number << 32),
         shuffle=data.shuffle,
         shards_per_group=data.shards_per_group,
@@ -217,7 +217,7 @@ def announce(
 def check_pairs(
   objective: PretrainingObjective, corpora: list[OpenCorpus]
 ) -> None:
-  """Raises InputError on rows without the pairs that the objective is about."""
+  """Raises InputError on rows without the pairs that the objective needs."""
   wanted = objective.pairs_kind
   for corpus in corpora if wanted else ():
     for rows in (*corpus.rows.values(), corpus.held_out):
@@ -238,7 +238,7 @@ def pairs_kind(rows: TokenRows) -> Any:
 def flops_before(
   experiment: PretrainExperiment, objective: PretrainingObjective
 ) -> Callable[[int], float]:
-  """(step) -> model FLOPs of all steps until it; see models/flops.py."""
+  """Returns a function: step -> model FLOPs up to it; see models/flops.py."""
   plan = experiment.plan()
   num_passes = experiment.gradients.num_passes
   of_row = [
@@ -261,10 +261,10 @@ def flops_before(
 def for_initial(
   experiment: PretrainExperiment, source: Pretrained, tokenizer: Tokenizer
 ) -> PretrainExperiment:
-  """The experiment with the rows of the embedding that init_from has.
+  """Returns the experiment with as many embedding rows as init_from has.
 
-  Raises InputError if the parameters would mean something else here: it names
-  all the flags that make the models one.
+  Raises InputError if the parameters would mean something else here, and names
+  all flags that make the models equal.
   """
   if source.tokenizer.fingerprint != tokenizer.fingerprint:
     raise InputError(
@@ -290,7 +290,7 @@ def for_initial(
 def with_vocab_size(
   experiment: PretrainExperiment, tokenizer: Tokenizer
 ) -> PretrainExperiment:
-  """Fills in model.vocab_size 0; refuses one that the rows' ids exceed."""
+  """Fills in model.vocab_size 0; refuses one that is too small for the ids."""
   size = tokenizer.table.vocab_size
   if experiment.model.vocab_size == 0:
     model = dataclasses.replace(experiment.model, vocab_size=size)

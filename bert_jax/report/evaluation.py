@@ -1,7 +1,7 @@
 """Curves and held-out figures of a run's objectives, for its report.
 
-Each objective names its own losses and figures (objectives/). The rules here
-hold for all of them, by the ends of their names.
+Each objective names its own losses and figures (objectives/). The ends of their
+names, such as _loss or _accuracy, decide how they are shown.
 """
 
 from bert_jax.report import plots
@@ -18,9 +18,9 @@ from bert_jax.report.records import Record, Run
 
 _MAX_ROWS = 12
 _SHARES = ('_accuracy', '_precision', '_recall')
-# Figures of masked tokens.
+# Figures that are computed over masked tokens.
 _OF_TOKENS = ('mlm_loss', 'perplexity', 'masked_accuracy')
-# Entries of a record that are no figures of an objective.
+# Entries of a record that are not figures of an objective.
 _OTHERS = ('step', 'seed', 'time')
 
 
@@ -29,7 +29,7 @@ def last_eval(run: Run) -> Record | None:
 
 
 def of_generator(record: Record) -> str:
-  """Words that name the generator, where masked-LM figures are its own."""
+  """Words that name the generator if the masked-LM figures are its own."""
   return ' of the generator' if 'replaced_loss' in record else ''
 
 
@@ -51,10 +51,10 @@ def evaluation_lines(run: Run) -> list[str]:
 
 
 def objective_curves(run: Run) -> list[str]:
-  """Figures of losses and of shares such as accuracies."""
+  """Draws the curves of losses and of shares such as accuracies."""
   names = _names(run.metrics.evals[-1:] + run.metrics.train[-1:])
   losses = [name for name in names if _is_loss(name)]
-  # The whole loss is that of the objective where there is one alone.
+  # A single MLM loss is the whole loss, so both share one figure.
   whole = losses if losses == ['mlm_loss'] else []
   figures = [_two_curves(run, 'Loss', ('loss',), (*whole, 'eval_loss'))]
   figures += [
@@ -75,7 +75,7 @@ def evaluation_section(run: Run) -> str:
     return section('Evaluation', note('No evaluation has been done yet.'))
   shown = evals
   if len(evals) > _MAX_ROWS:
-    # Evenly over the run, the last one always.
+    # The rows shown are spread evenly over the run and include the last.
     step = (len(evals) - 1) / (_MAX_ROWS - 1)
     shown = [evals[round(i * step)] for i in range(_MAX_ROWS)]
   names = _names(shown)
@@ -102,7 +102,7 @@ def _two_curves(
   eval_names: tuple[str, ...],
   percent_axis: bool = False,
 ) -> str:
-  """Training and held-out values in one figure; '' where there are none."""
+  """Draws training and held-out values in one figure; '' if there are none."""
   lines = [
     (label, points, color)
     for label, kind, names, color in (
@@ -121,7 +121,7 @@ def _two_curves(
 
 
 def _names(records: list[Record]) -> list[str]:
-  """Names of the figures in records: MLM's first, then as they come."""
+  """Names of the figures in records: MLM's first, then in their order."""
   found = dict.fromkeys(_OF_TOKENS)
   found |= dict.fromkeys(name for record in records for name in record)
   return [

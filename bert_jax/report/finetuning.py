@@ -1,7 +1,7 @@
 """The fine-tuning part of a report: a pretrained start against scratch.
 
-One run proves little: every run is shown, and a difference is told in pooled
-standard deviations over the seeds.
+One run proves little, so every run is shown, and a difference is given in
+pooled standard deviations over the seeds.
 """
 
 import math
@@ -37,11 +37,11 @@ def pooled_difference(
 
   Args:
     first: one value for each seed; at least one.
-    second: likewise.
+    second: one value for each seed; at least one.
 
   Returns:
-    (mean of first - mean of second, that over the pooled sample standard
-    deviation); the latter is nan where there is no spread to compare with.
+    (mean of first - mean of second, that divided by the pooled sample standard
+    deviation); the latter is nan if there is no spread to compare with.
   """
   difference = statistics.fmean(first) - statistics.fmean(second)
   freedom = len(first) + len(second) - 2
@@ -68,7 +68,7 @@ def finetuning_sections(runs: Sequence[Run]) -> list[str]:
 
 
 def comparison_lines(runs: Sequence[Run]) -> list[str]:
-  """The comparison as lines for a terminal: a start each, the difference."""
+  """The comparison for a terminal: a line for each start, the difference."""
   lines = []
   for run in runs:
     metric = _metric(runs)
@@ -91,12 +91,12 @@ def comparison_lines(runs: Sequence[Run]) -> list[str]:
 
 
 def start_name(run: Run) -> str:
-  """'pretrained' or 'from scratch'."""
+  """Names the start of a run: 'pretrained' or 'from scratch'."""
   return 'pretrained' if _results(run)['init_from'] else 'from scratch'
 
 
 def _comparable(runs: Sequence[Run]) -> tuple[Run, Run] | None:
-  """The first pretrained and the first scratch run, if of the same examples."""
+  """The first pretrained and first scratch run, if their examples agree."""
   pretrained = [run for run in runs if _results(run)['init_from']]
   scratch = [run for run in runs if not _results(run)['init_from']]
   if not pretrained or not scratch:
@@ -113,7 +113,7 @@ def _measured_on(run: Run) -> list[Any]:
 
 
 def _results(run: Run) -> Record:
-  """results.json of a run that has ended, as all of these have."""
+  """The content of results.json; all runs in these sections have ended."""
   assert run.results is not None
   return run.results
 
@@ -136,7 +136,7 @@ def _metric(runs: Sequence[Run]) -> str:
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
-  """The name and form of the metric."""
+  """The metric of the runs, with its name and form."""
   return _figures(runs)[_metric(runs)]
 
 
@@ -173,7 +173,7 @@ def _summary(runs: Sequence[Run]) -> str:
 
 
 def _verdict(runs: Sequence[Run]) -> str:
-  """One sentence that compares the first pretrained start with scratch."""
+  """A sentence that compares the first pretrained start with scratch."""
   first = _results(runs[0])
   what = [f'{number(first["num_eval"])} held-out examples']
   what += filter(None, [task_of(runs[0].config).measured_on(first)])
@@ -219,7 +219,7 @@ def _spread(shown: Figure, values: Sequence[float]) -> str:
 
 
 def _show(kind: str, value: Any) -> str:
-  # A correlation, from -1 to 1, is no share of anything.
+  # A correlation, from -1 to 1, is not shown as a percentage.
   if kind == CORRELATION:
     return f'{value:.3f}'
   return percent(value) if kind == SHARE else number(value)
@@ -239,7 +239,7 @@ def _dots(runs: Sequence[Run]) -> str:
 
 
 def _start(run: Run, runs: Sequence[Run]) -> str:
-  """The start, or the folder where two runs have the same start."""
+  """Names a run by its start, or by its folder if two runs share the start."""
   name = start_name(run)
   alone = sum(start_name(other) == name for other in runs) == 1
   return name if alone else run.workdir.path.name
@@ -287,7 +287,7 @@ def _all_runs(runs: Sequence[Run]) -> str:
 
 
 def _task_sections(runs: Sequence[Run]) -> list[str]:
-  """The sections of the runs' own tasks; those of one title become one."""
+  """The sections of the runs' own tasks; equal titles share a section."""
   tables: dict[str, list[str]] = {}
   pictures: dict[str, list[str]] = {}
   for run in runs:

@@ -1,7 +1,7 @@
-"""The page that a report is set on: its style, and the pieces it is made of.
+"""The HTML of a report: the page's style, and the pieces it is made of.
 
-One file without scripts or outside resources, so that it can be mailed and
-opens anywhere; all text goes through `escape`.
+The page is one file without scripts or outside resources, so that it can be
+mailed and opens anywhere. All text goes through `escape`.
 """
 
 import html
@@ -88,7 +88,7 @@ def escape(text: Any) -> str:
 
 
 def page(title: str, *blocks: str) -> str:
-  """The whole file around blocks of HTML."""
+  """Makes the whole file from blocks of HTML."""
   body = '\n'.join(blocks)
   return (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -104,7 +104,7 @@ def section(title: str, *blocks: str) -> str:
 
 
 def card(name: str, value: str, below: str = '') -> str:
-  """A figure of the header; takes plain text."""
+  """A card with one figure for the header; takes plain text."""
   return (
     f'<div class="card"><span class="muted">{escape(name)}</span>'
     f'<b>{escape(value)}</b><span class="muted">{escape(below)}</span></div>'
@@ -136,7 +136,7 @@ def note(text: str) -> str:
 
 
 def number(value: Any) -> str:
-  """1,234 or 0.0123 or 1e-05; a dash for what is not there."""
+  """Formats as 1,234 or 0.0123 or 1e-05; a dash for a missing value."""
   if not isinstance(value, int | float) or isinstance(value, bool):
     return '–' if value is None else escape(value)
   if isinstance(value, int):
@@ -147,7 +147,7 @@ def number(value: Any) -> str:
 
 
 def large(value: float) -> str:
-  """1.23 M for 1,234,567."""
+  """Formats a large number shortly: 1.23 M for 1,234,567."""
   for size, unit in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
     if abs(value) >= size:
       return f'{value / size:.3g} {unit}'
@@ -159,7 +159,7 @@ def percent(share: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-  """'45 s', '12 min 5 s', '3 h 20 min', '2 d 4 h'."""
+  """Formats as '45 s', '12 min 5 s', '3 h 20 min' or '2 d 4 h'."""
   seconds = round(seconds)
   units = [('d', 86400), ('h', 3600), ('min', 60), ('s', 1)]
   for (unit, size), (smaller, small_size) in zip(

@@ -1,6 +1,6 @@
-"""Writes `report.html`: what a run learned, from what it left in its workdir.
+"""Writes `report.html`, which shows what a run learned, from its workdir.
 
-This file says what is shown and in which words; the page's style is in
+This file decides what is shown and in which words; the page's style is in
 html.py, the figures in plots.py.
 """
 
@@ -48,7 +48,7 @@ from bert_jax.report.records import (
   training_seconds,
 )
 
-# Google's sizes by layers and width.
+# Names of Google's model sizes, by layers and width.
 _SIZES: dict[tuple[Any, Any], str] = {
   (2, 128): 'BERT tiny',
   (4, 256): 'BERT mini',
@@ -69,16 +69,16 @@ def write_report(
   """Writes the report of a run as one self-contained HTML file.
 
   Args:
-    workdir: of a pretraining or fine-tuning run.
+    workdir: the workdir of a pretraining or fine-tuning run.
     finetuned: workdirs of fine-tuning runs to show beside it.
-    output: the file; None: `report.html` in the workdir.
+    output: the file; None means `report.html` in the workdir.
 
   Returns:
     The file's path.
 
   Raises:
-    InputError: a workdir is none, has no metrics, or (fine-tuned ones) no
-      results yet.
+    InputError: a path is no workdir, or it has no metrics, or a fine-tuning
+      run has no results yet.
   """
   path = local_path(output, '--output') if output else None
   run, finetuned_runs = _read(workdir, finetuned)
@@ -164,7 +164,7 @@ def _tokens_and_time(run: Run) -> list[str]:
 
 
 def _devices(devices: Sequence[Any]) -> tuple[str, str]:
-  """('8 × TPU', '') from jax's names of them, like TPU_0(process=0,...)."""
+  """Turns jax's names, such as TPU_0(process=0,...), into ('8 × TPU', '')."""
   found = [_DEVICE_KIND.match(str(device)) for device in devices]
   kinds = [match[0].rstrip('_:') for match in found if match]
   counts = ', '.join(f'{kinds.count(k)} × {k}' for k in dict.fromkeys(kinds))
@@ -186,7 +186,7 @@ def _when(run: Run) -> str:
 
 
 def _notes(run: Run) -> str:
-  """Notes that a reader of the curves must know; none where all is well."""
+  """Notes that a reader of the curves must know; none if all is well."""
   notes = []
   skipped = sum(
     record.get('skipped_updates') or 0 for record in run.metrics.train[-1:]

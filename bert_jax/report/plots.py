@@ -1,4 +1,4 @@
-"""The figures of a report: inline SVG that follows the page's light or dark.
+"""The figures of a report: inline SVG in the page's light or dark colours.
 
 matplotlib draws with marker colours, which are then replaced by the page's CSS
 variables; text stays text, in the page's font.
@@ -14,7 +14,8 @@ from matplotlib import rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours given to matplotlib -> variables of the page. Figures use no others.
+# Maps colours given to matplotlib to variables of the page. Figures use no
+# other colours.
 _VARIABLES = {
   '#010101': 'var(--ink)',
   '#010102': 'var(--muted)',
@@ -25,7 +26,7 @@ _VARIABLES = {
 }
 INK, MUTED, LINE, FIRST, SECOND, CELL = _VARIABLES
 _STYLE = {
-  # A label of a user's own may have a $ in it.
+  # A user's label may contain a $, which matplotlib would read as TeX.
   'text.parse_math': False,
   'svg.fonttype': 'none',
   'font.size': 9,
@@ -47,7 +48,7 @@ _STYLE = {
   'legend.frameon': False,
   'lines.solid_capstyle': 'round',
 }
-# Points beyond the number of pixels only make the file large.
+# Most points of a line: more than there are pixels only make the file large.
 _MAX_POINTS = 400
 
 Points = Sequence[tuple[float, float]]
@@ -65,11 +66,11 @@ def curves(
   """A figure of curves over steps.
 
   Args:
-    title: what is shown; read out to who cannot see it.
-    lines: (label, [(step, value)], colour); an equal label is named once.
-    smooth: the label whose lines are noisy: drawn faint under their mean.
+    title: names the figure for screen readers.
+    lines: (label, [(step, value)], colour); the legend shows each label once.
+    smooth: the label of noisy lines, which are drawn faint under their mean.
     percent: the values are shares.
-    x_label: of the horizontal axis.
+    x_label: label of the horizontal axis.
     from_zero: the vertical axis starts at 0.
 
   Returns:
@@ -112,10 +113,10 @@ def runs_by_start(
   *,
   percent: bool = True,
 ) -> str:
-  """Every run as a dot and the mean as a bar, a row for each start.
+  """Draws every run as a dot and the mean as a bar, in a row for each start.
 
   Args:
-    title: what is measured.
+    title: names the measured quantity.
     starts: (label, the value of each run, colour).
     percent: the values are shares.
   """
@@ -148,10 +149,10 @@ def runs_by_start(
 
 
 def confusion(title: str, labels: Sequence[str], counts: np.ndarray) -> str:
-  """A confusion matrix as a picture.
+  """Draws a confusion matrix.
 
   Args:
-    title: whose it is.
+    title: names the model it belongs to.
     labels: the n class names.
     counts: int [n, n], true class by predicted class; a cell is as strong as
       its share of the true class.
@@ -223,7 +224,7 @@ def _percent_formatter() -> ticker.Formatter:
 
 
 def _thinned(points: Points) -> tuple[np.ndarray, np.ndarray]:
-  """Means of equal bins, so that a spike still shows in some measure."""
+  """Thins points to means of equal bins, in which a spike still shows."""
   x, y = np.asarray(points, np.float64).reshape(-1, 2).T
   finite = np.isfinite(y)
   x, y = x[finite], y[finite]
@@ -237,7 +238,7 @@ def _thinned(points: Points) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-  """The mean over a window of a twentieth, cut off at the two ends."""
+  """The mean over a twentieth of the values around each, fewer at the ends."""
   half = max(len(values) // 40, 1)
   sums = np.concatenate([[0.0], np.cumsum(values)])
   index = np.arange(len(values))
@@ -249,7 +250,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 def _svg(figure: Figure, title: str) -> str:
   """The figure as an element that scales with its column."""
   buffer = io.StringIO()
-  # Ids come from a salted hash: equal data gives an equal file.
+  # Ids come from a hash with a fixed salt, so equal data gives an equal file.
   with rc_context({**_STYLE, 'svg.hashsalt': title}):
     figure.savefig(
       buffer,

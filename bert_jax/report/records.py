@@ -1,8 +1,8 @@
 """Reads back what a run wrote: metrics, config, manifests, results.
 
-JSON is taken as it is, without the config classes, so that the report of an
-old workdir needs no code of its time. What is read is held against the shapes
-below, so that a damaged file is named here and is no bug of the page's.
+JSON is read without the config classes, so that the report of an old workdir
+needs no code of its time. All content is checked against the shapes below, so
+that a damaged file is named here and does not look like a bug of the page.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir, read_json
 
-# Kinds of records; others tell of what was done, such as a checkpoint.
+# Kinds of records with figures; others note events, such as a checkpoint.
 _SHOWN = ('train', 'eval')
 _PART = re.compile(r'part-(\d+)\.jsonl')
 Record = dict[str, Any]
@@ -132,7 +132,7 @@ class Metrics:
   def series(
     self, kind: str, *names: str
   ) -> dict[Any, list[tuple[int, float]]]:
-    """{seed or corpus or None: [(step, value)]} of the first name it has.
+    """Returns {seed or corpus or None: [(step, value)]} for one metric.
 
     Args:
       kind: 'train' or 'eval'.
@@ -164,7 +164,7 @@ def read_run(path: str | os.PathLike) -> Run:
   """Reads a workdir.
 
   Raises:
-    InputError: it is no workdir, has no metrics, or a file in it is no JSON.
+    InputError: it is no workdir, has no metrics, or holds a damaged file.
   """
   workdir = Workdir(path)
   workdir.require()
@@ -213,7 +213,7 @@ def read_metrics(workdir: Workdir) -> Metrics:
   ):
     by_kind[record['kind']].append(record)
   if not by_kind['train'] and not by_kind['eval']:
-    # A folder of another kind is told of by name.
+    # Reading the config first gives a clearer error for another kind of folder.
     workdir.read_config()
     raise InputError(
       f'--workdir={workdir.path} has no metrics yet; wait for the first record '
@@ -223,7 +223,7 @@ def read_metrics(workdir: Workdir) -> Metrics:
 
 
 def read_results(path: str | os.PathLike) -> Run:
-  """Reads a fine-tuning workdir; InputError when its runs have not ended."""
+  """Reads a fine-tuning workdir; InputError if its runs have not ended."""
   run = read_run(path)
   if run.results is None:
     raise InputError(
@@ -259,10 +259,10 @@ def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
 
 
 def read_results_json(workdir: Workdir, config: Record) -> Record:
-  """results.json; InputError where it is not what finetune writes.
+  """Reads results.json; InputError unless it has the form finetune writes.
 
   Args:
-    workdir: of fine-tuning.
+    workdir: a fine-tuning workdir.
     config: its config.json, which names the task.
   """
   results = read_json(workdir.results)
@@ -275,7 +275,7 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
       f'{where} it has {len(runs)} runs and the metric {shown(metric)}; {AGAIN}'
     )
   for run in runs:
-    # A task may not give all of its figures: some need labels of a kind.
+    # A task may lack some of its figures: they need labels of a certain kind.
     found = {metric, *task.figures} & {metric, *run}
     if any(
       not _is_figure(run.get(name), task.figures[name]) for name in found
@@ -288,10 +288,10 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
 
 
 def task_of(config: Record) -> type[TaskConfig]:
-  """The class of a fine-tuning run's task; it knows what its figures are.
+  """The class of a fine-tuning run's task, which knows its figures.
 
-  A config of no task, as of a run's that is lost, is taken for that of
-  classification, which earlier versions knew alone.
+  A config without a task, such as that of a lost run, counts as classification,
+  the only task of earlier versions.
   """
   task = config.get('task')
   if not isinstance(task, dict):
@@ -315,7 +315,7 @@ def _is_figure(value: Any, figure: Figure) -> bool:
 
 
 def _read_lines(path: pathlib.Path) -> tuple[list[Record], int]:
-  """The records of a JSONL file, and how many last lines were cut (0 or 1)."""
+  """The records of a JSONL file, and the number of cut last lines (0 or 1)."""
   lines = path.read_bytes().splitlines()
   records = []
   for number, line in enumerate(lines, 1):
@@ -341,7 +341,7 @@ def _read_optional(path: pathlib.Path) -> Any:
 
 
 def _read_manifests(config: Record) -> dict[str, Record]:
-  """A corpus may have been moved or deleted since; then it has none."""
+  """Reads the manifests of the corpora that have not been moved or deleted."""
   data = config.get('data') or {}
   row_length = data.get('row_length')
   corpora = data.get('corpora') or [{'path': data.get('path')}]
@@ -378,7 +378,7 @@ def _check_record(record: Record, path: pathlib.Path) -> None:
   if 'perplexity' in record:
     shapes |= {'mlm_loss': Number, 'perplexity': Number}
   for name, value in record.items():
-    # A mean without a single finite step is null.
+    # The mean of a window without a finite step is null.
     if name not in ('kind', 'step') and (value is not None or name in shapes):
       _check(value, shapes.get(name, Number), where, name)
   if 'perplexity' in record and 'mlm_loss' not in record:

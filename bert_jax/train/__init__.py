@@ -1,1 +1,1 @@
-"""Training: state, step, loop, checkpoints, logging and the report."""
+"""Training: state, step, loop, checkpoints and logging."""

@@ -1,10 +1,10 @@
-"""FGM: adversarial training on the embeddings, one more pass a step.
+"""FGM: adversarial training on the embeddings, with a second pass per step.
 
 The vectors of a text's tokens are moved by `epsilon` in the direction in which
 its loss rises fastest, and the loss of the moved text is added to that of the
 text itself. Source: Miyato et al. 2017, https://arxiv.org/abs/1605.07725,
-equation 5; there, too, the norm is that of a whole text and not of a batch.
-Different from there: the vectors are not normalised first, since the encoder
+equation 5, whose norm is also that of a whole text and not of a batch. Unlike
+the paper, this code does not normalise the vectors first, since the encoder
 has a norm right after them.
 """
 
@@ -27,7 +27,7 @@ from bert_jax.train.gradients import (
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class FGMConfig:
-  """`epsilon`: the length of the move, over all tokens of a row together.
+  """Settings of FGM; `epsilon` is the length of a row's move, over all tokens.
 
   A step takes two passes. Figures of the moved texts are logged with
   'adversarial_' before their names, and 'loss' is the sum of both losses.
@@ -44,7 +44,7 @@ class FGMConfig:
       )
 
   def build(self, table_dim: int) -> Gradients:
-    """`table_dim`: the width E of the token embedding."""
+    """Returns the gradient function; `table_dim` is the table's width E."""
 
     def fgm(
       loss_fn: LossFn,
@@ -73,9 +73,9 @@ class FGMConfig:
 def steepest(gradient_BTE: jax.Array, epsilon: float) -> jax.Array:
   """`epsilon` times the gradient of each row, divided by the row's norm.
 
-  A row without a gradient, as one of weight 0, is not moved.
+  A row without a gradient, such as one of weight 0, is not moved.
   """
-  # By its largest element first: squares of a batch's gradients underflow f32.
+  # Dividing by the largest element first keeps the squares from underflowing.
   largest_B11 = jnp.max(jnp.abs(gradient_BTE), axis=(1, 2), keepdims=True)
   scaled_BTE = gradient_BTE / jnp.where(largest_B11 > 0, largest_B11, 1)
   norm_B11 = jnp.sqrt(jnp.sum(scaled_BTE**2, axis=(1, 2), keepdims=True))

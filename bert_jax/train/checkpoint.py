@@ -1,8 +1,8 @@
 """Checkpoints: written in the background, and the newest sound one restored.
 
-A checkpoint is one folder; see checkpoint_items.py for what is in it, and
-damage.py for when it is set aside. Orbax does not fall back from a damaged
-folder to the one before it; that is done here.
+A checkpoint is one folder: checkpoint_items.py says what is in it, damage.py
+when it is set aside. Orbax does not fall back from a damaged folder to the one
+before it, so this module does.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from bert_jax.train.checkpoint_items import Position as Position
 from bert_jax.train.damage import CheckpointError, fault_of, seal
 from bert_jax.train.state import TrainState
 
-# A disk that says one of these will say it again at the next try.
+# Errors that the disk will give again at the next try.
 _LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class SaveFailed(Exception):
   """A checkpoint that could not be written; the message says why.
 
-  lasting: trying again is of no use, as where the disk is read-only.
+  lasting: trying again would not help, for example on a read-only disk.
   """
 
   def __init__(self, step: int, reason: str, lasting: bool = False):
@@ -50,8 +50,8 @@ class _Done:
 class Checkpoints:
   """The checkpoints of one folder, written in the background.
 
-  `last_saved` is the step of the newest one that is whole on the disk, -1
-  without one.
+  `last_saved` is the step of the newest checkpoint that is whole on the disk,
+  -1 if there is none.
   """
 
   def __init__(self, folder: pathlib.Path, config: CheckpointConfig):
@@ -59,20 +59,20 @@ class Checkpoints:
     self._config = config
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
-    # Orbax logs from threads of its own while it writes.
+    # Orbax logs from its own threads while it writes.
     self._quiet = contextlib.ExitStack()
     self._other_threads: set[threading.Thread] = set()
     self.last_saved = -1
 
   @property
   def keeps_the_start(self) -> bool:
-    """Whether step 0 is one of those to keep."""
+    """True if the checkpoint of step 0 is to be kept."""
     return self._config.keep_every > 0
 
   def save(self, state: TrainState, position: Position) -> None:
     """Starts writing; returns when the arrays are copied to the host.
 
-    Raises SaveFailed, also for the save before this one; then nothing is begun.
+    Raises SaveFailed, also if the previous save failed; then none is started.
     """
     step = _step(state)
     items = checkpoint_items.items_of(state, position)
@@ -82,7 +82,7 @@ class Checkpoints:
     with orbax_traces.quiet():
       try:
         if step in saved_steps(self.folder):
-          # Orbax was done, but its files could not be put on the disk.
+          # Orbax has finished this step, but its files were not synced.
           response = _Done()
         else:
           response = self._open().save_checkpointables_async(
@@ -98,7 +98,7 @@ class Checkpoints:
     raise failure
 
   def poll(self) -> None:
-    """Takes note of a save that has ended; raises SaveFailed if it failed."""
+    """Notices a save that has ended; raises SaveFailed if it failed."""
     self._settle(timeout=0)
 
   def wait(self) -> None:
@@ -124,7 +124,7 @@ class Checkpoints:
       except Exception as error:
         if timeout == 0 and isinstance(error, TimeoutError):
           if not error.errno:  # the storage has timeouts of its own
-            return  # still at work
+            return  # the writer is still at work
         failure = self._failed(step, error)
       if failure:
         orbax_traces.collect()
@@ -136,9 +136,9 @@ class Checkpoints:
     self.last_saved = step
 
   def _failed(self, step: int, error: Exception) -> SaveFailed:
-    # Orbax counts a failed step among those it has, and would refuse to save
-    # it again; the next save opens a new one, which removes what is half there.
-    with contextlib.suppress(Exception):  # its close raises the same once more
+    # Orbax lists a failed step as saved and would refuse to save it again. The
+    # next save opens a new checkpointer, which removes the half-written folder.
+    with contextlib.suppress(Exception):  # closing raises the error again
       self._close_checkpointer()
     orbax_traces.end_threads(self._other_threads)
     fault = fault_of(error)
@@ -147,7 +147,10 @@ class Checkpoints:
   def _without_removals(
     self, step: int, failure: SaveFailed
   ) -> SaveFailed | None:
-    """None where the step is whole, and older ones could not be removed."""
+    """Drops a failure that was only about removing older checkpoints.
+
+    Returns None if the step itself is whole on the disk, else `failure`.
+    """
     try:
       if step not in saved_steps(self.folder):
         return failure
@@ -168,15 +171,14 @@ class Checkpoints:
         checkpointer.close()
 
   def restore(self, abstract: TrainState) -> tuple[TrainState, Position] | None:
-    """The newest state whose digests hold, or None where none was ever saved.
+    """Returns the newest state whose digests hold, None if none was ever saved.
 
-    `abstract` gives shapes, dtypes and shardings: any mesh will do. Where there
-    is proof of damage, that is said and the checkpoint is renamed to
-    `damaged-STEP`.
+    `abstract` gives shapes, dtypes and shardings; any mesh will do. A
+    checkpoint that is proven damaged is reported and renamed to `damaged-STEP`.
 
     Raises:
-      InputError: one could not be read for another reason, or is of another
-        tree, or there is not one that can be trusted.
+      InputError: a checkpoint could not be read for another reason, or holds
+        another tree, or none of them can be trusted.
     """
     steps = saved_steps(self.folder)
     for step in steps:
@@ -202,7 +204,7 @@ class Checkpoints:
     return None
 
   def _open(self) -> ocp.training.Checkpointer:
-    # Opened at the first save: by then damaged folders are out of its way.
+    # Orbax is opened at the first save: by then damaged folders are renamed.
     if self._checkpointer is None:
       keep = ocp.training.preservation_policies
       policies = [keep.LatestN(self._config.keep_last)]
@@ -218,9 +220,10 @@ class Checkpoints:
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
-  """Steps that have a folder of their own, newest first.
+  """Steps that have a folder, newest first.
 
-  Raises OSError where that cannot be seen: it is not the same as none.
+  Raises OSError if the folder cannot be listed, which does not mean it is
+  empty.
   """
   try:
     with os.scandir(folder) as entries:
@@ -233,7 +236,10 @@ def saved_steps(folder: pathlib.Path) -> list[int]:
 def restore_step(
   folder: pathlib.Path, step: int, abstract: TrainState
 ) -> tuple[TrainState, Position]:
-  """One named checkpoint, read only. Raises InputError if it is not sound."""
+  """Loads the checkpoint of one step and changes nothing on the disk.
+
+  Raises InputError if the checkpoint is not sound.
+  """
   path = folder / str(step)
   if step not in saved_steps(folder):
     raise _no_step(folder, step)
@@ -264,8 +270,8 @@ def load_params(
 ) -> tuple[functional.Params, int]:
   """Params as host arrays, with the step they are from.
 
-  Without `step`, the newest checkpoint that can be trusted; nothing is moved,
-  and it is said which were passed over.
+  Without `step`, loads the newest checkpoint that can be trusted. Damaged ones
+  are named on stdout and stay where they are.
   """
   steps = saved_steps(folder)
   if not steps:

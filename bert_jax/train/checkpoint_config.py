@@ -9,8 +9,8 @@ from bert_jax.errors import InputError
 class CheckpointConfig:
   """Saves every `every_steps`; keeps the `keep_last` newest.
 
-  With `keep_every` above 0 all whose step it divides are kept as well, that of
-  step 0 among them: what the run began with.
+  With `keep_every` above 0, every checkpoint whose step is a multiple of it is
+  kept as well. Step 0, the state that the run began with, is one of them.
   """
 
   every_steps: int = 1000

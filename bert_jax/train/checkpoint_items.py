@@ -27,11 +27,11 @@ from bert_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-  """Where a run stands, beside its arrays.
+  """The progress of a run, beside its arrays.
 
-  next_example: the first one not yet seen.
-  read: what it has read of which data; see MixedStream.read_before.
-  window: the metrics of the steps that have had no log line yet.
+  next_example: number of the first example not yet seen.
+  read: the data read so far; see MixedStream.read_before.
+  window: metrics of the steps that have had no log line yet.
   evaluated: False where the evaluation due at this step was cut short.
   """
 
@@ -42,14 +42,14 @@ class Position:
 
 
 def items_of(state: TrainState, position: Position) -> dict[str, Any]:
-  """The items that Orbax saves of a run."""
+  """The items that Orbax saves for a run."""
   items = {'params': state.params, 'state': without_params(state)}
   data = dataclasses.asdict(position) | _digests_of(items)
   return items | {'data': _sealed(data)}
 
 
 def items_of_params(params: functional.Params) -> dict[str, Any]:
-  """The items that Orbax saves of a model alone."""
+  """The items that Orbax saves for a model alone."""
   items = {'params': params}
   return items | {'data': _sealed(_digests_of(items))}
 
@@ -60,7 +60,7 @@ def load(
   """The state and position of one checkpoint, all of it as it was saved.
 
   Raises:
-    CheckpointError: there is proof that it is damaged.
+    CheckpointError: the checkpoint is proven damaged.
     InputError: it could not be read, or holds another tree than `abstract`.
   """
   wanted = {'params': abstract.params, 'state': without_params(abstract)}
@@ -68,7 +68,7 @@ def load(
 
 
 def load_params(path: pathlib.Path) -> functional.Params:
-  """The params of one checkpoint as host arrays; raises as `load`."""
+  """The params of one checkpoint as host arrays; raises what `load` raises."""
   return sound(path, ['params'], lambda: _load_params(path))
 
 
@@ -124,15 +124,15 @@ def _load_params(path: pathlib.Path) -> functional.Params:
 
 
 def _check_folders(path: pathlib.Path, names: list[str]) -> None:
-  # By stat, whose errors Orbax takes for a folder that is not there.
+  # Orbax takes any error of stat for a missing folder, so stat is called here.
   for name in names:
     (path / name).stat()
 
 
 def _read_data(path: pathlib.Path) -> dict[str, Any]:
-  """What the item `data` holds, with the version of its digests.
+  """The content of the item `data`, with the version of its digests.
 
-  Earlier versions of bert_jax did not name it: it was 1.
+  Earlier versions of bert_jax did not record the version, which was 1.
   """
   data = _unsealed(_read(path, {'data': None})['data'])
   version = data.setdefault('digest_version', 1)
@@ -153,12 +153,15 @@ def _read(path: pathlib.Path, abstract: dict[str, Any]) -> dict[str, Any]:
 def _saved_tree(
   path: pathlib.Path, names: list[str], expected: dict[str, int]
 ) -> dict[str, Any]:
-  """Shapes and dtypes as Orbax has them; the digests say what was saved."""
+  """Shapes and dtypes that Orbax recorded for the arrays of `expected`.
+
+  Raises Incomplete unless they cover exactly the arrays that have digests.
+  """
   with context():
     metadata = ocp.checkpointables_metadata(path).metadata
   for name in names:
     if metadata.get(name) is None:
-      # Orbax logs why it could not be read and goes on; this raises it.
+      # Orbax only logs why metadata could not be read; reading it raises that.
       _read(path, {name: None})
       raise Incomplete(f'it has no metadata of {name}')
   saved = {name: metadata[name] for name in names}
@@ -168,7 +171,7 @@ def _saved_tree(
 
 
 def _check_tree(path: pathlib.Path, saved: Any, wanted: Any) -> None:
-  """Raises InputError naming the first array that a run has otherwise."""
+  """Raises InputError naming the first array whose shape or dtype differs."""
   there, here = (
     {
       name: f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'

@@ -1,4 +1,4 @@
-"""What proves that a checkpoint is damaged, and what only kept it from us.
+"""Damage: tells a damaged checkpoint from one that could not be read just now.
 
 Proof is a digest that differs, or a file that is missing, cut or changed, seen
 twice, while the system can read every file of the folder. An error of the disk,
@@ -27,7 +27,7 @@ from bert_jax.train import orbax_traces
 # not hashed here: they hold arrays, which have digests.
 MANIFEST = 'files.json'
 _SMALL = 4 << 20
-# What Orbax writes of every item that holds arrays.
+# Files that Orbax writes for every item that holds arrays.
 _ARRAY_FILES = ('_METADATA', 'manifest.ocdbt')
 
 T = TypeVar('T')
@@ -38,17 +38,17 @@ class CheckpointError(Exception):
 
 
 class Incomplete(Exception):
-  """Something is not there by Orbax's word, which is no proof."""
+  """A part that Orbax reports as missing, which is no proof of damage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """Why Orbax or a check of ours failed.
+  """The reason why Orbax or one of our checks failed.
 
-  kind: 'digest' and 'array file' are damage where they are seen twice;
-  'memory', 'device' and 'disk' are the environment's; 'missing' and 'unknown'
-  need proof.
-  number: of the system's error, 0 without one.
+  kind: 'digest' and 'array file' mean damage if they are seen twice; 'memory',
+    'device' and 'disk' are faults of the environment; 'missing' and 'unknown'
+    need proof.
+  number: the errno, or 0 if it was no error of the system.
   """
 
   kind: str
@@ -56,7 +56,7 @@ class Fault:
   number: int = 0
 
 
-# Errors of a missing file tell of the folder, not of the disk.
+# Errors that say a file is missing, which is no fault of the disk.
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _DAMAGE = re.compile(r'(NOT_FOUND|OUT_OF_RANGE|DATA_LOSS): ')
 _ENVIRONMENT = re.compile(
@@ -80,17 +80,17 @@ _ADVICE = {
 
 
 def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
-  """The result of `load` for the `items`; a failed call is tried once more.
+  """Returns what `load` returns for the `items`; tries a failed call once more.
 
   Raises:
-    CheckpointError: there is proof of damage.
-    InputError: there is none; nothing was changed.
+    CheckpointError: it fails, and there is proof of damage.
+    InputError: it fails without such proof; nothing was changed.
   """
   with orbax_traces.quiet():
     result, first = _tried(load)
     if first is None:
       return cast(T, result)
-    # A read error is told from damage by reading all bytes by ourselves.
+    # Reading every byte here tells an error of the disk from damage.
     unreadable = _unreadable(path)
     if first.kind in ('memory', 'device', 'disk') or unreadable:
       raise _not_read(path, unreadable or first)
@@ -121,7 +121,7 @@ def _tried(load: Callable[[], T]) -> tuple[T | None, Fault | None]:
     raise
   except Exception as error:  # whatever a damaged folder makes Orbax raise
     fault = fault_of(error)
-  # The error, which holds on to tasks of Orbax, is gone by now.
+  # The error kept Orbax's tasks alive; now that it is gone they can be freed.
   orbax_traces.collect()
   return None, fault
 
@@ -135,7 +135,7 @@ def _not_read(path: pathlib.Path, fault: Fault) -> InputError:
 
 
 def fault_of(error: BaseException) -> Fault:
-  """What lies behind an error; an environment's fault goes before all else."""
+  """The fault behind an error; faults of the environment come first."""
   causes = list(_causes(error))
   found = [_classified(cause) for cause in causes]
   for kinds in (
@@ -186,7 +186,7 @@ def _disk(number: int, filename: object) -> Fault:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-  """The error and what caused it, outermost first, each once."""
+  """Yields the error and its causes, outermost first, each once."""
   ahead, seen = [error], set()
   while ahead:
     current = ahead.pop(0)
@@ -212,12 +212,12 @@ def _place(error: BaseException) -> str:
 
 
 def _unreadable(folder: pathlib.Path) -> Fault | None:
-  """The first error of the system in listing and reading the whole folder."""
+  """Lists and reads the whole folder; returns the system's first error."""
   path = folder
   try:
     for path in _files(folder):
       with open(path, 'rb', buffering=0) as file:
-        # Bytes that were read wrongly are not to be met again in memory.
+        # Dropping the page cache forces a new read of the disk.
         if hasattr(os, 'posix_fadvise'):
           os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while file.read(1 << 20):
@@ -230,7 +230,7 @@ def _unreadable(folder: pathlib.Path) -> Fault | None:
 
 
 def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """All files below a folder, in order; OSError where it cannot be listed."""
+  """All files below a folder, in order; OSError if it cannot be listed."""
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda entry: entry.name):
       if entry.is_dir(follow_symlinks=False):
@@ -242,9 +242,9 @@ def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def seal(folder: pathlib.Path) -> None:
   """Puts a finished checkpoint on the disk for good, with its MANIFEST.
 
-  Orbax itself leaves its metadata to the system's cache. Raises OSError where
-  that fails. Where there is no room for the MANIFEST, the checkpoint is whole
-  without it, as after a kill: the next save will tell of the disk.
+  Orbax leaves its metadata in the system's cache. Raises OSError if syncing
+  fails. A full disk costs only the MANIFEST: the checkpoint is whole without
+  it, as after a kill, and the next save reports the disk.
   """
   durable_files.sync_tree(folder)
   durable_files.sync_folder(folder.parent)
@@ -261,14 +261,14 @@ def seal(folder: pathlib.Path) -> None:
 
 
 def _changed(folder: pathlib.Path) -> str:
-  """What differs from the MANIFEST; '' for nothing, or where there is none."""
+  """Says what differs from the MANIFEST; '' if nothing, or without one."""
   try:
     manifest = json.loads((folder / MANIFEST).read_bytes())
     files = manifest['files']
     if manifest['sha256'] != _hash(_text(files)):
       return ''
   except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-    return ''  # a process can be killed before it is written
+    return ''  # the process may have been killed before it wrote the MANIFEST
   for name, (size, digest) in files.items():
     path = folder / name
     try:
@@ -283,10 +283,10 @@ def _changed(folder: pathlib.Path) -> str:
 
 
 def _incomplete(folder: pathlib.Path, items: Sequence[str]) -> str:
-  """Which file is missing or no JSON that every checkpoint has; '' for none.
+  """Names a file of every checkpoint that is missing or not JSON; '' if none.
 
-  Orbax's own word is no proof: it takes an error in looking for a file for one
-  that is not there.
+  Orbax's report proves nothing: it takes any error in looking for a file for a
+  missing file.
   """
   names = [f'{item}/{name}' for item in items for name in _ARRAY_FILES]
   for name in ['data/data.json', *names]:

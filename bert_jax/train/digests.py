@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from bert_jax.models import functional
 from bert_jax.models.dropout import mix
 
-# Stored with the digests: a checkpoint is verified by the function that it was
-# written with. Version 1 multiplied each word by an odd weight of its place,
-# and did not see the swap of x and -x.
+# The version is stored with the digests, so that a checkpoint is verified by
+# the function that it was written with. Version 1 multiplied each word by an
+# odd weight of its place, and missed a swap of x and -x.
 VERSION = 2
 
 
@@ -25,7 +25,7 @@ def array_digests(tree: Any, version: int = VERSION) -> dict[str, int]:
 
   Args:
     tree: Arrays of at most 32 bits an element, on devices or on the host.
-    version: What a checkpoint says of its digests; VERSION for new ones.
+    version: The version that a checkpoint records; VERSION for new ones.
 
   Returns:
     {path: digest}.
@@ -50,7 +50,7 @@ def _digest(array: jax.Array, version: int) -> jax.Array:
     array = array.astype(jnp.uint8)
   word = jnp.dtype(f'uint{8 * array.dtype.itemsize}')
   words = jax.lax.bitcast_convert_type(array, word).astype(jnp.uint32)
-  # The flat index by iotas: a reshape would gather a sharded array.
+  # The flat index is made from iotas: a reshape would gather a sharded array.
   index = jnp.zeros(array.shape, jnp.uint32)
   for axis, size in enumerate(array.shape):
     iota = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)

@@ -23,7 +23,7 @@ from bert_jax.train.state import TrainState, host_step
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class EvaluationConfig:
-  """Every `every_steps`, over the first `max_rows` rows (0: all).
+  """Evaluates every `every_steps`, over the first `max_rows` rows (0: all).
 
   `seed` draws the masks, which stay the same for every evaluation of every
   run, so that figures compare across runs.
@@ -70,9 +70,9 @@ class Evaluator(Protocol):
 class RowsInOrder:
   """The rows of a corpus in order; past the end, rows of weight 0.
 
-  With that the last batch is as large as the others and nothing is counted
-  twice. `read` maps row indices int64 [n] to arrays by name, each [n, ...]:
-  'input_ids', and what else a batch is to have of a row.
+  The rows of weight 0 make the last batch as large as the others, and nothing
+  is counted twice. `read` maps row indices int64 [n] to arrays by name, each
+  [n, ...]: 'input_ids', and whatever else a batch needs.
   """
 
   def __init__(
@@ -162,9 +162,9 @@ def evaluate_rows(
   batch_size: int,
   stop: StopSignal,
 ) -> dict[str, float] | None:
-  """Mean of every loss and metric of `eval_step` over all rows.
+  """The mean of every loss and metric of `eval_step` over all rows.
 
-  None where the stop signal came before the last row.
+  Returns None if the stop signal came before the last row.
   """
   totals: dict[str, np.ndarray] = {}
   pending = []
@@ -173,11 +173,11 @@ def evaluate_rows(
       return None
     batch = place_batch(rows, numbers, sharding)
     pending.append(eval_step(params, frozen, batch, key))
-    # One batch ahead of the device, so that a stop signal is soon answered.
+    # The host stays one batch ahead, so that a stop signal is soon answered.
     jax.block_until_ready(pending[-2:-1])
-  # In f64 and in order. The sums of one batch are f32, and their rounding
-  # depends on the number of devices (6e-8 of a toy model's loss, seen on 1 to
-  # 8 simulated devices).
+  # Batches are added in f64 and in order. The sums of one batch are f32, and
+  # their rounding depends on the number of devices (6e-8 of a toy model's
+  # loss, seen on 1 to 8 simulated devices).
   for sums in jax.device_get(pending):
     for name, pair in sums.items():
       totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)
@@ -188,7 +188,7 @@ def evaluate_rows(
 
 
 def with_perplexity(means: dict[str, float]) -> dict[str, float]:
-  """Adds exp(mlm_loss), if it is there: the perplexity over masked tokens."""
+  """Adds the perplexity over masked tokens, exp(mlm_loss), if there is one."""
   if 'mlm_loss' not in means:
     return means
   return means | {'perplexity': math.exp(min(means['mlm_loss'], 700.0))}

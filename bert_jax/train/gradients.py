@@ -1,4 +1,4 @@
-"""How a step gets its gradients: one function of a common form, or a nest.
+"""Gradient functions of one common form, which can wrap each other.
 
 A gradient function is called as
 
@@ -25,7 +25,7 @@ LossAndGradients = tuple[tuple[jax.Array, SumAndWeight], functional.Params]
 
 
 class LossFn(Protocol):
-  """The loss of rows: their share of the loss of the whole batch."""
+  """A loss function: the share of some rows in the loss of the whole batch."""
 
   def __call__(
     self,
@@ -37,12 +37,12 @@ class LossFn(Protocol):
     """Returns (loss, sums and weights of the objective's figures).
 
     `embedding_delta`, f32 [B, T, E], is added to the output of the token
-    embedding: E is the width of its table, which may be a frozen one.
+    embedding. E is the width of its table, which may be frozen.
     """
     ...
 
 
-# (loss_fn, params, frozen, batch, key of the step).
+# A gradient function of (loss_fn, params, frozen, batch, key of the step).
 Gradients = Callable[
   [LossFn, functional.Params, functional.Params, SeededBatch, jax.Array],
   LossAndGradients,
@@ -51,18 +51,18 @@ Gradients = Callable[
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class PlainConfig:
-  """The gradient of the loss, and nothing else.
+  """Chooses the plain gradient of the loss.
 
-  `num_passes`, forward and backward, are what a step costs.
+  `num_passes` counts the forward and backward passes that a step costs.
   """
 
   num_passes: ClassVar[int] = 1
 
   def validate(self) -> None:
-    """Accepts every config: there is nothing to choose."""
+    """Accepts every config, since there is nothing to choose."""
 
   def build(self, table_dim: int) -> Gradients:
-    """`table_dim`: the width E of the token embedding."""
+    """Returns `plain`, which does not need the table's width `table_dim`."""
     del table_dim
     return plain
 
@@ -80,7 +80,7 @@ def plain(
 
 
 def in_microbatches(gradients: Gradients, count: int) -> Gradients:
-  """Runs `gradients` on each of `count` parts of the batch and adds up."""
+  """Runs `gradients` on each of `count` parts of the batch and adds them up."""
   if count == 1:
     return gradients
 

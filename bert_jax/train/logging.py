@@ -1,4 +1,4 @@
-"""Metrics out: JSONL always, TensorBoard and Weights & Biases if asked for."""
+"""Writes metrics: JSONL always, TensorBoard and Weights & Biases on request."""
 
 import contextlib
 import dataclasses
@@ -17,11 +17,11 @@ from bert_jax.workdir import Workdir
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class LoggingConfig:
-  """Records every `every_steps`.
+  """Writes a record every `every_steps`.
 
   `tensorboard` and `wandb_project` need the extras tensorboard and wandb.
-  `peak_tflops` is the peak per device that MFU refers to; 0: a table for known
-  accelerators, and for a CPU a product measured at the start.
+  `peak_tflops` is the peak per device that MFU refers to; 0 takes it from a
+  table of known accelerators, or for a CPU measures a product at the start.
   """
 
   every_steps: int = 100
@@ -36,7 +36,7 @@ class LoggingConfig:
       )
 
   def require_packages(self) -> None:
-    """Raises InputError where a package of the chosen writers is missing."""
+    """Raises InputError if a package of the chosen writers is missing."""
     if self.tensorboard:
       require_package('tensorboardX', 'logging.tensorboard', 'tensorboard')
     if self.wandb_project:
@@ -46,8 +46,8 @@ class LoggingConfig:
 class MetricWriter:
   """Appends records to a new `part-N.jsonl`, one file for each start.
 
-  Where the disk is full, records wait in memory until there is room, and the
-  run goes on.
+  If the disk is full, records wait in memory until there is room, and the run
+  goes on.
   """
 
   def __init__(
@@ -75,7 +75,7 @@ class MetricWriter:
       self._wandb = wandb.init(project=config.wandb_project, config=run_config)
 
   def write(self, record: dict[str, Any]) -> None:
-    """One JSON line; `kind` and `step` are in every record."""
+    """Writes one JSON line; every record has `kind` and `step`."""
     line = json.dumps(record | {'time': time.time()}) + '\n'
     self._waiting.append(line.encode())
     failed_before = len(self._waiting) > 1
@@ -119,7 +119,7 @@ class MetricWriter:
       while written < len(data):
         written += self._file.write(data[written:])
     except OSError as error:
-      # The next try writes over what a full disk took of a line.
+      # The next try overwrites the part of a line that a full disk took.
       self._file.seek(self._size)
       with contextlib.suppress(OSError):
         self._file.truncate()
@@ -132,8 +132,8 @@ class MetricWriter:
 class _TensorBoard:
   """An event file, written as the records come.
 
-  Not tensorboardX.SummaryWriter: its thread dies of a full disk, and the
-  training that goes on filling its queue then waits for ever.
+  tensorboardX.SummaryWriter is not used: its thread dies when the disk is full,
+  and training then waits for ever once the queue is full.
   """
 
   def __init__(self, folder: pathlib.Path, number: int):
@@ -173,7 +173,7 @@ class _TensorBoard:
       self._records.flush()
     except OSError as error:
       # A torn record ends the file for its readers.
-      with contextlib.suppress(OSError):  # what it holds back has no room
+      with contextlib.suppress(OSError):  # its buffer has no room on the disk
         self._records.close()
       self._records = None
       _warn(f'TensorBoard: {error}; metrics/ has what it will lack from here')
@@ -184,7 +184,7 @@ class _TensorBoard:
 
 
 class Log:
-  """Where a run's records go: to its files, and to who watches."""
+  """Sends a run's records to its files and to the terminal."""
 
   def __init__(self, writer: MetricWriter, progress: 'Progress'):
     self._writer = writer
@@ -195,11 +195,11 @@ class Log:
     self._progress.show(record)
 
   def note(self, record: dict[str, Any]) -> None:
-    """A record for the files alone."""
+    """Writes a record to the files alone."""
     self._writer.write(record)
 
   def say(self, text: str) -> None:
-    """A sentence for who watches alone."""
+    """Prints a sentence to the terminal alone."""
     self._progress.say(text)
 
   def advance(self) -> None:
@@ -218,7 +218,7 @@ def open_writer(experiment: Any, workdir: Workdir) -> Iterator[MetricWriter]:
   try:
     yield writer
   except BaseException:
-    # What ended the run is the message; this would take its place.
+    # An error of closing would hide the error that ended the run.
     with contextlib.suppress(InputError):
       writer.close()
     raise
@@ -243,7 +243,7 @@ class Progress:
       self._bar.update()
 
   def show(self, record: dict[str, Any]) -> None:
-    """One record, as the bar's ending or as a line of its own."""
+    """Shows one record, at the end of the bar or as a line of its own."""
     text = ' '.join(
       f'{name}={value:.4g}'
       for name, value in record.items()

@@ -1,9 +1,9 @@
-"""The loop: the same for pretraining and fine-tuning. Read it and edit it.
+"""The training loop, shared by pretraining and fine-tuning. Read and edit it.
 
 The order inside an iteration is a contract: step, evaluate, save. A checkpoint
-of step k therefore holds all that happened up to k, and the next example
-number is k times the batch size; resuming replays nothing. Where a signal cuts
-an evaluation short, its checkpoint says so, and the next start begins with it.
+of step k therefore holds all that happened up to k, and the number of the next
+example follows from k; resuming replays nothing. If a signal cuts an evaluation
+short, the checkpoint says so, and the next start begins with the evaluation.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ from bert_jax.workdir import Workdir
 
 
 class TrainingStream(RowStream, Protocol):
-  """Rows, and what of them lies before an example number."""
+  """A stream of rows that can say what it has read before an example."""
 
   def read_before(self, example_number: int) -> dict[str, str]:
-    """Equal for two streams that are the same until there."""
+    """Returns a description; streams equal up to there give equal ones."""
     ...
 
 
@@ -43,12 +43,11 @@ class TrainingStream(RowStream, Protocol):
 class Run:
   """Everything that the loop needs, put together by its caller.
 
-  `step_fn(state, frozen, batch)` is jitted and donates the state; `frozen` is
-  what it reads beside the state and never updates; `batch_axis` is the axis of
-  a batch's rows;
-  `flops_before` (a step, all FLOPs until it) and `peak_flops` (0: unknown) give
-  the MFU.
-  `patience_steps` 0: no early stopping.
+  `step_fn(state, frozen, batch)` is jitted and donates the state; `frozen`
+  holds parameters that it reads and never updates. `batch_axis` is
+  the axis of a batch's rows.
+  `flops_before` (step -> all FLOPs up to it) and `peak_flops` (0: unknown) give
+  the MFU. `patience_steps` 0 means no early stopping.
   """
 
   label: str
@@ -72,7 +71,7 @@ class Run:
 
 
 class LoopOptions(Protocol):
-  """What the loop takes from an experiment, whichever kind that is."""
+  """The fields that the loop takes from an experiment of either kind."""
 
   logging: LoggingConfig
   checkpoint: CheckpointConfig
@@ -93,7 +92,7 @@ def make_run(
   batch_axis: int = 0,
   patience_steps: int = 0,
 ) -> Run:
-  """A run that has started, with what its experiment says of the loop."""
+  """Puts together the run that has started and its experiment's options."""
   return Run(
     label=label,
     state=started.state,
@@ -118,9 +117,9 @@ def make_run(
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How the loop ended: `stopped_by` names a signal, '' where it was done.
+  """The end of a loop: `stopped_by` names a signal, '' if the run is done.
 
-  No state: there was nothing left to do.
+  `state` is None if there was nothing left to do.
   """
 
   state: TrainState | None = None
@@ -131,7 +130,7 @@ class Outcome:
 def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """Runs from the state's step to the end, or to the next stop signal.
 
-  Raises InputError on too many non-finite steps, or where the last save fails.
+  Raises InputError on too many non-finite steps, or if the last save fails.
   """
   state, evaluated = run.state, run.position.evaluated
   first = done = host_step(state)
@@ -157,8 +156,8 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           log.say(f'step {done}: no better for {run.patience_steps} steps')
           break
         if plan.starts_stage(done):
-          # A program is compiled: minutes in which no signal can be answered
-          # but by leaving at once.
+          # Compiling the stage's program can take minutes, in which a signal
+          # can only end the process at once. So all is saved before.
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
@@ -183,7 +182,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
   finally:
-    # Also after an error: what is being written is finished.
+    # A save in progress is finished even after an error.
     saver.settle()
     run.profile.close()
     progress.close()
@@ -210,7 +209,7 @@ def _feed(run: Run, first: int) -> DeviceFeed:
 
 
 def _next_batch(feed: DeviceFeed) -> dict[str, jax.Array] | None:
-  """None where a stop was asked for while the rows were still being fetched."""
+  """The next batch; None if a stop was asked for while rows were fetched."""
   try:
     return next(feed)
   except WaitStopped:
@@ -224,7 +223,7 @@ def _evaluate(
   log: Log,
   stop: StopSignal,
 ) -> tuple[TrainState, bool]:
-  """(state with the best kept, whether the evaluation came to its end)."""
+  """Returns (state with the best kept, whether the evaluation finished)."""
   evaluation = run.evaluator.run(state, stop)
   if evaluation is None:
     log.say(f'step {done}: evaluation put off until the next start')
@@ -237,14 +236,14 @@ def _evaluate(
 
 
 def early_stopped(state: TrainState, run: Run) -> bool:
-  """True where no seed has become better for `patience_steps` steps."""
+  """True if no seed has improved for `patience_steps` steps."""
   if not run.patience_steps or state.best is None:
     return False
   step, best_step, score = jax.device_get(
     (state.step, state.best.step, state.best.score)
   )
   waited = step - np.maximum(best_step, 0)
-  # Before the first evaluation nothing has been compared.
+  # Scores are not finite before the first evaluation.
   return bool(
     np.all(np.isfinite(score)) and np.min(waited) >= run.patience_steps
   )

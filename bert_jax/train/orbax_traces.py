@@ -1,8 +1,8 @@
 """Orbax's log lines, and the threads that it leaves behind after a failure.
 
-Orbax logs pages about a failure and then raises it; what it raises becomes one
-line of ours. Nothing is held back outside our own calls, nothing that anybody
-else says, and nothing is left changed.
+Orbax logs pages about a failure and then raises it, and our one line reports
+it. Only Orbax's log lines are held back, only during our own calls, and every
+logger is left as it was.
 """
 
 import contextlib
@@ -19,13 +19,16 @@ from orbax.checkpoint._src.futures import future
 
 _LOGGERS = ('absl', 'asyncio')
 _PACKAGES = ('orbax', 'tensorstore')
-# What tasks left behind by a failure say, from a thread or when collected.
+# Messages of tasks left behind by a failure, from a thread or when collected.
 _ECHOES = ('Event loop is closed', 'Encountered error while reading array')
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """For calls that wait: also what Python says of coroutines left behind."""
+  """Holds back Orbax's logs, and Python's warnings of abandoned coroutines.
+
+  Use it around calls that wait for their result.
+  """
   with quiet_threads(), warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
     warnings.filterwarnings('ignore', module=r'orbax\.')
@@ -34,9 +37,9 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_threads() -> Iterator[None]:
-  """For as long as Orbax works in threads of its own."""
+  """Holds back Orbax's logs while it works in its own threads."""
   loggers = [logging.getLogger(name) for name in _LOGGERS]
-  own = _Filter()  # for this use alone, since uses overlap
+  own = _Filter()  # one filter for each use, since uses overlap
   before = sys.unraisablehook
 
   def report(unraisable: Any) -> None:
@@ -49,7 +52,7 @@ def quiet_threads() -> Iterator[None]:
   try:
     yield
   finally:
-    # Another may have set one meanwhile, which calls this one; leave it then.
+    # A hook that another has set meanwhile calls this one, so it is left.
     if sys.unraisablehook is report:
       sys.unraisablehook = before
     for logger in loggers:
@@ -57,10 +60,11 @@ def quiet_threads() -> Iterator[None]:
 
 
 def collect() -> None:
-  """Lets what a failure has left behind speak now, within one of the above.
+  """Frees what a failure left behind, so that its messages come now.
 
-  The error, which keeps it alive, must have been let go of. Reads that were
-  under way end within a moment, and find their event loop closed.
+  Call it within `quiet` or `quiet_threads`, once nothing refers to the error,
+  which keeps the tasks alive. Reads that were under way end within a moment,
+  and find their event loop closed.
   """
   time.sleep(0.1)
   gc.collect()
@@ -69,8 +73,8 @@ def collect() -> None:
 def end_threads(others: set[threading.Thread]) -> None:
   """Ends the threads of a failed save; `others` were there before it.
 
-  They wait for minutes for what will not come, such as a folder that could not
-  be made, and then log a traceback each.
+  Such threads wait for minutes for something that never comes, such as a folder
+  that could not be made, and then log a traceback each.
   """
   waiting = [
     thread

@@ -1,7 +1,7 @@
 """The compiled step, and the first state that it works on.
 
-Pretraining and fine-tuning differ in what they hand in here, and in nothing
-after it.
+Pretraining and fine-tuning pass different arguments here, and share all that
+follows.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from bert_jax.workdir import Workdir
 class Started:
   """A run with its arrays on their devices; `frozen` is {} in plain training.
 
-  step_fn: of its Program.
+  step_fn: the step of the run's Program.
   """
 
   state: TrainState
@@ -55,10 +55,11 @@ class Started:
 
 @dataclasses.dataclass(kw_only=True)
 class Program:
-  """`step_fn(state, frozen, batch)` is jitted and donates the state.
+  """The compiled step of a run, and what is needed to make its first state.
 
-  `key` is the run's key, or one for each seed. `base`: shapes, dtypes and
-  shardings of what is frozen, {} where all is trained.
+  `step_fn(state, frozen, batch)` is jitted and donates the state. `key` is the
+  run's key, or one for each seed. `base` gives shapes, dtypes and shardings of
+  the frozen parameters, {} if all are trained.
   """
 
   key: jax.Array
@@ -81,9 +82,9 @@ class Program:
     initial: Initial | None = None,
     resume_from: str = '',
   ) -> Started:
-    """Puts the first state on its devices, from where train/restore.py says.
+    """Puts the first state, chosen by train/restore.py, on its devices.
 
-    What is frozen is loaded from `initial` at every start.
+    Frozen parameters are loaded from `initial` at every start.
     """
     frozen: functional.Params = {}
     if self.base:
@@ -131,13 +132,13 @@ def make_program(
   num_microbatches: int,
   num_seeds: int = 0,
 ) -> Program:
-  """Compiles for the mesh that is set.
+  """Builds the jitted step and the state's shardings for the mesh that is set.
 
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
   that size, `key` is [num_seeds], and the state keeps the best parameters. All
-  seeds share what is frozen.
+  seeds share the frozen parameters.
 
-  `model` is the one that `method` has extended.
+  `model` is the model as `method` has extended it.
   """
   mesh = jax.sharding.get_mesh()
 
@@ -166,7 +167,7 @@ def make_program(
   )
   base = _base_of(model, method, mesh)
   if base:
-    # As one program: the base, which is loaded, is not drawn for nothing.
+    # One program: XLA drops the drawing of the base, which is loaded instead.
     new_params = jax.jit(new_params)
   jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
   return Program(
@@ -184,7 +185,7 @@ def make_program(
 def _base_of(
   model: functional.Model, method: Method, mesh: jax.sharding.Mesh
 ) -> functional.Params:
-  """Shapes, dtypes and shardings of what the method leaves frozen."""
+  """Shapes, dtypes and shardings of the parameters that the method freezes."""
   _, frozen = method.split(model.abstract_params())
   shapes = {path: x.shape for path, x in functional.flatten(frozen).items()}
   axes = {path: model.infos[path].axes for path in shapes}

@@ -1,7 +1,8 @@
-"""Where a run's first state comes from. The order is written here, once:
+"""The first state of a run, taken from the first available source.
 
-the workdir's own newest checkpoint, else `resume_from` (all state of another
-run), else `init_from` (its parameters), else fresh parameters.
+The sources, in order, are the workdir's own newest checkpoint, `resume_from`
+(all state of another run), `init_from` (the parameters of another model), and
+fresh parameters.
 """
 
 import collections
@@ -29,8 +30,8 @@ from bert_jax.train.state import TrainState, host_step
 class Initial:
   """Parameters of another model to start from.
 
-  origin: what `init_from` says. load: () -> its host arrays; only called where
-  they are needed.
+  origin: the path that `init_from` gives. load: () -> its host arrays; only
+  called if they are needed.
   """
 
   origin: str
@@ -45,14 +46,15 @@ def starting_state(
   noted_step: int = -1,
   resume_from: str = '',
 ) -> tuple[TrainState, Position, str]:
-  """(the state, where it stands, a sentence that says where it is from).
+  """Returns (the state, its position, a sentence that says where it is from).
 
   Args:
-    checkpoints: those of the workdir.
+    checkpoints: the checkpoints of the workdir.
     fresh: () -> a new state on the devices; only called when nothing is there.
     abstract: shapes, dtypes and shardings of the state.
-    noted_step: of the newest checkpoint that the workdir's metrics tell of, -1
-      without one; where none is left, starting anew is refused.
+    noted_step: step of the newest checkpoint that the workdir's metrics record,
+      -1 without one. If it is recorded and no checkpoint is left, starting
+      anew is refused.
     resume_from: WORKDIR or WORKDIR@STEP.
   """
   restored = checkpoints.restore(abstract)
@@ -88,9 +90,9 @@ def check_data(
   plan: Plan,
   read_before: Callable[[int], dict[str, str]],
 ) -> None:
-  """Raises InputError where a run would not go on in the data that it read.
+  """Raises InputError if the data read before `step` is not the same any more.
 
-  What lies ahead of `step` may be another: stages and phases can be appended.
+  The data ahead of `step` may differ: stages and phases can be appended.
   """
   next_example = plan.examples_before(step)
   if next_example != position.next_example:
@@ -123,8 +125,8 @@ def fresh_state(
   """A new state on its devices, with the `initial` parameters in it.
 
   With `num_seeds` every leaf has a leading axis of that size, and each seed
-  starts from the same loaded parameters. Those of `base`, shapes of what stays
-  frozen, are no part of the state.
+  starts from the same loaded parameters. `base` gives the shapes of the frozen
+  parameters, which are no part of the state.
   """
   if initial:
     params = _with_pretrained(params, initial, base or {}, num_seeds)
@@ -137,7 +139,7 @@ def frozen_params(
 ) -> functional.Params:
   """The parts of `initial` that `base` describes, on their devices.
 
-  Raises InputError where `initial` has them otherwise.
+  Raises InputError if `initial` lacks one or has it in another shape.
   """
   loaded = initial.load()
   merge_pretrained(base, loaded, initial)
@@ -177,7 +179,10 @@ def _with_pretrained(
 
 
 def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
-  """'DIR@120' -> (DIR, 120); 'DIR' -> (DIR, None). `what` as of local_path."""
+  """Splits 'DIR@120' into (DIR, 120), and 'DIR' into (DIR, None).
+
+  `what` names the flag or field in errors, as in `local_path`.
+  """
   folder, at, step = text.rpartition('@')
   if not (at and step.isdecimal()):
     folder, step = text, ''
@@ -185,7 +190,7 @@ def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
 
 
 def _summed_up(paths: list[str], taken: set[str]) -> str:
-  """Each path, but one name for a head of which no parameter was taken."""
+  """Lists the paths, with one name for a head that was not taken at all."""
   partly_taken = {path.split('/')[0] for path in taken}
   heads = collections.Counter(path.split('/')[0] for path in paths)
   names = [

@@ -8,25 +8,25 @@ from bert_jax.models import functional
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.digests import array_digests
 
-# The version of digests that a fingerprint is made of, for good: fingerprints
-# are recorded without a version.
+# The version of the digests in a fingerprint. It never changes, since
+# fingerprints are recorded without a version.
 _FINGERPRINTED = 2
 
 
 def fingerprint(params: functional.Params) -> str:
-  """What two models of the same parameters share, wherever they come from."""
+  """A SHA-256 that is equal for equal parameters, wherever they come from."""
   return _sha256(sorted(array_digests(params, _FINGERPRINTED).items()))
 
 
 def params_digest(folder: pathlib.Path, step: int | None = None) -> str:
-  """A number that two checkpoints of the same parameters share.
+  """A SHA-256 that two checkpoints of the same parameters share.
 
-  From the digests that were recorded when the arrays were saved, so that
-  nothing of gigabytes is read. Without `step`, of the newest checkpoint that
-  has them; '' where none has: loading says what is wrong with it.
+  It is made of the digests that were recorded when the arrays were saved, so
+  that no large file is read. Without `step`, the newest checkpoint that has
+  digests counts. Returns '' if none has: loading it will say what is wrong.
   """
   for candidate in saved_steps(folder) if step is None else [step]:
-    # Where Orbax puts the item `data`, in the form that it was given in.
+    # Orbax writes the item `data` as it was given, into this file.
     path = folder / str(candidate) / 'data' / 'data.json'
     try:
       digests = json.loads(path.read_bytes())['data']['digests']

@@ -1,10 +1,10 @@
-"""When a run saves, and what it does where that fails.
+"""Decides when a run saves, and what it does if saving fails.
 
 A full disk or a lost mount must not cost what has been computed: training goes
 on, the failure is reported at the next step, and saving is tried again, at once
-at first and then less and less often. A run whose first save fails ends there,
-and so does one whose workdir may not be written any more: going on would spend
-accelerators on what cannot be kept.
+at first and then less and less often. A run ends if its first save fails, or if
+its workdir may not be written any more: going on would spend accelerators on
+results that cannot be kept.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ from bert_jax.train.state import TrainState
 
 @dataclasses.dataclass
 class Saver:
-  """Saves every `every_steps`, at the end, and where it is asked for step 0.
+  """Saves every `every_steps`, at the end, and at step 0 if that is kept.
 
-  Each checkpoint on the disk gives a record of kind 'checkpoint': where the
-  folder is found empty later, that tells that there was something.
+  Each checkpoint on the disk gets a record of kind 'checkpoint'. If the folder
+  is found empty later, the record tells that there was one.
   """
 
   checkpoints: Checkpoints
@@ -39,9 +39,9 @@ class Saver:
   def before_first_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Saves step 0 where it is one of those to keep and not there yet.
+    """Saves step 0 if it is to be kept and not there yet.
 
-    This and all below raise InputError where the failure ends the run.
+    All methods that save raise InputError if their failure ends the run.
     """
     is_new = done == 0 and self.checkpoints.last_saved < 0
     if is_new and self.checkpoints.keeps_the_start:
@@ -50,7 +50,7 @@ class Saver:
   def after_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Called after each step, when nothing of it is left to do."""
+    """Saves if a save is due; called when the work of a step is finished."""
     self._attempt(done, self.checkpoints.poll)
     self._note_saved()
     retry = self._retry_at is not None and done >= self._retry_at
@@ -63,7 +63,7 @@ class Saver:
   ) -> bool:
     """Saves what is not saved yet and waits for it.
 
-    False, and it will be tried again, where that cannot be done.
+    Returns False if that fails; it will be tried again.
     """
     failure = self._save_and_wait(state, done, position)
     if failure:
@@ -73,13 +73,13 @@ class Saver:
   def finish(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Like `keep_all`, but raises InputError where it cannot be done."""
+    """Does the same as `keep_all`, but raises InputError if it fails."""
     failure = self._save_and_wait(state, done, position)
     if failure:
       raise self._end(failure)
 
   def settle(self) -> str:
-    """Waits for what is being written; returns what is kept then."""
+    """Waits for a save in progress; returns a phrase on what is kept."""
     try:
       self.checkpoints.close()
     except SaveFailed as error:
@@ -89,8 +89,8 @@ class Saver:
   def _save_and_wait(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> SaveFailed | None:
-    """Why it failed, None where all is saved."""
-    # A failure of the save before this one says nothing of this one.
+    """Saves and waits; returns the failure, None if all is saved."""
+    # A failure of the previous save says nothing about this one.
     if earlier := _failure(self.checkpoints.wait):
       self.log.say(f'step {done}: {earlier}; it will be tried again')
     failure = None
@@ -106,7 +106,7 @@ class Saver:
       self._try_again(done, failure)
 
   def _try_again(self, done: int, failure: SaveFailed) -> None:
-    self._note_saved()  # the one before it may have ended well just now
+    self._note_saved()  # the previous save may have succeeded just now
     if failure.lasting or not self._has_saved:
       raise self._end(failure)
     self._retry_at = done + self._patience
@@ -130,7 +130,7 @@ class Saver:
 
 
 def kept(step: int) -> str:
-  """What there is of a run whose newest checkpoint is of `step` (-1: none)."""
+  """Says what is kept of a run whose newest checkpoint is `step` (-1: none)."""
   if step < 0:
     return 'nothing has been saved yet'
   return f'the checkpoint of step {step} is kept'

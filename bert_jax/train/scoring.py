@@ -28,9 +28,9 @@ from bert_jax.workdir import Workdir
 class TuningData:
   """Both parts of the data of a fine-tuning run.
 
-  train, eval: as rows. num_train, held_out: how many examples the first is of,
-  and those of the second with their answers. about: what results.json says of
-  the data. notes: what is odd about it, a line each.
+  train, eval: the rows of each part. num_train: number of training examples.
+  held_out: the examples of the evaluation part, with answers. about: the facts
+  of the data for results.json. notes: oddities of the data, a line each.
   """
 
   train: Features
@@ -87,9 +87,9 @@ class Scoring:
   def predict(
     self, params: functional.Params, stop: StopSignal | None = None
   ) -> list[Any] | None:
-    """params [seeds, ...] -> of each seed, the predictions of all rows.
+    """Predicts all rows with params [seeds, ...]; returns a list by seed.
 
-    None where a stop signal came before the last row.
+    Returns None if a stop signal came before the last row.
     """
     rows, batch_size = self._rows()
     pending = []
@@ -97,7 +97,7 @@ class Scoring:
       if stop and stop.requested:
         return None
       pending.append(self._predict_batch(params, rows, numbers))
-      # One batch ahead of the device, so that a stop signal is soon answered.
+      # The host stays one batch ahead, so that a stop signal is soon answered.
       jax.block_until_ready(pending[-2:-1])
     pending = jax.device_get(pending)
     return [
@@ -117,7 +117,7 @@ class Scoring:
     jax.block_until_ready(self._predict_batch(params, rows, numbers))
 
   def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
-    """One record a seed; the score is the task's metric."""
+    """Returns a record for each seed; the score is the task's metric."""
     step = host_step(state)
     predictions = self.predict(state.params, stop)
     if predictions is None:
@@ -126,18 +126,18 @@ class Scoring:
     for seed, figures in enumerate(self._figures(predictions)):
       record = {'kind': 'eval', 'step': step, 'seed': seed}
       record['epoch'] = round(step / self._steps_per_epoch)
-      # Single figures only: tables belong in results.json.
+      # Records take single figures only: tables belong in results.json.
       records.append(record | _single(figures))
       scores.append(figures[self._experiment.task.metric])
     return Evaluation(records=records, scores=np.asarray(scores, np.float32))
 
   def write_results(self, workdir: Workdir, state: TrainState) -> None:
-    """results.json, and the params of the best seed in best/."""
+    """Writes results.json, and the params of the best seed to best/."""
     best = state.best
     assert best is not None  # a fine-tuning state has one from the start
     best_steps, scores = jax.device_get((best.step, best.score))
     predictions = self.predict(best.params)
-    assert predictions is not None  # no signal was given that stops it
+    assert predictions is not None  # no stop signal was passed
     runs = [
       {
         'seed': seed,
@@ -180,7 +180,7 @@ class Scoring:
     )
 
   def _rows(self) -> tuple[RowsInOrder, int]:
-    """The evaluation part, and how many rows of it make a batch."""
+    """The rows of the evaluation part, and the size of a batch."""
     ids = self._examples.eval.rows['input_ids']
     devices = num_batch_devices(jax.sharding.get_mesh())
     batch_size = -(-self._experiment.eval_batch_size // devices) * devices
@@ -195,7 +195,7 @@ class Scoring:
     return self._step(params, self._frozen, batch)
 
   def _figures(self, predictions: list[Any]) -> list[Figures]:
-    """Of each seed."""
+    """The task's figures for each seed's predictions."""
     examples = self._examples
     return [
       self._task.score(
@@ -206,7 +206,7 @@ class Scoring:
 
 
 def results_table(results: dict[str, Any]) -> str:
-  """results.json as lines for a terminal."""
+  """Formats results.json as lines for a terminal."""
   names = list(results['summary'])
   lines = ['  '.join(['seed', 'best epoch', *names])]
   for run in results['runs']:

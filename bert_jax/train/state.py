@@ -1,7 +1,7 @@
 """The state of a run: a plain pytree, without random-number state.
 
-Keys are folded from the seed and the step, so there is nothing to save but
-what training changes.
+Keys are folded from the seed and the step, so that only what training changes
+needs saving.
 """
 
 import dataclasses
@@ -33,13 +33,13 @@ class Best:
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """What a checkpoint holds.
+  """The arrays that training changes and a checkpoint holds.
 
   step: int32, updates done, skipped ones included.
   nonfinite_count: int32, non-finite steps in a row up to now.
-  first_nonfinite_step: int32, where that row began; -1 without one.
+  first_nonfinite_step: int32, step where that row began; -1 without one.
   skipped_updates: int32, non-finite steps in all.
-  best: None in pretraining.
+  best: the best parameters in fine-tuning, None in pretraining.
 
   Fine-tuning puts one axis in front of every leaf: the seeds.
   """
@@ -66,8 +66,8 @@ def init_state(
   """The state before the first step."""
 
   def integer(value: int) -> jax.Array:
-    # An array of its own for each leaf: the step donates the state, and one
-    # buffer cannot be given away twice.
+    # Each leaf needs its own array: the step donates the state, and a buffer
+    # cannot be donated twice.
     return jnp.array(value, jnp.int32)
 
   best = None
@@ -97,17 +97,17 @@ def state_shardings(
 ) -> TrainState:
   """A NamedSharding for each leaf of an abstract state.
 
-  A leaf of the optimizer's state lies as the parameter of the same path and
-  shape, such as its moment, and is whole otherwise. (`jit` would replicate all:
-  zeros_like carries no sharding.) With `seeds_axis` the leading axis stays
-  whole.
+  A leaf of the optimizer's state, such as a moment, is sharded like the
+  parameter of the same path and shape, and stays whole if there is none. (`jit`
+  would replicate all leaves: zeros_like carries no sharding.) With `seeds_axis`
+  the leading axis stays whole.
   """
   flat = functional.flatten(state.params)
   shapes = {path: leaf.shape for path, leaf in flat.items()}
   leading = (None,) if seeds_axis else ()
   axes = {path: (*leading, *infos[path].axes) for path in shapes}
   by_path = parameter_shardings(mesh, shapes, axes)
-  # Any: the tree has shardings in the places of its arrays.
+  # Typed as Any, since the tree has shardings in place of arrays.
   whole: Any = NamedSharding(mesh, PartitionSpec())
 
   def lies(keys: tuple[Any, ...], leaf: jax.Array) -> NamedSharding:
@@ -130,10 +130,10 @@ def state_shardings(
 
 
 def _parameter_path(keys: tuple[Any, ...]) -> str:
-  """The path of the parameter that a leaf of an optimizer's state is about.
+  """The path of the parameter that a leaf of an optimizer's state belongs to.
 
-  A state holds trees like that of the parameters in the fields of its tuples:
-  the path is what follows the last field.
+  The fields of a state's tuples hold trees like that of the parameters, so the
+  path is what follows the last field.
   """
   names: list[str] = []
   for key in reversed(keys):
@@ -169,7 +169,7 @@ def keep_best(state: TrainState, scores: jax.Array | np.ndarray) -> TrainState:
 
 
 def with_shardings(abstract: TrainState, shardings: TrainState) -> TrainState:
-  """Shapes, dtypes and shardings in one tree: what a restore asks for."""
+  """Joins shapes, dtypes and shardings in one tree, as a restore needs them."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding

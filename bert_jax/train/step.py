@@ -1,6 +1,6 @@
 """One training step, and one evaluation step, as pure functions to be jitted.
 
-Pretraining and fine-tuning run the same ones; fine-tuning maps them over a
+Pretraining and fine-tuning run the same steps; fine-tuning maps them over a
 leading axis of seeds.
 """
 
@@ -21,19 +21,19 @@ from bert_jax.train import gradients as gradient_functions
 from bert_jax.train.gradients import Gradients, LossFn, SeededBatch
 from bert_jax.train.state import TrainState
 
-# What each key folded from the run's key is for. No purpose may take the run's
-# key itself: its own first folds would be the keys of the others.
+# The purposes of the keys folded from the run's key. No purpose may take the
+# run's key itself: its first folds would equal the keys of other purposes.
 MASKS, DROPOUT, INITIALISATION = 0, 1, 2
 
 # Fields of the state that are metrics of each step.
 _COUNTERS = ('nonfinite_count', 'first_nonfinite_step', 'skipped_updates')
-# 'sums' holds the objective's losses and metrics, the rest are scalars.
+# The metrics of a step: 'sums' holds the objective's, the rest are scalars.
 Metrics = dict[str, jax.Array | SumAndWeight]
 TrainStep = Callable[
   [TrainState, functional.Params, Batch, jax.Array],
   tuple[TrainState, Metrics],
 ]
-# (trainable, frozen) -> the parameters of the whole model.
+# A function (trainable, frozen) -> the parameters of the whole model.
 Join = Callable[[functional.Params, functional.Params], functional.Params]
 all_trainable: Join = FullTuning().join
 
@@ -50,13 +50,13 @@ def make_train_step(
 ) -> TrainStep:
   """Returns step(state, frozen, clean global batch, key of the run).
 
-  `frozen` is read and never updated: the parameters that `join` adds to those
-  of the state, {} in plain training.
+  `frozen` holds the parameters that `join` adds to those of the state, {} in
+  plain training. They are read and never updated.
 
   The batch's masks depend on the key and the example numbers, dropout on the
-  step as well: on neither the mesh nor the microbatches. A non-finite loss or
-  gradient leaves parameters and optimizer state as they were and is counted;
-  the step number goes on.
+  step as well; neither depends on the mesh or the microbatches. A non-finite
+  loss or gradient leaves parameters and optimizer state as they were and is
+  counted; the step number goes on.
   """
 
   gradients = gradient_functions.in_microbatches(gradients, num_microbatches)
@@ -103,7 +103,7 @@ def _loss_fn(
   join: Join,
   weights: dict[str, jax.Array],
 ) -> LossFn:
-  """The share that a part of the batch has in the whole batch's loss."""
+  """Returns the loss of a part of the batch, as its share of the whole."""
 
   def loss_fn(
     params: functional.Params,
@@ -176,7 +176,7 @@ def make_eval_step(
 ) -> Callable[..., SumAndWeight]:
   """Returns step(params, frozen, batch, key) -> sums and weights.
 
-  There is no dropout. `frozen` and `join`: as in `make_train_step`.
+  There is no dropout. `frozen` and `join` are those of `make_train_step`.
   """
 
   def eval_step(params, frozen, batch, key):

@@ -1,12 +1,12 @@
-"""What arithmetic the devices could do at most."""
+"""Peak arithmetic of the devices, to which MFU refers."""
 
 import time
 
 import jax
 import jax.numpy as jnp
 
-# Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, by the
-# beginning of jax.Device.device_kind.
+# Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, keyed by
+# the beginning of jax.Device.device_kind.
 PEAK_TFLOPS = {
   'TPU v4': 275.0,
   'TPU v5 lite': 197.0,
@@ -31,7 +31,7 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
     if kind.startswith(name):
       return tflops * 1e12 * len(devices), f'{kind}, bf16, data sheet'
   if devices[0].platform == 'cpu':
-    # Simulated devices share the cores: one product measures all of them.
+    # Simulated devices share the cores, so one product measures all of them.
     return _measured_peak(), 'f32 matrix product of 1024, measured at the start'
   return 0.0, f'no peak known for {kind}; set logging.peak_tflops'
 

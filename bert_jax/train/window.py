@@ -1,8 +1,8 @@
 """The steps between two log lines: their metrics, and what they cost.
 
-Metrics stay on the device until the line is due. What a window has gathered is
-saved with a checkpoint, so that the line of a run that was stopped in its
-middle is that of a run never touched.
+Metrics stay on the device until the line is due. A checkpoint holds the metrics
+of an unfinished window, so that a run stopped in its middle writes the same
+line as a run that was never stopped.
 """
 
 import collections
@@ -14,16 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
-# Steps that the host may be ahead of the device: one to work on and one to
-# follow. More would only delay the answer to a stop signal.
+# Number of steps that the host may be ahead of the device: one to work on and
+# one to follow. More would only delay the answer to a stop signal.
 _STEPS_AHEAD = 2
 
-# What train/step.py returns of a step.
+# The metrics that train/step.py returns for a step.
 Metrics = dict[str, Any]
 
 
 class Window:
-  """Opened at the first step of a start, and anew after each log line."""
+  """The metrics since the last log line, or since the first step of a start."""
 
   def __init__(
     self,
@@ -34,7 +34,10 @@ class Window:
     flops_before: Callable[[int], float],
     peak_flops: float,
   ):
-    """`saved` is what `save` gave of an earlier start; else as in loop.Run."""
+    """Opens the window at `step`; `saved` is what `save` returned earlier.
+
+    The other arguments are fields of loop.Run.
+    """
     self._examples_before = examples_before
     self._flops_before = flops_before
     self._peak_flops = peak_flops
@@ -43,21 +46,21 @@ class Window:
     self._restart_clock(step, 0.0)
 
   def add(self, metrics: Metrics) -> None:
-    """Takes the metrics of a step that was dispatched."""
+    """Adds the metrics of a step that was dispatched."""
     self._metrics.append(metrics)
     self._under_way.append(metrics['loss'])
     if len(self._under_way) > _STEPS_AHEAD:
       jax.block_until_ready(self._under_way.popleft())
 
   def save(self) -> tuple[Metrics, ...]:
-    """The steps without a log line, in numbers and lists for JSON."""
+    """Returns the steps without a log line, as numbers and lists for JSON."""
     self._metrics = _on_host(self._metrics)
     return tuple(self._metrics)
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """Evaluation and saving are not training time."""
-    # The steps that are still under way are.
+    """Stops the clock: evaluation and saving are not training time."""
+    # Steps that are still under way count as training time.
     jax.block_until_ready(self._metrics)
     start = time.perf_counter()
     yield
@@ -91,7 +94,7 @@ class Window:
     ]
     if skipped:
       record['nonfinite_steps'] = skipped
-    # Of the seed that has gone longest without a finite step.
+    # The seed that has gone longest without a finite step counts.
     seed = int(np.argmax(last['nonfinite_count']))
     self.nonfinite_count = int(np.ravel(last['nonfinite_count'])[seed])
     self.first_nonfinite_step = int(
@@ -109,17 +112,17 @@ class Window:
 
 
 def _on_host(metrics: list[Metrics]) -> list[Metrics]:
-  # Numbers and lists alone, so that steps that come out of a checkpoint are
-  # averaged exactly as those that come from the device.
+  # Plain numbers and lists, so that steps read from a checkpoint are averaged
+  # exactly like those from the device.
   return jax.tree.map(lambda x: np.asarray(x).tolist(), jax.device_get(metrics))
 
 
 def _means(steps: list[Metrics]) -> dict[str, float | None]:
-  """Means over the steps, and over the seeds where there are several."""
+  """Means over the steps, and over the seeds if there are several."""
   means: dict[str, float | None] = {}
   for name in ('loss', 'gradient_norm'):
     values = np.asarray([metrics[name] for metrics in steps], np.float64)
-    # Skipped steps are counted on their own; they have no loss to show.
+    # Skipped steps are counted separately; they have no loss to show.
     finite = values[np.isfinite(values)]
     means[name] = float(np.mean(finite)) if finite.size else None
   for name in steps[0]['sums']:
