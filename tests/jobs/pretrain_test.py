@@ -333,7 +333,7 @@ def test_profile_steps_write_a_trace(experiment, tmp_path):
 def test_a_missing_logger_is_named(experiment, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'wandb', None)
   experiment.logging.wandb_project = 'project'
-  with pytest.raises(InputError, match='pip install wandb'):
+  with pytest.raises(InputError, match=r'pip install .bert_jax\[wandb\]'):
     pretrain(experiment, tmp_path / 'run')
 
 
