@@ -6,7 +6,7 @@ Marked `interop`: needs torch, transformers and peft; .ci/run runs it.
 import jax
 import numpy as np
 import pytest
-from peft_lora_test import FAMILIES, save_base, write_adapter
+from adapters import FAMILIES, save_base, write_adapter
 
 from bert_jax.interop import family as families
 from bert_jax.models.heads import text_vector

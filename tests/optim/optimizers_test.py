@@ -60,7 +60,7 @@ def train(program, state, steps, mesh):
     batch = jax.device_put(
       toys.batch(16, 32, 16 * number), batch_sharding(mesh)
     )
-    state, metrics = program.step_fn(state, batch)
+    state, metrics = program.step_fn(state, {}, batch)
     losses.append(float(metrics['loss']))
   return state, losses
 
