@@ -1,4 +1,4 @@
-"""Folders of bases and adapters, as the tests of the `peft` layout share them."""
+"""Folders of bases and adapters, for the tests of the `peft` layout."""
 
 import jax
 import numpy as np
