@@ -198,11 +198,13 @@ def _run(page: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 @pytest.mark.docs
+@pytest.mark.timeout(1800)
 def test_the_readme_runs(world):
   assert (world / 'run' / 'config.json').is_file()
 
 
 @pytest.mark.docs
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_a_page_runs(page, world, tmp_path):
   folder = tmp_path / 'page'

@@ -5,9 +5,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+# Twenty kills and the runs to their ends take minutes on two busy cores.
+@pytest.mark.timeout(1800)
 def test_twenty_kills_change_no_bit():
   result = subprocess.run(
     [
