@@ -111,7 +111,9 @@ def test_read_only_from_some_step_on(
   """A disk that turns read-only, as a kernel does on errors, ends the run."""
 
   def remount(mode):
-    assert mount('-o', f'remount,bind,{mode}', own_mount)
+    # Refused while a file is open for writing: a save may be under way.
+    while not mount('-o', f'remount,bind,{mode}', own_mount):
+      pass
 
   after_steps(monkeypatch, {5: lambda: remount('ro')})
   small_experiment.checkpoint.every_steps = 2
