@@ -104,9 +104,8 @@ class About:
   notes: list[str] = dataclasses.field(default_factory=list)
 
 
-@runtime_checkable
-class TaskConfig(Protocol):
-  """The config of a task; a dataclass, saved in config.json.
+class ExampleFields(Protocol):
+  """The fields of every task's config.
 
   Attributes:
     name: The name of the task in results.json.
@@ -124,6 +123,11 @@ class TaskConfig(Protocol):
   header: str
   metric: str
   max_train_examples: int
+
+
+@runtime_checkable
+class TaskConfig(ExampleFields, Protocol):
+  """The config of a task; a dataclass, saved in config.json."""
 
   def validate(self) -> None:
     """Raises InputError on an invalid config."""
@@ -235,7 +239,7 @@ class Task(Objective, Protocol):
     ...
 
 
-def validate_examples(config: TaskConfig) -> None:
+def validate_examples(config: ExampleFields) -> None:
   """Checks the fields that all tasks have; raises InputError."""
   for name in ('train_path', 'eval_path'):
     if not getattr(config, name):

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 import statistics
 from collections.abc import Sequence
 from typing import Any, ClassVar, NotRequired, Self, TypedDict
@@ -15,25 +14,11 @@ from flax import nnx
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text
 from bert_jax.data.examples import Column, Examples, text_columns
-from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
+from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, quoted, require_package
 from bert_jax.models import task_head
-from bert_jax.models.dropout import fold
-from bert_jax.models.heads import (
-  CLS,
-  POOLINGS,
-  Classifier,
-  HeadBuilder,
-  Pooler,
-  text_vector,
-)
 from bert_jax.models.task_head import TaskHead
-from bert_jax.objectives.base import (
-  Batch,
-  SumAndWeight,
-  derive_layout,
-  with_hidden_states,
-)
+from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, metrics
 from bert_jax.tasks.base import (
@@ -50,9 +35,8 @@ from bert_jax.tasks.base import (
   ReportTable,
   Result,
   Section,
-  validate_examples,
 )
-from bert_jax.tasks.text_rows import encode_examples, split_columns
+from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 NAME = 'classification'
 # Name in transformers for the problem of one class per text.
@@ -62,24 +46,12 @@ _MAX_CONFUSION_CLASSES = 60
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class ClassificationConfig:
-  """Config of classification: the files of examples, pooling and metric.
-
-  Paths end in .tsv, .csv, .jsonl, .json or .parquet (all but the last also with
-  .gz). Columns are named as in the header, or by number from 0 if there is no
-  header; one or two hold texts
-  (`--config.task.text_columns=premise,hypothesis`). `header`: 'yes' skips the
-  first line of a .tsv or .csv whose columns are given by number; 'no' reads a
-  first line that looks like a header, and would be refused, as an example.
-  `max_train_examples` above 0 draws that many with a fixed seed, to see how
-  much labelled data is needed.
+class ClassificationConfig(TextTaskConfig):
+  """Config of classification; by default, from which package is a docstring?
 
   Labels are names. If all are numbers, classes are ordered by size, so that
   output i of the model is class i if labels are 0 to n - 1; otherwise by code
   point.
-
-  `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
-  mean over the text ('mean').
   """
 
   name: ClassVar[str] = NAME
@@ -91,21 +63,7 @@ class ClassificationConfig:
 
   train_path: str = 'installed_docs:train'
   eval_path: str = 'installed_docs:eval'
-  text_columns: tuple[str, ...] = ('text',)
-  label_column: str = 'label'
-  header: str = ''
-  pooling: str = CLS
   metric: str = 'accuracy'
-  max_train_examples: int = 0
-
-  def validate(self) -> None:
-    self.text_columns = split_columns(self.text_columns)
-    validate_examples(self)
-    if self.pooling not in POOLINGS:
-      raise InputError(
-        f'task.pooling is {quoted(self.pooling)}; choose one of '
-        f'{", ".join(POOLINGS)}'
-      )
 
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column)
@@ -227,26 +185,18 @@ class _Results(TypedDict):
   runs: list[_Run]
 
 
-class Classification:
+class Classification(TextTask):
   """Classification of texts; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'classification_loss': 1.0}
 
   def __init__(self, pooling: str, table: TokenTable, facts: Facts):
-    self.pooling = pooling
-    self.table = table
-    self.facts = facts
+    super().__init__(pooling, table, facts)
     self._names: list[str] = facts['labels']
+    self.num_outputs = len(self._names)
 
-  def featurize(
-    self, examples: Examples, tokenizer: Tokenizer, max_length: int
-  ) -> Features:
-    answers = {}
-    if examples.labels:
-      answers['labels'], _ = self._label_ids(examples)
-    ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
-    cut = f'{num_cut:,} cut to max_length={max_length} tokens'
-    return Features(rows={'input_ids': ids, **answers}, cut=cut)
+  def answers(self, examples: Examples) -> np.ndarray:
+    return self._label_ids(examples)[0]
 
   def about(self, part: str, examples: Examples) -> About:
     require_package('sklearn', f'the task {NAME}', 'finetune')
@@ -261,29 +211,10 @@ class Classification:
       notes=notes,
     )
 
-  def heads(self) -> dict[str, HeadBuilder]:
-    classifier = functools.partial(Classifier, num_classes=len(self._names))
-    return {'pooler': Pooler, 'classifier': classifier}
-
-  def prepare(
-    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
-  ) -> Batch:
-    """Adds the row layout; nothing here is random or follows a schedule."""
-    del key, step
-    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
-
-  def weights(self, batch: Batch) -> dict[str, jax.Array]:
-    return {'classification_loss': jnp.sum(batch['label_weights'])}
-
-  def encode(
-    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
-  ) -> Batch:
-    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
-
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
-    logits_BC = self._logits(model, batch, dropout_seeds_B)
+    logits_BC = self.outputs(model, batch, dropout_seeds_B)
     labels_B, weights_B = batch['labels'], batch['label_weights']
     nll_B, hits_B = class_cross_entropy(logits_BC, labels_B)
     weight = jnp.sum(weights_B)
@@ -295,7 +226,7 @@ class Classification:
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
     """Returns f32 log-probabilities [B, C]."""
     encoded = self.encode(model, batch, None)
-    return jax.nn.log_softmax(self._logits(model, encoded, None), axis=-1)
+    return jax.nn.log_softmax(self.outputs(model, encoded, None), axis=-1)
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
@@ -321,7 +252,7 @@ class Classification:
     return np.array(rows, np.float32).reshape(-1, len(self._names))
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
-    labels, _ = self._label_ids(examples)
+    labels = self.answers(examples)
     predictions = np.stack([result['_log_probabilities'] for result in results])
     report = metrics.classification_report(
       labels, np.argmax(predictions, axis=-1), self._names
@@ -358,11 +289,3 @@ class Classification:
         f'{names[0]} to {names[-1]}'
       )
     return classes.label_ids(labels, names, examples.origins), notes
-
-  def _logits(
-    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
-  ) -> jax.Array:
-    vector_BD = text_vector(
-      batch['hidden_states'], batch['segment_ids'], self.pooling
-    )
-    return model.classifier(model.pooler(vector_BD), fold(dropout_seeds_B, 1))

@@ -1,7 +1,6 @@
 """Regression: a number for a text or a pair of texts, such as a similarity."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict
@@ -15,25 +14,11 @@ from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Number
 from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tables import values
-from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
-from bert_jax.errors import InputError, quoted
+from bert_jax.data.tokenizers.base import TokenTable
+from bert_jax.errors import InputError
 from bert_jax.models import task_head
-from bert_jax.models.dropout import fold
-from bert_jax.models.heads import (
-  CLS,
-  POOLINGS,
-  Classifier,
-  HeadBuilder,
-  Pooler,
-  text_vector,
-)
 from bert_jax.models.task_head import TaskHead
-from bert_jax.objectives.base import (
-  Batch,
-  SumAndWeight,
-  derive_layout,
-  with_hidden_states,
-)
+from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.tasks.base import (
   AGAIN,
   CORRELATION,
@@ -46,16 +31,15 @@ from bert_jax.tasks.base import (
   ReportTable,
   Result,
   Section,
-  validate_examples,
 )
-from bert_jax.tasks.text_rows import encode_examples, split_columns
+from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 REGRESSION = 'regression'
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class RegressionConfig:
-  """Config of regression; ClassificationConfig explains the shared fields.
+class RegressionConfig(TextTaskConfig):
+  """Config of regression.
 
   Numbers are learned unscaled, with one output and mean squared error.
   `metric`: 'pearson' or 'spearman', the correlation of numbers or of ranks.
@@ -67,23 +51,7 @@ class RegressionConfig:
     'spearman': Figure('Spearman correlation', CORRELATION),
   }
 
-  train_path: str = ''
-  eval_path: str = ''
-  text_columns: tuple[str, ...] = ('text',)
-  label_column: str = 'label'
-  header: str = ''
-  pooling: str = CLS
   metric: str = 'pearson'
-  max_train_examples: int = 0
-
-  def validate(self) -> None:
-    self.text_columns = split_columns(self.text_columns)
-    validate_examples(self)
-    if self.pooling not in POOLINGS:
-      raise InputError(
-        f'task.pooling is {quoted(self.pooling)}; choose one of '
-        f'{", ".join(POOLINGS)}'
-      )
 
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column, values.numbers)
@@ -153,25 +121,14 @@ class _Results(TypedDict):
 _SUMMARY = ('smallest', 'largest', 'mean')
 
 
-class Regression:
+class Regression(TextTask):
   """Regression of texts; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'squared_error': 1.0}
+  num_outputs = 1
 
-  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
-    self.pooling = pooling
-    self.table = table
-    self.facts = facts
-
-  def featurize(
-    self, examples: Examples, tokenizer: Tokenizer, max_length: int
-  ) -> Features:
-    ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
-    rows = {'input_ids': ids}
-    if examples.labels:
-      rows['labels'] = np.array(examples.labels, np.float32)
-    cut = f'{num_cut:,} cut to max_length={max_length} tokens'
-    return Features(rows=rows, cut=cut)
+  def answers(self, examples: Examples) -> np.ndarray:
+    return np.array(examples.labels, np.float32)
 
   def about(self, part: str, examples: Examples) -> About:
     numbers = examples.labels
@@ -184,27 +141,6 @@ class Regression:
     )
     line = ', '.join(f'{name} {value:.4g}' for name, value in found.items())
     return About(lines=[f'{part}: {line}'], record={'numbers': found})
-
-  def heads(self) -> dict[str, HeadBuilder]:
-    return {
-      'pooler': Pooler,
-      'classifier': functools.partial(Classifier, num_classes=1),
-    }
-
-  def prepare(
-    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
-  ) -> Batch:
-    """Adds the row layout; nothing here is random or follows a schedule."""
-    del key, step
-    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
-
-  def weights(self, batch: Batch) -> dict[str, jax.Array]:
-    return {'squared_error': jnp.sum(batch['label_weights'])}
-
-  def encode(
-    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
-  ) -> Batch:
-    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
 
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
@@ -251,13 +187,7 @@ class Regression:
   def _values(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> jax.Array:
-    vector_BD = text_vector(
-      batch['hidden_states'], batch['segment_ids'], self.pooling
-    )
-    outputs_B1 = model.classifier(
-      model.pooler(vector_BD), fold(dropout_seeds_B, 1)
-    )
-    return outputs_B1[:, 0]
+    return self.outputs(model, batch, dropout_seeds_B)[:, 0]
 
 
 def _correlation(function: Any, numbers: np.ndarray, values: np.ndarray):

@@ -26,12 +26,7 @@ from bert_jax.models import task_head
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import HeadBuilder, TokenClassifier
 from bert_jax.models.task_head import TaskHead
-from bert_jax.objectives.base import (
-  Batch,
-  SumAndWeight,
-  derive_layout,
-  with_hidden_states,
-)
+from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, entities
 from bert_jax.tasks.base import (
@@ -48,6 +43,7 @@ from bert_jax.tasks.base import (
   Section,
   validate_examples,
 )
+from bert_jax.tasks.text_task import RowTask
 from bert_jax.tasks.word_rows import encode_sentences
 
 # Label of tokens that have no label to predict.
@@ -197,14 +193,13 @@ class _Results(TypedDict):
   runs: list[_Run]
 
 
-class Tagging:
+class Tagging(RowTask):
   """Tagging of words; see objectives/base.py and tasks/base.py."""
 
   coefficients = {'tagging_loss': 1.0}
 
   def __init__(self, table: TokenTable, facts: Facts):
-    self.table = table
-    self.facts = facts
+    super().__init__(table, facts)
     self._names: list[str] = facts['labels']
 
   def featurize(
@@ -233,20 +228,8 @@ class Tagging:
     head = functools.partial(TokenClassifier, num_classes=len(self._names))
     return {'token_classifier': head}
 
-  def prepare(
-    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
-  ) -> Batch:
-    """Adds the row layout; nothing here is random or follows a schedule."""
-    del key, step
-    return batch | derive_layout(batch['input_ids'], self.table)._asdict()
-
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
     return {'tagging_loss': jnp.sum(_weights(batch))}
-
-  def encode(
-    self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
-  ) -> Batch:
-    return with_hidden_states(model, batch, fold(dropout_seeds_B, 0))
 
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
