@@ -77,6 +77,16 @@ def flatten(tree: Any) -> dict[str, Any]:
   }
 
 
+def map_by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
+  """Maps each leaf to function(path, leaf), with paths as in `flatten`."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: function(
+      jax.tree_util.keystr(path, simple=True, separator='/'), leaf
+    ),
+    tree,
+  )
+
+
 def num_parameters(params: Params) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 

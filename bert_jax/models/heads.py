@@ -226,11 +226,11 @@ class Classifier(nnx.Module):
     return self.output(x_BD).astype(jnp.float32)
 
 
-class TokenClassifier(nnx.Module):
+class TokenClassifier(Classifier):
   """Scores for the label of each token: [B, T, D] -> f32 logits [B, T, C].
 
-  Dropout and one dense layer. If the family's pooler has a norm (ModernBERT), a
-  pooler is applied to each token first.
+  If the family's pooler has a norm (ModernBERT), a pooler is applied to each
+  token before the classifier.
   """
 
   def __init__(
@@ -244,27 +244,14 @@ class TokenClassifier(nnx.Module):
     self.transform = (
       Pooler(config, dtype=dtype, rngs=rngs) if config.pooler_norm else None
     )
-    self.output = Dense(
-      (config.embed_dim,),
-      (num_classes,),
-      in_axes=('embed',),
-      out_axes=(None,),
-      kind='head',
-      use_bias=True,
-      stddev=config.initializer_stddev,
-      dtype=dtype,
-      rngs=rngs,
-    )
-    self.dropout_rate = config.dropout
+    super().__init__(config, num_classes=num_classes, dtype=dtype, rngs=rngs)
 
   def __call__(
     self, hidden_BTD: jax.Array, dropout_seeds_B: jax.Array | None = None
   ) -> jax.Array:
-    x_BTD = hidden_BTD
     if self.transform is not None:
-      x_BTD = self.transform(x_BTD)
-    x_BTD = dropout(x_BTD, self.dropout_rate, dropout_seeds_B)
-    return self.output(x_BTD).astype(jnp.float32)
+      hidden_BTD = self.transform(hidden_BTD)
+    return super().__call__(hidden_BTD, dropout_seeds_B)
 
 
 # Functions of (config, dtype=, rngs=) that return a head.

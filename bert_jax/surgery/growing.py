@@ -253,10 +253,9 @@ def _changed(params: Params, changes: dict) -> Params:
   """Copy of a tree, with changes[path](leaf) in the place of some leaves."""
 
   def change(path, leaf):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return changes[name](jnp.asarray(leaf)) if name in changes else leaf
+    return changes[path](jnp.asarray(leaf)) if path in changes else leaf
 
-  return jax.tree_util.tree_map_with_path(change, params)
+  return functional.map_by_path(change, params)
 
 
 def _without_effect(layer: Params) -> Params:

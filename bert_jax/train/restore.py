@@ -145,11 +145,9 @@ def frozen_params(
   merge_pretrained(base, loaded, initial)
   flat = functional.flatten(loaded)
 
-  def choose(path, leaf):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return jax.device_put(flat[name], leaf.sharding)
-
-  return jax.tree_util.tree_map_with_path(choose, base)
+  return functional.map_by_path(
+    lambda path, leaf: jax.device_put(flat[path], leaf.sharding), base
+  )
 
 
 def _with_pretrained(
@@ -172,10 +170,9 @@ def _with_pretrained(
   flat = functional.flatten(loaded)
 
   def choose(path, leaf):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return np.broadcast_to(flat[name], leaf.shape) if name in taken else leaf
+    return np.broadcast_to(flat[path], leaf.shape) if path in taken else leaf
 
-  return jax.tree_util.tree_map_with_path(choose, params)
+  return functional.map_by_path(choose, params)
 
 
 def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
