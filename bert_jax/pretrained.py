@@ -29,7 +29,6 @@ from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.task_head import TaskHead
-from bert_jax.peft.base import Method
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.run_inputs import recorded_input
 from bert_jax.tasks.base import Facts, Task
@@ -315,9 +314,9 @@ def _open_workdir(
   )
 
 
-def describe_base(source: Pretrained, method: Method) -> dict[str, Any]:
+def describe_base(base: functional.Params) -> dict[str, Any]:
   """Describes the base's parameters, not its files, for run_inputs.py."""
-  return {'sha256': fingerprint(method.split(source.load_params())[1])}
+  return {'sha256': fingerprint(base)}
 
 
 def _with_base(
@@ -329,12 +328,12 @@ def _with_base(
   """
   method = experiment.peft.build()
   source = open_pretrained(experiment.init_from)
-  if describe_base(source, method) != recorded_input(workdir, 'init_from'):
+  _, base = method.split(source.load_params())
+  if describe_base(base) != recorded_input(workdir, 'init_from'):
     raise InputError(
       f'{workdir.path} was tuned beside another base than {source.origin}, its '
       'init_from, is now; put back the parameters that lay there'
     )
-  _, base = method.split(source.load_params())
   return method.merge(method.join(tuned, base))
 
 

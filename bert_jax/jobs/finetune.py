@@ -224,7 +224,8 @@ def describe_inputs(
   task = experiment.task
   described = {}
   if source and experiment.peft.has_base:
-    described = describe_base(source, experiment.peft.build())
+    _, base = experiment.peft.build().split(source.load_params())
+    described = describe_base(base)
   elif source:
     described = source.describe()
   return {

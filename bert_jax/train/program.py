@@ -5,6 +5,7 @@ follows.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,8 @@ class Program:
     frozen: functional.Params = {}
     if self.base:
       assert initial is not None  # the experiment has been validated
+      # Read once: a first start also takes its heads from there.
+      initial = Initial(initial.origin, functools.cache(initial.load))
       frozen = frozen_params(self.base, initial)
     state, position, origin = starting_state(
       checkpoints,
@@ -190,13 +193,9 @@ def _base_of(
   shapes = {path: x.shape for path, x in functional.flatten(frozen).items()}
   axes = {path: model.infos[path].axes for path in shapes}
   shardings = parameter_shardings(mesh, shapes, axes)
-  return jax.tree_util.tree_map_with_path(
+  return functional.map_by_path(
     lambda path, leaf: jax.ShapeDtypeStruct(
-      leaf.shape,
-      leaf.dtype,
-      sharding=shardings[
-        jax.tree_util.keystr(path, simple=True, separator='/')
-      ],
+      leaf.shape, leaf.dtype, sharding=shardings[path]
     ),
     frozen,
   )
