@@ -1,12 +1,11 @@
 """Whole fine-tuning runs: seeds, best epoch, exact resume, bad input."""
 
 import json
-import os
-import signal
 import types
 
 import numpy as np
 import pytest
+from runs import stop_after
 
 from bert_jax import inference
 from bert_jax.errors import InputError
@@ -152,23 +151,12 @@ def test_a_stopped_run_ends_as_if_never_stopped(
   experiment, tmp_path, monkeypatch
 ):
   finetune(experiment, tmp_path / 'whole')
-  from bert_jax.train import loop
-
-  add = loop.Window.add
-  calls = []
-
-  def add_and_signal(window, metrics):
-    add(window, metrics)
-    calls.append(1)
-    if len(calls) == 5:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  monkeypatch.setattr(loop.Window, 'add', add_and_signal)
-  outcome = finetune(experiment, tmp_path / 'stopped')
+  with monkeypatch.context() as patch:
+    stop_after(patch, 5)
+    outcome = finetune(experiment, tmp_path / 'stopped')
   assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
   with pytest.raises(InputError, match='not finished'):
     inference.load(tmp_path / 'stopped')
-  monkeypatch.setattr(loop.Window, 'add', add)
   finetune(experiment, tmp_path / 'stopped')
   assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
   before = Workdir(tmp_path / 'whole').results.stat().st_mtime_ns

@@ -4,13 +4,12 @@ The base is an encoder of ModernBERT's kind, with random parameters.
 """
 
 import json
-import os
-import signal
 
 import jax
 import numpy as np
 import pytest
 import toys
+from runs import stop_after
 
 from bert_jax import inference
 from bert_jax.errors import InputError
@@ -116,21 +115,10 @@ def test_a_stopped_run_ends_as_if_never_stopped(
   experiment, tmp_path, monkeypatch
 ):
   finetune(experiment, tmp_path / 'whole')
-  from bert_jax.train import loop
-
-  add = loop.Window.add
-  calls = []
-
-  def add_and_signal(window, metrics):
-    add(window, metrics)
-    calls.append(1)
-    if len(calls) == 5:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  monkeypatch.setattr(loop.Window, 'add', add_and_signal)
-  outcome = finetune(experiment, tmp_path / 'stopped')
+  with monkeypatch.context() as patch:
+    stop_after(patch, 5)
+    outcome = finetune(experiment, tmp_path / 'stopped')
   assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
-  monkeypatch.setattr(loop.Window, 'add', add)
   finetune(experiment, tmp_path / 'stopped')
   assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
   ends = [
@@ -151,7 +139,7 @@ def test_another_base_is_refused(experiment, tmp_path, small_tokenizer):
     inference.load(tmp_path / 'run')
   with pytest.raises(InputError, match='init_from: its content has changed'):
     finetune(experiment, tmp_path / 'run', allow_change=('init_from',))
-  # The same parameters at another path are the same base.
+  # A base is known by its parameters, wherever they lie.
   experiment.init_from = str(tmp_path / 'moved')
   finetune(experiment, tmp_path / 'run')
 
