@@ -76,8 +76,8 @@ FAMILIES = {
   'electra': (presets.electra_base, dict(embedding_size=24)),
   'modernbert': (
     presets.modernbert_base,
-    # These give a global layer after two local ones, and 56 embedding rows for
-    # 50 tokens.
+    # A global layer follows two local ones, and 50 tokens have 56 embedding
+    # rows.
     dict(num_layers=4, local_window=8, vocab_multiple=8),
   ),
 }

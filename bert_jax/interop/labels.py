@@ -71,7 +71,7 @@ def read_task_head(
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-  """What the head is for by the class in config.json; '': none that we have."""
+  """The kind of head by the class in config.json; '' if we have none such."""
   return next(
     (
       kind
@@ -83,7 +83,7 @@ def _kind(config: Mapping[str, Any]) -> str:
 
 
 def problem_type(num_outputs: int) -> str:
-  """What a head of whole texts with so many outputs is for, in their words."""
+  """The problem_type, as transformers calls it, of a head of whole texts."""
   return _ONE_LABEL if num_outputs > 1 else _ONE_NUMBER
 
 

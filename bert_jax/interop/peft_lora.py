@@ -302,9 +302,9 @@ def _corrections(
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-  """What B · A counts in a module, by its own alpha or that of all."""
+  """The factor of B · A in a module, by its own alpha or the shared one."""
   patterns = config.get('alpha_pattern') or {}
-  # As peft.utils.get_pattern_key: the first pattern that fits counts.
+  # The first pattern that fits counts, as in peft.utils.get_pattern_key.
   own: Sequence[float] = [
     value
     for key, value in patterns.items()

@@ -1,4 +1,4 @@
-"""What each annotation takes of JSON, and the line where it takes something."""
+"""JSON values that each annotation takes, and the one line for all others."""
 
 import dataclasses
 from typing import Annotated, Any, Literal, NotRequired, TypedDict

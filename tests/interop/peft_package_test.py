@@ -1,4 +1,4 @@
-"""What the `peft` package makes of our adapters, and we of its own.
+"""Adapters written here give the same outputs in `peft`, and the reverse.
 
 Marked `interop`: needs torch, transformers and peft; .ci/run runs it.
 """

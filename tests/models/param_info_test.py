@@ -1,4 +1,4 @@
-"""What each family declares about its parameters."""
+"""Declarations of the parameters of each family."""
 
 import math
 

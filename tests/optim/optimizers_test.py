@@ -77,7 +77,7 @@ def test_every_leaf_lies_as_its_parameter_and_every_mesh_computes_the_same(
       program, state = program_of(name, mesh)
       state, _ = train(program, state, range(2), mesh)
     found.append(jax.device_get(state.params))
-  # Those of the last mesh.
+  # Shardings on the last mesh of the loop.
   params = functional.flatten(program.shardings.params)
   sharded = set()
   for path, sharding in functional.flatten(
@@ -157,7 +157,7 @@ SHAPES = {
 
 
 def two_updates(config) -> list[dict[str, np.ndarray]]:
-  """What the step subtracts, before the learning rate, of constant params."""
+  """Updates of constant parameters, before the learning rate multiplies."""
   rng = np.random.default_rng(0)
   params = draw(rng)
   optimizer = config.build(INFOS)
@@ -301,7 +301,7 @@ def test_adamw_keeps_the_state_that_it_had():
     found = now.update(grads, now.init(params), params)
     wanted = before.update(grads, before.init(params), params)
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    # The same numbers too, where all depths learn alike.
+    # Numbers are equal too if all depths learn alike.
     part = slice(layer_decay < 1, None)
     jax.tree.map(np.testing.assert_array_equal, found[part], wanted[part])
 

@@ -63,7 +63,7 @@ class SeveralLabelsConfig:
 
   def fit(self, examples, earlier=None):
     names = {name for tags in examples.columns['tags'] for name in tags}
-    # What the model is to know beside its parameters.
+    # Facts that the model needs beside its parameters.
     return {'names': sorted(names), 'threshold': self.threshold}
 
   @classmethod

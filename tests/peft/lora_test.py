@@ -47,7 +47,7 @@ def outputs(model, params):
 
 @pytest.mark.parametrize('family', CONFIGS)
 def test_merged_parameters_give_the_same_outputs(family):
-  """In every family, with a correction at every matrix of the encoder."""
+  """Merging in every family, with every matrix of the encoder corrected."""
   method, model, params = extended(family, targets=('all_linear',))
   merged = method.merge(params)
   plain = plain_model(family)
@@ -102,7 +102,7 @@ def test_the_correction_is_that_of_the_paper():
 
 
 def test_dropout_is_of_what_the_correction_reads():
-  """By row: each seed has masks of its own, which leave the base alone."""
+  """Dropout masks differ from row to row, and leave the base alone."""
   _, model, params = extended('bert', targets=('query',), dropout=0.5)
   dense = model.bind(params).encoder.layers[0].attention.query
   x = jnp.ones((400, 1, 16))

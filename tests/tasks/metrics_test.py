@@ -48,7 +48,7 @@ def case(request) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def counts(labels, predictions, num_classes):
-  """How often each class was taken for each other, one by one."""
+  """Confusion counts, one pair at a time."""
   found = np.zeros((num_classes, num_classes), int)
   for label, prediction in zip(labels, predictions, strict=True):
     found[label, prediction] += 1

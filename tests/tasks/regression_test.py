@@ -54,7 +54,7 @@ def examples_with(numbers):
 
 
 def test_figures():
-  """By hand: ranks 1 2 3 4 against 1 3 2 4 differ by 0 1 1 0."""
+  """Ranks 1 2 3 4 and 1 3 2 4 differ by 0 1 1 0, computed by hand."""
   task = Regression('cls', None, {})
   results = task.decode(np.array([1.0, 3.0, 2.5, 9.0], np.float32), None)
   figures = task.score(results, examples_with([0.0, 1.0, 2.0, 3.0]))

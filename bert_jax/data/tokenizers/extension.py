@@ -90,7 +90,7 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   for part in ('normalizer', 'pre_tokenizer'):
     for field, value in (spec.get(part) or {}).items():
       rules[f'{part}.{field}'] = value
-  # It follows from the entries (has one two words?) and is no rule.
+  # Split is no rule: it says whether an entry has two words.
   rules.pop('pre_tokenizer.split', None)
   return rules
 

@@ -56,7 +56,7 @@ def view_of(length: int, window: int) -> View:
 
 
 def attended(backend, view, dtype):
-  """What a backend returns for random inputs, and the gradients of those."""
+  """The output of a backend for random inputs, and the inputs' gradients."""
   shape = (*view.segment_ids.shape, 2, 8)
   keys = jax.random.split(jax.random.key(0), 4)
   *inputs, weight = (jax.random.normal(key, shape, dtype) for key in keys)

@@ -1,4 +1,4 @@
-"""Which backend is chosen, what is said of it, and what is refused."""
+"""The choice of a backend: which one, the printed line, and refusals."""
 
 import dataclasses
 import types
