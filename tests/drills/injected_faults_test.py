@@ -295,8 +295,13 @@ def refusal(result, log) -> str:
   assert result.returncode == 2, result.stderr
   assert 'Traceback' not in result.stderr + result.stdout
   lines = result.stderr.splitlines()
-  # strace tells of each thread and process that it comes to.
-  lines = [line for line in lines if 'strace: Process' not in line]
+  # strace tells of each thread and process that it comes to, and a program
+  # that is traced of the attention chosen for it.
+  lines = [
+    line
+    for line in lines
+    if 'strace: Process' not in line and not line.startswith('attention to ')
+  ]
   assert len(lines) == 1, lines
   return lines[0]
 
