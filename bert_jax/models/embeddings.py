@@ -6,7 +6,13 @@ from flax import nnx
 
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
-from bert_jax.models.layers import Dense, Embedding, LayerNorm, set_depth
+from bert_jax.models.layers import (
+  Dense,
+  Embedding,
+  LayerNorm,
+  residual_dtype,
+  set_depth,
+)
 from bert_jax.models.masks import RowLayout
 
 
@@ -42,7 +48,7 @@ class Embeddings(nnx.Module):
       dim,
       use_bias=config.use_bias,
       epsilon=config.norm_epsilon,
-      dtype=dtype,
+      dtype=residual_dtype(config, dtype),
       size='table',
     )
     self.dropout_rate = config.dropout

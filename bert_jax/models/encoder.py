@@ -20,7 +20,7 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.feed_forward import FeedForward
-from bert_jax.models.layers import LayerNorm, set_depth
+from bert_jax.models.layers import LayerNorm, residual_dtype, set_depth
 from bert_jax.models.masks import RowLayout
 from bert_jax.parallel.sharding import constrain
 
@@ -119,6 +119,8 @@ class LayerStack(nnx.Module):
     The last states of a pre-norm encoder are taken after its final norm.
     """
     config = self.config
+    # A stream in bf16 would be rounded once a layer (see `residual_dtype`).
+    x_BTD = x_BTD.astype(residual_dtype(config, self.dtype))
     states = [constrain(x_BTD, 'batch', 'length', 'embed')]
     kinds = {
       is_global: layer_kind(

@@ -13,6 +13,7 @@ from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder, LayerStack
 from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
+from bert_jax.models.products import dense_product, product
 from bert_jax.param_info import ParamInfo
 
 # Poolings: the vector of [CLS], or the mean over the text.
@@ -67,10 +68,11 @@ class MaskedLMHead(nnx.Module):
     x_BME = self.activation(self.transform(hidden_BMD))
     # The product and the bias both work on matrices (see Dense), so that all
     # their gradients read the same array.
-    logits_RV = jnp.dot(
+    logits_RV = product(
+      're,ve->rv',
       self.norm(x_BME).reshape(-1, x_BME.shape[-1]),
-      embedding_VE.astype(self.dtype).T,
-      preferred_element_type=jnp.float32,
+      embedding_VE,
+      self.dtype,
     )
     logits_RV += self.bias[...]
     if self.bias.shape[0] > self.vocab_size:
@@ -161,14 +163,10 @@ class Pooler(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, vector_BD: jax.Array) -> jax.Array:
-    product = jnp.dot(
-      vector_BD.astype(self.dtype),
-      self.kernel[...].astype(self.dtype),
-      preferred_element_type=jnp.float32,
-    )
+    pooled_BD = dense_product(vector_BD, self.kernel[...], 1, self.dtype)
     if self.bias is not None:
-      product += self.bias[...]
-    pooled_BD = self.activation(product).astype(self.dtype)
+      pooled_BD += self.bias[...]
+    pooled_BD = self.activation(pooled_BD).astype(self.dtype)
     return pooled_BD if self.norm is None else self.norm(pooled_BD)
 
 

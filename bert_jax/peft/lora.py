@@ -22,6 +22,7 @@ from bert_jax.errors import InputError, listed, quoted
 from bert_jax.models import functional
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.functional import Model, Params
+from bert_jax.models.products import dense_product
 from bert_jax.param_info import ATTENTION_KINDS, MLP_KINDS, ParamInfo
 
 # Kinds of matrices in an encoder, as ParamInfo names them.
@@ -159,25 +160,13 @@ class LoRA:
   def _correction(self, factors: Params, kind: str, dtype: jnp.dtype) -> Any:
     """The adapter of one Dense: a function whose f32 result is added."""
     a, b = factors['a'], factors['b']
-    in_size, num_in = math.prod(a.shape[:-1]), a.ndim - 1
 
     @jax.named_scope('lora')
     def correction(x: jax.Array, seeds_B: jax.Array | None) -> jax.Array:
       own_seeds_B = fold(seeds_B, _DROPOUT + LINEAR.index(kind))
       x = dropout(x, self.config.dropout, own_seeds_B)
-      low_rank = jnp.dot(
-        x.reshape(-1, in_size).astype(dtype),
-        a.reshape(in_size, -1).astype(dtype),
-        preferred_element_type=jnp.float32,
-      )
-      product = jnp.dot(
-        low_rank.astype(dtype),
-        b.reshape(b.shape[0], -1).astype(dtype),
-        preferred_element_type=jnp.float32,
-      )
-      return self.scale * product.reshape(
-        x.shape[: x.ndim - num_in] + b.shape[1:]
-      )
+      low_rank = dense_product(x, a, a.ndim - 1, dtype)
+      return self.scale * dense_product(low_rank.astype(dtype), b, 1, dtype)
 
     return correction
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from bert_jax.models.attention.view import Shapes, View
 from bert_jax.models.dropout import dropout
+from bert_jax.models.products import product
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -55,18 +56,11 @@ def dot_product_attention(
   needs seeds; without them the function is deterministic.
   """
   scale = query_BTNH.shape[-1] ** -0.5
-  scores_BNTS = jnp.einsum(
-    'BTNH,BSNH->BNTS',
-    query_BTNH * scale,
-    key_BSNH,
-    preferred_element_type=jnp.float32,
-  )
+  dtype = value_BSNH.dtype
+  scores_BNTS = product('BTNH,BSNH->BNTS', query_BTNH * scale, key_BSNH, dtype)
   scores_BNTS = jnp.where(mask_B1TS, scores_BNTS, -1e30)
   weights_BNTS = jax.nn.softmax(scores_BNTS, axis=-1)
   weights_BNTS = dropout(weights_BNTS, dropout_rate, dropout_seeds_B)
-  return jnp.einsum(
-    'BNTS,BSNH->BTNH',
-    weights_BNTS.astype(value_BSNH.dtype),
-    value_BSNH,
-    preferred_element_type=jnp.float32,
-  ).astype(value_BSNH.dtype)
+  return product(
+    'BNTS,BSNH->BTNH', weights_BNTS.astype(dtype), value_BSNH, dtype
+  ).astype(dtype)
