@@ -148,8 +148,11 @@ class PretrainExperiment:
     _validate_common(self)
     for part in (self.model, self.objective, self.evaluation, self.data):
       part.validate()
-    if self.num_steps < 1:
-      raise InputError(f'num_steps is {self.num_steps}; it must be 1 or more')
+    if not 1 <= self.num_steps < 2**31:
+      raise InputError(
+        f'num_steps is {self.num_steps}; it must be 1 or more and below 2^31, '
+        'where the step is counted'
+      )
     self._validate_stages()
     if self.init_from and self.resume_from:
       raise InputError(

@@ -1,4 +1,4 @@
-"""Products of matrices in a lowered program, by the dtypes of their operands."""
+"""Products of matrices in a lowered program, by the dtypes of operands."""
 
 import math
 import re

@@ -38,9 +38,11 @@ class Optimizer:
 
   def validate(self) -> None:
     """Raises InputError on invalid values."""
-    if self.learning_rate <= 0:
+    # The comparison also refuses nan, and what f32 cannot hold.
+    if not 0 < self.learning_rate < 1e38:
       raise InputError(
-        f'optimizer.learning_rate is {self.learning_rate}; it must be above 0'
+        f'optimizer.learning_rate is {self.learning_rate}; it must be above 0 '
+        'and finite'
       )
     if self.clip_norm < 0 or self.weight_decay < 0:
       raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.tree_util import Partial
 
 from bert_jax.data.reading.plan import Plan
 from bert_jax.models import functional
@@ -35,7 +36,7 @@ from bert_jax.train.state import (
   state_shardings,
   with_shardings,
 )
-from bert_jax.train.step import INITIALISATION, make_train_step
+from bert_jax.train.step import INITIALISATION, TrainStep, make_train_step
 from bert_jax.workdir import Workdir
 
 
@@ -58,19 +59,32 @@ class Started:
 class Program:
   """The compiled step of a run, and what is needed to make its first state.
 
-  `step_fn(state, frozen, batch)` is jitted and donates the state. `key` is the
-  run's key, or one for each seed. `base` gives shapes, dtypes and shardings of
-  the frozen parameters, {} if all are trained.
+  `jitted` takes (state, frozen, batch, key, schedule) and donates the state.
+  `key` is the run's key, or one for each seed. The numbers of `schedule` are
+  arguments, so that one program serves any number of steps. `base` gives
+  shapes, dtypes and shardings of the frozen parameters, {} if all are trained.
   """
 
+  jitted: jax.stages.Wrapped
   key: jax.Array
-  step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
+  schedule: optax.Schedule
   new_params: Callable[[jax.Array], functional.Params]
   new_state: Callable[[functional.Params], TrainState]
   abstract: TrainState
   shardings: TrainState
   base: functional.Params
   num_seeds: int
+
+  def step_fn(
+    self, state: TrainState, frozen: functional.Params, batch: Any
+  ) -> tuple[TrainState, dict[str, Any]]:
+    """Takes one step; returns the next state and the step's metrics."""
+    return self.jitted(state, frozen, batch, self.key, self.schedule)
+
+  def lower(self, batch: Any) -> jax.stages.Lowered:
+    """Lowers the step for a batch of these shapes, which may be abstract."""
+    state = with_shardings(self.abstract, self.shardings)
+    return self.jitted.lower(state, self.base, batch, self.key, self.schedule)
 
   def start(
     self,
@@ -152,30 +166,30 @@ def make_program(
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=bool(num_seeds))
 
-  step = make_train_step(
+  make_step = functools.partial(
+    make_train_step,
     objective,
     model,
     optimizer,
-    schedule,
     join=method.join,
     gradients=gradients,
     num_microbatches=num_microbatches,
   )
   if num_seeds:
     new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
-    step = jax.vmap(step, in_axes=(0, None, 0, 0))
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
-  shardings = state_shardings(
-    abstract, mesh, model.infos, seeds_axis=bool(num_seeds)
-  )
+  many = bool(num_seeds)
+  shardings = state_shardings(abstract, mesh, model.infos, seeds_axis=many)
   base = _base_of(model, method, mesh)
   if base:
     # One program: XLA drops the drawing of the base, which is loaded instead.
     new_params = jax.jit(new_params)
-  jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+  step = _step_of_any_schedule(make_step, many)
   return Program(
+    jitted=jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)),
     key=key,
-    step_fn=lambda state, frozen, batch: jitted(state, frozen, batch, key),
+    # A schedule that is no Partial has no numbers to hand over.
+    schedule=schedule if isinstance(schedule, Partial) else Partial(schedule),
     new_params=new_params,
     new_state=new_state,
     abstract=abstract,
@@ -183,6 +197,20 @@ def make_program(
     base=base,
     num_seeds=num_seeds,
   )
+
+
+def _step_of_any_schedule(
+  make_step: Callable[..., TrainStep], many: bool
+) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+  """The step with the schedule as its last argument, over seeds if `many`."""
+
+  def step(state, frozen, batch, key, schedule):
+    train_step = make_step(schedule=schedule)
+    if many:
+      train_step = jax.vmap(train_step, in_axes=(0, None, 0, 0))
+    return train_step(state, frozen, batch, key)
+
+  return step
 
 
 def _base_of(

@@ -64,17 +64,19 @@ def main(unused_argv: list[str]) -> None:
   import jax
 
   program, state, batch = make_step(_SIZE.value, _DTYPE.value)
-  step = (
-    jax.jit(program.step_fn, donate_argnums=0).lower(state, {}, batch).compile()
-  )
+  compiled = program.lower(batch).compile()
+
+  def step(state):
+    return compiled(state, {}, batch, program.key, program.schedule)[0]
+
   with tempfile.TemporaryDirectory() as folder:
-    state = jax.block_until_ready(step(state, {}, batch)[0])
+    state = jax.block_until_ready(step(state))
     with jax.profiler.trace(folder):
       for _ in range(NUM_STEPS):
-        state = jax.block_until_ready(step(state, {}, batch)[0])
+        state = jax.block_until_ready(step(state))
     (trace,) = glob.glob(f'{folder}/**/*.xplane.pb', recursive=True)
     milliseconds = times_of_operations(trace)
-  parts = attribute(milliseconds, step.as_text())
+  parts = attribute(milliseconds, compiled.as_text())
   total = sum(sum(times.values()) for times in parts.values())
   rows = [['ms a step', 'products', 'other', 'share']]
   for scope, times in sorted(

@@ -13,7 +13,7 @@ from bert_jax.models.heads import EncoderWithHeads
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.base import by_info
-from bert_jax.optim.schedules import Linear
+from bert_jax.optim.schedules import Cosine, Linear, WarmupStableDecay
 from bert_jax.parallel.mesh import MeshConfig, check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.train.program import make_program
@@ -118,6 +118,30 @@ def test_batch_microbatches_and_mesh_must_divide_together():
     check_batch_size(14, mesh)
   with pytest.raises(InputError, match='choose a multiple of 32'):
     check_batch_size(16, mesh, 8)
+
+
+def test_one_program_for_any_number_of_steps():
+  """A longer run, or another rate, must not compile anew."""
+  texts = set()
+  for shape in (Linear, Cosine, WarmupStableDecay):
+    programs = []
+    for learning_rate, num_steps in ((1e-2, 10), (3e-4, 100_000)):
+      config = AdamWConfig(
+        learning_rate=learning_rate, schedule=shape(warmup_share=0.1)
+      )
+      with jax.set_mesh(MeshConfig().build()):
+        program = make_program(
+          OBJECTIVE,
+          MODEL,
+          OPTIMIZER,
+          config.build_schedule(num_steps),
+          KEY,
+          num_microbatches=1,
+        )
+        programs.append(program.lower(toys.batch(16, 32)).as_text())
+    assert programs[0] == programs[1]
+    texts.add(programs[0])
+  assert len(texts) == 3
 
 
 def test_no_two_purposes_draw_from_the_same_key():
