@@ -55,10 +55,19 @@ def dropout(x: jax.Array, rate: float, seeds_B: jax.Array | None) -> jax.Array:
     # Iotas give the place, because a reshape would gather a sharded array.
     iota = jax.lax.broadcasted_iota(jnp.uint32, place.shape, axis)
     place = place * jnp.uint32(size) + iota
-  seeds = seeds_B.reshape(-1, *[1] * (x.ndim - 1))
-  bits = mix((place * jnp.uint32(_GOLDEN)) ^ seeds)
-  keep = bits >= jnp.uint32(round(rate * 2**32))
+  keep = kept(place, rate, seeds_B)
   return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
+def kept(place: jax.Array, rate: float, seeds_B: jax.Array) -> jax.Array:
+  """True where `dropout` keeps an element, bool [B, ...].
+
+  `place`, uint32 [1, ...], is the place of each element in its row. A part of a
+  row is dropped as in the whole row if its places are those of the whole row.
+  """
+  seeds = seeds_B.reshape(-1, *[1] * (place.ndim - 1))
+  bits = mix((place * jnp.uint32(_GOLDEN)) ^ seeds)
+  return bits >= jnp.uint32(round(rate * 2**32))
 
 
 def mix(x: jax.Array) -> jax.Array:

@@ -1,38 +1,50 @@
-"""Attention over windows in blocks of a row: O(T x window) memory per head."""
+"""Attention in blocks of queries and keys: O(T) memory, on any platform.
+
+The softmax is summed up block by block, and the backward pass computes the
+scores again from the output and the logarithms of the sums, which alone are
+kept. Source: Dao et al. 2022 (https://arxiv.org/abs/2205.14135).
+
+Shape letters beyond the usual ones: Q queries of a block, K keys of a block,
+G blocks of a row.
+"""
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.attention.reference import dot_product_attention
+from bert_jax.errors import InputError
 from bert_jax.models.attention.view import Shapes, View
-from bert_jax.models.dropout import fold_each
+from bert_jax.models.dropout import kept
+from bert_jax.models.products import product
 
-# Smallest size of a block; below it, computing is slow.
-MIN_BLOCK = 16
+_MASKED = -1e30
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class BlockedAttention:
-  """Attention over windows, for rows of more than three blocks.
+  """Attention to whole texts or windows, without an array of T x T.
 
-  A row is cut into G blocks of Q = window / 2 queries. Each query sees keys in
-  its own block and the two beside it only, K = 3 Q keys. So a head computes
-  G x Q x K scores instead of T x T.
+  block_size: queries, and keys, that are computed at a time. Blocks without a
+  pair in view, in any row of the batch, are skipped. Attention dropout drops
+  what ReferenceAttention drops.
   """
 
+  block_size: int = 256
+
   def validate(self) -> None:
-    pass
+    if self.block_size < 1:
+      raise InputError(
+        f'BlockedAttention.block_size is {self.block_size}; it must be 1 or '
+        'more, such as 256'
+      )
 
   def supports(self, view: View, shapes: Shapes, platform: str) -> str:
-    if not view.window:
-      return 'it is for windows, not for whole texts'
-    num_keys = 3 * _block(view.window)
-    if shapes.length <= num_keys:
-      return f'a block of it would hold {num_keys} keys, as many as the row'
     return ''
 
+  @jax.named_scope('attention')
   def attend(
     self,
     query_BTNH: jax.Array,
@@ -43,52 +55,235 @@ class BlockedAttention:
     dropout_rate: float = 0.0,
     dropout_seeds_B: jax.Array | None = None,
   ) -> jax.Array:
-    length, size = query_BTNH.shape[1], _block(view.window)
-    query_BGQNH = _blocks(query_BTNH, size, 0)
-    key_BGKNH = _with_neighbours(_blocks(key_BSNH, size, 0), 0)
-    value_BGKNH = _with_neighbours(_blocks(value_BSNH, size, 0), 0)
-    # Places beyond the row are segment -1; only queries that fill it up see it.
-    segment_ids_BGQ = _blocks(view.segment_ids, size, -1)
-    key_segment_ids_BGK = _with_neighbours(segment_ids_BGQ, -1)
-    distance_QK = jnp.arange(size)[:, None] + size - jnp.arange(3 * size)
-    mask_BGQK = (
-      segment_ids_BGQ[..., :, None] == key_segment_ids_BGK[..., None, :]
-    ) & (jnp.abs(distance_QK) <= view.window // 2)
+    length = query_BTNH.shape[1]
+    size = min(self.block_size, length)
+    call = _Call(length, size, 0.0 if dropout_seeds_B is None else dropout_rate)
+    if dropout_seeds_B is None:
+      dropout_seeds_B = jnp.zeros(query_BTNH.shape[:1], jnp.uint32)
+    scale = query_BTNH.shape[-1] ** -0.5
+    arrays = [query_BTNH * scale, key_BSNH, value_BSNH]
+    attended_BTNH = _attend(
+      call,
+      *(_filled_up(x, size) for x in (*arrays, *view.interval())),
+      dropout_seeds_B,
+    )
+    return attended_BTNH[:, :length]
 
-    def of_blocks(query_BQNH, key_BKNH, value_BKNH, mask_BQK, seeds_B):
-      return dot_product_attention(
-        query_BQNH,
-        key_BKNH,
-        value_BKNH,
-        mask_BQK[:, None],
-        dropout_rate=dropout_rate,
-        dropout_seeds_B=seeds_B,
+
+class _Call(NamedTuple):
+  """length: tokens of a row. size: of a block. rate: of attention dropout."""
+
+  length: int
+  size: int
+  rate: float
+
+
+class _Block(NamedTuple):
+  """Queries of one block, and what they may see: keys [start, end) each."""
+
+  number: jax.Array
+  query_BQNH: jax.Array
+  start_BQ: jax.Array
+  end_BQ: jax.Array
+
+  def key_blocks(self, size: int) -> tuple[jax.Array, jax.Array]:
+    """The numbers [first, last) of the key blocks that any query sees."""
+    sees_BQ = self.start_BQ < self.end_BQ
+    first = jnp.min(jnp.where(sees_BQ, self.start_BQ, jnp.iinfo(jnp.int32).max))
+    last = jnp.max(jnp.where(sees_BQ, self.end_BQ, 0))
+    return first // size, -(-last // size)
+
+
+def _filled_up(x: jax.Array, size: int) -> jax.Array:
+  """Zeros up to a whole number of blocks: [B, T, ...] -> [B, G size, ...].
+
+  The interval [0, 0) of a query that fills up is empty.
+  """
+  missing = -x.shape[1] % size
+  return jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
+
+
+def _cut(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
+  return jax.lax.dynamic_slice_in_dim(x, number * size, size, axis=1)
+
+
+def _blocks(call: _Call, query_BTNH, start_BT, end_BT) -> _Block:
+  """All blocks of queries, with their numbers in front: [G, B, Q, ...]."""
+  numbers_G = jnp.arange(query_BTNH.shape[1] // call.size)
+  return jax.vmap(
+    lambda number: _Block(
+      number,
+      *(_cut(x, number, call.size) for x in (query_BTNH, start_BT, end_BT)),
+    )
+  )(numbers_G)
+
+
+def _scores(call: _Call, block: _Block, key_BKNH, number):
+  """(f32 scores, whether they are in view), [B, N, Q, K] and [B, 1, Q, K]."""
+  scores_BNQK = product(
+    'BQNH,BKNH->BNQK', block.query_BQNH, key_BKNH, key_BKNH.dtype
+  )
+  column_K = number * call.size + jnp.arange(call.size)
+  in_view_BQK = (block.start_BQ[..., None] <= column_K) & (
+    column_K < block.end_BQ[..., None]
+  )
+  return scores_BNQK, in_view_BQK[:, None]
+
+
+def _dropped(call: _Call, block: _Block, number, x_BNQK, seeds_B):
+  """Drops weights, or their cotangents, as `dropout` would in the whole row."""
+  if not call.rate:
+    return x_BNQK
+  shape = (1, *x_BNQK.shape[1:])
+  head, query, key = (
+    jax.lax.broadcasted_iota(jnp.uint32, shape, axis) for axis in (1, 2, 3)
+  )
+  query += jnp.uint32(call.size) * block.number.astype(jnp.uint32)
+  key += jnp.uint32(call.size) * number.astype(jnp.uint32)
+  place = (head * jnp.uint32(call.length) + query) * jnp.uint32(call.length)
+  keep_BNQK = kept(place + key, call.rate, seeds_B)
+  return jnp.where(keep_BNQK, x_BNQK / (1 - call.rate), 0.0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B):
+  """Returns [B, T, N, H] for arrays of whole blocks; `query` is scaled."""
+  return _forward(
+    call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B
+  )[0]
+
+
+def _forward(call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B):
+  batch_size, _, num_heads, head_dim = query_BTNH.shape
+  dtype = value_BSNH.dtype
+
+  def of_block(block: _Block):
+    def add(number, sums):
+      highest_BNQ, total_BNQ, attended_BNQH = sums
+      scores_BNQK, in_view_B1QK = _scores(
+        call, block, _cut(key_BSNH, number, call.size), number
+      )
+      scores_BNQK = jnp.where(in_view_B1QK, scores_BNQK, _MASKED)
+      new_BNQ = jnp.maximum(highest_BNQ, jnp.max(scores_BNQK, axis=-1))
+      weights_BNQK = jnp.where(
+        in_view_B1QK, jnp.exp(scores_BNQK - new_BNQ[..., None]), 0.0
+      )
+      shrink_BNQ = jnp.exp(highest_BNQ - new_BNQ)
+      added_BNQH = product(
+        'BNQK,BKNH->BNQH',
+        _dropped(call, block, number, weights_BNQK, seeds_B).astype(dtype),
+        _cut(value_BSNH, number, call.size),
+        dtype,
+      )
+      return (
+        new_BNQ,
+        total_BNQ * shrink_BNQ + jnp.sum(weights_BNQK, axis=-1),
+        attended_BNQH * shrink_BNQ[..., None] + added_BNQH,
       )
 
-    seeds_BG = fold_each(dropout_seeds_B, query_BGQNH.shape[1])
-    attended_BGQNH = jax.vmap(of_blocks, in_axes=1, out_axes=1)(
-      query_BGQNH, key_BGKNH, value_BGKNH, mask_BGQK, seeds_BG
+    shape = (batch_size, num_heads, call.size)
+    highest_BNQ, total_BNQ, attended_BNQH = jax.lax.fori_loop(
+      *block.key_blocks(call.size),
+      add,
+      (
+        jnp.full(shape, _MASKED),
+        jnp.zeros(shape),
+        jnp.zeros((*shape, head_dim)),
+      ),
     )
-    batch_size, _, _, *heads = attended_BGQNH.shape
-    return attended_BGQNH.reshape(batch_size, -1, *heads)[:, :length]
+    # A query that fills up the last block sees nothing.
+    total_BNQ = jnp.where(total_BNQ > 0, total_BNQ, 1.0)
+    attended_BNQH = (attended_BNQH / total_BNQ[..., None]).astype(dtype)
+    return attended_BNQH, highest_BNQ + jnp.log(total_BNQ)
 
-
-def _block(window: int) -> int:
-  return max(window // 2, MIN_BLOCK)
-
-
-def _blocks(x: jax.Array, size: int, fill: int) -> jax.Array:
-  """Cuts [B, T, ...] into blocks [B, G, size, ...]; fills up the last one."""
-  missing = -x.shape[1] % size
-  x = jnp.pad(
-    x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
+  attended_GBNQH, log_sum_GBNQ = jax.lax.map(
+    of_block, _blocks(call, query_BTNH, start_BT, end_BT)
   )
-  return x.reshape(x.shape[0], -1, size, *x.shape[2:])
-
-
-def _with_neighbours(x: jax.Array, fill: int) -> jax.Array:
-  """Joins each block with its neighbours: -> [B, G, 3 size, ...]."""
-  x = jnp.pad(
-    x, [(0, 0), (1, 1)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
+  attended_BTNH = jnp.einsum('GBNQH->BGQNH', attended_GBNQH).reshape(
+    query_BTNH.shape
   )
-  return jnp.concatenate([x[:, :-2], x[:, 1:-1], x[:, 2:]], axis=2)
+  arrays = query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B
+  return attended_BTNH, (arrays, attended_BTNH, log_sum_GBNQ)
+
+
+def _backward(call, saved, cotangent_BTNH):
+  arrays, attended_BTNH, log_sum_GBNQ = saved
+  query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B = arrays
+  dtype = value_BSNH.dtype
+  # The sum over keys of weights times their cotangents, by the output alone.
+  mean_BNT = jnp.einsum(
+    'BTNH,BTNH->BNT',
+    cotangent_BTNH.astype(jnp.float32),
+    attended_BTNH.astype(jnp.float32),
+  )
+
+  def of_block(to_keys, given):
+    block, log_sum_BNQ = given
+    at = functools.partial(_cut, number=block.number, size=call.size)
+    cotangent_BQNH = at(cotangent_BTNH)
+    mean_BNQ = jax.lax.dynamic_slice_in_dim(
+      mean_BNT, block.number * call.size, call.size, axis=2
+    )
+
+    def add(number, sums):
+      to_query_BQNH, to_key_BSNH, to_value_BSNH = sums
+      key_BKNH, value_BKNH = (
+        _cut(x, number, call.size) for x in (key_BSNH, value_BSNH)
+      )
+      scores_BNQK, in_view_B1QK = _scores(call, block, key_BKNH, number)
+      weights_BNQK = jnp.where(
+        in_view_B1QK, jnp.exp(scores_BNQK - log_sum_BNQ[..., None]), 0.0
+      )
+      drop = functools.partial(_dropped, call, block, number, seeds_B=seeds_B)
+      to_weights_BNQK = drop(
+        product('BQNH,BKNH->BNQK', cotangent_BQNH, value_BKNH, dtype)
+      )
+      to_scores_BNQK = (
+        weights_BNQK * (to_weights_BNQK - mean_BNQ[..., None])
+      ).astype(dtype)
+      onto_keys = 'BNQK,BQNH->BKNH'
+      return (
+        to_query_BQNH
+        + product('BNQK,BKNH->BQNH', to_scores_BNQK, key_BKNH, dtype),
+        _added(
+          to_key_BSNH,
+          product(onto_keys, to_scores_BNQK, block.query_BQNH, dtype),
+          number,
+        ),
+        _added(
+          to_value_BSNH,
+          product(
+            onto_keys, drop(weights_BNQK).astype(dtype), cotangent_BQNH, dtype
+          ),
+          number,
+        ),
+      )
+
+    to_query_BQNH, *to_keys = jax.lax.fori_loop(
+      *block.key_blocks(call.size),
+      add,
+      (jnp.zeros(block.query_BQNH.shape), *to_keys),
+    )
+    return tuple(to_keys), to_query_BQNH.astype(dtype)
+
+  zeros = jnp.zeros(key_BSNH.shape)
+  to_keys, to_query_GBQNH = jax.lax.scan(
+    of_block,
+    (zeros, zeros),
+    (_blocks(call, query_BTNH, start_BT, end_BT), log_sum_GBNQ),
+  )
+  to_query_BTNH = jnp.einsum('GBQNH->BGQNH', to_query_GBQNH).reshape(
+    query_BTNH.shape
+  )
+  return to_query_BTNH, *(x.astype(dtype) for x in to_keys), None, None, None
+
+
+def _added(x: jax.Array, part: jax.Array, number: jax.Array) -> jax.Array:
+  """x [B, S, ...] with `part` [B, K, ...] added to one of its blocks."""
+  size = part.shape[1]
+  return jax.lax.dynamic_update_slice_in_dim(
+    x, _cut(x, number, size) + part, number * size, axis=1
+  )
+
+
+_attend.defvjp(_forward, _backward)

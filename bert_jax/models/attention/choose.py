@@ -7,12 +7,12 @@ from typing import Any
 import jax
 
 from bert_jax.errors import InputError
-from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
+from bert_jax.models.attention.windowed import WindowedAttention
 
 # Backends of the automatic choice, in order of preference.
-AUTOMATIC: tuple[Backend, ...] = (BlockedAttention(), ReferenceAttention())
+AUTOMATIC: tuple[Backend, ...] = (WindowedAttention(), ReferenceAttention())
 
 
 def choose(
