@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 import jax
 
 from bert_jax import durable_files
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 from bert_jax.train import orbax_traces
 
 # The list of a finished step's files: {name: [size, sha256]}. Large ones are
@@ -200,8 +200,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-  text = ' '.join(str(error).split())
-  return f'{type(error).__name__}: {text[:200]}'
+  return f'{type(error).__name__}: {one_line(error)}'
 
 
 def _place(error: BaseException) -> str:

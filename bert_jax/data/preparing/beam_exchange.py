@@ -14,7 +14,7 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.preparing.blocks import Block, BlockDone
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -161,7 +161,7 @@ def _is_on_disk(name: str) -> bool:
 def last_line(error: object) -> str:
   """The last line of a text, which is where a traceback says why."""
   lines = str(error).strip().splitlines() or [type(error).__name__]
-  return ' '.join(lines[-1].split())[:300]
+  return one_line(lines[-1], 300)
 
 
 def _files() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bert_jax.data.remote import storage
 from bert_jax.data.sources import base, files, first_bytes
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, one_line, quoted
 
 _NAMES_SHOWN = 20
 
@@ -33,7 +33,7 @@ def check(schema: Any, path: pathlib.Path, text_field: str) -> None:
     )
   if not _is_string(kind):
     raise InputError(
-      f'{path}: the column {quoted(text_field)} is {_short(kind)}, not a '
+      f'{path}: the column {quoted(text_field)} is {one_line(kind, 60)}, not a '
       f'string; name one of strings with --text_field; there are {names}.'
     )
 
@@ -116,13 +116,12 @@ def seekable(path: pathlib.Path) -> Iterator[Any]:
 
 def damaged(path: pathlib.Path, form: str, error: Exception) -> InputError:
   """The refusal of a file that pyarrow cannot read as `form`."""
-  why = ' '.join(str(error).split())[:200]
   return first_bytes.foreign(
     path,
     form,
     InputError(
-      f'{path}: cannot be read as {form} ({why}); it may be cut short or '
-      'damaged, so copy it again.'
+      f'{path}: cannot be read as {form} ({one_line(error)}); it may be cut '
+      'short or damaged, so copy it again.'
     ),
   )
 
@@ -174,7 +173,3 @@ def _is_string(kind: Any) -> bool:
     # The type that writers give a column of nulls alone.
     or types.is_null(kind)
   )
-
-
-def _short(kind: Any) -> str:
-  return ' '.join(str(kind).split())[:60]
