@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import read_or_none
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.remote import storage
 from bert_jax.errors import InputError
@@ -230,10 +231,7 @@ def write_stamps(stamps: pathlib.Path, contents: Contents) -> None:
 
 def _read_stamps(path: pathlib.Path) -> dict[str, str]:
   """{} where they are not whole: what is lost is time, as all is read then."""
-  try:
-    stamps = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return {}
+  stamps = read_or_none(path)
   if not isinstance(stamps, dict):
     return {}
   return {k: v for k, v in stamps.items() if isinstance(v, str)}
