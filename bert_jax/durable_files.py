@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
+# Errors of a disk, or of a user's share of it, that has no space left.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:

@@ -1,7 +1,6 @@
 """Files between the process that prepares a corpus and Beam's workers."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import pathlib
@@ -15,8 +14,6 @@ from typing import Any
 from bert_jax import durable_files
 from bert_jax.data.preparing.blocks import Block, BlockDone
 from bert_jax.errors import InputError, one_line
-
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Task = tuple[Block, pathlib.Path]
 
@@ -133,7 +130,9 @@ class Exchange:
       raise
     # Every storage has errors of its own; many are not OSErrors.
     except Exception as error:
-      full = isinstance(error, OSError) and error.errno in _DISK_IS_FULL
+      full = (
+        isinstance(error, OSError) and error.errno in durable_files.NO_SPACE
+      )
       if full or not self._is_elsewhere:
         raise
       raise InputError(

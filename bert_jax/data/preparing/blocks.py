@@ -29,7 +29,7 @@ from bert_jax.data.tokenizers.base import (
   Tokenizer,
   count_literal_special_tokens,
 )
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 
 # Large enough that packing has choices, small enough that a few of them fit in
 # memory and a rerun loses little.
@@ -187,7 +187,7 @@ class BlockWorker:
         if self._structural[encoded.ids].any():
           raise RuntimeError(
             'the tokenizer gave a special token for plain text, which would '
-            f'cut the row there: {text[:80]!r}'
+            f'cut the row there: {quoted(text, 80)}'
           )
         count['documents'] += 1
         count['tokens'] += len(encoded.ids)

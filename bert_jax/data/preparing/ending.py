@@ -5,7 +5,6 @@ finished blocks are kept, and the same command goes on from them.
 """
 
 import contextlib
-import errno
 import pathlib
 from collections.abc import Iterator
 
@@ -61,7 +60,7 @@ def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
       f'{_kept(partial)}: run again, with fewer --workers'
     ) from None
   except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in durable_files.NO_SPACE:
       raise InputError(
         f'--output={output}: no space left on the disk; {_kept(partial)}: '
         'make room and run again'

@@ -84,7 +84,7 @@ def prepare(
   work = _Work(UnknownShare(tokenizer, max_unknown))
   started = time.monotonic()
   with ending.guarded(output, partial) as lock:
-    contents, source_now = _identified(source, output, lock, progress)
+    contents, source_now = content.of_source(output, lock, source, progress)
     request = _request(source_now, tokenizer, options)
     summary = complete_summary(output, request)
     if summary is not None:
@@ -111,17 +111,6 @@ def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   if not path.name:
     raise InputError(f'--output={output}: give a folder of its own')
   return path
-
-
-def _identified(
-  source: Source, output: pathlib.Path, lock: pathlib.Path, progress: bool
-) -> tuple[content.Contents, dict[str, Any]]:
-  """The contents of the input files, and the source described by them."""
-  stamps = content.stamps_beside(output)
-  contents = content.open_contents(stamps, lock, progress=progress)
-  identified = contents.identify(source.describe())
-  content.write_stamps(stamps, contents)
-  return contents, identified
 
 
 def _workers(

@@ -22,6 +22,7 @@ from bert_jax import durable_files
 from bert_jax.config.json_files import read_or_none
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.remote import storage
+from bert_jax.data.sources.base import Source
 from bert_jax.errors import InputError
 
 STAMPS_NAME = 'input_stamps.json'
@@ -201,13 +202,20 @@ class Contents:
     return value
 
 
-def stamps_beside(output: pathlib.Path) -> pathlib.Path:
-  """The file beside an output that keeps the stamps of its input.
+def of_source(
+  output: pathlib.Path, lock: pathlib.Path, source: Source, progress: bool
+) -> tuple[Contents, dict[str, Any]]:
+  """The contents of a source's files, and its description with them.
 
-  The same input gives an output of the same bytes, but copies of that input
-  have other stamps.
+  Their stamps are kept beside the output, not in it: the same input gives an
+  output of the same bytes, but copies of that input have other stamps. `lock`
+  is as in `open_contents`.
   """
-  return output.with_name(f'.{output.name}.{STAMPS_NAME}')
+  stamps = output.with_name(f'.{output.name}.{STAMPS_NAME}')
+  contents = open_contents(stamps, lock, progress=progress)
+  identified = contents.identify(source.describe())
+  write_stamps(stamps, contents)
+  return contents, identified
 
 
 def open_contents(
