@@ -1,5 +1,6 @@
-"""Files of JSON: read whole, or refused by name."""
+"""Files of JSON, read whole or refused by name; digests of values as JSON."""
 
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -25,6 +26,12 @@ def read_object(path: pathlib.Path, fix: str) -> dict[str, Any]:
   if not isinstance(value, dict):
     raise InputError(f'{path}: is no JSON object; {fix}')
   return value
+
+
+def json_digest(value: Any, *, sort_keys: bool = False) -> str:
+  """A SHA-256 of a value as JSON; with `sort_keys` in any order of its keys."""
+  text = json.dumps(value, sort_keys=sort_keys)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_or_none(path: pathlib.Path) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data import side_files, token_rows
 from bert_jax.data.preparing import packing, pairs
 from bert_jax.data.preparing.block_rows import ROWS, RowMaker, most_pairs
@@ -237,8 +238,8 @@ def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
 
 def block_file_name(index: int, digest: str, work: dict[str, Any]) -> str:
   """Names the result of a block by its text and by `describe_work`."""
-  key = json.dumps([work, digest], sort_keys=True).encode()
-  return f'block-{index:08d}-{hashlib.sha256(key).hexdigest()[:32]}.npz'
+  key = json_digest([work, digest], sort_keys=True)
+  return f'block-{index:08d}-{key[:32]}.npz'
 
 
 def read_rows(

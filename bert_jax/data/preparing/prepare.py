@@ -225,9 +225,7 @@ def _write_output(
   summary: dict[str, Any] = {
     'documents': sum(count['documents'] for count in work.counts.values()),
     'eval_fraction': request['work']['eval_fraction'],
-    'dropped': _dropped(work),
-    'read_counts': dict(work.report.counts),
-    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    **_findings(work),
     'literal_special_tokens': sum(
       count['literal_special_tokens'] for count in work.counts.values()
     ),
@@ -281,12 +279,18 @@ def _facts(
     'padding_share': padding / places if places else 0.0,
     'literal_special_tokens': counts['literal_special_tokens'],
     # The entries below are about the whole input, both parts together.
-    'dropped': _dropped(work),
-    'read_counts': dict(work.report.counts),
-    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    **_findings(work),
     'eval_fraction': request['work']['eval_fraction'],
     'source': request['source'],
     **blocks.facts_beside(row_length, counts, request['work']),
+  }
+
+
+def _findings(work: _Work) -> dict[str, Any]:
+  return {
+    'dropped': _dropped(work),
+    'read_counts': dict(work.report.counts),
+    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
   }
 
 

@@ -5,7 +5,6 @@ of what it is given, so that text can never turn into one.
 """
 
 import copy
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
@@ -86,10 +86,9 @@ class ByteBpe:
       pair_separators=_pair_separators(spec.get('post_processor'), special),
     )
     reduced = _without_special_tokens(spec, hidden)
-    described = [KIND, reduced, special, self._tokens]
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described, sort_keys=True).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      [KIND, reduced, special, self._tokens], sort_keys=True
+    )
     self._tokenizer = _build(reduced)
     self._cache = None
     if _words_stand_alone(reduced):

@@ -5,7 +5,6 @@ with it, so that text can never turn into one.
 """
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
@@ -94,9 +94,7 @@ class WordPiece:
       token_ids,
       np.array([not t.startswith(CONTINUATION) for t in self._tokens], bool),
     )
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(described)
     self._tokenizer = Tokenizer(
       models.WordPiece(
         token_ids,
