@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bert_jax.data.remote import storage
 from bert_jax.data.sources import base, files
-from bert_jax.errors import InputError, one_line, quoted
+from bert_jax.errors import InputError, listed, one_line, quoted
 
 _SPEC = re.compile(
   r'(?P<name>\w[\w.\-]*(/\w[\w.\-]*)?)'
@@ -247,7 +247,7 @@ def _only(features: Any, text_field: str, what: str) -> Any:
     if not is_dict or part not in feature:
       raise InputError(
         f'{what}: has no feature {quoted(text_field)}; name one of these with '
-        f'--text_field: {", ".join(map(quoted, sorted(features)[:20]))}.'
+        f'--text_field: {listed(sorted(features))}.'
       )
     feature = feature[part]
   is_text = isinstance(feature, tfds.features.Tensor) and feature.shape == ()

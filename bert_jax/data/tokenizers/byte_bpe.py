@@ -5,6 +5,7 @@ of what it is given, so that text can never turn into one.
 """
 
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -97,7 +98,8 @@ class ByteBpe:
     self._rest_tokenizer = _build(reduced)
 
   def __reduce__(self):
-    return _rebuild, (self._spec, self._special_in_text)
+    options = {'special_in_text': self._special_in_text}
+    return functools.partial(ByteBpe, self._spec, **options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     if self._cache and not any(map(_DISPUTED.search, texts)):
@@ -176,11 +178,6 @@ class ByteBpe:
       # the number of entries as id, which the hidden ones have raised.
       spec['model']['vocab'] |= {t['content']: t['id'] for t in added}
     return spec
-
-  def added_contents(self) -> list[str]:
-    """The added tokens that are found in texts."""
-    added = self._spec.get('added_tokens') or []
-    return [t['content'] for t in added if t['id'] not in self._hidden]
 
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
@@ -329,7 +326,3 @@ def _build(spec: dict[str, Any]):
     raise InputError(
       f'the tokenizers package cannot read it ({reason}); restore the file.'
     ) from None
-
-
-def _rebuild(spec: dict[str, Any], special_in_text: bool) -> ByteBpe:
-  return ByteBpe(spec, special_in_text=special_in_text)

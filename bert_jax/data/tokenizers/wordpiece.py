@@ -112,7 +112,7 @@ class WordPiece:
     self._cache = word_cache.WordCache(self._encode_words, _WORDS)
 
   def __reduce__(self):
-    return _rebuild, (self._tokens, self._options)
+    return functools.partial(WordPiece, self._tokens, **self._options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return self._cache.encode_batch([self._prepare(text) for text in texts])
@@ -265,7 +265,3 @@ def read_vocab(path: pathlib.Path) -> list[str]:
   if not lines[-1]:
     lines.pop()
   return [line.strip() for line in lines]
-
-
-def _rebuild(tokens: tuple[str, ...], options: dict[str, Any]) -> WordPiece:
-  return WordPiece(tokens, **options)
