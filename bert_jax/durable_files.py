@@ -108,15 +108,26 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   Raises InputError if it is there already, or is being written.
   """
   path = local_path(output, '--output')
-  path.parent.mkdir(parents=True, exist_ok=True)
-  lock = path.with_name(path.name + '.lock')
-  with exclusive_lock(lock, f'--output={path}'):
+  with output_lock(path):
     if path.exists():
       raise InputError(
         f'--output={path} is there already; remove it, or choose another'
       )
     with whole_folder(path) as partial:
       yield partial
+
+
+@contextlib.contextmanager
+def output_lock(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Holds the lock of a verb's --output, whose folder it makes.
+
+  Yields the lock file beside it, which was just written. Raises InputError if
+  another process holds it.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = path.with_name(path.name + '.lock')
+  with exclusive_lock(lock, f'--output={path}'):
+    yield lock
 
 
 @contextlib.contextmanager

@@ -27,26 +27,18 @@ def guarded(
       killed.
     stopping.Stopped: on Ctrl-C and SIGTERM.
   """
-  with _stoppable(partial), _explained(output, partial), _lock(output) as lock:
-    yield lock
-
-
-@contextlib.contextmanager
-def _lock(output: pathlib.Path) -> Iterator[pathlib.Path]:
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
+  with (
+    stopping.stoppable(
+      f'{_kept(partial)}. The same command goes on from there.'
+    ),
+    _explained(output, partial),
+    durable_files.output_lock(output) as lock,
+  ):
     yield lock
 
 
 def _kept(partial: pathlib.Path) -> str:
   return f'finished blocks are kept in {partial}'
-
-
-def _stoppable(partial: pathlib.Path) -> contextlib.AbstractContextManager:
-  return stopping.stoppable(
-    f'{_kept(partial)}. The same command goes on from there.'
-  )
 
 
 @contextlib.contextmanager

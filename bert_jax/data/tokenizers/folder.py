@@ -57,9 +57,7 @@ def train_folder(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
   output = local_path(output, '--output')
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
+  with durable_files.output_lock(output) as lock:
     contents, source_now = content.of_source(output, lock, source, False)
     request = {
       'kind': kind,
