@@ -1,5 +1,7 @@
 """Files of JSON and what only looks like one."""
 
+import hashlib
+
 import pytest
 
 from bert_jax.config import json_files
@@ -35,3 +37,11 @@ def test_a_missing_file_is_an_error_or_none(tmp_path):
   with pytest.raises(FileNotFoundError):
     json_files.read_object(tmp_path / 'a.json', 'mend it')
   assert json_files.read_or_none(tmp_path / 'a.json') is None
+
+
+def test_a_digest_is_that_of_the_json():
+  value = {'b': [1, 'a'], 'a': None}
+  as_it_is = hashlib.sha256(b'{"b": [1, "a"], "a": null}').hexdigest()
+  in_order = hashlib.sha256(b'{"a": null, "b": [1, "a"]}').hexdigest()
+  assert json_files.json_digest(value) == as_it_is
+  assert json_files.json_digest(value, sort_keys=True) == in_order
