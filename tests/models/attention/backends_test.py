@@ -11,9 +11,11 @@ import pytest
 
 from bert_jax.errors import InputError
 from bert_jax.models import attention
+from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
+from bert_jax.parallel.mesh import MeshConfig
 
 # The lengths of packed texts, row by row; what they leave of a row is padding.
 TEXTS = {
@@ -55,7 +57,7 @@ def view_of(length: int, window: int) -> View:
   return View(jnp.asarray(ids), window)
 
 
-def attended(backend, view, dtype):
+def attended(backend, view, dtype, **dropout):
   """The output of a backend for random inputs, and the inputs' gradients."""
   shape = (*view.segment_ids.shape, 2, 8)
   keys = jax.random.split(jax.random.key(0), 4)
@@ -63,7 +65,7 @@ def attended(backend, view, dtype):
 
   @functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
   def weighted_sum(query, key, value, view):
-    found = backend.attend(query, key, value, view)
+    found = backend.attend(query, key, value, view, **dropout)
     return jnp.sum(found.astype(jnp.float32) * weight), found
 
   (_, found), gradients = jax.jit(weighted_sum)(*inputs, view)
@@ -73,12 +75,16 @@ def attended(backend, view, dtype):
 
 @pytest.mark.parametrize(('length', 'window', 'dtype'), CASES)
 @pytest.mark.parametrize(
-  'cls', [cls for cls in backends() if cls is not ReferenceAttention]
+  'backend',
+  [cls() for cls in backends() if cls is not ReferenceAttention]
+  # More than one block in these short rows.
+  + [BlockedAttention(block_size=size) for size in (16, 50)],
+  ids=str,
 )
 def test_a_backend_equals_the_reference_or_is_refused(
-  cls, length, window, dtype
+  backend, length, window, dtype
 ):
-  backend, view = cls(), view_of(length, window)
+  cls, view = type(backend), view_of(length, window)
   backend.validate()
   shapes = Shapes(3, length, 2, 8, jnp.dtype(dtype), dropout=False)
   if backend.supports(view, shapes, jax.default_backend()):
@@ -96,9 +102,84 @@ def test_a_backend_equals_the_reference_or_is_refused(
     )
 
 
+@pytest.mark.parametrize('window', [0, 40])
+def test_blocks_drop_what_the_reference_drops(window):
+  """Dropping other weights would change the result by far more."""
+  view = view_of(101, window)
+  dropout = dict(
+    dropout_rate=0.3, dropout_seeds_B=jnp.arange(3, dtype=jnp.uint32)
+  )
+  for ours, expected in zip(
+    attended(BlockedAttention(block_size=32), view, 'float32', **dropout),
+    attended(ReferenceAttention(), view, 'float32', **dropout),
+    strict=True,
+  ):
+    np.testing.assert_allclose(ours, expected, atol=TOLERANCE['float32'])
+
+
+@pytest.mark.parametrize(
+  'mesh', [dict(data=4), dict(data=2, fsdp=2), dict(data=2, tensor=2)], ids=str
+)
+def test_blocks_on_a_mesh(mesh):
+  """Rows lie on the axes data and fsdp, heads on the axis tensor."""
+  shape = (4, 64, 2, 8)
+  inputs = [
+    jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0))
+  ]
+  ids = np.concatenate([view_of(64, 0).segment_ids, np.ones((1, 64), np.int32)])
+  seeds = jnp.arange(4, dtype=jnp.uint32)
+
+  def total(query, key, ids, seeds):
+    found = BlockedAttention(block_size=32).attend(
+      query, key, key, View(ids), dropout_rate=0.3, dropout_seeds_B=seeds
+    )
+    return jnp.sum(found * query)
+
+  compute = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+  expected = compute(*inputs, ids, seeds)
+  mesh = MeshConfig(**mesh).build(jax.devices()[:4])
+  with jax.set_mesh(mesh):
+    rows = jax.sharding.PartitionSpec(('data', 'fsdp'))
+    heads = jax.sharding.PartitionSpec(('data', 'fsdp'), None, 'tensor')
+    placed = [
+      jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
+      for x, spec in zip(
+        (*inputs, ids, seeds), (heads, heads, rows, rows), strict=True
+      )
+    ]
+    found = compute(*placed)
+  for ours, theirs in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_need_memory_by_length_alone():
+  """Twice as long a row needs twice the memory, not four times."""
+
+  def memory(backend, length) -> int:
+    def total(query, key, value, ids):
+      return jnp.sum(backend.attend(query, key, value, View(ids)) ** 2)
+
+    heads = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
+    ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    step = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+    compiled = step.lower(heads, heads, heads, ids).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  sizes = [memory(BlockedAttention(), length) for length in (4096, 8192)]
+  # The blocks themselves, 256 x 256, are as large in both.
+  assert sizes[1] < 2.1 * sizes[0]
+  assert memory(ReferenceAttention(), 4096) > 30 * sizes[0]
+
+
 def test_every_backend_of_the_room_is_found_and_used():
   names = {cls.__name__ for cls in backends()}
-  assert {'ReferenceAttention', 'BlockedAttention'} <= names
+  assert {
+    'ReferenceAttention',
+    'BlockedAttention',
+    'WindowedAttention',
+  } <= names
   for cls in backends():
     assert any(
       not cls().supports(

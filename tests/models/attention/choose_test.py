@@ -14,6 +14,7 @@ from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Shapes, View
+from bert_jax.models.attention.windowed import WindowedAttention
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 
@@ -43,11 +44,17 @@ def test_the_choice_is_printed_once_with_its_reason(capsys):
   lines = capsys.readouterr().err.splitlines()
   assert lines == [
     'attention to windows of 32 in rows of 64, bfloat16 on cpu: '
-    'BlockedAttention, chosen automatically',
+    'WindowedAttention, chosen automatically',
     'attention to whole texts in rows of 64, float32 on cpu: '
-    'ReferenceAttention, chosen automatically; not BlockedAttention: it is for '
-    'windows, not for whole texts',
+    'ReferenceAttention, chosen automatically; not WindowedAttention: it is '
+    'for windows, not for whole texts',
   ]
+
+
+def test_long_rows_are_computed_in_blocks():
+  assert isinstance(ask(length=512), ReferenceAttention)
+  assert isinstance(ask(length=513), BlockedAttention)
+  assert isinstance(ask(length=513, window=128), WindowedAttention)
 
 
 def test_the_first_backend_that_can_is_taken(capsys):
@@ -64,12 +71,12 @@ def test_the_first_backend_that_can_is_taken(capsys):
 
 def test_what_no_backend_can_is_refused_by_name():
   message = (
-    r"attention=\['OnTPU', 'BlockedAttention'\]: for whole texts in rows of "
+    r"attention=\['OnTPU', 'WindowedAttention'\]: for whole texts in rows of "
     '64, float32 on cpu: not OnTPU: it needs a TPU, this is a cpu; not '
-    'BlockedAttention: .*; add ReferenceAttention'
+    'WindowedAttention: .*; add ReferenceAttention'
   )
   with pytest.raises(InputError, match=message):
-    ask((OnTPU(), BlockedAttention()))
+    ask((OnTPU(), WindowedAttention()))
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Shapes, View
+from bert_jax.models.attention.windowed import WindowedAttention
 from bert_jax.models.dropout import fold, fold_each, row_seeds
 
 # 1 to 5 packed texts a row, some shorter than the window; then padding.
 TEXT_LENGTHS = ((100,), (30, 3, 1, 50, 9), (45, 48))
 LENGTH = 100
-BLOCKED = BlockedAttention()
+BLOCKED = WindowedAttention()
 
 
 def segment_ids(length: int = LENGTH) -> jax.Array:
@@ -137,5 +137,5 @@ def test_only_rows_longer_than_three_blocks_are_cut():
     return choose((), view, shapes)
 
   assert isinstance(chosen(96, window=64), ReferenceAttention)
-  assert isinstance(chosen(97, window=64), BlockedAttention)
+  assert isinstance(chosen(97, window=64), WindowedAttention)
   assert isinstance(chosen(97, window=0), ReferenceAttention)
