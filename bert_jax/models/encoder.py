@@ -15,10 +15,10 @@ from bert_jax.models.attention.layer import (
   SelfAttention,
   layer_kind,
 )
-from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.dropout import dropout, fold
+from bert_jax.models.dropout import dropout, fold, fold_each
 from bert_jax.models.embeddings import Embeddings
+from bert_jax.models.execution import LayerExecution
 from bert_jax.models.feed_forward import FeedForward
 from bert_jax.models.layers import LayerNorm, residual_dtype, set_depth
 from bert_jax.models.masks import RowLayout
@@ -84,8 +84,7 @@ class EncoderLayer(nnx.Module):
 class LayerStack(nnx.Module):
   """The layers of an encoder, without its embeddings.
 
-  backends: attention backends to choose from, in order of preference (see
-  `attention.choose`); may be set after construction.
+  execution: how the layers are computed; may be set after construction.
   """
 
   def __init__(
@@ -93,7 +92,7 @@ class LayerStack(nnx.Module):
   ):
     self.config = config
     self.dtype = dtype
-    self.backends: tuple[Backend, ...] = ()
+    self.execution = LayerExecution()
     self.layers = nnx.List(
       EncoderLayer(
         config,
@@ -118,29 +117,117 @@ class LayerStack(nnx.Module):
 
     The last states of a pre-norm encoder are taken after its final norm.
     """
-    config = self.config
-    # A stream in bf16 would be rounded once a layer (see `residual_dtype`).
-    x_BTD = x_BTD.astype(residual_dtype(config, self.dtype))
-    states = [constrain(x_BTD, 'batch', 'length', 'embed')]
-    kinds = {
-      is_global: layer_kind(
-        config,
-        layout,
-        self.backends,
-        is_global=is_global,
-        dtype=self.dtype,
-        dropout=dropout_seeds_B is not None,
+    states = [self._first_states(x_BTD)]
+    kinds = self._kinds(layout, dropout=dropout_seeds_B is not None)
+    for number in range(self.config.num_layers):
+      states.append(
+        self._layer(number, states[-1], kinds, dropout_seeds_B)
       )
-      for is_global in {config.is_global(i) for i in range(config.num_layers)}
-    }
-    for number in range(config.num_layers):
-      layer = self.layers[0 if config.share_layers else number]
-      seeds_B = fold(dropout_seeds_B, number + 1)
-      kind = kinds[config.is_global(number)]
-      states.append(layer(states[-1], kind, seeds_B))
     if self.final_norm is not None:
       states[-1] = self.final_norm(states[-1])
     return states
+
+  def last_states(
+    self,
+    x_BTD: jax.Array,
+    layout: RowLayout,
+    dropout_seeds_B: jax.Array | None = None,
+  ) -> jax.Array:
+    """Returns the last of `layer_states`, [B, T, D].
+
+    Layers may be computed in a loop, whose body is as many layers as lie
+    between two global ones. Layers before and after whole rounds of the loop,
+    such as ModernBERT's first, which has no norm before attention, are
+    computed one by one.
+    """
+    if not self.execution.scan_layers:
+      return self.layer_states(x_BTD, layout, dropout_seeds_B)[-1]
+    config = self.config
+    kinds = self._kinds(layout, dropout=dropout_seeds_B is not None)
+    first = 0 if config.first_attention_norm or config.share_layers else 1
+    size = config.global_every
+    count = (config.num_layers - first) // size
+    x_BTD = self._first_states(x_BTD)
+    for number in range(first):
+      x_BTD = self._layer(number, x_BTD, kinds, dropout_seeds_B)
+    if count:
+      x_BTD = self._loop(x_BTD, first, size, count, kinds, dropout_seeds_B)
+    for number in range(first + size * count, config.num_layers):
+      x_BTD = self._layer(number, x_BTD, kinds, dropout_seeds_B)
+    return x_BTD if self.final_norm is None else self.final_norm(x_BTD)
+
+  def _first_states(self, x_BTD: jax.Array) -> jax.Array:
+    # A stream in bf16 would be rounded once a layer (see `residual_dtype`).
+    x_BTD = x_BTD.astype(residual_dtype(self.config, self.dtype))
+    return constrain(x_BTD, 'batch', 'length', 'embed')
+
+  def _kinds(self, layout: RowLayout, *, dropout: bool) -> dict[bool, LayerKind]:
+    """The kinds of layers that there are: global, by True, and local."""
+    config = self.config
+    return {
+      is_global: layer_kind(
+        config,
+        layout,
+        self.execution.attention,
+        is_global=is_global,
+        dtype=self.dtype,
+        dropout=dropout,
+      )
+      for is_global in {config.is_global(i) for i in range(config.num_layers)}
+    }
+
+  def _layer(
+    self,
+    number: int,
+    x_BTD: jax.Array,
+    kinds: dict[bool, LayerKind],
+    dropout_seeds_B: jax.Array | None,
+  ) -> jax.Array:
+    layer = self.layers[0 if self.config.share_layers else number]
+    kind = kinds[self.config.is_global(number)]
+    return self.execution.checkpointed(
+      lambda x_BTD, seeds_B: layer(x_BTD, kind, seeds_B)
+    )(x_BTD, fold(dropout_seeds_B, number + 1))
+
+  def _loop(
+    self,
+    x_BTD: jax.Array,
+    first: int,
+    size: int,
+    count: int,
+    kinds: dict[bool, LayerKind],
+    dropout_seeds_B: jax.Array | None,
+  ) -> jax.Array:
+    """Applies `count` rounds of `size` layers from layer `first` on."""
+    rounds = [
+      list(self.layers[0:1] if self.config.share_layers else self.layers[i : i + size])
+      for i in range(first, first + size * count, size)
+    ]
+    structure = jax.tree.structure(rounds[0])
+    parameters = [jax.tree.leaves(layers) for layers in rounds]
+    seeds = None
+    if dropout_seeds_B is not None:
+      # Those of `fold`, with the number of the layer as an index.
+      seeds_BL = fold_each(dropout_seeds_B, self.config.num_layers + 1)
+      seeds = seeds_BL.T[first + 1 : first + 1 + size * count]
+      seeds = seeds.reshape(count, size, -1)
+
+    def one_round(x_BTD, given):
+      leaves, seeds = given
+      layers = jax.tree.unflatten(structure, leaves)
+      for place, layer in enumerate(layers):
+        kind = kinds[self.config.is_global(first + place)]
+        seeds_B = None if seeds is None else seeds[place]
+        x_BTD = self.execution.checkpointed(
+          lambda x_BTD, seeds_B, layer=layer, kind=kind: layer(
+            x_BTD, kind, seeds_B
+          ),
+          in_loop=True,
+        )(x_BTD, seeds_B)
+      return x_BTD, None
+
+    stacked = [jnp.stack(same) for same in zip(*parameters, strict=True)]
+    return jax.lax.scan(one_round, x_BTD, (stacked, seeds))[0]
 
 
 class Encoder(LayerStack):
@@ -163,9 +250,10 @@ class Encoder(LayerStack):
 
     `token_delta_BTE` is added to the token vectors; see Embeddings.
     """
-    return self.hidden_states(
-      input_ids_BT, layout, dropout_seeds_B, token_delta_BTE
-    )[-1]
+    x_BTD = self.embeddings(
+      input_ids_BT, layout, fold(dropout_seeds_B, 0), token_delta_BTE
+    )
+    return self.last_states(x_BTD, layout, dropout_seeds_B)
 
   def hidden_states(
     self,

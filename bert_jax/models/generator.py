@@ -53,7 +53,7 @@ class Generator(LayerStack):
     x_BTD = embeddings.from_tables(input_ids_BT, layout, seeds_B)
     if self.projection is not None:
       x_BTD = self.projection(x_BTD)
-    return self.layer_states(x_BTD, layout, dropout_seeds_B)[-1]
+    return self.last_states(x_BTD, layout, dropout_seeds_B)
 
 
 def generator_width(config: EncoderConfig, params: Params) -> float:

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.dropout import dropout
 from bert_jax.models.encoder import Encoder, LayerStack
+from bert_jax.models.execution import LayerExecution
 from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 from bert_jax.models.products import dense_product, product
 from bert_jax.param_info import ParamInfo
+
+_PLAIN = LayerExecution()
 
 # Poolings: the vector of [CLS], or the mean over the text.
 CLS, MEAN = POOLINGS = ('cls', 'mean')
@@ -260,8 +262,8 @@ class EncoderWithHeads(nnx.Module):
   """Module of an objective or a task: `encoder`, and heads by their names.
 
   The encoder is built first, so that its initial parameters do not depend on
-  the heads. `attention`: the backends for the layers of the encoder and of its
-  heads; see `attention.choose`.
+  the heads. `execution` says how the layers of the encoder and of its heads are
+  computed.
   """
 
   def __init__(
@@ -269,7 +271,7 @@ class EncoderWithHeads(nnx.Module):
     config: EncoderConfig,
     heads: dict[str, HeadBuilder],
     *,
-    attention: tuple[Backend, ...] = (),
+    execution: LayerExecution = _PLAIN,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
   ):
@@ -278,7 +280,7 @@ class EncoderWithHeads(nnx.Module):
       setattr(self, name, build_head(config, dtype=dtype, rngs=rngs))
     for name in ('encoder', *heads):
       if isinstance(stack := getattr(self, name), LayerStack):
-        stack.backends = attention
+        stack.execution = execution
 
 
 def model_with_heads(
@@ -286,14 +288,14 @@ def model_with_heads(
   heads: dict[str, HeadBuilder],
   compute_dtype: str,
   *,
-  attention: tuple[Backend, ...] = (),
+  execution: LayerExecution = _PLAIN,
 ) -> Model:
   """An encoder and its heads; matrix products take `compute_dtype`."""
   build = functools.partial(
     EncoderWithHeads,
     config,
     heads,
-    attention=attention,
+    execution=execution,
     dtype=jnp.dtype(compute_dtype),
   )
   return make_model(build, config)

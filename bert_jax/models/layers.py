@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.products import dense_product
@@ -58,6 +59,9 @@ def residual_dtype(config: EncoderConfig, dtype: jnp.dtype) -> jnp.dtype:
   """
   return jnp.dtype(jnp.float32) if config.norm_placement == 'pre' else dtype
 
+
+# The name of what Dense layers save for the backward pass; see execution.py.
+DENSE = 'dense'
 
 Adapter = Callable[[jax.Array, jax.Array | None], jax.Array]
 
@@ -114,7 +118,7 @@ class Dense(nnx.Module):
       y += self.bias[...]
     if self.adapter is not None:
       y += self.adapter(x, dropout_seeds_B)
-    return y.astype(self.dtype)
+    return checkpoint_name(y.astype(self.dtype), DENSE)
 
 
 class Embedding(nnx.Module):

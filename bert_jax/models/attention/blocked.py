@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from bert_jax.errors import InputError
-from bert_jax.models.attention.view import Shapes, View
+from bert_jax.models.attention.view import ATTENDED, Shapes, View
 from bert_jax.models.dropout import kept
 from bert_jax.models.products import product
 
@@ -202,6 +203,9 @@ def _forward(call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B):
   attended_BTNH = jnp.einsum('GBNQH->BGQNH', attended_GBNQH).reshape(
     query_BTNH.shape
   )
+  # Rematerialisation that keeps both need not run the loops again.
+  attended_BTNH = checkpoint_name(attended_BTNH, ATTENDED)
+  log_sum_GBNQ = checkpoint_name(log_sum_GBNQ, ATTENDED)
   arrays = query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B
   return attended_BTNH, (arrays, attended_BTNH, log_sum_GBNQ)
 
