@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import json
 import re
+import typing
 from typing import Any
 
 from bert_jax.config import own_classes
@@ -148,6 +149,23 @@ def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
   return dataclasses.field(metadata={'execution': True}, **kwargs)
 
 
+def check_classes(config: Any) -> None:
+  """Raises InputError if a field holds a class that its annotation excludes.
+
+  Numbers, texts and tuples are not looked at. Python itself checks no
+  annotation, and an experiment file may put anything into a field.
+  """
+  for name, expected in typing.get_type_hints(type(config)).items():
+    value = getattr(config, name)
+    is_class = isinstance(expected, type) and expected.__module__ != 'builtins'
+    if is_class and not isinstance(value, expected):
+      raise InputError(
+        f'{name} is {shown(repr(value))}, which is no {expected.__name__} '
+        f'({expected.__module__.replace(".", "/")}.py); give one in the '
+        'experiment file'
+      )
+
+
 def check_unchanged(
   old: Any, new: Any, allowed: tuple[str, ...], same: tuple[str, ...] = ()
 ) -> list[str]:
@@ -156,6 +174,11 @@ def check_unchanged(
   `allowed` are the fields named by --allow_change, with all fields below them.
   `same` are fields that are not compared.
   """
+  if type(old) is not type(new):
+    raise InputError(
+      f'the workdir belongs to a {type(old).__name__}, and the config is a '
+      f'{type(new).__name__}; use another --workdir'
+    )
   changes = []
   for name, before, after in differences(old, new):
     if name in same:
