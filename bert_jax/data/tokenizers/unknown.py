@@ -58,7 +58,7 @@ def problem(
   common: Counter[str],
   max_share: float = MAX_SHARE,
 ) -> str:
-  """Why so much is unknown that a setting must be wrong; '' where it is not.
+  """The reason why a share of unknown tokens shows a wrong setting, or ''.
 
   Args:
     tokenizer: to which it is unknown.
