@@ -105,7 +105,8 @@ def warnings(
 
   Returns:
     A line for each oddity: classes of no, one or two examples; names that
-    differ in spaces, case or Unicode form alone; names that mean "no label" in other data.
+    differ in spaces, case or Unicode form alone; names that mean "no label" in
+    other data.
   """
   counts = collections.Counter(labels)
   first = {}
