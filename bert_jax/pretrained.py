@@ -13,6 +13,7 @@ import jax
 
 from bert_jax import durable_files
 from bert_jax.config.codec import encode
+from bert_jax.config.json_files import read_object
 from bert_jax.data.sources.files import describe_files
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
@@ -38,7 +39,7 @@ from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.restore import Initial, split_workdir
 from bert_jax.train.saved_params import fingerprint, params_digest
-from bert_jax.workdir import Workdir, read_json
+from bert_jax.workdir import Workdir
 
 # The tasks for which a checkpoint of another library may have a head.
 TASKS_ELSEWHERE = (ClassificationConfig, RegressionConfig, TaggingConfig)
@@ -196,7 +197,7 @@ def _open_adapter(
     .build()
     .merge(adapter.params | {'encoder': checkpoint.params['encoder']})
   )
-  in_base = read_json(local_path(source.origin) / recognise.CONFIG)
+  in_base = huggingface.read_json(local_path(source.origin) / recognise.CONFIG)
   merged = dataclasses.replace(
     checkpoint,
     params=params,
@@ -390,9 +391,7 @@ def _facts_and_results(
   again = (
     'remove it, and give the bert-jax finetune command of this workdir again'
   )
-  results = read_json(workdir.results)
-  if not isinstance(results, dict):
-    raise InputError(f'{workdir.results}: it is no JSON object; {again}')
+  results = read_object(workdir.results, again)
   try:
     return task.read_facts(results, f'{workdir.results}:'), results
   except InputError as error:

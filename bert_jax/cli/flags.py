@@ -19,7 +19,7 @@ from bert_jax.config.experiment_file import (
   load_config,
   missing_config,
 )
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, quoted, shown
 
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
@@ -104,7 +104,7 @@ def no_arguments(arguments: Sequence[str]) -> None:
   """Raises InputError when a verb that takes only flags was given a word."""
   if arguments:
     raise InputError(
-      f'{arguments[0]!r} is not a flag; flags are written --name=value'
+      f'{quoted(arguments[0])} is not a flag; flags are written --name=value'
     )
 
 
@@ -350,4 +350,4 @@ def _explain(message: str, flag_values: flags.FlagValues) -> str:
     return f'--{name} is missing; give --{name}=...'
   if 'invalid literal' in why or 'convert' in why or 'Non-boolean' in why:
     why = _SHOULD_BE[flag_values[name].flag_type()]
-  return f'--{name}={value}: {why}'
+  return f'--{name}={shown(value)}: {why}'

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.family import Family, read_params
@@ -172,7 +172,6 @@ def _read_weights(checkpoint: pathlib.Path) -> dict[str, np.ndarray]:
       for name in reader.get_variable_to_shape_map()
     }
   except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
-    reason = ' '.join(str(error).split())[:200]
     raise InputError(
-      f'{checkpoint}: cannot be read ({reason}); fetch it again'
+      f'{checkpoint}: cannot be read ({one_line(error)}); fetch it again'
     ) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import read_object, read_or_none
 from bert_jax.errors import InputError, shown
 from bert_jax.interop import beside_weights, weights_files
 from bert_jax.interop.export_form import export_form
@@ -58,9 +59,8 @@ class Checkpoint:
 
 def is_folder(folder: pathlib.Path) -> bool:
   """Returns whether a folder is one of Hugging Face and not a workdir."""
-  try:
-    config = json.loads((folder / CONFIG).read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
+  config = read_or_none(folder / CONFIG)
+  if config is None:
     return weights_files.find(folder) is not None
   return isinstance(config, dict) and '_type' not in config
 
@@ -217,14 +217,9 @@ def choose_architecture(
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Raises InputError naming the file if it is no JSON object."""
   try:
-    value = json.loads(path.read_text('utf-8'))
+    return read_object(path, 'fetch it again')
   except FileNotFoundError:
     raise InputError(f'{path}: is missing; fetch it too') from None
-  except (ValueError, RecursionError) as error:
-    raise InputError(f'{path}: is not JSON ({error}); fetch it again') from None
-  if not isinstance(value, dict):
-    raise InputError(f'{path}: is no JSON object; fetch it again')
-  return value
 
 
 def refused(folder: pathlib.Path, problems: Sequence[str]) -> InputError:

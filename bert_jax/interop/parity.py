@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.errors import one_line
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import text_vector
@@ -115,8 +116,7 @@ def compare_ids(
     else:
       theirs = tokenizer([*texts], add_special_tokens=False)['input_ids']
   except Exception as error:  # whatever an untidy folder makes it raise
-    reason = ' '.join(str(error).split())[:200]
-    return {'not_compared': f'{type(error).__name__}: {reason}'}
+    return {'not_compared': f'{type(error).__name__}: {one_line(error)}'}
   differing = [
     (text, mine.tolist(), other)
     for text, mine, other in zip(texts, ids, theirs, strict=True)
@@ -163,8 +163,7 @@ def _run_theirs(
       folder, output_loading_info=True, dtype=torch.float32
     )
   except Exception as error:  # whatever an untidy folder makes it raise
-    reason = ' '.join(str(error).split())[:200]
-    raise NotLoaded(f'{type(error).__name__}: {reason}') from error
+    raise NotLoaded(f'{type(error).__name__}: {one_line(error)}') from error
   model.eval()
   token_types = {}
   if has_token_types:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
 from bert_jax.interop import name_table, weights_files
 from bert_jax.interop.family import Family, build, nested, write_params
@@ -163,10 +164,7 @@ def _to_theirs(
 
 def read_config(folder: pathlib.Path) -> dict[str, Any] | None:
   """The config of a LoRA in this layout; None if its base is no folder here."""
-  try:
-    config = json.loads((folder / CONFIG).read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return None
+  config = read_or_none(folder / CONFIG)
   if not isinstance(config, dict) or config.get('peft_type') != 'LORA':
     return None
   base = config.get('base_model_name_or_path')

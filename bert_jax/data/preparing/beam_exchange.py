@@ -1,7 +1,6 @@
 """Files between the process that prepares a corpus and Beam's workers."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import pathlib
@@ -14,9 +13,7 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.preparing.blocks import Block, BlockDone
-from bert_jax.errors import InputError
-
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+from bert_jax.errors import InputError, one_line
 
 Task = tuple[Block, pathlib.Path]
 
@@ -133,7 +130,9 @@ class Exchange:
       raise
     # Every storage has errors of its own; many are not OSErrors.
     except Exception as error:
-      full = isinstance(error, OSError) and error.errno in _DISK_IS_FULL
+      full = (
+        isinstance(error, OSError) and error.errno in durable_files.NO_SPACE
+      )
       if full or not self._is_elsewhere:
         raise
       raise InputError(
@@ -161,7 +160,7 @@ def _is_on_disk(name: str) -> bool:
 def last_line(error: object) -> str:
   """The last line of a text, which is where a traceback says why."""
   lines = str(error).strip().splitlines() or [type(error).__name__]
-  return ' '.join(lines[-1].split())[:300]
+  return one_line(lines[-1], 300)
 
 
 def _files() -> Any:

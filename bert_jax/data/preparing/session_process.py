@@ -7,12 +7,12 @@ terminal does not reach a session, and no process in it outlives the caller.
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bert_jax import stopping
+from bert_jax.data.preparing import worker_processes
 
 
 class SessionProcess:
@@ -48,12 +48,5 @@ def _lead(
   connection: Connection, run: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
   os.setsid()
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  worker_processes.after_parent(lambda: os.killpg(0, signal.SIGKILL))
   run(connection, *arguments)
-
-
-def _end_with_parent() -> None:
-  parent = multiprocessing.parent_process()
-  assert parent is not None  # multiprocessing started this one
-  parent.join()
-  os.killpg(0, signal.SIGKILL)

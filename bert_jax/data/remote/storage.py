@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 
 # scheme -> the package that fsspec needs for it, how one logs in.
 _SCHEMES = {
@@ -137,7 +137,7 @@ def explained(what: Any) -> Iterator[None]:
     ) from error
   # Every storage has errors of its own; many are not OSErrors.
   except Exception as error:
-    why = ' '.join(str(error).split())[:200] or type(error).__name__
+    why = one_line(error) or type(error).__name__
     raise InputError(
       f'{what}: cannot be read ({why}); check the name, the network and the '
       f'account ({login}), or copy the files to a disk.'

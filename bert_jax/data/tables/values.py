@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from bert_jax.data.tables.table import Table
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, cut, quoted
 
 _SURROGATES = re.compile('[\ud800-\udfff]')
 
@@ -158,7 +158,7 @@ def _short(cell: Any) -> str:
     text = json.dumps(cell, default=str)
   except RecursionError:
     text = '...'
-  return text if len(text) <= 40 else f'{text[:37]}...'
+  return cut(text, 40)
 
 
 def _text_advice(cell: Any) -> str:

@@ -40,6 +40,10 @@ class AddedToken:
   def flags(self) -> dict[str, bool]:
     return {name: getattr(self, name) for name in _FLAGS}
 
+  def entry(self) -> dict[str, Any]:
+    """The token in the `added_tokens` of a tokenizer.json."""
+    return {'id': self.id, 'content': self.content, **self.flags()}
+
 
 def assign_ids(
   vocab: Mapping[str, int], tokens: Sequence[AddedToken]

@@ -6,7 +6,6 @@ encoded by itself, as transformers does.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ import numpy as np
 
 from bert_jax import durable_files
 from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base
 from bert_jax.data.tokenizers.added_token_search import (
   AddedToken,
@@ -70,10 +70,9 @@ class WithAddedTokens:
       word_starts=np.append(table.word_starts, np.ones(len(new), bool)),
     )
     self.table.word_starts[[token.id for token in self.added]] = True
-    described = ['added_tokens', inner.fingerprint, _listed(self.added)]
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      ['added_tokens', inner.fingerprint, _listed(self.added)]
+    )
 
   def __reduce__(self):
     return WithAddedTokens, (self.inner, self.added)

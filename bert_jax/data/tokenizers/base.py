@@ -11,6 +11,7 @@ from bert_jax.errors import InputError
 
 PAD, UNK, CLS, SEP, MASK = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+SPECIAL_NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 # Spellings in other models, of which the first in a vocabulary counts.
 SPELLINGS = {
   PAD: (PAD, '<pad>'),
@@ -187,6 +188,14 @@ def encode_around_masks(
       part = part.rstrip()
     joined += [np.array([mask_id], np.int32), encode_rest(part)]
   return np.concatenate(joined)
+
+
+def special_names(tokenizer: Tokenizer) -> dict[str, str]:
+  """The special tokens by their names in transformers, such as 'mask_token'."""
+  return {
+    f'{name}_token': tokenizer.token(getattr(tokenizer.table, f'{name}_id'))
+    for name in SPECIAL_NAMES
+  }
 
 
 def count_literal_special_tokens(text: str) -> int:

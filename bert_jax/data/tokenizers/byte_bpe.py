@@ -5,7 +5,7 @@ of what it is given, so that text can never turn into one.
 """
 
 import copy
-import hashlib
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
@@ -86,10 +87,9 @@ class ByteBpe:
       pair_separators=_pair_separators(spec.get('post_processor'), special),
     )
     reduced = _without_special_tokens(spec, hidden)
-    described = [KIND, reduced, special, self._tokens]
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described, sort_keys=True).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      [KIND, reduced, special, self._tokens], sort_keys=True
+    )
     self._tokenizer = _build(reduced)
     self._cache = None
     if _words_stand_alone(reduced):
@@ -98,7 +98,8 @@ class ByteBpe:
     self._rest_tokenizer = _build(reduced)
 
   def __reduce__(self):
-    return _rebuild, (self._spec, self._special_in_text)
+    options = {'special_in_text': self._special_in_text}
+    return functools.partial(ByteBpe, self._spec, **options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     if self._cache and not any(map(_DISPUTED.search, texts)):
@@ -177,11 +178,6 @@ class ByteBpe:
       # the number of entries as id, which the hidden ones have raised.
       spec['model']['vocab'] |= {t['content']: t['id'] for t in added}
     return spec
-
-  def added_contents(self) -> list[str]:
-    """The added tokens that are found in texts."""
-    added = self._spec.get('added_tokens') or []
-    return [t['content'] for t in added if t['id'] not in self._hidden]
 
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
@@ -330,7 +326,3 @@ def _build(spec: dict[str, Any]):
     raise InputError(
       f'the tokenizers package cannot read it ({reason}); restore the file.'
     ) from None
-
-
-def _rebuild(spec: dict[str, Any], special_in_text: bool) -> ByteBpe:
-  return ByteBpe(spec, special_in_text=special_in_text)

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.tokenizers.added_tokens import inner_of
-from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.data.tokenizers.base import SPECIAL_NAMES, Tokenizer
 from bert_jax.errors import InputError, listed, quoted, shown
-
-_SPECIAL_IDS = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id')
 
 
 def pieces_of_new(
@@ -52,7 +50,7 @@ def pieces_of_new(
       f'{name}: it has {new_size:,} entries, the model {old_size:,}; append '
       'some to those of the model'
     )
-  for field in _SPECIAL_IDS:
+  for field in (f'{name}_id' for name in SPECIAL_NAMES):
     ours, theirs = getattr(old.table, field), getattr(new.table, field)
     if ours != theirs:
       raise InputError(

@@ -7,11 +7,11 @@ name: an option that nobody looks at gives other ids than the model saw.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
+from bert_jax.config import json_files
 from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data.tokenizers import byte_bpe, sentencepiece, wordpiece
 from bert_jax.errors import InputError, shown
@@ -152,15 +152,7 @@ def read(folder: pathlib.Path) -> FolderFiles:
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     return {}
-  try:
-    value = json.loads(path.read_text('utf-8'))
-  except (ValueError, RecursionError) as error:
-    raise InputError(
-      f'{path}: is not JSON ({error}); restore it, or remove it.'
-    ) from error
-  if not isinstance(value, dict):
-    raise InputError(f'{path}: is no JSON object; restore it, or remove it.')
-  return value
+  return json_files.read_object(path, 'restore it, or remove it.')
 
 
 def _read_spec(path: pathlib.Path) -> dict[str, Any] | None:
@@ -168,10 +160,7 @@ def _read_spec(path: pathlib.Path) -> dict[str, Any] | None:
 
   The reader of its kind reports the damage.
   """
-  try:
-    spec = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return None
+  spec = json_files.read_or_none(path)
   is_one = isinstance(spec, dict) and isinstance(spec.get('model'), dict)
   return spec if is_one else None
 

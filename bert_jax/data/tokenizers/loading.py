@@ -21,7 +21,7 @@ from bert_jax.data.tokenizers import (
   wordpiece,
   wordpiece_options,
 )
-from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.data.tokenizers.base import Tokenizer, special_names
 from bert_jax.data.tokenizers.folder_files import CONFIG_NAME, FolderFiles
 from bert_jax.errors import InputError, shown
 
@@ -39,7 +39,6 @@ _ANY_KIND = (
   tokenizer_json.NAME,
   byte_bpe_files.VOCAB_NAME,
 )
-_NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
@@ -139,11 +138,7 @@ def _load_file(path: pathlib.Path, files: FolderFiles) -> Tokenizer:
       f'{files.class_name!r}, but {path.name} is of kind {kind}; they are of '
       'different models'
     )
-  table = tokenizer.table
-  added_token_files.check_special_names(
-    files,
-    {f'{n}_token': tokenizer.token(getattr(table, f'{n}_id')) for n in _NAMES},
-  )
+  added_token_files.check_special_names(files, special_names(tokenizer))
   tokenizer.notes = tuple(notes)
   return tokenizer
 
@@ -189,7 +184,7 @@ def _wordpiece(
   else:
     tokens = wordpiece.read_vocab(path)
     if in_json is not None:
-      wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
+      wordpiece_options.check_same_vocab(tokens, in_json.tokens)
   options: dict[str, Any] = {
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
@@ -322,11 +317,7 @@ def _byte_bpe_with_added(
   added = added_token_files.collect(files, vocab, len(vocab), special)
   there = spec.get('added_tokens') or []
   known = {token['content'] for token in there}
-  more = [
-    {'id': token.id, 'content': token.content, **token.flags()}
-    for token in added
-    if token.content not in known
-  ]
+  more = [token.entry() for token in added if token.content not in known]
   if more:
     spec = {**spec, 'added_tokens': [*there, *more]}
   return byte_bpe.ByteBpe(spec, special_in_text=True)

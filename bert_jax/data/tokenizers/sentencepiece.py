@@ -98,7 +98,7 @@ class SentencePiece:
     self._rest_processor = _processor(proto)
 
   def __reduce__(self):
-    return _rebuild, (self._model, self._options)
+    return functools.partial(SentencePiece, self._model, **self._options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self._encode(text) for text in texts]
@@ -262,7 +262,3 @@ def _processor(proto: Any):
       f'the SentencePiece model is damaged ({reason}); restore it.'
     ) from None
   return processor
-
-
-def _rebuild(model: bytes, options: Mapping[str, bool]) -> SentencePiece:
-  return SentencePiece(model, **options)
