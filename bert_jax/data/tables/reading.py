@@ -170,7 +170,7 @@ def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
         f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
         'only enclose it, save the file as .csv'
       )
-    # A table of one column has no width that tells of a field in two lines.
+    # In a table of one column, no width shows that a field takes two lines.
     if width == 1 and any(map(tsv_quotes.opens_quote, cells)):
       num_open = sum(map(tsv_quotes.opens_quote, cells))
       table.notes.append(
