@@ -13,7 +13,10 @@ from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
 # The forms in words, for --help and messages.
-FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
+FORMS = (
+  '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each also .gz, .xz, .zst) or '
+  '.parquet'
+)
 
 _JSON_LINES = ('.jsonl', '.ndjson')
 
@@ -68,7 +71,7 @@ def read_table(
   if ending == '.parquet':
     return _parquet_table(path, wanted)
   raise InputError(
-    f'{path}: its ending says no format; name it, or save it as {FORMS}.'
+    f'{path}: its ending says no format; name or save it as {FORMS}.'
   )
 
 
