@@ -244,6 +244,16 @@ def test_a_component_of_another_kind_is_named(field):
     wrong.validate()
 
 
+def test_methods_that_a_component_lacks_are_named():
+  class Plain:
+    num_passes = 1
+    validate = None
+
+  wrong = FinetuneExperiment(num_epochs=1, batch_size=2, gradients=Plain())
+  with pytest.raises(InputError, match="gradients.py.: it lacks 'build'; mend"):
+    wrong.validate()
+
+
 def test_the_lock_keeps_a_second_process_out(tmp_path):
   workdir = Workdir(tmp_path)
   workdir.create()

@@ -16,7 +16,7 @@ from typing import Any
 from bert_jax.config import own_classes
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.renamed import RENAMED
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, listed, shown
 
 
 def encode(value: Any) -> Any:
@@ -159,9 +159,16 @@ def check_classes(config: Any) -> None:
     value = getattr(config, name)
     is_class = isinstance(expected, type) and expected.__module__ != 'builtins'
     if is_class and not isinstance(value, expected):
+      lacking = [
+        name
+        for part in expected.__mro__[:-1]
+        for name in (*vars(part), *vars(part).get('__annotations__', ()))
+        if not name.startswith('_') and not hasattr(value, name)
+      ]
+      what = f': it lacks {listed(sorted({*lacking}))}' if lacking else ''
       raise InputError(
         f'{name} is {shown(repr(value))}, which is no {expected.__name__} '
-        f'({expected.__module__.replace(".", "/")}.py); give one in the '
+        f'({expected.__module__.replace(".", "/")}.py){what}; mend it in the '
         'experiment file'
       )
 
