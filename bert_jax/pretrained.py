@@ -271,7 +271,7 @@ def _open_workdir(
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '
-      'config.json and no weights); give one of these: '
+      'config.json and no weights): '
       f'{beside_weights.why_no_weights(workdir.path)}'
     )
   experiment = workdir.read_config()

@@ -84,7 +84,7 @@ def define_own_classes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_string(
     'config',
     '',
-    'Of a run with classes of your own: the experiment file that has them.',
+    'The experiment file with your own classes, if the run has any.',
     flag_values=flag_values,
   )
   _define_import(flag_values)

@@ -19,7 +19,7 @@ _ADAPTER = 'adapter_config.json'
 _MODULES = 'modules.json'
 _SENTENCES = 'sentence_bert_config.json'
 _FOREIGN_FILES = {'tf_model.h5': 'tf', 'flax_model.msgpack': 'flax'}
-# Endings of weights, and what they must be called to be found.
+# Endings of weights files, and the name under which each kind is read.
 _ENDINGS = {
   '.safetensors': weights_files.SAFETENSORS,
   '.bin': weights_files.TORCH,
@@ -27,13 +27,13 @@ _ENDINGS = {
   '.pth': weights_files.TORCH,
   '.ckpt': weights_files.TORCH,
 }
-# Beginnings of the names of files that a trainer leaves beside them.
+# Names of other files that a trainer writes beside the weights.
 _NO_WEIGHTS = ('training_args', 'optimizer', 'scheduler', 'scaler', 'rng_state')
 _SHOWN = 3
 
 
 def why_no_weights(folder: pathlib.Path) -> str:
-  """Says what a folder without weights holds instead, and what to do."""
+  """Describes a folder without weights, and how to mend that."""
   if adapter := _adapter(folder):
     return adapter
   inner = [
@@ -102,7 +102,7 @@ def check_side_files(
   problems: list[str],
   notes: list[str],
 ) -> None:
-  """Finds what other files than the weights say of the model."""
+  """Finds adapters, quantisation, own code and modules beside the weights."""
   if adapter := _adapter(folder):
     problems.append(
       f'{adapter}; if the weights have it already, remove {_ADAPTER}'

@@ -73,12 +73,12 @@ GOOGLE_BERT = Family(
       transposed=True,
     ),
   ),
-  # bert_config.json has the fields that transformers took over from it.
+  # bert_config.json has the same field names as a config.json of transformers.
   fields=BERT.fields,
   fixed=BERT.fixed,
   architectures=BERT.architectures,
   tokenizer_classes=BERT.tokenizer_classes,
-  # The optimizer's, which a checkpoint of training has.
+  # State of the optimizer in checkpoints of training.
   buffers=r'global_step|.*/adam_[mv]',
 )
 

@@ -1,4 +1,4 @@
-"""Holds a converted model against transformers, where that is installed."""
+"""Compares a converted model with transformers, if that is installed."""
 
 import json
 import pathlib
@@ -66,7 +66,7 @@ def compare(
   )
   ours = _run_ours(model, params, ids, layout, pooling)
   if 'mlm_logits' in ours:
-    # Our table goes on with entries that nothing can draw.
+    # Our table may be padded with entries that are never predicted.
     ours['mlm_logits'] = ours['mlm_logits'][..., : model.config.vocab_size]
   is_text = np.asarray(layout.segment_ids) > 0
   differences = {}
@@ -132,7 +132,7 @@ def compare_ids(
 def _ids_without_added(
   tokenizer: Any, texts: Sequence[str], contents: Collection[str]
 ) -> list[list[int]]:
-  """The ids where these are no added tokens."""
+  """The ids that the tokenizer gives if `contents` are no added tokens."""
   from tokenizers import Tokenizer
 
   spec = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -152,7 +152,7 @@ def _run_theirs(
   layout: RowLayout,
   has_token_types: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """(outputs by our names, what from_pretrained says of the keys)."""
+  """Returns (outputs by our names, from_pretrained's report on the keys)."""
   import torch
   import transformers
 
@@ -207,9 +207,9 @@ def _inputs(
   rng = np.random.default_rng(0)
   length = min(_LENGTH, model.max_positions)
   ids = rng.integers(0, vocab_size, (_ROWS, length)).astype(np.int32)
-  # RoBERTa gives no position to a token of padding, wherever it stands.
+  # RoBERTa gives a padding token no position, even inside a text.
   ids = np.where(ids == pad_id, (pad_id + 1) % vocab_size, ids)
-  # transformers gives NaN where a window holds nothing but padding.
+  # transformers returns NaN for a window of nothing but padding.
   step = length // 4
   if model.global_every > 1:
     step = min(step, model.local_window // 2 // _ROWS)
@@ -231,7 +231,7 @@ def _run_ours(
   layout: RowLayout,
   pooling: str,
 ) -> dict[str, np.ndarray]:
-  """Our outputs, of the heads that there are."""
+  """Our outputs, for the heads that the model has."""
 
   @jax.jit
   def run(params: functional.Params) -> dict[str, jax.Array]:

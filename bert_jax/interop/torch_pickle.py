@@ -122,7 +122,7 @@ class _Function(_Sealed):
 
 
 class _Table(collections.OrderedDict):
-  """A state dict; what else it carries (`_metadata`) is not looked at."""
+  """A state dict, without its attributes such as `_metadata`."""
 
   def __setstate__(self, state):
     del state
@@ -148,7 +148,7 @@ _FUNCTIONS = {
 # Python's unpickler, not the one in C: there a few bytes can ask for a table of
 # gigabytes.
 class _Unpickler(pickle._Unpickler):
-  """Knows the names above and nothing else."""
+  """An unpickler that knows the names above and nothing else."""
 
   def __init__(self, file: BinaryIO):
     super().__init__(file, encoding='utf-8')

@@ -1,18 +1,21 @@
 """Interface of fine-tuning methods that train a part of the parameters.
 
-A method's config has `validate()`, `has_base` and `build()`, which returns a
-Method. Parameters that are neither trained nor saved are the base of a model:
-the run's `init_from` names them, and the tuned model needs it to run.
+Parameters that are neither trained nor saved are the base of a model: the run's
+`init_from` names them, and the tuned model needs it to run.
 """
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from bert_jax.models.functional import Model, Params
 
 
 class Method(Protocol):
-  """A fine-tuning method: it adds parameters and chooses the trained ones."""
+  """A fine-tuning method: it adds parameters and chooses the trained ones.
+
+  Every call depends on the config and the arguments alone: `split` and `merge`
+  are also called on a Method whose `extend` was not.
+  """
 
   def extend(self, model: Model) -> Model:
     """Returns the model with the method's own parameters beside the base.
@@ -34,6 +37,25 @@ class Method(Protocol):
 
     Returns host arrays. Both models give the same outputs, up to rounding.
     """
+    ...
+
+
+@runtime_checkable
+class MethodConfig(Protocol):
+  """The config of a method: a dataclass.
+
+  Attributes:
+    has_base: Whether tuned models need the base that `init_from` names.
+  """
+
+  has_base: ClassVar[bool]
+
+  def validate(self) -> None:
+    """Raises InputError on an invalid config."""
+    ...
+
+  def build(self) -> Method:
+    """The method; it may be built more than once in a run."""
     ...
 
 

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bert_jax.errors import InputError, shown
 from bert_jax.report import plots
 from bert_jax.report.html import (
   escape,
@@ -88,6 +89,21 @@ def comparison_lines(runs: Sequence[Run]) -> list[str]:
       'deviations'
     )
   return lines
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+  """Raises InputError if runs that have ended share no task or no metric."""
+  for run in runs[1:]:
+    for what, first, other in (
+      ('task', *(task_of(one.config).name for one in (runs[0], run))),
+      ('metric', _metric(runs), _metric([run])),
+    ):
+      if first != other:
+        raise InputError(
+          f'--finetuned: the {what} of {run.workdir.path} is {shown(other)}, '
+          f'that of {runs[0].workdir.path} is {shown(first)}; write a report '
+          'of each, with another --output'
+        )
 
 
 def start_name(run: Run) -> str:

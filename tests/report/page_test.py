@@ -313,6 +313,15 @@ def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
   assert 'pooled' not in text
 
 
+def test_runs_of_two_tasks_or_metrics_have_no_common_report(tmp_path):
+  a = write_finetuning(tmp_path, 'a', 'x', [0.9])
+  b = write_finetuning(tmp_path, 'b', 'x', [0.8])
+  results = json.loads((b / 'results.json').read_text())
+  (b / 'results.json').write_text(json.dumps(results | {'metric': 'macro_f1'}))
+  with pytest.raises(InputError, match='b is macro_f1, that of .*a is acc'):
+    write_report(a, [b])
+
+
 def test_latest_part_wins_and_a_cut_line_is_counted(tmp_path):
   workdir = Workdir(tmp_path)
   old = [train_record(step, loss=1.0) for step in (10, 20, 30)]

@@ -74,7 +74,7 @@ class Exchange:
     return done
 
   def remove(self, finished: bool) -> None:
-    """The tasks; with all blocks finished and fetched, the blocks too."""
+    """Removes the tasks and, if all blocks were fetched, the blocks."""
     folders = [self._tasks]
     if finished and self._is_elsewhere:
       folders.append(self._folder)
@@ -115,7 +115,7 @@ class Exchange:
       return file.read()
 
   def _write(self, name: str, data: bytes) -> None:
-    """Whole or not at all; a second attempt at the same task may follow."""
+    """Writes a file whole or not at all, since tasks may be tried twice."""
     part = f'{name}.{uuid.uuid4().hex}.part'
     with _files().create(part, compression_type='uncompressed') as file:
       file.write(data)

@@ -50,7 +50,7 @@ def check(flags: Sequence[str]) -> str:
 
 
 class _FlagParser(argparse.ArgumentParser):
-  """Beam's flags; what is wrong with them in one line."""
+  """A parser of Beam's flags whose errors are InputErrors of one line."""
 
   def add_value_provider_argument(self, *names: str, **options: Any) -> None:
     # Beam's parser has this method, and some of its option classes call it.

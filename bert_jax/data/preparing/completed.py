@@ -14,7 +14,7 @@ RECORD_NAME = 'prepare.json'
 def complete_summary(
   output: pathlib.Path, request: dict[str, Any]
 ) -> dict[str, Any] | None:
-  """The summary of the complete output of the same request, None where none."""
+  """The summary of a complete output of the same request; None without one."""
   if not output.exists() or (output.is_dir() and not any(output.iterdir())):
     return None
   try:

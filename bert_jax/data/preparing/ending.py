@@ -43,7 +43,7 @@ def _kept(partial: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
-  """Turns what the machine refuses into a line that says what to do."""
+  """Turns a dead worker or a full disk into an InputError with a fix."""
   try:
     yield
   except worker_processes.WorkerDied:

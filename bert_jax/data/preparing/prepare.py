@@ -327,7 +327,7 @@ def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
 
 
 def _remove_partial(partial: pathlib.Path) -> None:
-  """The mark goes last, so that what is left of it is known to be ours."""
+  """Removes the folder of blocks, its mark last, so that a rest is known."""
   if not (partial / _PARTIAL_MARK).exists():
     return
   for path in partial.iterdir():

@@ -1,7 +1,7 @@
 """A process that leads a session of its own, so that all it starts ends too.
 
-For work that starts processes which are not ours to end one by one: Ctrl-C on
-the terminal does not reach them, and none outlives the process that asked.
+Apache Beam starts processes that we cannot end one by one. Ctrl-C on the
+terminal does not reach a session, and no process in it outlives the caller.
 """
 
 import multiprocessing
@@ -33,7 +33,7 @@ class SessionProcess:
     theirs.close()
 
   def stop(self, seconds: float) -> None:
-    """Asks it to end by SIGTERM; ends what is left after so long."""
+    """Sends SIGTERM; after `seconds`, kills all processes of the session."""
     self._process.terminate()
     self._process.join(seconds)
     try:

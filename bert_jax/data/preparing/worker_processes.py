@@ -1,7 +1,7 @@
 """Runs tasks in worker processes: results in order, few tasks in flight.
 
-Small on purpose: what it adds to `concurrent.futures` is that memory stays
-bounded however many tasks there are, and that no worker outlives its parent.
+Unlike `concurrent.futures` alone, memory stays bounded for any number of tasks,
+and no worker outlives its parent.
 """
 
 import collections

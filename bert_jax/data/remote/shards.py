@@ -212,7 +212,7 @@ def fetch_missing(
 
 @contextlib.contextmanager
 def full_disk_explained(url: str, folder: pathlib.Path) -> Iterator[None]:
-  """Turns the end of the disk into one line."""
+  """Turns the error of a full disk into one line."""
   try:
     yield
   except OSError as error:

@@ -62,7 +62,7 @@ def numbers(table: Table, column: str) -> list[float]:
   found = []
   for origin, cell in zip(table.origins, table.columns[column], strict=True):
     try:
-      # Compared by type: bool is an int to isinstance, and 1_0 is a number.
+      # isinstance would accept a bool as an int, and float() would accept 1_0.
       is_number = type(cell) in (str, int, float) and '_' not in str(cell)
       value = float(cell) if is_number else math.nan
     except (ValueError, OverflowError):

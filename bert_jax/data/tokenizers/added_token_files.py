@@ -28,7 +28,7 @@ _NAMED = tuple(
 )
 _LISTS = ('extra_special_tokens', 'additional_special_tokens')
 _NO_ID = -1
-# Half a character, which JSON can write and no text can hold.
+# Lone surrogate: JSON can write half a character, and no text can hold it.
 _SURROGATES = re.compile('[\ud800-\udfff]')
 
 _Id = Annotated[int, Check(lambda number: 0 <= number < 2**31, 'an id')]
@@ -76,7 +76,7 @@ def collect(
 
 
 def check_special_names(files: FolderFiles, found: Mapping[str, str]) -> None:
-  """Holds the five names ('mask_token') against those that were found.
+  """Compares the names of the five ('mask_token') with those found.
 
   Raises:
     InputError: a file names another token.

@@ -28,7 +28,7 @@ from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError, quoted
 
 CONFIG_NAME = 'tokenizer_config.json'
-# The key of our own tokenizer_config.json that lists them.
+# Key of the added tokens in our own tokenizer_config.json.
 KEY = 'added_tokens'
 
 
@@ -100,7 +100,7 @@ class WithAddedTokens:
     )
 
   def encode_rest(self, text: str) -> np.ndarray:
-    """int32 [n] ids of a text that follows a mask."""
+    """Ids int32 [n] of a text that follows a mask."""
     (parts,) = self._finder.cut([text])
     if not parts or parts[0].id is not None:
       return self.encode_batch([text])[0]
@@ -173,7 +173,7 @@ class WithAddedTokens:
         continue
       ((found, places),) = self.inner.encode_with_offsets([part.text])
       if not part.is_original:
-        # The places are those of changed text: all of the stretch is meant.
+        # Changed text has no places: each token gets the whole stretch.
         places = np.full_like(places, part.first)
         places[:, 1] = part.end
       else:
@@ -185,7 +185,7 @@ class WithAddedTokens:
 
 
 def inner_of(tokenizer: base.Tokenizer) -> base.Tokenizer:
-  """The tokenizer without its added tokens; itself where it has none."""
+  """The tokenizer without its added tokens; itself if it has none."""
   return getattr(tokenizer, 'inner', tokenizer)
 
 

@@ -27,7 +27,7 @@ _WHITE_SPACE = b' \t\n\r\x0b\x0c'
 # White space and what follows it: GPT-2's splitting never goes on from another
 # character into white space, so what lies between has ids of its own.
 _WORDS = re.compile(r'\s*\S+|\s+')
-# Characters that are white space to Python, but not to GPT-2's splitting.
+# White space to Python that GPT-2's splitting takes for other characters.
 _DISPUTED = re.compile('[\x1c-\x1f]')
 
 
@@ -189,7 +189,7 @@ def is_byte_bpe(spec: dict[str, Any]) -> bool:
 
 
 def bytes_of_characters() -> dict[str, int]:
-  """GPT-2's names of bytes: printable ones themselves, others from U+0100."""
+  """Characters for bytes, as in GPT-2: printable ones, others from U+0100."""
   printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
   others = [byte for byte in range(256) if byte not in printable]
   names = {chr(byte): byte for byte in printable}
@@ -205,7 +205,7 @@ def prefix_space(spec: Mapping[str, Any]) -> bool:
 
 
 def with_prefix_space(spec: Mapping[str, Any], value: bool) -> dict[str, Any]:
-  """A copy of a tokenizer.json that does it, or does not."""
+  """A copy of a tokenizer.json that puts a space before a text, or none."""
   changed = copy.deepcopy({**spec})
   _set_prefix_space(changed['pre_tokenizer'], value)
   return changed

@@ -120,7 +120,7 @@ def _publish(
 
 
 def _is_done(output: pathlib.Path, request: dict) -> bool:
-  """Returns whether the folder holds the result; False where it is free."""
+  """Returns whether the folder holds the result; False if it is free."""
   if not output.exists() or (output.is_dir() and not any(output.iterdir())):
     return False
   try:

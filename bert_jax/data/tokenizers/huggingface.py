@@ -93,7 +93,7 @@ def _config(
       'tokenize_chinese_chars': normalizer['handle_chinese_chars'],
     }
   if len(spec['added_tokens']) > len(names):
-    # Older versions of transformers look for them here.
+    # Older versions of transformers read added tokens from this file.
     config['added_tokens_decoder'] = {
       str(token['id']): {k: v for k, v in token.items() if k != 'id'}
       for token in spec['added_tokens']
@@ -108,7 +108,7 @@ def _with_special_tokens(
   *,
   second_type: int,
 ) -> dict[str, Any]:
-  """Registers them, and puts them around a text and between two."""
+  """Registers special tokens, and puts them around and between texts."""
   others = [
     token
     for token in spec.get('added_tokens') or []
@@ -152,7 +152,7 @@ def _piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
 
 
 def _check(tokenizer: base.Tokenizer, spec: dict[str, Any]) -> None:
-  """Holds what is to be written against ours on texts of all kinds."""
+  """Compares the written tokenizer with ours on texts of all kinds."""
   from tokenizers import Tokenizer
 
   theirs = Tokenizer.from_str(json.dumps(spec))

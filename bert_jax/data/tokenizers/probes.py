@@ -1,4 +1,4 @@
-"""Texts on which a tokenizer is held against another that shall be the same."""
+"""Texts on which two tokenizers are compared that should be the same."""
 
 from bert_jax.data.tokenizers import base
 

@@ -58,7 +58,7 @@ class Unknown:
     return text
 
   def problem(self, max_share: float = MAX_SHARE) -> str:
-    """Why so much is unknown that a setting must be wrong; '' where it is not.
+    """The reason why a share of unknown tokens shows a wrong setting, or ''.
 
     More than `max_share` is a problem; 1: nothing is.
     """
