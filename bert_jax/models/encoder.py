@@ -4,6 +4,7 @@ Sources: Devlin et al. 2019, and modeling.py of google-research/bert;
 models/config.py says how the other families differ.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -120,9 +121,7 @@ class LayerStack(nnx.Module):
     states = [self._first_states(x_BTD)]
     kinds = self._kinds(layout, dropout=dropout_seeds_B is not None)
     for number in range(self.config.num_layers):
-      states.append(
-        self._layer(number, states[-1], kinds, dropout_seeds_B)
-      )
+      states.append(self._layer(number, states[-1], kinds, dropout_seeds_B))
     if self.final_norm is not None:
       states[-1] = self.final_norm(states[-1])
     return states
@@ -161,7 +160,9 @@ class LayerStack(nnx.Module):
     x_BTD = x_BTD.astype(residual_dtype(self.config, self.dtype))
     return constrain(x_BTD, 'batch', 'length', 'embed')
 
-  def _kinds(self, layout: RowLayout, *, dropout: bool) -> dict[bool, LayerKind]:
+  def _kinds(
+    self, layout: RowLayout, *, dropout: bool
+  ) -> dict[bool, LayerKind]:
     """The kinds of layers that there are: global, by True, and local."""
     config = self.config
     return {
@@ -185,9 +186,9 @@ class LayerStack(nnx.Module):
   ) -> jax.Array:
     layer = self.layers[0 if self.config.share_layers else number]
     kind = kinds[self.config.is_global(number)]
-    return self.execution.checkpointed(
-      lambda x_BTD, seeds_B: layer(x_BTD, kind, seeds_B)
-    )(x_BTD, fold(dropout_seeds_B, number + 1))
+    return self.execution.checkpointed(functools.partial(_apply, layer, kind))(
+      x_BTD, fold(dropout_seeds_B, number + 1)
+    )
 
   def _loop(
     self,
@@ -199,35 +200,47 @@ class LayerStack(nnx.Module):
     dropout_seeds_B: jax.Array | None,
   ) -> jax.Array:
     """Applies `count` rounds of `size` layers from layer `first` on."""
+    config = self.config
     rounds = [
-      list(self.layers[0:1] if self.config.share_layers else self.layers[i : i + size])
-      for i in range(first, first + size * count, size)
+      list(self.layers[number : number + size])
+      for number in range(first, first + size * count, size)
     ]
     structure = jax.tree.structure(rounds[0])
-    parameters = [jax.tree.leaves(layers) for layers in rounds]
+    leaves = None
+    if not config.share_layers:
+      same = zip(*map(jax.tree.leaves, rounds), strict=True)
+      leaves = [jnp.stack(leaf) for leaf in same]
     seeds = None
     if dropout_seeds_B is not None:
       # Those of `fold`, with the number of the layer as an index.
-      seeds_BL = fold_each(dropout_seeds_B, self.config.num_layers + 1)
-      seeds = seeds_BL.T[first + 1 : first + 1 + size * count]
+      seeds_LB = fold_each(dropout_seeds_B, config.num_layers + 1).T
+      seeds = seeds_LB[first + 1 : first + 1 + size * count]
       seeds = seeds.reshape(count, size, -1)
 
     def one_round(x_BTD, given):
       leaves, seeds = given
-      layers = jax.tree.unflatten(structure, leaves)
+      layers = (
+        [self.layers[0]] * size
+        if config.share_layers
+        else jax.tree.unflatten(structure, leaves)
+      )
       for place, layer in enumerate(layers):
-        kind = kinds[self.config.is_global(first + place)]
-        seeds_B = None if seeds is None else seeds[place]
+        kind = kinds[config.is_global(first + place)]
         x_BTD = self.execution.checkpointed(
-          lambda x_BTD, seeds_B, layer=layer, kind=kind: layer(
-            x_BTD, kind, seeds_B
-          ),
-          in_loop=True,
-        )(x_BTD, seeds_B)
+          functools.partial(_apply, layer, kind), in_loop=True
+        )(x_BTD, None if seeds is None else seeds[place])
       return x_BTD, None
 
-    stacked = [jnp.stack(same) for same in zip(*parameters, strict=True)]
-    return jax.lax.scan(one_round, x_BTD, (stacked, seeds))[0]
+    return jax.lax.scan(one_round, x_BTD, (leaves, seeds), length=count)[0]
+
+
+def _apply(
+  layer: EncoderLayer,
+  kind: LayerKind,
+  x_BTD: jax.Array,
+  seeds_B: jax.Array | None,
+) -> jax.Array:
+  return layer(x_BTD, kind, seeds_B)
 
 
 class Encoder(LayerStack):

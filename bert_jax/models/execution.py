@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bert_jax.errors import InputError, listed, quoted
+from bert_jax.errors import InputError, quoted
 from bert_jax.models.attention import choose
 from bert_jax.models.attention.view import ATTENDED, Backend
 from bert_jax.models.layers import DENSE
@@ -44,7 +44,7 @@ class LayerExecution(NamedTuple):
     choose.validate(self.attention)
     if self.remat not in _POLICIES:
       raise InputError(
-        f'remat is {quoted(self.remat)}; choose one of {listed(_POLICIES)}'
+        f'remat is {quoted(self.remat)}; choose {", ".join(_POLICIES)}'
       )
 
   def checkpointed(

@@ -234,33 +234,17 @@ def _backward(call, saved, cotangent_BTNH):
       key_BKNH, value_BKNH = (
         _cut(x, number, call.size) for x in (key_BSNH, value_BSNH)
       )
-      scores_BNQK, in_view_B1QK = _scores(call, block, key_BKNH, number)
-      weights_BNQK = jnp.where(
-        in_view_B1QK, jnp.exp(scores_BNQK - log_sum_BNQ[..., None]), 0.0
+      query_part, key_part, value_part = _gradients_of_pair(
+        block,
+        (key_BKNH, value_BKNH, cotangent_BQNH),
+        _scores(call, block, key_BKNH, number),
+        (log_sum_BNQ, mean_BNQ),
+        functools.partial(_dropped, call, block, number, seeds_B=seeds_B),
       )
-      drop = functools.partial(_dropped, call, block, number, seeds_B=seeds_B)
-      to_weights_BNQK = drop(
-        product('BQNH,BKNH->BNQK', cotangent_BQNH, value_BKNH, dtype)
-      )
-      to_scores_BNQK = (
-        weights_BNQK * (to_weights_BNQK - mean_BNQ[..., None])
-      ).astype(dtype)
-      onto_keys = 'BNQK,BQNH->BKNH'
       return (
-        to_query_BQNH
-        + product('BNQK,BKNH->BQNH', to_scores_BNQK, key_BKNH, dtype),
-        _added(
-          to_key_BSNH,
-          product(onto_keys, to_scores_BNQK, block.query_BQNH, dtype),
-          number,
-        ),
-        _added(
-          to_value_BSNH,
-          product(
-            onto_keys, drop(weights_BNQK).astype(dtype), cotangent_BQNH, dtype
-          ),
-          number,
-        ),
+        to_query_BQNH + query_part,
+        _added(to_key_BSNH, key_part, number),
+        _added(to_value_BSNH, value_part, number),
       )
 
     to_query_BQNH, *to_keys = jax.lax.fori_loop(
@@ -280,6 +264,35 @@ def _backward(call, saved, cotangent_BTNH):
     query_BTNH.shape
   )
   return to_query_BTNH, *(x.astype(dtype) for x in to_keys), None, None, None
+
+
+def _gradients_of_pair(block: _Block, arrays, scores, of_queries, drop):
+  """What a block of queries and a block of keys add to three gradients, f32.
+
+  `arrays` are the keys, the values and the cotangent of the output; `scores`
+  are those of `_scores`; `of_queries` are, for each query, the logarithm of its
+  sum and the mean of its weights' cotangents; `drop` drops weights.
+  """
+  key_BKNH, value_BKNH, cotangent_BQNH = arrays
+  scores_BNQK, in_view_B1QK = scores
+  log_sum_BNQ, mean_BNQ = of_queries
+  dtype = value_BKNH.dtype
+  weights_BNQK = jnp.where(
+    in_view_B1QK, jnp.exp(scores_BNQK - log_sum_BNQ[..., None]), 0.0
+  )
+  to_weights_BNQK = drop(
+    product('BQNH,BKNH->BNQK', cotangent_BQNH, value_BKNH, dtype)
+  )
+  to_scores_BNQK = (
+    weights_BNQK * (to_weights_BNQK - mean_BNQ[..., None])
+  ).astype(dtype)
+  dropped_BNQK = drop(weights_BNQK).astype(dtype)
+  onto_keys = 'BNQK,BQNH->BKNH'
+  return (
+    product('BNQK,BKNH->BQNH', to_scores_BNQK, key_BKNH, dtype),
+    product(onto_keys, to_scores_BNQK, block.query_BQNH, dtype),
+    product(onto_keys, dropped_BNQK, cotangent_BQNH, dtype),
+  )
 
 
 def _added(x: jax.Array, part: jax.Array, number: jax.Array) -> jax.Array:

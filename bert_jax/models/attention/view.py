@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from bert_jax.models.masks import same_segment, within_window
 
-
 # The name of what attention saves for the backward pass; see execution.py.
 ATTENDED = 'attended'
 

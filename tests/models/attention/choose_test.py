@@ -15,6 +15,7 @@ from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import Shapes, View
 from bert_jax.models.attention.windowed import WindowedAttention
+from bert_jax.models.execution import LayerExecution
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 
@@ -116,7 +117,7 @@ def test_generator_and_discriminator_attend_alike():
     config,
     objective.heads(),
     'bfloat16',
-    attention=(backend, ReferenceAttention()),
+    execution=LayerExecution((backend, ReferenceAttention())),
   )
   batch = toys.batch(4, 40)
 
