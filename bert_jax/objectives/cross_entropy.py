@@ -5,8 +5,16 @@ for its gradient, and needs an argmax that does not vectorise. These arrays are
 the largest of a pretraining step.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+
+from bert_jax.parallel.sharding import rows_per_device
+
+# Most f32 scores that a loss over a vocabulary computes at once on a device.
+MAX_SCORES = 2**29
 
 
 @jax.custom_vjp
@@ -48,6 +56,40 @@ def _backward(kept, cotangents):
 
 
 cross_entropy.defvjp(_forward, _backward)
+
+
+def in_pieces(
+  losses_of: Callable[..., Any],
+  arrays: tuple[jax.Array, ...],
+  vocab_size: int,
+) -> Any:
+  """The sums that `losses_of(*arrays)` returns, from pieces that fit in memory.
+
+  `arrays` are [B, M, ...], with weights 0 for positions that do not count, and
+  `losses_of` computes f32 scores [B, M, V] of them. More than 2 GiB of scores
+  on a device are computed in pieces along M, one after the other, and again in
+  the backward pass.
+  """
+  batch_size, num_positions = arrays[0].shape[:2]
+  fitting = MAX_SCORES // (rows_per_device(batch_size) * vocab_size)
+  size = max(1, min(num_positions, fitting))
+  if size == num_positions:
+    return losses_of(*arrays)
+
+  def pieces(x: jax.Array) -> jax.Array:
+    x = jnp.pad(
+      x, [(0, 0), (0, -num_positions % size)] + [(0, 0)] * (x.ndim - 2)
+    )
+    x = x.reshape(batch_size, -1, size, *x.shape[2:])
+    return jnp.moveaxis(x, 1, 0)
+
+  def add(sums, piece):
+    return jax.tree.map(jnp.add, sums, losses_of(*piece)), None
+
+  shapes = jax.eval_shape(losses_of, *arrays)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  body = jax.checkpoint(add, prevent_cse=False)
+  return jax.lax.scan(body, zeros, tuple(map(pieces, arrays)))[0]
 
 
 def class_cross_entropy(

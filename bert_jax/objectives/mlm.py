@@ -21,7 +21,7 @@ from bert_jax.objectives.base import (
   row_keys,
   with_hidden_states,
 )
-from bert_jax.objectives.cross_entropy import cross_entropy
+from bert_jax.objectives.cross_entropy import cross_entropy, in_pieces
 from bert_jax.objectives.mask_rate import (
   MaskRate,
   check_mask_rates,
@@ -158,7 +158,18 @@ class MaskedLM:
   ) -> tuple[SumAndWeight, SumAndWeight]:
     hidden_BMD = at_masked(batch, batch['hidden_states'])
     embedding_VE = model.encoder.embeddings.token.embedding[...]
-    return self.losses_of(batch, model.mlm_head(hidden_BMD, embedding_VE))
+
+    def losses_of(hidden_BMD, ids_BM, weights_BM):
+      return self.losses_of(
+        {'masked_ids': ids_BM, 'masked_weights': weights_BM},
+        model.mlm_head(hidden_BMD, embedding_VE),
+      )
+
+    return in_pieces(
+      losses_of,
+      (hidden_BMD, batch['masked_ids'], batch['masked_weights']),
+      embedding_VE.shape[0],
+    )
 
   def token_logits(
     self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout

@@ -4,6 +4,7 @@ Parameters name their axes where they are created (models/layers.py), so a new
 architecture needs no edit in this file.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,15 @@ def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
     return x
   spec = [RULES[axis] if axis == 'batch' else None for axis in logical_axes]
   return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+def rows_per_device(batch_size: int) -> int:
+  """Rows of a global batch on each device of the current mesh, 1 or more."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return batch_size
+  count = math.prod(mesh.shape.get(axis, 1) for axis in RULES['batch'])
+  return max(1, batch_size // count)
 
 
 def batch_sharding(

@@ -1,14 +1,21 @@
 """Cross-entropy against its definition, values and gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
+from bert_jax.models.functional import flatten
+from bert_jax.models.heads import model_with_heads
+from bert_jax.objectives import cross_entropy as module
 from bert_jax.objectives.cross_entropy import (
   class_cross_entropy,
   cross_entropy,
 )
+from bert_jax.objectives.mlm import MaskedLMConfig
 
 
 def plain(logits, ids):
@@ -49,3 +56,48 @@ def test_an_infinite_logit_stays_visible():
   logits = jnp.zeros((1, 4)).at[0, 2].set(jnp.inf)
   loss, _ = cross_entropy(logits, jnp.array([0]))
   assert not np.isfinite(loss).all()
+
+
+OBJECTIVE = MaskedLMConfig().build(toys.table())
+
+
+def loss_and_sums(model, batch, params):
+  module = model.bind(params)
+  found = OBJECTIVE.losses(module, OBJECTIVE.encode(module, batch, None), None)
+  return found[0]['mlm_loss'][0], found
+
+
+def test_pieces_give_the_loss_of_the_whole(monkeypatch):
+  model = toys.model(OBJECTIVE)
+  batch = OBJECTIVE.prepare(toys.batch(4, 32), jax.random.key(0))
+  compute = jax.value_and_grad(
+    functools.partial(loss_and_sums, model, batch), has_aux=True
+  )
+  expected = compute(toys.params(model))
+  # Three of the places of each row at a time: not a divisor of their number.
+  assert batch['masked_ids'].shape[1] % 3
+  monkeypatch.setattr(module, 'MAX_SCORES', 3 * 4 * toys.VOCAB_SIZE)
+  found = compute(toys.params(model))
+  for name, value in flatten(expected).items():
+    np.testing.assert_allclose(
+      flatten(found)[name], value, rtol=1e-4, atol=1e-5, err_msg=name
+    )
+
+
+def test_a_vocabulary_of_250_000_fits():
+  """The step's memory does not grow with the number of masked positions."""
+  config = toys.encoder_config(vocab_size=250_000, max_positions=512)
+  model = model_with_heads(config, OBJECTIVE.heads(), 'float32')
+  batch = {
+    'input_ids': jax.ShapeDtypeStruct((64, 512), jnp.int32),
+    'example_number': jax.ShapeDtypeStruct((64, 2), jnp.uint32),
+  }
+
+  def total(params, batch):
+    prepared = OBJECTIVE.prepare(batch, jax.random.key(0))
+    return loss_and_sums(model, prepared, params)[0]
+
+  compiled = jax.jit(jax.grad(total)).lower(model.abstract_params(), batch)
+  memory = compiled.compile().memory_analysis().temp_size_in_bytes
+  # At once, the scores of 64 x 77 positions would take 4.6 GiB, twice.
+  assert memory < 2 * 4 * module.MAX_SCORES + 2**30
