@@ -22,8 +22,8 @@ from bert_jax.experiment import (
   model_of,
   with_compute_dtype,
 )
-from bert_jax.models.flops import flops_per_row
-from bert_jax.models.functional import Model, Params
+from bert_jax.models.flops import tuning_flops_per_row
+from bert_jax.models.functional import Model, Params, flatten
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.peft.base import Method
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
@@ -145,6 +145,7 @@ def _train(
     method.join,
   )
   scoring.warm_up(started.state.params)
+  of_step = flops_per_step(experiment, model, method)
   run = make_run(
     experiment,
     workdir,
@@ -154,7 +155,7 @@ def _train(
     stream=stream,
     batch_axis=1,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    flops_before=lambda step: step * flops_per_step(experiment),
+    flops_before=lambda step: step * of_step,
     patience_steps=experiment.patience_epochs * steps_per_epoch,
   )
   with open_writer(experiment, workdir) as writer:
@@ -266,9 +267,14 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
   return Plan([stage])
 
 
-def flops_per_step(experiment: FinetuneExperiment) -> float:
+def flops_per_step(
+  experiment: FinetuneExperiment, model: Model, method: Method
+) -> float:
   """Model FLOPs of a step over all seeds; see models/flops.py."""
-  of_row = flops_per_row(experiment.model, experiment.max_length, 0)
+  trainable, _ = method.split(model.abstract_params())
+  of_row = tuning_flops_per_row(
+    model, flatten(trainable).keys(), experiment.max_length
+  )
   num_rows = experiment.num_seeds * experiment.batch_size
   return experiment.gradients.num_passes * num_rows * of_row
 
