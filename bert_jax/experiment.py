@@ -5,7 +5,7 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 
@@ -26,12 +26,12 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.mesh import MeshConfig
-from bert_jax.peft.base import FullTuningConfig
+from bert_jax.peft.base import FullTuningConfig, MethodConfig
 from bert_jax.tasks.base import TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
-from bert_jax.train.gradients import PlainConfig
+from bert_jax.train.gradients import GradientsConfig, PlainConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir, default_compute_dtype
 
@@ -130,7 +130,7 @@ class PretrainExperiment:
   model: EncoderConfig
   objective: ObjectiveConfig = dataclasses.field(default_factory=MaskedLMConfig)
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
-  gradients: Any = dataclasses.field(default_factory=PlainConfig)
+  gradients: GradientsConfig = dataclasses.field(default_factory=PlainConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   evaluation: EvaluationConfig = execution(default_factory=EvaluationConfig)
   checkpoint: CheckpointConfig = execution(default_factory=CheckpointConfig)
@@ -222,8 +222,8 @@ class FinetuneExperiment:
   tokenizer: str = ''
   dropout: float = 0.1
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
-  gradients: Any = dataclasses.field(default_factory=PlainConfig)
-  peft: Any = dataclasses.field(default_factory=FullTuningConfig)
+  gradients: GradientsConfig = dataclasses.field(default_factory=PlainConfig)
+  peft: MethodConfig = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
   eval_batch_size: int = execution(64)

@@ -168,7 +168,7 @@ def _finetuning_verbs(folder):
     (['report', '--workdir=/nowhere'], '/nowhere'),
     (['inspect', '--step=0'], 'give one of --workdir=RUN, --config=FILE'),
     (['convert', '--input=/nowhere', '--output=x'], 'not a Hugging Face'),
-    (['grow', '--input=/nowhere', '--output=x'], 'nothing is to grow'),
+    (['grow', '--input=/nowhere', '--output=x'], 'no size to grow to is given'),
     (['pretrian'], 'pretrain'),
   ],
   ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -81,6 +81,9 @@ def finetune(
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
       source.print_notes()
+      if experiment.peft.has_base:
+        # One reading gives its fingerprint, the base, and the first heads.
+        source = source.kept()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
@@ -191,8 +194,8 @@ def starting_point(
 ) -> Initial | None:
   """The parameters of `source`, without a head that gives other answers.
 
-  A head for as many classes in another order, or with other names, would fit
-  by shape, and the run would begin with exchanged scores.
+  A head for equally many classes, in another order or with other names, would
+  fit by shape, and the run would begin with exchanged scores.
   """
   if source is None:
     return None
@@ -206,8 +209,8 @@ def starting_point(
 
   def load() -> Params:
     print(
-      f'{source.origin} is {source.experiment.task.describe(source.facts)}, of '
-      f'which {listed(sorted(other))} would give other answers: left out',
+      f'left out of init_from={source.origin}: {listed(sorted(other))}, '
+      f'because it is {source.experiment.task.describe(source.facts)}',
       flush=True,
     )
     params = source.load_params()
@@ -245,9 +248,9 @@ def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
   task = experiment.task
   return (
     f'note: {workdir.path} is of an earlier version, which did not record the '
-    f'content of what it read; whether {task.train_path} and {task.eval_path} '
-    'are still what they were is not known. Another --workdir gives figures of '
-    'what they are now'
+    f'content of its inputs, so {task.train_path} and {task.eval_path} may '
+    'have changed since; give another --workdir for figures of their content '
+    'now'
   )
 
 
@@ -292,7 +295,7 @@ def with_model(
     if source and source.tokenizer.fingerprint != tokenizer.fingerprint:
       raise InputError(
         f'tokenizer={experiment.tokenizer} is not that of init_from='
-        f'{experiment.init_from}; leave it out to take the one of the model'
+        f'{experiment.init_from}; leave it out to use the one of the model'
       )
   else:
     assert source is not None  # validate() requires init_from or tokenizer
@@ -302,7 +305,7 @@ def with_model(
     raise InputError(
       f'model.vocab_size={model.vocab_size} is smaller than the {size} entries '
       f'of the tokenizer {experiment.tokenizer or experiment.init_from}; set '
-      'it to 0 to take those of the tokenizer'
+      'it to 0 to use their number'
     )
   if experiment.max_length > model.max_positions:
     raise InputError(

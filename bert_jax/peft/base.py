@@ -1,12 +1,11 @@
 """Interface of fine-tuning methods that train a part of the parameters.
 
-A method's config has `validate()`, `has_base` and `build()`, which returns a
-Method. Parameters that are neither trained nor saved are the base of a model:
-the run's `init_from` names them, and the tuned model needs it to run.
+Parameters that are neither trained nor saved are the base of a model: the run's
+`init_from` names them, and the tuned model needs it to run.
 """
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from bert_jax.models.functional import Model, Params
 
@@ -34,6 +33,24 @@ class Method(Protocol):
 
     Returns host arrays. Both models give the same outputs, up to rounding.
     """
+    ...
+
+
+@runtime_checkable
+class MethodConfig(Protocol):
+  """The config of a method: a dataclass, saved in config.json.
+
+  has_base: true if the tuned model needs the parameters of `init_from`.
+  """
+
+  has_base: ClassVar[bool]
+
+  def validate(self) -> None:
+    """Raises InputError on an invalid config."""
+    ...
+
+  def build(self) -> Method:
+    """Builds the method."""
     ...
 
 

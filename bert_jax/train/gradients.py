@@ -11,7 +11,7 @@ train/adversarial.py.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -49,12 +49,27 @@ Gradients = Callable[
 ]
 
 
+@runtime_checkable
+class GradientsConfig(Protocol):
+  """The config of a gradient function: a dataclass, saved in config.json.
+
+  num_passes: the number of forward and backward passes that a step costs.
+  """
+
+  num_passes: ClassVar[int]
+
+  def validate(self) -> None:
+    """Raises InputError on an invalid config."""
+    ...
+
+  def build(self, table_dim: int) -> Gradients:
+    """Builds the function; `table_dim` is the width of the token embeddings."""
+    ...
+
+
 @dataclasses.dataclass(kw_only=True, slots=True)
 class PlainConfig:
-  """Chooses the plain gradient of the loss.
-
-  `num_passes` counts the forward and backward passes that a step costs.
-  """
+  """Chooses the plain gradient of the loss."""
 
   num_passes: ClassVar[int] = 1
 
@@ -62,7 +77,7 @@ class PlainConfig:
     """Accepts every config, since there is nothing to choose."""
 
   def build(self, table_dim: int) -> Gradients:
-    """Returns `plain`, which does not need the table's width `table_dim`."""
+    """Returns `plain`, which needs no width."""
     del table_dim
     return plain
 
