@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import ExampleStream, read_examples
+from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
@@ -359,6 +359,9 @@ def load_examples(
     notes += [*part.notes, *found.notes]
   notes = list(dict.fromkeys(notes))
   print(*notes, sep='\n', end='\n' if notes else '', flush=True)
+  ids = [part.rows['input_ids'] for part in features.values()]
+  if note := padding_note(ids, tokenizer.table.pad_id):
+    print(note, flush=True)
   examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),
