@@ -130,8 +130,8 @@ def _steps(
     theta = growth.rotary_theta
     if theta and config.positions != 'rotary':
       raise InputError(
-        f'--rotary_theta={theta}: {small.origin} has {config.positions} '
-        'positions, which have no theta; leave the flag out'
+        f'--rotary_theta={theta}: the positions of {small.origin} are '
+        f'{config.positions}, without a theta; leave the flag out'
       )
     is_limit_alone = bool(theta) and theta == config.rotary_theta
     extend = _positions_step(small, growth.max_positions, theta)
