@@ -7,6 +7,7 @@ of `stream.Stream`: the one training loop runs on both.
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,11 @@ def _open_table(
     return _installed_docs_table(path, fields, flags)
   if any(column.of_words for column in columns) and not has_records(path):
     return read_sentences(path, fields, header_setting=header, flags=flags)
+  if '.conll' in pathlib.Path(path).suffixes:
+    raise InputError(
+      f'{path}: its ending says that each word has a label, which is for '
+      'tagging (experiments/finetune/tagging.py); give a table of texts here'
+    )
   return read_table(
     path, fields, optional=id_columns, header_setting=header, flags=flags
   )
