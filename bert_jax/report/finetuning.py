@@ -56,19 +56,37 @@ def pooled_difference(
 
 
 def finetuning_sections(runs: Sequence[Run]) -> list[str]:
-  """The sections for fine-tuned workdirs, in the order given."""
-  if not runs:
-    return []
-  blocks = [
-    _summary(runs),
-    f'<div class="grid">{_dots(runs)}{_learning_curves(runs)}</div>',
-    _all_runs(runs),
-  ]
-  return [section('Fine-tuning', *blocks), *_task_sections(runs)]
+  """The sections for fine-tuned workdirs, in the order given, by task."""
+  groups, sections = _by_task(runs), []
+  for group in groups:
+    blocks = [
+      _summary(group),
+      f'<div class="grid">{_dots(group)}{_learning_curves(group)}</div>',
+      _all_runs(group),
+    ]
+    of_task = f': {task_of(group[0].config).name}' if len(groups) > 1 else ''
+    sections.append(section(f'Fine-tuning{of_task}', *blocks))
+    sections += _task_sections(group)
+  return sections
 
 
 def comparison_lines(runs: Sequence[Run]) -> list[str]:
-  """The comparison for a terminal: a line for each start, the difference."""
+  """The comparison for a terminal: a line for each start, the difference.
+
+  Only runs of the same task are compared.
+  """
+  return [line for group in _by_task(runs) for line in _lines(group)]
+
+
+def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
+  """The runs of each task, whose figures have the same names."""
+  groups: dict[type, list[Run]] = {}
+  for run in runs:
+    groups.setdefault(task_of(run.config), []).append(run)
+  return [*groups.values()]
+
+
+def _lines(runs: Sequence[Run]) -> list[str]:
   lines = []
   for run in runs:
     metric = _metric(runs)
