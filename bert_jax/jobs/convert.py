@@ -238,7 +238,7 @@ def _write_peft(
     num_parameters=functional.num_parameters(params),
     left_out=[],
     notes=[
-      'the folder cannot hold names of the outputs, which are '
+      'an adapter holds no names of its outputs; its outputs are '
       f'{listed(head.output_names)}'
     ],
   )
