@@ -209,8 +209,9 @@ def starting_point(
 
   def load() -> Params:
     print(
-      f'left out of init_from={source.origin}: {listed(sorted(other))}, '
-      f'because it is {source.experiment.task.describe(source.facts)}',
+      f'init_from={source.origin} is '
+      f'{source.experiment.task.describe(source.facts)} with other answers; '
+      f'left out: {listed(sorted(other))}',
       flush=True,
     )
     params = source.load_params()

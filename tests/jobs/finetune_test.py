@@ -306,7 +306,9 @@ def test_a_head_of_other_answers_is_no_start(
   )
   source.initial = lambda: Initial(source.origin, source.load_params)
   assert starting_point(experiment, source, task).load().keys() == heads
-  line = "tuned is a classifier of 2 classes, of which 'classifier' would give"
+  line = (
+    "is a classifier of 2 classes with other answers; left out: 'classifier'"
+  )
   assert (line in capsys.readouterr().out) == ('classifier' not in heads)
 
 
