@@ -18,7 +18,7 @@ import bert_jax
 import bert_jax.cli
 from bert_jax import stopping
 from bert_jax.cli import compilation_cache
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, quoted, shown
 
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
@@ -144,11 +144,11 @@ def _overview(verbs: dict[str, str]) -> str:
 
 def _unknown_verb(word: str, verbs: dict[str, str]) -> str:
   if word.startswith('-'):
-    return f'{word}: the verb comes first, one of {", ".join(verbs)}'
+    return f'{shown(word)}: the verb comes first, one of {", ".join(verbs)}'
   near = difflib.get_close_matches(word.replace('-', '_'), verbs, 1, cutoff=0.5)
   if near:
-    return f'unknown verb {word!r}; the nearest is {near[0]}'
-  return f'unknown verb {word!r}; there are {", ".join(verbs)}'
+    return f'unknown verb {quoted(word)}; the nearest is {near[0]}'
+  return f'unknown verb {quoted(word)}; there are {", ".join(verbs)}'
 
 
 def _fail(where: str, why: object, status: int = 2) -> int:

@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
+# Errors of a disk, or of a user's share of it, that has no space left.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
@@ -105,15 +108,26 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   Raises InputError if it is there already, or is being written.
   """
   path = local_path(output, '--output')
-  path.parent.mkdir(parents=True, exist_ok=True)
-  lock = path.with_name(path.name + '.lock')
-  with exclusive_lock(lock, f'--output={path}'):
+  with output_lock(path):
     if path.exists():
       raise InputError(
         f'--output={path} is there already; remove it, or choose another'
       )
     with whole_folder(path) as partial:
       yield partial
+
+
+@contextlib.contextmanager
+def output_lock(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Holds the lock of a verb's --output, whose folder it makes.
+
+  Yields the lock file beside it, which was just written. Raises InputError if
+  another process holds it.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = path.with_name(path.name + '.lock')
+  with exclusive_lock(lock, f'--output={path}'):
+    yield lock
 
 
 @contextlib.contextmanager

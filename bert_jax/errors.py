@@ -36,15 +36,31 @@ def require_package(package: str, what: str, extra: str) -> None:
 
 
 def quoted(text: str, limit: int = 40) -> str:
-  """A user's text for a message: quoted, in one line, cut to `limit`."""
-  return repr(text if len(text) <= limit else f'{text[: limit - 3]}...')
+  """A user's text for a message: quoted, in one line, cut to `limit`.
+
+  The limit is that of what stands between the quotes. Escapes count as they are
+  written: one odd character can take ten places.
+  """
+  kept = cut(text, limit)
+  while len(repr(kept)) > limit + 2:
+    kept = f'{kept.removesuffix("...")[:-1]}...'
+  return repr(kept)
+
+
+def cut(text: str, limit: int) -> str:
+  """The text, or its beginning and '...' if it is longer than `limit`."""
+  return text if len(text) <= limit else f'{text[: limit - 3]}...'
+
+
+def one_line(text: object, limit: int = 200) -> str:
+  """Another program's text, such as its error, in one line and cut."""
+  return cut(' '.join(str(text).split()), limit)
 
 
 def listed(names: Sequence[str], limit: int = 200) -> str:
   """A user's names for a message; all of them if they are few."""
   # A name can be a whole document if a header is missing.
-  text = ', '.join(map(quoted, names[:limit]))
-  return text if len(text) <= limit else f'{text[:limit]}...'
+  return cut(', '.join(map(quoted, names[:limit])), limit)
 
 
 def shown(text: str, limit: int = 100) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import jax
 
-from bert_jax.config.codec import execution
+from bert_jax.config.codec import check_classes, execution
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.remote.corpus import COPIES_PATH
@@ -355,6 +355,7 @@ def model_of(
 
 
 def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
+  check_classes(config)
   parts = (
     config.optimizer,
     config.gradients,

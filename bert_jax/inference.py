@@ -18,7 +18,7 @@ from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import (
   ConvertedModel,
   FinetuneExperiment,
@@ -101,7 +101,7 @@ class TrainedModel:
     ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
     (places,) = np.nonzero(ids == table.mask_id)
     if not places.size:
-      raise InputError(f'{text!r} has no {MASK}; put one where to guess')
+      raise InputError(f'{quoted(text)} has no {MASK}; put one where to guess')
     limit = self.experiment.model.max_positions
     if len(ids) > limit:
       raise InputError(

@@ -9,12 +9,14 @@ import pathlib
 from typing import Any
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import read_object
 from bert_jax.data.sources import content, files, installed_docs
 from bert_jax.data.sources.content_changes import difference
 from bert_jax.errors import InputError
-from bert_jax.workdir import Workdir, read_json
+from bert_jax.workdir import Workdir
 
 NAME = 'inputs.json'
+_FIX = 'restore it or start anew'
 _INSTALLED_DOCS = 'installed_docs:'
 
 
@@ -38,11 +40,7 @@ class RunInputs:
     self._then: dict[str, Any] | None = None
     self._changes: list[str] = []
     if workdir.binds() and self._path.exists():
-      self._then = read_json(self._path)
-      if not isinstance(self._then, dict):
-        raise InputError(
-          f'{self._path}: is no JSON object; restore it or start anew'
-        )
+      self._then = read_object(self._path, _FIX)
 
   @property
   def is_recorded(self) -> bool:
@@ -109,8 +107,7 @@ class RunInputs:
 def recorded_input(workdir: Workdir, field: str) -> Any:
   """The recorded input of one config field; None without a record."""
   path = workdir.path / NAME
-  inputs = read_json(path) if path.is_file() else None
-  return inputs.get(field) if isinstance(inputs, dict) else None
+  return read_object(path, _FIX).get(field) if path.is_file() else None
 
 
 def describe_examples(path: str) -> Any:

@@ -32,9 +32,14 @@ ARROWS = {
   'models': ('parallel.sharding', 'param_info'),
   'surgery': ('models',),
   'peft': ('models',),
-  'interop': ('models', 'local_paths'),
-  # Files of JSON are read by the one decoder.
-  'data': ('durable_files', 'stopping', 'config.json_decoder'),
+  # Files of JSON are read by one reader and one decoder.
+  'interop': ('models', 'local_paths', 'config.json_files'),
+  'data': (
+    'durable_files',
+    'stopping',
+    'config.json_files',
+    'config.json_decoder',
+  ),
   # Objectives need the kinds of pairs in side files.
   'objectives': ('models', 'data.tokenizers', 'data.side_files'),
   # A task is an objective with labels: it shares the interface and the loss.

@@ -229,6 +229,31 @@ def test_fields_of_execution_may_change_and_others_may_not():
     check_unchanged(old, new, ['optimizer.learning'])
 
 
+def test_a_run_of_another_verb_is_named_alone():
+  tuned = FinetuneExperiment(num_epochs=1, batch_size=2)
+  message = 'belongs to a FinetuneExperiment, and .* a PretrainExperiment; use'
+  with pytest.raises(InputError, match=message):
+    check_unchanged(tuned, experiment(), ['optimizer'])
+
+
+@pytest.mark.parametrize('field', ['peft', 'gradients', 'task', 'optimizer'])
+def test_a_component_of_another_kind_is_named(field):
+  wrong = FinetuneExperiment(num_epochs=1, batch_size=2, tokenizer='x')
+  setattr(wrong, field, EvaluationConfig())
+  with pytest.raises(InputError, match=f'^{field} is .*, which is no [A-Z]'):
+    wrong.validate()
+
+
+def test_methods_that_a_component_lacks_are_named():
+  class Plain:
+    num_passes = 1
+    validate = None
+
+  wrong = FinetuneExperiment(num_epochs=1, batch_size=2, gradients=Plain())
+  with pytest.raises(InputError, match="gradients.py.: it lacks 'build'; mend"):
+    wrong.validate()
+
+
 def test_the_lock_keeps_a_second_process_out(tmp_path):
   workdir = Workdir(tmp_path)
   workdir.create()

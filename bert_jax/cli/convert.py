@@ -38,13 +38,13 @@ ARCHITECTURE = absl_flags.DEFINE_string(
   'architecture',
   '',
   'The class of transformers to export as, such as BertForMaskedLM or '
-  'BertModel; default: the one with the most of the heads. Of a run on '
-  'replaced tokens ElectraForMaskedLM is the generator.',
+  'BertModel; default: the one with the most of the heads. For a run on '
+  'replaced tokens, ElectraForMaskedLM is the generator.',
 )
 SEED = absl_flags.DEFINE_integer(
   'seed',
   None,
-  'Of a fine-tuning run, as WORKDIR@STEP: another seed than the best. '
+  'Another seed than the best, for a fine-tuning run given as WORKDIR@STEP. '
   'results.json says at which step each was best.',
 )
 flags.define_own_classes()

@@ -4,9 +4,10 @@ bert-jax evaluate --workdir=DIR --input=FILE
 bert-jax evaluate --workdir=HUGGING_FACE_FOLDER --input=FILE \\
     --text_columns=premise,hypothesis --label_column=label
 
-Prints the figures of the model's task: of a classifier accuracy, macro F1,
-Matthews, and the figures of each class. The input is
-.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet.
+Prints the figures of the model's task: for a classifier accuracy, macro F1,
+Matthews, and the figures of each class. The input is .tsv, .csv, .tab, .jsonl,
+.ndjson, .json (each also .gz, .xz, .zst) or .parquet; for a tagger also a file
+of CoNLL's form.
 """
 
 from absl import flags as absl_flags

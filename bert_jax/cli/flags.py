@@ -19,7 +19,7 @@ from bert_jax.config.experiment_file import (
   load_config,
   missing_config,
 )
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, quoted, shown
 
 # define_config() defines a flag for the verb that calls it, not for this file.
 flags.disclaim_key_flags()
@@ -84,7 +84,7 @@ def define_own_classes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_string(
     'config',
     '',
-    'Of a run with classes of your own: the experiment file that has them.',
+    'The experiment file with your own classes, if the run has any.',
     flag_values=flag_values,
   )
   _define_import(flag_values)
@@ -104,7 +104,7 @@ def no_arguments(arguments: Sequence[str]) -> None:
   """Raises InputError when a verb that takes only flags was given a word."""
   if arguments:
     raise InputError(
-      f'{arguments[0]!r} is not a flag; flags are written --name=value'
+      f'{quoted(arguments[0])} is not a flag; flags are written --name=value'
     )
 
 
@@ -350,4 +350,4 @@ def _explain(message: str, flag_values: flags.FlagValues) -> str:
     return f'--{name} is missing; give --{name}=...'
   if 'invalid literal' in why or 'convert' in why or 'Non-boolean' in why:
     why = _SHOULD_BE[flag_values[name].flag_type()]
-  return f'--{name}={value}: {why}'
+  return f'--{name}={shown(value)}: {why}'

@@ -45,8 +45,8 @@ MAX_POSITIONS = absl_flags.DEFINE_integer(
 ROTARY_THETA = absl_flags.DEFINE_float(
   'rotary_theta',
   0.0,
-  'With --max_positions, of rotary positions; default: as much larger as the '
-  'length asks for. As it was, short rows are computed as before.',
+  'Theta of rotary positions, with --max_positions; by default it grows with '
+  'the length. The old theta keeps the results for short rows.',
 )
 TOKENIZER = absl_flags.DEFINE_string(
   'tokenizer', '', 'A tokenizer with all entries of the old one, then more.'
@@ -54,7 +54,7 @@ TOKENIZER = absl_flags.DEFINE_string(
 SEED = absl_flags.DEFINE_integer(
   'seed',
   0,
-  'Of what tells the copies of a unit apart when the width grows.',
+  'Seed of the differences between copies of a unit when the width grows.',
   lower_bound=0,
   upper_bound=2**32 - 1,
 )

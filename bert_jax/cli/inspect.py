@@ -19,7 +19,7 @@ _CONFIG = define_config(default='')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'A pretraining run.')
 _STEP = flags.DEFINE_integer('step', None, 'Shows the batch of this step.')
 _EXAMPLE = flags.DEFINE_integer('example', None, 'Shows this example number.')
-_ROWS = flags.DEFINE_integer('rows', 8, 'Of a step, at most so many rows.')
+_ROWS = flags.DEFINE_integer('rows', 8, 'Shows at most so many rows of a step.')
 _CORPUS = flags.DEFINE_string('corpus', '', 'A prepared corpus, in figures.')
 
 
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> None:
       print(line)
     return
   if (_STEP.value is None) == (_EXAMPLE.value is None):
-    raise InputError('give one of --step=K and --example=G beside it')
+    raise InputError(
+      'give one of --step=K and --example=G beside --workdir or --config'
+    )
   from bert_jax.jobs import inspect
 
   experiment = config or inspect.read_experiment(_WORKDIR.value)

@@ -2,7 +2,8 @@
 
 bert-jax predict --workdir=DIR --input=FILE --output=FILE.jsonl
 
-The input is .tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet
+The input is .tsv, .csv, .tab, .jsonl, .ndjson, .json (each also .gz, .xz, .zst)
+or .parquet, for a tagger also a file of CoNLL's form,
 with the text columns of the fine-tuning run, or --text_columns; a label column
 is not needed. There are as many lines as records, an empty text included, and
 each tells its record (from 1), the line of the file where it begins, and its id

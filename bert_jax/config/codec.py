@@ -10,12 +10,13 @@ import dataclasses
 import importlib
 import json
 import re
+import typing
 from typing import Any
 
 from bert_jax.config import own_classes
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.renamed import RENAMED
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, listed, shown
 
 
 def encode(value: Any) -> Any:
@@ -148,6 +149,30 @@ def execution(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
   return dataclasses.field(metadata={'execution': True}, **kwargs)
 
 
+def check_classes(config: Any) -> None:
+  """Raises InputError if a field holds a class that its annotation excludes.
+
+  Numbers, texts and tuples are not looked at. Python itself checks no
+  annotation, and an experiment file may put anything into a field.
+  """
+  for name, expected in typing.get_type_hints(type(config)).items():
+    value = getattr(config, name)
+    is_class = isinstance(expected, type) and expected.__module__ != 'builtins'
+    if is_class and not isinstance(value, expected):
+      lacking = [
+        name
+        for part in expected.__mro__[:-1]
+        for name in (*vars(part), *vars(part).get('__annotations__', ()))
+        if not name.startswith('_') and not hasattr(value, name)
+      ]
+      what = f': it lacks {listed(sorted({*lacking}))}' if lacking else ''
+      raise InputError(
+        f'{name} is {shown(repr(value))}, which is no {expected.__name__} '
+        f'({expected.__module__.replace(".", "/")}.py){what}; mend it in the '
+        'experiment file'
+      )
+
+
 def check_unchanged(
   old: Any, new: Any, allowed: tuple[str, ...], same: tuple[str, ...] = ()
 ) -> list[str]:
@@ -156,6 +181,11 @@ def check_unchanged(
   `allowed` are the fields named by --allow_change, with all fields below them.
   `same` are fields that are not compared.
   """
+  if type(old) is not type(new):
+    raise InputError(
+      f'the workdir belongs to a {type(old).__name__}, and the config is a '
+      f'{type(new).__name__}; use another --workdir'
+    )
   changes = []
   for name, before, after in differences(old, new):
     if name in same:

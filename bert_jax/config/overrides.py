@@ -66,8 +66,7 @@ def find_field(path: str, fields: dict[str, Field]) -> Field:
       else 'there are '
       + (', '.join(name for name in fields if '.' not in name))
     )
-    # Escapes make a name of odd characters many times as long.
-    raise InputError(f'--config.{shown(path)[:60]}: no such field; {hint}')
+    raise InputError(f'--config.{shown(path)}: no such field; {hint}')
   field = fields[path]
   if field.is_group:
     inner = next((n for n in fields if n.startswith(f'{path}.')), '')

@@ -154,9 +154,10 @@ def _read_entry(
       f'{path}: {ENTRY} has {quoted(name)} of {shown(repr(found))}, which this '
       f'program does not read; {AGAIN}'
     )
-  # Shards are named like those of the rows, so that no name leads elsewhere.
+  # Shards are named like those of the rows, so that no name leads elsewhere:
+  # `word_starts-00000-of-00008.npy` beside `rows-00000-of-00008.npy`.
   names = [
-    shard_name(name, shard['name'].removeprefix('rows-'))
+    f'{name}-{shard["name"].removeprefix("rows-")}'
     for shard in manifest['shards']
   ]
   if [shard['name'] for shard in entry['shards']] != names:
@@ -165,8 +166,3 @@ def _read_entry(
       f'{shown(repr(entry["shards"]))}; {AGAIN}'
     )
   return side_file
-
-
-def shard_name(array: str, number: str) -> str:
-  """The name of a shard of a side file: `word_starts-00000-of-00008.npy`."""
-  return f'{array}-{number}'

@@ -5,7 +5,6 @@ shards are plain matrices of token ids, so numpy alone opens them anywhere.
 """
 
 import collections
-import hashlib
 import json
 import pathlib
 import re
@@ -17,6 +16,7 @@ import numpy as np
 
 from bert_jax import durable_files
 from bert_jax.config.json_decoder import Check, Decoder
+from bert_jax.config.json_files import json_digest
 from bert_jax.data import side_files
 from bert_jax.data.shards import (
   AGAIN,
@@ -338,7 +338,7 @@ def _fingerprint(manifest: dict[str, Any]) -> str:
     [[shard['rows'], shard['sha256']] for shard in manifest['shards']],
     *side_files.fingerprint_content(manifest),
   ]
-  return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+  return json_digest(content)
 
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from bert_jax.interop.name_table import (
 )
 
 _OURS = 'encoder/layers/{}'
-# The first number is that of our one layer.
+# The one layer of the model; the number is that of its group.
 _LAYER = 'albert.encoder.albert_layer_groups.{}.albert_layers.0'
 _ATTENTION = f'{_LAYER}.attention'
 _WORDS = 'albert.embeddings.word_embeddings.weight'
@@ -48,7 +48,7 @@ ALBERT = Family(
     *dense('mlm_head/transform', 'predictions.dense'),
     *norm('mlm_head/norm', 'predictions.LayerNorm'),
     Rule('mlm_head/bias', 'predictions.bias'),
-    # 0: two texts stand in order; 1: they are swapped; as here.
+    # Output 0 means in order, 1 swapped, as in our head.
     *dense('sentence_order_head', 'sop_classifier.classifier'),
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),

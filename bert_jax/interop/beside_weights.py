@@ -4,13 +4,13 @@ Transformers and sentence-transformers read some of them too, and compute
 something else then: they are told of or refused.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, quoted, shown
 from bert_jax.interop import weights_files
 from bert_jax.interop.wrapped_names import MERGE_PEFT
@@ -19,7 +19,7 @@ _ADAPTER = 'adapter_config.json'
 _MODULES = 'modules.json'
 _SENTENCES = 'sentence_bert_config.json'
 _FOREIGN_FILES = {'tf_model.h5': 'tf', 'flax_model.msgpack': 'flax'}
-# Endings of weights, and what they must be called to be found.
+# Endings of weights files, and the name under which each kind is read.
 _ENDINGS = {
   '.safetensors': weights_files.SAFETENSORS,
   '.bin': weights_files.TORCH,
@@ -27,13 +27,13 @@ _ENDINGS = {
   '.pth': weights_files.TORCH,
   '.ckpt': weights_files.TORCH,
 }
-# Beginnings of the names of files that a trainer leaves beside them.
+# Names of other files that a trainer writes beside the weights.
 _NO_WEIGHTS = ('training_args', 'optimizer', 'scheduler', 'scaler', 'rng_state')
 _SHOWN = 3
 
 
 def why_no_weights(folder: pathlib.Path) -> str:
-  """Says what a folder without weights holds instead, and what to do."""
+  """Describes a folder without weights, and how to mend that."""
   if adapter := _adapter(folder):
     return adapter
   inner = [
@@ -102,7 +102,7 @@ def check_side_files(
   problems: list[str],
   notes: list[str],
 ) -> None:
-  """Finds what other files than the weights say of the model."""
+  """Finds adapters, quantisation, own code and modules beside the weights."""
   if adapter := _adapter(folder):
     problems.append(
       f'{adapter}; if the weights have it already, remove {_ADAPTER}'
@@ -119,7 +119,7 @@ def check_side_files(
     )
   if (folder / _MODULES).is_file():
     notes.append(_modules(folder))
-  sentences = _json(folder / _SENTENCES)
+  sentences = read_or_none(folder / _SENTENCES)
   if isinstance(sentences, dict):
     if length := sentences.get('max_seq_length'):
       notes.append(
@@ -138,7 +138,7 @@ def _adapter(folder: pathlib.Path) -> str:
   path = folder / _ADAPTER
   if not path.is_file():
     return ''
-  config = _json(path)
+  config = read_or_none(path)
   config = config if isinstance(config, dict) else {}
   kind = config.get('peft_type')
   if kind is None:
@@ -156,7 +156,7 @@ def _adapter(folder: pathlib.Path) -> str:
 
 def _modules(folder: pathlib.Path) -> str:
   """A sentence on the modules of sentence-transformers that are not read."""
-  modules = _json(folder / _MODULES)
+  modules = read_or_none(folder / _MODULES)
   said = (
     f'{_MODULES}: of this folder of sentence-transformers the encoder alone is '
     'read'
@@ -172,7 +172,7 @@ def _modules(folder: pathlib.Path) -> str:
     config = None
     if kind == 'Pooling':
       place = pathlib.PurePath(str(module.get('path'))).name
-      config = _json(folder / place / 'config.json')
+      config = read_or_none(folder / place / 'config.json')
     config = config if isinstance(config, dict) else {}
     modes = [
       name.removeprefix('pooling_mode_')
@@ -183,14 +183,6 @@ def _modules(folder: pathlib.Path) -> str:
       modes.append(config['pooling_mode'])
     left_out.append(f'{kind} ({", ".join(modes)})' if modes else kind)
   return f'{said}, without {listed(left_out)}' if left_out else said
-
-
-def _json(path: pathlib.Path) -> Any:
-  """The content of a file that is no part of the model; None: not readable."""
-  try:
-    return json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return None
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ _OURS, _LAYER = 'encoder/layers/{}', 'distilbert.transformer.layer.{}'
 _ATTENTION = f'{_LAYER}.attention'
 _WORDS = 'distilbert.embeddings.word_embeddings.weight'
 
-# Names of other families that its config takes for its own.
+# Other names of a field that transformers accepts in a DistilBERT config.
 _ALIASES = {
   'hidden_size': 'dim',
   'num_attention_heads': 'n_heads',

@@ -1,6 +1,7 @@
-"""An encoder of ours as a family's config can say it: the same function.
+"""Rewrites an encoder, or a generator, so that a family's config describes it.
 
-And a generator, which shares an encoder's embeddings here, as one of its own.
+The result computes the same function. A generator, which shares the encoder's
+embeddings here, becomes a model of its own.
 """
 
 import dataclasses
@@ -26,10 +27,11 @@ def export_form(
   *,
   pad_id: int,
 ) -> tuple[EncoderConfig, functional.Params]:
-  """Takes away, or adds, what no output depends on.
+  """Removes or adds rows of tables that no output depends on.
 
-  Entries that fill the vocabulary up, which theirs would predict; and, where
-  their positions are counted from padding's id, the rows before the first.
+  Removed are the entries that pad the vocabulary, which transformers would
+  predict. If the family counts positions from the id of padding, the rows
+  before the first position are added or removed.
   """
   flat = {
     path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
@@ -55,7 +57,7 @@ def generator_form(
   generator = dict(params['generator'])
   mlm_head = generator.pop('mlm_head')
   embeddings = dict(params['encoder']['embeddings'])
-  # The encoder's projection leads to its own width.
+  # The encoder's projection does not fit the generator's width.
   embeddings.pop('projection', None)
   if 'projection' in generator:
     embeddings['projection'] = generator.pop('projection')

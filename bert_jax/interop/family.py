@@ -24,7 +24,7 @@ from bert_jax.models.heads_by_name import CLASSIFIER, HEADS, TASK_HEADS
 from bert_jax.models.task_head import TaskHead
 from bert_jax.param_info import ParamInfo
 
-# Shapes named in a message; a wrong width is wrong everywhere.
+# Most shapes to name in a message, since a wrong width is wrong everywhere.
 _SHOWN = 4
 # Fields of a config.json by name.
 Fields = Mapping[str, Any]
@@ -32,7 +32,7 @@ Fields = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """A field of their config: its name, and its value where it is not there.
+  """A field of config.json: its name, and its value if it is missing.
 
   words: their word -> ours, for a field that is no number.
   """
@@ -44,7 +44,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Our heads in one class of theirs; it can do without the optional ones.
+  """A class of transformers, with our heads in it; some are optional.
 
   random: further parts of theirs that are left at random.
   """
@@ -125,7 +125,7 @@ class Family:
     return re.fullmatch(self.buffers, name) is not None
 
   def architecture(self, heads: Sequence[str]) -> str:
-    """The first class of theirs all of whose heads are among these."""
+    """The first class of the family all of whose heads are among `heads`."""
     for name, architecture in self.architectures.items():
       if set(architecture.heads) <= set(heads):
         return name
@@ -223,7 +223,7 @@ def read_params(
 
 
 def _what_is_there(count: int, left_out: Sequence[str]) -> str:
-  """The names that a file has in the place of missing ones."""
+  """Describes the names that a file has instead of missing ones."""
   if not count:
     return 'there are none at all'
   if not left_out:
@@ -239,7 +239,7 @@ def write_params(
   params: functional.Params,
   infos: Mapping[str, ParamInfo],
 ) -> dict[str, np.ndarray]:
-  """Our parameters and their declarations -> their name -> array, f32."""
+  """Turns our parameters into theirs: f32 arrays by the name in the file."""
   flat = {
     path: np.asarray(leaf) for path, leaf in functional.flatten(params).items()
   }
@@ -264,7 +264,7 @@ def nested(flat: Mapping[str, Any]) -> functional.Params:
 def _heads(
   family: Family, named: Mapping[str, Any], task_head: str
 ) -> list[str]:
-  """Our heads that are among their names; of tasks `task_head` alone, or ''."""
+  """Our heads with parameters in the file; of task heads, `task_head` alone."""
   present = {
     path.partition('/')[0]
     for rule in family.table

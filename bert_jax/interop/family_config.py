@@ -33,10 +33,10 @@ def read_config(
 
 
 def write_config(family: Family, config: EncoderConfig) -> dict[str, Any]:
-  """Our config -> the fields of theirs that say the same."""
+  """Returns the fields of a config.json that are equivalent to our config."""
   written = {}
   for ours, field in family.fields.items():
-    # embedding_size is 0 in ours where theirs has the width itself.
+    # embedding_size 0 means the width of the layers, which config.json names.
     value = getattr(config, 'table_dim' if ours == 'embedding_size' else ours)
     by_ours = {mine: theirs for theirs, mine in reversed(field.words.items())}
     written[field.name] = by_ours.get(value, value)
@@ -66,10 +66,10 @@ def _read_field(field: Field, config: Fields, problems: list[str]) -> Any:
       )
       value = field.default
     return field.words[str(value)]
-  # Compared by type: bool is an int to isinstance.
+  # isinstance would accept a bool as an int.
   is_number = type(value) in (int, type(field.default))
   if not is_number or not 0 <= value < float('inf'):
     problems.append(f'{field.name} is {shown(repr(value))}, which is no size')
     return field.default
-  # A rate that is written 0 is 0.0 all the same.
+  # A rate may be written as 0 for 0.0.
   return type(field.default)(value) if type(value) is int else value

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.interop.family import Family, read_params
@@ -73,12 +73,12 @@ GOOGLE_BERT = Family(
       transposed=True,
     ),
   ),
-  # bert_config.json has the fields that transformers took over from it.
+  # bert_config.json has the same field names as a config.json of transformers.
   fields=BERT.fields,
   fixed=BERT.fixed,
   architectures=BERT.architectures,
   tokenizer_classes=BERT.tokenizer_classes,
-  # The optimizer's, which a checkpoint of training has.
+  # State of the optimizer in checkpoints of training.
   buffers=r'global_step|.*/adam_[mv]',
 )
 
@@ -172,7 +172,6 @@ def _read_weights(checkpoint: pathlib.Path) -> dict[str, np.ndarray]:
       for name in reader.get_variable_to_shape_map()
     }
   except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
-    reason = ' '.join(str(error).split())[:200]
     raise InputError(
-      f'{checkpoint}: cannot be read ({reason}); fetch it again'
+      f'{checkpoint}: cannot be read ({one_line(error)}); fetch it again'
     ) from None

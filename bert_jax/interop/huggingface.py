@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import read_object, read_or_none
 from bert_jax.errors import InputError, shown
 from bert_jax.interop import beside_weights, weights_files
 from bert_jax.interop.export_form import export_form
@@ -27,15 +28,15 @@ from bert_jax.models.heads import model_with_heads
 from bert_jax.models.heads_by_name import heads_of
 from bert_jax.models.task_head import TEXTS, TaskHead
 
-# Classes of theirs that are whatever tokenizer.json says.
+# Tokenizer classes of transformers that can hold any kind of tokenizer.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
-# A table is filled up to a multiple of it where that is quicker.
+# Multiple to which others pad a table for speed, and the most rows they add.
 _FILLED_TO, _MOST_FILLED = 8, 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-  """A checkpoint of another library, in our terms.
+  """A checkpoint of another library, converted.
 
   heads: the parts of `params` beside the encoder.
   head: for a task, with the names of its outputs; None without one.
@@ -57,10 +58,9 @@ class Checkpoint:
 
 
 def is_folder(folder: pathlib.Path) -> bool:
-  """Returns whether it looks like one, rather than like a workdir of ours."""
-  try:
-    config = json.loads((folder / CONFIG).read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
+  """Returns whether a folder is one of Hugging Face and not a workdir."""
+  config = read_or_none(folder / CONFIG)
+  if config is None:
     return weights_files.find(folder) is not None
   return isinstance(config, dict) and '_type' not in config
 
@@ -100,7 +100,7 @@ def read(
   if misnamed := prefix_problem(family, [*weights]):
     in_config.append(misnamed)
   if in_config:
-    # The weights would be held against the sizes of this config.
+    # A comparison of weights with a wrong config would only mislead.
     raise refused(folder, problems + in_config)
   head, why_none = read_task_head(family, config, weights, problems, notes)
   found = read_params(
@@ -185,7 +185,7 @@ def write(
 
 
 def bare_architecture(family: Family) -> str:
-  """The class of theirs without a head, whose names bear no prefix."""
+  """The family's class without a head, such as BertModel."""
   return next(
     name for name, value in family.architectures.items() if not value.heads
   )
@@ -217,14 +217,9 @@ def choose_architecture(
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Raises InputError naming the file if it is no JSON object."""
   try:
-    value = json.loads(path.read_text('utf-8'))
+    return read_object(path, 'fetch it again')
   except FileNotFoundError:
     raise InputError(f'{path}: is missing; fetch it too') from None
-  except (ValueError, RecursionError) as error:
-    raise InputError(f'{path}: is not JSON ({error}); fetch it again') from None
-  if not isinstance(value, dict):
-    raise InputError(f'{path}: is no JSON object; fetch it again')
-  return value
 
 
 def refused(folder: pathlib.Path, problems: Sequence[str]) -> InputError:
@@ -235,7 +230,7 @@ def refused(folder: pathlib.Path, problems: Sequence[str]) -> InputError:
 def check_tokenizer_size(
   size: int, model: EncoderConfig, problems: list[str], notes: list[str]
 ) -> None:
-  """Holds it (0: not known) against the rows of the embedding.
+  """Compares the tokenizer's size (0: unknown) with the rows of the table.
 
   Fewer entries than rows are usual where the table is filled up to a round
   number; half of them are a tokenizer of another model.
@@ -271,9 +266,9 @@ def _read_weights(
   problems: Sequence[str],
   notes: list[str],
 ) -> tuple[dict[str, np.ndarray], bool]:
-  """(their name -> array, whether a wrapper was taken off the names).
+  """Returns (arrays by name, whether a wrapper was taken off the names).
 
-  Raises InputError if there are none, or what they are is not known.
+  Raises InputError if there are no weights, or their form is not known.
   """
   path = weights_files.find(folder)
   if path is None:
@@ -302,11 +297,11 @@ def _remarks(
   weights: Mapping[str, np.ndarray],
   found: Found,
 ) -> list[str]:
-  """Says what was taken otherwise than it stands there, a sentence each."""
+  """Sentences on values that were assumed, converted or left out."""
   remarks = []
   heads = family.fields['num_heads']
   if heads.name not in family.read_fields(config, []):
-    # Other fields show in the shapes of the weights, or concern training.
+    # Shapes of the weights reveal the other fields that matter here.
     remarks.append(
       f'{heads.name} is missing in config.json: {heads.default} was taken, as '
       'transformers does'
@@ -352,7 +347,7 @@ def _check_padding(
 def _foreign_tokenizer(
   folder: pathlib.Path, family: Family, config: dict[str, Any]
 ) -> list[str]:
-  """A problem where the tokenizer's class is not one of the family's.
+  """A problem, in a list, if the tokenizer's class is not one of the family's.
 
   Other settings of a tokenizer are the business of its reader.
   """

@@ -1,4 +1,4 @@
-"""The labels of a classifier of others: how many, and their names.
+"""The labels of another library's classifier: their number and names.
 
 The weights say how many there are; config.json says what they are called.
 """
@@ -16,7 +16,7 @@ from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
 from bert_jax.models.task_head import HEAD_OF, TEXTS, WORDS, TaskHead
 
-# Values of problem_type: one label a text, one number a text.
+# Values of problem_type for one label, and for one number, per text.
 _ONE_LABEL, _ONE_NUMBER = 'single_label_classification', 'regression'
 _OTHER_PROBLEMS = {
   _ONE_NUMBER: 'it is a regression',
@@ -25,7 +25,7 @@ _OTHER_PROBLEMS = {
 }
 _NOT_OF_TEXTS = 'by architectures {} it is not one of whole texts or words'
 _BY_ID, _BY_LABEL, _COUNT = 'id2label', 'label2id', 'num_labels'
-# Taken by transformers where a config says nothing.
+# Number of labels that transformers assumes if a config has none.
 _DEFAULT_COUNT = 2
 
 
@@ -36,17 +36,17 @@ def read_task_head(
   problems: list[str],
   notes: list[str],
 ) -> tuple[TaskHead | None, str]:
-  """(the head with its labels, or None; why one in the file is left out).
+  """Returns (the head with its labels or None, the reason for leaving it out).
 
   Classifiers of tokens and of choices have the same names in the file: only the
   class in config.json tells them apart.
 
   Args:
-    family: says what the weights are called.
-    config: theirs.
-    weights: their name -> array.
-    problems: gets a sentence where the names of the labels contradict.
-    notes: gets a sentence for all that was filled up, dropped or left out.
+    family: the names of the weights.
+    config: the contents of config.json.
+    weights: arrays by the name in the file.
+    problems: receives a sentence if the names of the labels contradict.
+    notes: receives a sentence on each label filled in, dropped or left out.
   """
   kind = _kind(config)
   head = HEAD_OF[kind or TEXTS]
@@ -112,7 +112,7 @@ def _without_a_classifier(
 
 
 def _names_of(head: str, family: Family) -> set[str]:
-  """Their names of the outputs of one of our heads."""
+  """Names in the file of the parameters of one of our heads."""
   return {
     name_table.pattern(rule.theirs)[0]
     for rule in family.table
@@ -123,7 +123,7 @@ def _names_of(head: str, family: Family) -> set[str]:
 def _num_outputs(
   family: Family, weights: Mapping[str, np.ndarray], head: str
 ) -> int | None:
-  """Rows of the classifier's matrix; None where it has none."""
+  """The number of rows of the classifier's matrix; None without a matrix."""
   matrix = next(
     rule.theirs
     for rule in family.table
@@ -138,7 +138,7 @@ def _num_outputs(
 def _why_not(
   family: Family, config: Mapping[str, Any], kind: str, count: int | None
 ) -> str:
-  """Why the classifier cannot be one of ours; '' where it can."""
+  """The reason why a classifier cannot be imported; '' if it can."""
   classes = architectures_of(config)
   if not classes:
     return (
@@ -150,7 +150,7 @@ def _why_not(
   if kind == WORDS:
     return ''
   problem = config.get('problem_type')
-  # Without the word transformers takes one output for a number.
+  # Without a problem_type, transformers treats one output as a regression.
   if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):
     what = _OTHER_PROBLEMS.get(str(problem), 'it is not one label a text')
     return f'{what} (problem_type {quoted(str(problem))})'
@@ -169,16 +169,16 @@ def _names(
   problems: list[str],
   notes: list[str],
 ) -> tuple[str, ...]:
-  """A name for each output; without the matrix as many as config.json says."""
+  """The names of the outputs; `count` None takes config.json's number."""
   wrong: list[str] = []
   by_id = _from_ids(config.get(_BY_ID), wrong, notes)
-  # The reverse is asked only where there are no names by output.
+  # label2id counts only if id2label has no names.
   by_label = _from_labels(config.get(_BY_LABEL), [] if by_id else wrong)
   if wrong:
     problems += wrong
     return ()
   if count is None:
-    # The missing matrix is told of elsewhere.
+    # read_params reports the missing matrix.
     count = len(by_id) or _DEFAULT_COUNT
   told = config.get(_COUNT)
   known = by_id or by_label
@@ -216,7 +216,7 @@ def _remarks(
   unnamed: list[int],
   found: tuple[str, ...],
 ) -> list[str]:
-  """Says what was filled in or dropped, a sentence each."""
+  """Sentences on the names that were filled in or dropped."""
   said = f'{field} names {len(known)} labels, the classifier has {len(found)}'
   if not known:
     return [f'{_BY_ID} is missing; the labels are {listed(found)}']
@@ -232,7 +232,7 @@ def _remarks(
 def _contradiction(
   by_id: Mapping[int, str], by_label: Mapping[int, str], count: int
 ) -> list[str]:
-  """A sentence where the two fields name an output otherwise."""
+  """Returns a sentence, in a list, on an output with two different names."""
   for number in range(count):
     name, other = by_id.get(number), by_label.get(number)
     if name is not None and other is not None and name != other:
@@ -246,7 +246,7 @@ def _contradiction(
 def _from_ids(
   value: Any, problems: list[str], notes: list[str]
 ) -> dict[int, str]:
-  """id2label as output -> name; an empty name is no name."""
+  """Names by output from id2label; an empty name counts as missing."""
   if isinstance(value, list):
     value = {str(number): name for number, name in enumerate(value)}
   if value is None:
@@ -258,7 +258,7 @@ def _from_ids(
   for key, name in value.items():
     if name is None or name == '':
       continue
-    # Compared by type: bool is an int to isinstance.
+    # isinstance would accept a bool as an int.
     if type(name) is int:
       name, are_numbers = str(name), True
     if not _is_number(key) or not isinstance(name, str):
@@ -274,7 +274,7 @@ def _from_ids(
 
 
 def _from_labels(value: Any, problems: list[str]) -> dict[int, str]:
-  """label2id as output -> name."""
+  """Names by output from label2id."""
   found: dict[int, str] = {}
   for name, number in value.items() if isinstance(value, dict) else ():
     if not _is_number(str(number)) or int(number) in found:
@@ -288,7 +288,7 @@ def _from_labels(value: Any, problems: list[str]) -> dict[int, str]:
 
 
 def _is_number(key: str) -> bool:
-  # Python reads no number of thousands of digits.
+  # int() refuses strings of thousands of digits.
   is_short = key.isascii() and key.isdecimal() and len(key) < 10
   return is_short and key == str(int(key))
 

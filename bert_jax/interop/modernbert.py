@@ -15,8 +15,8 @@ from bert_jax.interop.name_table import (
 )
 
 _FULL, _SLIDING = 'full_attention', 'sliding_attention'
-# Kind of layer -> the field of its theta in older configs, and the value of
-# both where there is neither.
+# By kind of layer: the field of theta in older configs, and theta's value if
+# a config has no field for it.
 _THETAS = {
   _FULL: ('global_rope_theta', 160_000.0),
   _SLIDING: ('local_rope_theta', 10_000.0),
@@ -27,7 +27,7 @@ _EVERY, _TYPES, _ROPE = (
   'rope_parameters',
 )
 _UNSCALED = 'default'
-# The second is an older name of the first.
+# Names of the field for the kind of scaling; the second is the older one.
 _ROPE_TYPES = ('rope_type', 'type')
 _WINDOW = 'local_attention'
 _OURS, _LAYER = 'encoder/layers/{}', 'model.layers.{}'
@@ -143,7 +143,7 @@ MODERNBERT = Family(
       transposed=True,
     ),
     Rule('encoder/final_norm/scale', 'model.final_norm.weight'),
-    # Two heads share this name; what follows the head tells which it is.
+    # Two heads have this name in files; other parameters tell them apart.
     Rule('mlm_head/transform/kernel', 'head.dense.weight', transposed=True),
     Rule('mlm_head/norm/scale', 'head.norm.weight'),
     Rule('mlm_head/bias', 'decoder.bias'),

@@ -17,7 +17,7 @@ _NUMBER = re.compile(r'(?<=[./_])\d+(?=[./]|$)')
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """One parameter: our path, their name, and how it lies in their file.
+  """A parameter: our path, its name and its layout in the file.
 
   A file holds a parameter as a matrix or a vector, ParamInfo.matrix_shape: all
   inputs are one axis, all outputs another.
@@ -53,7 +53,7 @@ def norm(ours: str, theirs: str) -> tuple[Rule, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A rule for one layer: nothing is open in it any more."""
+  """A rule for one layer, with numbers in the place of {}."""
 
   paths: tuple[str, ...]
   name: str
@@ -86,7 +86,7 @@ def their_shape(
   shapes: Mapping[str, Sequence[int]],
   infos: Mapping[str, ParamInfo],
 ) -> tuple[int, ...]:
-  """The shape in their file, from our path -> our shape and declaration."""
+  """The shape in the file, from our shapes and declarations by path."""
   parts = _part_shapes(entry, shapes, infos)
   return (sum(part[0] for part in parts), *parts[0][1:])
 
@@ -113,7 +113,7 @@ def to_theirs(
   params: Mapping[str, np.ndarray],
   infos: Mapping[str, ParamInfo],
 ) -> np.ndarray:
-  """Our path -> array, f32 -> their array."""
+  """Joins our arrays f32, by path, to the array of the file."""
   parts = []
   for path in entry.paths:
     array = params[path].reshape(infos[path].matrix_shape(params[path].shape))
@@ -126,7 +126,7 @@ def _part_shapes(
   shapes: Mapping[str, Sequence[int]],
   infos: Mapping[str, ParamInfo],
 ) -> list[tuple[int, ...]]:
-  """The shape in their file of what each path of an entry has there."""
+  """Shapes in the file of the parts that the paths of an entry have there."""
   step = -1 if entry.transposed else 1
   return [
     infos[path].matrix_shape(shapes[path])[::step] for path in entry.paths

@@ -1,4 +1,4 @@
-"""Holds a converted model against transformers, where that is installed."""
+"""Compares a converted model with transformers, if that is installed."""
 
 import json
 import pathlib
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.errors import one_line
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import text_vector
@@ -65,7 +66,7 @@ def compare(
   )
   ours = _run_ours(model, params, ids, layout, pooling)
   if 'mlm_logits' in ours:
-    # Our table goes on with entries that nothing can draw.
+    # Our table may be padded with entries that are never predicted.
     ours['mlm_logits'] = ours['mlm_logits'][..., : model.config.vocab_size]
   is_text = np.asarray(layout.segment_ids) > 0
   differences = {}
@@ -115,8 +116,7 @@ def compare_ids(
     else:
       theirs = tokenizer([*texts], add_special_tokens=False)['input_ids']
   except Exception as error:  # whatever an untidy folder makes it raise
-    reason = ' '.join(str(error).split())[:200]
-    return {'not_compared': f'{type(error).__name__}: {reason}'}
+    return {'not_compared': f'{type(error).__name__}: {one_line(error)}'}
   differing = [
     (text, mine.tolist(), other)
     for text, mine, other in zip(texts, ids, theirs, strict=True)
@@ -132,7 +132,7 @@ def compare_ids(
 def _ids_without_added(
   tokenizer: Any, texts: Sequence[str], contents: Collection[str]
 ) -> list[list[int]]:
-  """The ids where these are no added tokens."""
+  """The ids that the tokenizer gives if `contents` are no added tokens."""
   from tokenizers import Tokenizer
 
   spec = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -152,7 +152,7 @@ def _run_theirs(
   layout: RowLayout,
   has_token_types: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """(outputs by our names, what from_pretrained says of the keys)."""
+  """Returns (outputs by our names, from_pretrained's report on the keys)."""
   import torch
   import transformers
 
@@ -163,8 +163,7 @@ def _run_theirs(
       folder, output_loading_info=True, dtype=torch.float32
     )
   except Exception as error:  # whatever an untidy folder makes it raise
-    reason = ' '.join(str(error).split())[:200]
-    raise NotLoaded(f'{type(error).__name__}: {reason}') from error
+    raise NotLoaded(f'{type(error).__name__}: {one_line(error)}') from error
   model.eval()
   token_types = {}
   if has_token_types:
@@ -208,9 +207,9 @@ def _inputs(
   rng = np.random.default_rng(0)
   length = min(_LENGTH, model.max_positions)
   ids = rng.integers(0, vocab_size, (_ROWS, length)).astype(np.int32)
-  # RoBERTa gives no position to a token of padding, wherever it stands.
+  # RoBERTa gives a padding token no position, even inside a text.
   ids = np.where(ids == pad_id, (pad_id + 1) % vocab_size, ids)
-  # transformers gives NaN where a window holds nothing but padding.
+  # transformers returns NaN for a window of nothing but padding.
   step = length // 4
   if model.global_every > 1:
     step = min(step, model.local_window // 2 // _ROWS)
@@ -232,7 +231,7 @@ def _run_ours(
   layout: RowLayout,
   pooling: str,
 ) -> dict[str, np.ndarray]:
-  """Our outputs, of the heads that there are."""
+  """Our outputs, for the heads that the model has."""
 
   @jax.jit
   def run(params: functional.Params) -> dict[str, jax.Array]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
 from bert_jax.interop import name_table, weights_files
 from bert_jax.interop.family import Family, build, nested, write_params
@@ -35,7 +36,7 @@ from bert_jax.param_info import ENCODER_MATRICES
 CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'
 _PREFIX, _WEIGHT = 'base_model.model.', '.weight'
 _A, _B = '.lora_A.weight', '.lora_B.weight'
-# Fields of a config that are alike in all that is written.
+# Fields with the same value in every config that is written.
 _WRITTEN: Mapping[str, Any] = {
   'peft_type': 'LORA',
   'task_type': 'SEQ_CLS',
@@ -46,8 +47,7 @@ _WRITTEN: Mapping[str, Any] = {
   'use_dora': False,
   'init_lora_weights': True,
 }
-# Fields that make of an adapter what this layout of ours cannot hold, and what
-# each is where it does not.
+# Fields of a config that restrict what can be read, and the accepted values.
 _FIXED: Mapping[str, tuple[Any, ...]] = {
   'peft_type': ('LORA',),
   'task_type': ('SEQ_CLS',),
@@ -65,7 +65,7 @@ _FIXED: Mapping[str, tuple[Any, ...]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adapter:
-  """An adapter in our terms: what is added to which matrix, and the heads.
+  """A converted adapter: its corrections by matrix, and its heads.
 
   params: `lora` as peft/lora.py has it, with alpha / rank multiplied into B;
     and the heads.
@@ -139,7 +139,7 @@ def _to_theirs(
   shapes: Mapping[str, tuple[int, ...]],
   model: Model,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(A, B) of one Linear of theirs, from those of its matrices that have."""
+  """Joins our corrections of the parts of one Linear to its (A, B)."""
   parts = [
     (path.removesuffix('/kernel'), model.infos[path].matrix_shape(shapes[path]))
     for path in entry.paths
@@ -162,11 +162,8 @@ def _to_theirs(
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any] | None:
-  """The config of a LoRA in this layout; None where its base is not here."""
-  try:
-    config = json.loads((folder / CONFIG).read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return None
+  """The config of a LoRA in this layout; None if its base is no folder here."""
+  config = read_or_none(folder / CONFIG)
   if not isinstance(config, dict) or config.get('peft_type') != 'LORA':
     return None
   base = config.get('base_model_name_or_path')
@@ -199,7 +196,7 @@ def read(
   ]
   tensors = {}
   for name, array in weights_files.read(folder / WEIGHTS).items():
-    # Wrappers of models may lack the prefix of the family.
+    # Some wrapped models lack the prefix of the family.
     bare = name.removeprefix(_PREFIX)
     tensors[family.canonical(bare)] = array.astype(np.float32)
   heads, num_classes = _heads(family, encoder, tensors, base_heads, problems)
@@ -226,7 +223,7 @@ def _heads(
   base_heads: Params,
   problems: list[str],
 ) -> tuple[Params, int]:
-  """The classifier and what goes with it, taken out of `tensors`."""
+  """Takes the classifier, with the pooler if any, out of `tensors`."""
   chosen = next(
     one for one in family.architectures.values() if CLASSIFIER in one.heads
   )
@@ -268,7 +265,7 @@ def _corrections(
   tensors: dict[str, np.ndarray],
   problems: list[str],
 ) -> Params:
-  """The tree below `lora`, taken out of `tensors`."""
+  """Takes the corrections out of `tensors`, as the tree below `lora`."""
   shapes = _shapes(model)
   found: dict[str, np.ndarray] = {}
   kernels = [

@@ -25,14 +25,14 @@ CONFIG = 'config.json'
 def family_of(
   model: EncoderConfig, heads: Sequence[str] = (), architecture: str = ''
 ) -> Family:
-  """The family of theirs whose config says all of an encoder of ours.
+  """The family whose config can describe one of our encoders completely.
 
   Among several, one with the class `architecture` comes first, then the one
   with places for most of the heads, then one that agrees on a pooler that is
   not there. Raises InputError if there is none.
   """
   fitting = []
-  # huggingface.write leaves out the entries that fill the table up.
+  # Padding of the table does not count: huggingface.write leaves it out.
   model = dataclasses.replace(plain(model), vocab_multiple=1)
   for family in FAMILIES:
     problems: list[str] = []

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, one_line, shown
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
@@ -122,7 +122,7 @@ class _Function(_Sealed):
 
 
 class _Table(collections.OrderedDict):
-  """A state dict; what else it carries (`_metadata`) is not looked at."""
+  """A state dict, without its attributes such as `_metadata`."""
 
   def __setstate__(self, state):
     del state
@@ -148,7 +148,7 @@ _FUNCTIONS = {
 # Python's unpickler, not the one in C: there a few bytes can ask for a table of
 # gigabytes.
 class _Unpickler(pickle._Unpickler):
-  """Knows the names above and nothing else."""
+  """An unpickler that knows the names above and nothing else."""
 
   def __init__(self, file: BinaryIO):
     super().__init__(file, encoding='utf-8')
@@ -195,10 +195,9 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
       '(model.state_dict()). Refused, nothing of it was run'
     ) from None
   except (zipfile.BadZipFile, *_DAMAGE) as error:
-    reason = ' '.join(str(error).split())[:100]
     raise InputError(
       f'{path}: is cut short, damaged, or not by torch.save '
-      f'({type(error).__name__}: {reason}); fetch it again'
+      f'({type(error).__name__}: {one_line(error, 100)}); fetch it again'
     ) from None
 
 

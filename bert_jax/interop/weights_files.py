@@ -14,19 +14,19 @@ from bert_jax.interop import torch_pickle
 SAFETENSORS = 'model.safetensors'
 TORCH = 'pytorch_model.bin'
 _INDEX = '.index.json'
-# The format that a safetensors file says -> whose layout it is.
+# Formats named in a safetensors file, and the library with that layout.
 FOREIGN_FORMATS = {'tf': 'TensorFlow', 'flax': 'Flax'}
-# {}: one of these.
+# Message with a place for one of these formats.
 FROM_FOREIGN = (
   'convert it with transformers 4: AutoModel.from_pretrained(FOLDER, '
   'from_{}=True).save_pretrained(NEW_FOLDER), with the class of its heads'
 )
-# First bytes of what git leaves for a large file that was not fetched.
+# First bytes of the pointer that Git LFS leaves for a file not yet fetched.
 _POINTER = b'version https://git-lfs'
 
 
 def find(folder: pathlib.Path) -> pathlib.Path | None:
-  """The file, or the index of shards, that holds the weights; None: none does.
+  """The file with the weights, or the index of their shards; None if missing.
 
   The choice is that of transformers: safetensors, then one file before shards.
   """
@@ -75,13 +75,13 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def write(path: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
   """Writes a safetensors file as transformers does."""
-  # safetensors writes the memory of an array as it lies, whatever its order.
+  # safetensors writes the bytes of an array as they lie in memory.
   rows_first = {n: np.asarray(x, order='C') for n, x in weights.items()}
   safetensors.numpy.save_file(rows_first, path, metadata={'format': 'pt'})
 
 
 def _shards(index: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Name of an array -> the shard that it is in."""
+  """The shard of each array, by the array's name."""
   try:
     names = dict(json.loads(index.read_text('utf-8'))['weight_map'])
   except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -124,7 +124,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
       f'{path}: is cut short or damaged ({error}); fetch it again'
     ) from None
   except AttributeError as error:
-    # numpy has no such type of number: of eight bits, for instance.
+    # numpy lacks some types of numbers, such as those of eight bits.
     raise InputError(
       f'{path}: holds numbers of a type that cannot be read ({error}); save it '
       'as float32'

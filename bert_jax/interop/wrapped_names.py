@@ -16,13 +16,14 @@ from bert_jax.errors import quoted, shown
 from bert_jax.interop.family import Family
 from bert_jax.interop.recognise import encoder_patterns, matched
 
-# Parts of a name, anywhere in it -> what puts them there.
+# Parts of parameter names, and the wrapper that inserts each.
 _WRAPPERS = {
   '_orig_mod': 'torch.compile',
   '_fsdp_wrapped_module': 'FullyShardedDataParallel',
   '_checkpoint_wrapped_module': 'activation checkpointing',
 }
-# A model can have a part of this name too: it counts before all names alone.
+# A model may have a layer called `module`, so this part is only taken off if
+# every name begins with it.
 _PARALLEL, _BY_PARALLEL = (
   'module',
   'DataParallel or DistributedDataParallel',
@@ -38,16 +39,17 @@ MERGE_PEFT = (
   'merge it into its model first, with PeftModel.from_pretrained(MODEL, '
   'ADAPTER).merge_and_unload().save_pretrained(NEW_FOLDER)'
 )
-# An encoder may lack two of its family: those of a projection.
+# Number of the family's encoder parameters that a model may lack: those of
+# the projection of embeddings.
 _OPTIONAL = 2
-# Parts of a prefix, such as 'model.student.encoder.'.
+# Most parts of a prefix; 'model.student.encoder.' has three.
 _DEPTH = 4
 
 
 def unwrap(
   weights: Mapping[str, np.ndarray], problems: list[str], notes: list[str]
 ) -> dict[str, np.ndarray]:
-  """The weights without the wrappers of training; `notes` says which.
+  """Removes the prefixes of training wrappers; `notes` names them.
 
   Two names that would become one are added to `problems`.
   """
@@ -91,7 +93,7 @@ def adapter_problem(names: Iterable[str]) -> str:
     ),
   ):
     found = [name for name in names if expression.search(name)]
-    # The clearest first: others only stand under the same prefix.
+    # Examples with `lora` or `adapter` in the name are the clearest.
     found.sort(key=lambda name: 'lora' not in name and 'adapter' not in name)
     if found:
       return (
@@ -102,9 +104,9 @@ def adapter_problem(names: Iterable[str]) -> str:
 
 
 def prefix_problem(family: Family, names: Sequence[str]) -> str:
-  """A sentence that names the prefix under which the family's names stand.
+  """A sentence on an unknown prefix of all the family's names.
 
-  '' where they stand without one, or are not there.
+  Returns '' if the names have no prefix, or are missing.
   """
   wanted = len(encoder_patterns(family)) - _OPTIONAL
   if _num_encoder(family, names) >= wanted:
@@ -135,9 +137,9 @@ def prefix_problem(family: Family, names: Sequence[str]) -> str:
 
 
 def inner_names(family: Family, names: Iterable[str]) -> list[str]:
-  """Names that lie within the family's encoder, by how they begin.
+  """Selects the names that begin like parameters of the family's encoder.
 
-  The pooler is not one of its parts: families have it or not.
+  The pooler does not count, since some families have none.
   """
   firsts = {
     pattern.removeprefix(family.prefix).split('.')[0]
@@ -155,7 +157,7 @@ def _num_encoder(family: Family, names: Iterable[str]) -> int:
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-  """Up to _DEPTH parts before a dot in some name, the shortest first."""
+  """All prefixes of up to _DEPTH parts, the shortest first."""
   found = set()
   for name in names:
     parts = name.split('.')[:-1]

@@ -11,7 +11,11 @@ from bert_jax.models.functional import Model, Params
 
 
 class Method(Protocol):
-  """A fine-tuning method: it adds parameters and chooses the trained ones."""
+  """A fine-tuning method: it adds parameters and chooses the trained ones.
+
+  Every call depends on the config and the arguments alone: `split` and `merge`
+  are also called on a Method whose `extend` was not.
+  """
 
   def extend(self, model: Model) -> Model:
     """Returns the model with the method's own parameters beside the base.
@@ -38,9 +42,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class MethodConfig(Protocol):
-  """The config of a method: a dataclass, saved in config.json.
+  """The config of a method: a dataclass.
 
-  has_base: true if the tuned model needs the parameters of `init_from`.
+  Attributes:
+    has_base: Whether tuned models need the base that `init_from` names.
   """
 
   has_base: ClassVar[bool]
@@ -50,7 +55,7 @@ class MethodConfig(Protocol):
     ...
 
   def build(self) -> Method:
-    """Builds the method."""
+    """The method; it may be built more than once in a run."""
     ...
 
 

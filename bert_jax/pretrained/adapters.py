@@ -7,14 +7,13 @@ from typing import Any
 
 from bert_jax.data.sources.files import describe_files
 from bert_jax.errors import InputError
-from bert_jax.interop import peft_lora, recognise
+from bert_jax.interop import huggingface, peft_lora, recognise
 from bert_jax.interop.labels import pooling_of, problem_type
 from bert_jax.local_paths import local_path
 from bert_jax.models.task_head import TaskHead
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained.converted import converted_model
 from bert_jax.pretrained.model import Pretrained
-from bert_jax.workdir import read_json
 
 
 def open_adapter(
@@ -47,7 +46,7 @@ def open_adapter(
     .build()
     .merge(adapter.params | {'encoder': checkpoint.params['encoder']})
   )
-  in_base = read_json(local_path(source.origin) / recognise.CONFIG)
+  in_base = huggingface.read_json(local_path(source.origin) / recognise.CONFIG)
   merged = dataclasses.replace(
     checkpoint,
     params=params,

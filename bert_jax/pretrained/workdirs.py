@@ -8,6 +8,7 @@ import jax
 
 from bert_jax import durable_files
 from bert_jax.config.codec import encode
+from bert_jax.config.json_files import read_object
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
@@ -18,7 +19,7 @@ from bert_jax.run_inputs import recorded_input
 from bert_jax.tasks.base import Facts
 from bert_jax.train.checkpoint import load_params, save_params
 from bert_jax.train.saved_params import fingerprint, params_digest
-from bert_jax.workdir import Workdir, read_json
+from bert_jax.workdir import Workdir
 
 
 def save_model(
@@ -102,7 +103,7 @@ def _check_folder(path: str, workdir: Workdir) -> None:
   if not workdir.config.is_file():
     raise InputError(
       f'{path} is not a workdir and not a Hugging Face folder (it has no '
-      'config.json and no weights); give one of these: '
+      'config.json and no weights): '
       f'{beside_weights.why_no_weights(workdir.path)}'
     )
 
@@ -186,9 +187,7 @@ def _facts_and_results(
   again = (
     'remove it, and give the bert-jax finetune command of this workdir again'
   )
-  results = read_json(workdir.results)
-  if not isinstance(results, dict):
-    raise InputError(f'{workdir.results}: it is no JSON object; {again}')
+  results = read_object(workdir.results, again)
   try:
     return task.read_facts(results, f'{workdir.results}:'), results
   except InputError as error:

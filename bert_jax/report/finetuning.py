@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bert_jax.errors import InputError, shown
 from bert_jax.report import plots
 from bert_jax.report.html import (
   escape,
@@ -56,37 +57,19 @@ def pooled_difference(
 
 
 def finetuning_sections(runs: Sequence[Run]) -> list[str]:
-  """The sections for fine-tuned workdirs, in the order given, by task."""
-  groups, sections = _by_task(runs), []
-  for group in groups:
-    blocks = [
-      _summary(group),
-      f'<div class="grid">{_dots(group)}{_learning_curves(group)}</div>',
-      _all_runs(group),
-    ]
-    of_task = f': {task_of(group[0].config).name}' if len(groups) > 1 else ''
-    sections.append(section(f'Fine-tuning{of_task}', *blocks))
-    sections += _task_sections(group)
-  return sections
+  """The sections for fine-tuned workdirs, in the order given."""
+  if not runs:
+    return []
+  blocks = [
+    _summary(runs),
+    f'<div class="grid">{_dots(runs)}{_learning_curves(runs)}</div>',
+    _all_runs(runs),
+  ]
+  return [section('Fine-tuning', *blocks), *_task_sections(runs)]
 
 
 def comparison_lines(runs: Sequence[Run]) -> list[str]:
-  """The comparison for a terminal: a line for each start, the difference.
-
-  Only runs of the same task are compared.
-  """
-  return [line for group in _by_task(runs) for line in _lines(group)]
-
-
-def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
-  """The runs of each task, whose figures have the same names."""
-  groups: dict[type, list[Run]] = {}
-  for run in runs:
-    groups.setdefault(task_of(run.config), []).append(run)
-  return [*groups.values()]
-
-
-def _lines(runs: Sequence[Run]) -> list[str]:
+  """The comparison for a terminal: a line for each start, the difference."""
   lines = []
   for run in runs:
     metric = _metric(runs)
@@ -106,6 +89,21 @@ def _lines(runs: Sequence[Run]) -> list[str]:
       'deviations'
     )
   return lines
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+  """Raises InputError if runs that have ended share no task or no metric."""
+  for run in runs[1:]:
+    for what, first, other in (
+      ('task', *(task_of(one.config).name for one in (runs[0], run))),
+      ('metric', _metric(runs), _metric([run])),
+    ):
+      if first != other:
+        raise InputError(
+          f'--finetuned: the {what} of {run.workdir.path} is {shown(other)}, '
+          f'that of {runs[0].workdir.path} is {shown(first)}; write a report '
+          'of each, with another --output'
+        )
 
 
 def start_name(run: Run) -> str:

@@ -23,6 +23,7 @@ from bert_jax.report.evaluation import (
   of_generator,
 )
 from bert_jax.report.finetuning import (
+  check_comparable,
   comparison_lines,
   finetuning_sections,
 )
@@ -78,7 +79,7 @@ def write_report(
 
   Raises:
     InputError: a path is no workdir, or it has no metrics, or a fine-tuning
-      run has no results yet.
+      run has no results yet, or two of them have other tasks or metrics.
   """
   path = local_path(output, '--output') if output else None
   run, finetuned_runs = _read(workdir, finetuned)
@@ -104,6 +105,7 @@ def _read(
   finetuned_runs = [read_results(path) for path in finetuned]
   if run.results is not None:
     finetuned_runs.insert(0, run)
+  check_comparable(finetuned_runs)
   return run, finetuned_runs
 
 

@@ -267,7 +267,7 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
   """
   results = read_json(workdir.results)
   where = f'{workdir.results}:'
-  task = task_of(config)
+  task = task_of(config, str(workdir.config))
   _check(results, _Results, workdir.results)
   runs, metric = results['runs'], metric_of(results, task)
   if not runs or metric not in task.figures:
@@ -287,8 +287,10 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
   return results
 
 
-def task_of(config: Record) -> type[TaskConfig]:
+def task_of(config: Record, where: str = 'config.json') -> type[TaskConfig]:
   """The class of a fine-tuning run's task, which knows its figures.
+
+  `where` is the path of the config, for messages.
 
   A config without a task, such as that of a lost run, counts as classification,
   the only task of earlier versions.
@@ -296,10 +298,10 @@ def task_of(config: Record) -> type[TaskConfig]:
   task = config.get('task')
   if not isinstance(task, dict):
     return ClassificationConfig
-  found = config_class(task.get('_type'), 'config.json')
+  found = config_class(task.get('_type'), where)
   if not hasattr(found, 'sections'):
     raise InputError(
-      f'config.json: task is {shown(repr(task.get("_type")))}, which is no '
+      f'{where}: task is {shown(repr(task.get("_type")))}, which is no '
       f'task; {_REMOVE}'
     )
   return found

@@ -7,6 +7,7 @@ beside 'pos', the '-' of SNLI, scores taken for names.
 import collections
 import decimal
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,8 @@ def warnings(
 
   Returns:
     A line for each oddity: classes of no, one or two examples; names that
-    differ in spaces or case alone; names that mean "no label" in other data.
+    differ in spaces, case or Unicode form alone; names that mean "no label" in
+    other data.
   """
   counts = collections.Counter(labels)
   first = {}
@@ -123,7 +125,7 @@ def warnings(
       f'{_some(shown, len(few))}'
     )
   found += [
-    'warning: names that differ in spaces or case alone: '
+    'warning: names that differ in spaces, case or Unicode form alone: '
     + ' and '.join(f'{quoted(name)} ({counts[name]:,})' for name in group)
     for group in _alike(names)
   ]
@@ -195,7 +197,9 @@ def _number(name: str) -> decimal.Decimal | None:
 def _alike(names: Sequence[str]) -> list[list[str]]:
   groups: dict[str, list[str]] = {}
   for name in names:
-    groups.setdefault(' '.join(name.split()).casefold(), []).append(name)
+    # Composed and decomposed accents, or full-width digits, look the same.
+    plainer = unicodedata.normalize('NFKC', name).casefold()
+    groups.setdefault(' '.join(plainer.split()), []).append(name)
   return [group for group in groups.values() if len(group) > 1]
 
 

@@ -80,7 +80,7 @@ class ClassificationConfig(TextTaskConfig):
     if len(names) < 2:
       raise InputError(
         f'task.train_path={self.train_path}: every example has the label '
-        f'{names[0]!r}; there is nothing to learn from one class'
+        f'{quoted(names[0])}; there is nothing to learn from one class'
       )
     return {'labels': names}
 

@@ -21,7 +21,7 @@ from bert_jax.config.json_values import Number, Text
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 from bert_jax.models import task_head
 from bert_jax.models.dropout import fold
 from bert_jax.models.heads import HeadBuilder, TokenClassifier
@@ -109,13 +109,14 @@ class TaggingConfig:
     if len(names) < 2:
       raise InputError(
         f'task.train_path={self.train_path}: every word has the label '
-        f'{names[0]!r}; there is nothing to learn from one'
+        f'{quoted(names[0])}; there is nothing to learn from one'
       )
     if self.metric != 'accuracy' and not entities.are_entities(names):
       other = next(n for n in names if not entities.are_entities([n, 'B-x']))
       raise InputError(
-        f'task.metric={self.metric}: the label {other!r} is none of an entity '
-        '(O, or B-, I-, E-, S- and a type); give --config.task.metric=accuracy'
+        f'task.metric={self.metric}: the label {quoted(other)} is none of an '
+        'entity (O, or B-, I-, E-, S- and a type); give '
+        '--config.task.metric=accuracy'
       )
     if self.metric == 'strict_f1' and not entities.are_iob2(names):
       raise InputError(

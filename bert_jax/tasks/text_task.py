@@ -34,9 +34,9 @@ from bert_jax.tasks.text_rows import encode_examples, split_columns
 class TextTaskConfig:
   """Fields of every task with one answer to a text or a pair of texts.
 
-  Paths end in .tsv, .csv, .jsonl, .json or .parquet (all but the last also with
-  .gz). Columns are named as in the header, or by number from 0 if there is no
-  header; one or two hold texts
+  Paths end in .tsv, .csv, .tab, .jsonl, .ndjson, .json (each also with .gz, .xz
+  or .zst) or .parquet. Columns are named as in the header, or by number from 0
+  if there is no header; one or two hold texts
   (`--config.task.text_columns=premise,hypothesis`). `header`: 'yes' skips the
   first line of a .tsv or .csv whose columns are given by number; 'no' reads a
   first line that looks like a header, and would be refused, as an example.

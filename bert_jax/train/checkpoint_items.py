@@ -7,8 +7,6 @@ an array, and casts to another dtype without a word; both are found here.
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -16,6 +14,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from bert_jax.config.json_files import json_digest
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel.sharding import replicated
@@ -210,8 +209,7 @@ def _check_digests(items: Any, expected: dict[str, int], version: int) -> None:
 
 
 def _sealed(data: Any) -> dict[str, Any]:
-  text = json.dumps(data, sort_keys=True)
-  return {'data': data, 'sha256': hashlib.sha256(text.encode()).hexdigest()}
+  return {'data': data, 'sha256': json_digest(data, sort_keys=True)}
 
 
 def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from typing import TypeVar, cast
 import jax
 
 from bert_jax import durable_files
-from bert_jax.errors import InputError
+from bert_jax.config.json_files import json_digest
+from bert_jax.errors import InputError, one_line
 from bert_jax.train import orbax_traces
 
 # The list of a finished step's files: {name: [size, sha256]}. Large ones are
@@ -56,6 +57,10 @@ class Fault:
   number: int = 0
 
 
+# Kinds of faults of the environment, which prove nothing.
+_OUTSIDE = ('memory', 'device', 'disk')
+# The order in which the others count where an error has several faults.
+_RANKS = {'digest': 1, 'array file': 2, 'missing': 3}
 # Errors that say a file is missing, which is no fault of the disk.
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _DAMAGE = re.compile(r'(NOT_FOUND|OUT_OF_RANGE|DATA_LOSS): ')
@@ -92,7 +97,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       return cast(T, result)
     # Reading every byte here tells an error of the disk from damage.
     unreadable = _unreadable(path)
-    if first.kind in ('memory', 'device', 'disk') or unreadable:
+    if first.kind in _OUTSIDE or unreadable:
       raise _not_read(path, unreadable or first)
     result, second = _tried(load)
     if second is None:
@@ -137,16 +142,8 @@ def _not_read(path: pathlib.Path, fault: Fault) -> InputError:
 def fault_of(error: BaseException) -> Fault:
   """The fault behind an error; faults of the environment come first."""
   causes = list(_causes(error))
-  found = [_classified(cause) for cause in causes]
-  for kinds in (
-    ('memory', 'device', 'disk'),
-    ('digest',),
-    ('array file',),
-    ('missing',),
-  ):
-    for fault in found:
-      if fault and fault.kind in kinds:
-        return fault
+  if found := [fault for cause in causes if (fault := _classified(cause))]:
+    return min(found, key=lambda fault: _RANKS.get(fault.kind, 0))
   root = causes[-1]
   return Fault('unknown', f'{_one_line(root)}{_place(root)}')
 
@@ -200,8 +197,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-  text = ' '.join(str(error).split())
-  return f'{type(error).__name__}: {text[:200]}'
+  return f'{type(error).__name__}: {one_line(error)}'
 
 
 def _place(error: BaseException) -> str:
@@ -255,8 +251,9 @@ def seal(folder: pathlib.Path) -> None:
     files[str(path.relative_to(folder))] = [size, digest]
   files.pop(MANIFEST, None)
   with contextlib.suppress(OSError):
+    digest = json_digest(files, sort_keys=True)
     durable_files.write_json(
-      folder / MANIFEST, {'files': files, 'sha256': _hash(_text(files))}
+      folder / MANIFEST, {'files': files, 'sha256': digest}
     )
 
 
@@ -265,7 +262,7 @@ def _changed(folder: pathlib.Path) -> str:
   try:
     manifest = json.loads((folder / MANIFEST).read_bytes())
     files = manifest['files']
-    if manifest['sha256'] != _hash(_text(files)):
+    if manifest['sha256'] != json_digest(files, sort_keys=True):
       return ''
   except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
     return ''  # the process may have been killed before it wrote the MANIFEST
@@ -299,10 +296,6 @@ def _incomplete(folder: pathlib.Path, items: Sequence[str]) -> str:
     except ValueError:
       return f'its file {name} is cut or changed'
   return ''
-
-
-def _text(files: dict[str, list]) -> bytes:
-  return json.dumps(files, sort_keys=True).encode()
 
 
 def _hash(content: bytes) -> str:

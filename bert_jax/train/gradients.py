@@ -51,9 +51,10 @@ Gradients = Callable[
 
 @runtime_checkable
 class GradientsConfig(Protocol):
-  """The config of a gradient function: a dataclass, saved in config.json.
+  """The config of a gradient function: a dataclass.
 
-  num_passes: the number of forward and backward passes that a step costs.
+  Attributes:
+    num_passes: The forward and backward passes that a step costs.
   """
 
   num_passes: ClassVar[int]
@@ -63,7 +64,7 @@ class GradientsConfig(Protocol):
     ...
 
   def build(self, table_dim: int) -> Gradients:
-    """Builds the function; `table_dim` is the width of the token embeddings."""
+    """The gradient function; `table_dim` is the width E of the token table."""
     ...
 
 
@@ -77,7 +78,7 @@ class PlainConfig:
     """Accepts every config, since there is nothing to choose."""
 
   def build(self, table_dim: int) -> Gradients:
-    """Returns `plain`, which needs no width."""
+    """Returns `plain`, which does not need the table's width `table_dim`."""
     del table_dim
     return plain
 

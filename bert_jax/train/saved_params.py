@@ -1,9 +1,9 @@
 """Tells the parameters of one checkpoint from those of another."""
 
-import hashlib
 import json
 import pathlib
 
+from bert_jax.config.json_files import json_digest
 from bert_jax.models import functional
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.digests import array_digests
@@ -15,7 +15,7 @@ _FINGERPRINTED = 2
 
 def fingerprint(params: functional.Params) -> str:
   """A SHA-256 that is equal for equal parameters, wherever they come from."""
-  return _sha256(sorted(array_digests(params, _FINGERPRINTED).items()))
+  return json_digest(sorted(array_digests(params, _FINGERPRINTED).items()))
 
 
 def params_digest(folder: pathlib.Path, step: int | None = None) -> str:
@@ -33,9 +33,5 @@ def params_digest(folder: pathlib.Path, step: int | None = None) -> str:
       params = sorted(d for d in digests.items() if d[0].startswith('params/'))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
       continue
-    return _sha256(params)
+    return json_digest(params)
   return ''
-
-
-def _sha256(digests: list[tuple[str, int]]) -> str:
-  return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

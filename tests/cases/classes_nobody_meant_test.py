@@ -102,6 +102,8 @@ def test_of_many_classes_the_largest_and_the_smallest_are_shown():
     (['neg', 'neg '] * 3, ["'neg' (3) and 'neg ' (3)"]),
     (['Neg', 'pos', 'neg'] * 3, ["'Neg' (3) and 'neg' (3)"]),
     (['a  b', 'a b', 'c'] * 3, ["'a  b' (3) and 'a b' (3)"]),
+    (['caf\u00e9', 'cafe\u0301', 'b'] * 3, ['Unicode form alone: ']),
+    (['1', '\uff11', '2'] * 3, ["'1' (3) and '\uff11' (3)"]),
     (['-', 'a', 'b'] * 3, ["'-' (3)"]),
   ],
 )

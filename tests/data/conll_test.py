@@ -54,6 +54,11 @@ def test_a_space_of_another_kind_is_no_border(tmp_path):
     ('EU\tO\n\tO\n', {}, 'a.conll:2: column 0 is empty'),
     ('EU O\n', {'label_column': '3'}, "a.conll:1: .* no column '3' among 2"),
     ('EU O\n', {'label_column': 'ner'}, 'label_column a number from 0'),
+    (
+      'EU\n',
+      {'metric': 'accuracy'},
+      "1: columns '0', '-1' are one and the same",
+    ),
     ('\n', {}, 'there are no examples in it'),
   ],
 )

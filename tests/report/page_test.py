@@ -8,7 +8,6 @@ import re
 import numpy as np
 import pytest
 
-from bert_jax.config.codec import encode
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
@@ -23,7 +22,6 @@ from bert_jax.report.records import (
   training_seconds,
 )
 from bert_jax.tasks.metrics import mean_and_std
-from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.workdir import Workdir
 
 LABELS = ['numpy', 'jax', '<b>scipy</b>']
@@ -315,31 +313,13 @@ def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
   assert 'pooled' not in text
 
 
-def test_runs_of_two_tasks_have_sections_of_their_own(tmp_path):
-  pretrain, runs = write_everything(tmp_path)
-  other = tmp_path / 'scores'
-  record = {'kind': 'eval', 'step': 9, 'epoch': 1, 'seed': 0, 'pearson': 0.4}
-  write_lines(other / 'metrics' / 'part-0.jsonl', [record])
-  task = encode(RegressionConfig())
-  (other / 'config.json').write_text(json.dumps({'task': task}))
-  figures = {'pearson': 0.4, 'spearman': 0.3, 'eval_loss': 1.5}
-  numbers = {'smallest': 0.0, 'largest': 5.0, 'mean': 2.0}
-  results = {
-    'task': 'regression',
-    'numbers': {'train': numbers, 'eval': numbers},
-    'init_from': str(pretrain),
-    'eval_path': 'dev.tsv',
-    'num_eval': 10,
-    'metric': 'pearson',
-    'runs': [{'seed': 0, 'best_epoch': 1, 'best_step': 9, **figures}],
-    'summary': {},
-  }
-  (other / 'results.json').write_text(json.dumps(results))
-  text = shown_text(write_report(pretrain, [runs[0], other, runs[1]]))
-  first = text.index('Fine-tuning: classification')
-  assert first < text.index('pooled') < text.index('Fine-tuning: regression')
-  said = summary(pretrain, [runs[0], other, runs[1]])
-  assert re.search('difference: .*\n.*Pearson correlation 0.4000', said)
+def test_runs_of_two_tasks_or_metrics_have_no_common_report(tmp_path):
+  a = write_finetuning(tmp_path, 'a', 'x', [0.9])
+  b = write_finetuning(tmp_path, 'b', 'x', [0.8])
+  results = json.loads((b / 'results.json').read_text())
+  (b / 'results.json').write_text(json.dumps(results | {'metric': 'macro_f1'}))
+  with pytest.raises(InputError, match='b is macro_f1, that of .*a is acc'):
+    write_report(a, [b])
 
 
 def test_latest_part_wins_and_a_cut_line_is_counted(tmp_path):

@@ -1,7 +1,6 @@
 """Files between the process that prepares a corpus and Beam's workers."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import pathlib
@@ -14,9 +13,7 @@ from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.preparing.blocks import Block, BlockDone
-from bert_jax.errors import InputError
-
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+from bert_jax.errors import InputError, one_line
 
 Task = tuple[Block, pathlib.Path]
 
@@ -77,7 +74,7 @@ class Exchange:
     return done
 
   def remove(self, finished: bool) -> None:
-    """The tasks; with all blocks finished and fetched, the blocks too."""
+    """Removes the tasks and, if all blocks were fetched, the blocks."""
     folders = [self._tasks]
     if finished and self._is_elsewhere:
       folders.append(self._folder)
@@ -118,7 +115,7 @@ class Exchange:
       return file.read()
 
   def _write(self, name: str, data: bytes) -> None:
-    """Whole or not at all; a second attempt at the same task may follow."""
+    """Writes a file whole or not at all, since tasks may be tried twice."""
     part = f'{name}.{uuid.uuid4().hex}.part'
     with _files().create(part, compression_type='uncompressed') as file:
       file.write(data)
@@ -133,7 +130,9 @@ class Exchange:
       raise
     # Every storage has errors of its own; many are not OSErrors.
     except Exception as error:
-      full = isinstance(error, OSError) and error.errno in _DISK_IS_FULL
+      full = (
+        isinstance(error, OSError) and error.errno in durable_files.NO_SPACE
+      )
       if full or not self._is_elsewhere:
         raise
       raise InputError(
@@ -161,7 +160,7 @@ def _is_on_disk(name: str) -> bool:
 def last_line(error: object) -> str:
   """The last line of a text, which is where a traceback says why."""
   lines = str(error).strip().splitlines() or [type(error).__name__]
-  return ' '.join(lines[-1].split())[:300]
+  return one_line(lines[-1], 300)
 
 
 def _files() -> Any:

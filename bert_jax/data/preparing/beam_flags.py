@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, one_line, shown
 
 
 def check(flags: Sequence[str]) -> str:
@@ -43,13 +43,14 @@ def check(flags: Sequence[str]) -> str:
     if known.temp_location:
       filesystems.FileSystems.get_filesystem(known.temp_location)
   except (ValueError, ImportError, AttributeError) as error:
-    why = ' '.join(str(error).split())
-    raise InputError(f'flags for Beam, after --: {why}') from None
+    raise InputError(
+      f'flags for Beam, after --: {one_line(error, 300)}'
+    ) from None
   return known.temp_location or ''
 
 
 class _FlagParser(argparse.ArgumentParser):
-  """Beam's flags; what is wrong with them in one line."""
+  """A parser of Beam's flags whose errors are InputErrors of one line."""
 
   def add_value_provider_argument(self, *names: str, **options: Any) -> None:
     # Beam's parser has this method, and some of its option classes call it.

@@ -31,7 +31,7 @@ class RowMaker:
   def __call__(
     self, documents: Sequence[EncodedText], row_length: int, seed: bytes
   ) -> tuple[dict[str, np.ndarray], Counter[str]]:
-    """(arrays of one row length, as they are stored, what there is to count).
+    """Returns (arrays of one row length as they are stored, their counts).
 
     Arrays: ROWS, and of the side files those that there are. Counts: rows,
     segments, padding; of pairs also those of pairs.COUNTED, and rows_of_K: how

@@ -12,12 +12,13 @@ import pathlib
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data import side_files, token_rows
 from bert_jax.data.preparing import packing, pairs
 from bert_jax.data.preparing.block_rows import ROWS, RowMaker, most_pairs
@@ -29,7 +30,7 @@ from bert_jax.data.tokenizers.base import (
   Tokenizer,
   count_literal_special_tokens,
 )
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 
 # Large enough that packing has choices, small enough that a few of them fit in
 # memory and a rerun loses little.
@@ -176,7 +177,7 @@ class BlockWorker:
     documents: dict[str, list[EncodedText]] = {TRAIN: [], EVAL: []}
     counts: dict[str, Counter[str]] = {TRAIN: Counter(), EVAL: Counter()}
     sample = BlockSample(self._tokenizer)
-    for batch in _batches(texts):
+    for batch in _batches(texts, _BATCH_CHARACTERS, len(texts)):
       for text, encoded in zip(batch, self._encode_texts(batch), strict=True):
         part = _part(text, self._options.eval_fraction)
         count = counts[part]
@@ -187,7 +188,7 @@ class BlockWorker:
         if self._structural[encoded.ids].any():
           raise RuntimeError(
             'the tokenizer gave a special token for plain text, which would '
-            f'cut the row there: {text[:80]!r}'
+            f'cut the row there: {quoted(text, 80)}'
           )
         count['documents'] += 1
         count['tokens'] += len(encoded.ids)
@@ -210,26 +211,15 @@ class BlockWorker:
 
 def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
   """The documents of a source in blocks; one block in memory at a time."""
-  texts: list[str] = []
-  characters = num_bytes = index = 0
-  digest = hashlib.sha256()
-  for document in source.documents(report):
-    encoded = document.text.encode()
-    texts.append(document.text)
-    characters += len(document.text)
-    num_bytes += len(encoded)
-    digest.update(len(encoded).to_bytes(8, 'little'))
-    digest.update(encoded)
-    if characters >= BLOCK_CHARACTERS or len(texts) >= BLOCK_DOCUMENTS:
-      yield Block(
-        index=index,
-        texts=texts,
-        num_bytes=num_bytes,
-        digest=digest.hexdigest(),
-      )
-      texts, characters, num_bytes, index = [], 0, 0, index + 1
-      digest = hashlib.sha256()
-  if texts:
+  every_text = (document.text for document in source.documents(report))
+  batches = _batches(every_text, BLOCK_CHARACTERS, BLOCK_DOCUMENTS)
+  for index, texts in enumerate(batches):
+    digest, num_bytes = hashlib.sha256(), 0
+    for text in texts:
+      encoded = text.encode()
+      num_bytes += len(encoded)
+      digest.update(len(encoded).to_bytes(8, 'little'))
+      digest.update(encoded)
     yield Block(
       index=index, texts=texts, num_bytes=num_bytes, digest=digest.hexdigest()
     )
@@ -237,8 +227,8 @@ def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
 
 def block_file_name(index: int, digest: str, work: dict[str, Any]) -> str:
   """Names the result of a block by its text and by `describe_work`."""
-  key = json.dumps([work, digest], sort_keys=True).encode()
-  return f'block-{index:08d}-{hashlib.sha256(key).hexdigest()[:32]}.npz'
+  key = json_digest([work, digest], sort_keys=True)
+  return f'block-{index:08d}-{key[:32]}.npz'
 
 
 def read_rows(
@@ -324,13 +314,16 @@ def describe_work(
   }
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def _batches(
+  texts: Iterable[str], max_characters: int, max_texts: int
+) -> Iterator[list[str]]:
+  """Consecutive texts, each batch full once it reaches one of the limits."""
   batch: list[str] = []
   characters = 0
   for text in texts:
     batch.append(text)
     characters += len(text)
-    if characters >= _BATCH_CHARACTERS:
+    if characters >= max_characters or len(batch) >= max_texts:
       yield batch
       batch, characters = [], 0
   if batch:

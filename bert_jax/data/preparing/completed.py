@@ -6,7 +6,7 @@ from typing import Any
 
 from bert_jax.data import token_rows
 from bert_jax.data.sources.content_changes import EARLIER_VERSION, difference
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, cut
 
 RECORD_NAME = 'prepare.json'
 
@@ -14,7 +14,7 @@ RECORD_NAME = 'prepare.json'
 def complete_summary(
   output: pathlib.Path, request: dict[str, Any]
 ) -> dict[str, Any] | None:
-  """The summary of the complete output of the same request, None where none."""
+  """The summary of a complete output of the same request; None without one."""
   if not output.exists() or (output.is_dir() and not any(output.iterdir())):
     return None
   try:
@@ -33,7 +33,8 @@ def complete_summary(
     if old != new:
       raise _another_request(
         output,
-        f'{name} was {json.dumps(old)[:200]}, now {json.dumps(new)[:200]}',
+        f'{name} was {cut(json.dumps(old), 200)}, now '
+        f'{cut(json.dumps(new), 200)}',
       )
   try:
     for folder in folders:

@@ -5,7 +5,6 @@ finished blocks are kept, and the same command goes on from them.
 """
 
 import contextlib
-import errno
 import pathlib
 from collections.abc import Iterator
 
@@ -28,15 +27,13 @@ def guarded(
       killed.
     stopping.Stopped: on Ctrl-C and SIGTERM.
   """
-  with _stoppable(partial), _explained(output, partial), _lock(output) as lock:
-    yield lock
-
-
-@contextlib.contextmanager
-def _lock(output: pathlib.Path) -> Iterator[pathlib.Path]:
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
+  with (
+    stopping.stoppable(
+      f'{_kept(partial)}. The same command goes on from there.'
+    ),
+    _explained(output, partial),
+    durable_files.output_lock(output) as lock,
+  ):
     yield lock
 
 
@@ -44,15 +41,9 @@ def _kept(partial: pathlib.Path) -> str:
   return f'finished blocks are kept in {partial}'
 
 
-def _stoppable(partial: pathlib.Path) -> contextlib.AbstractContextManager:
-  return stopping.stoppable(
-    f'{_kept(partial)}. The same command goes on from there.'
-  )
-
-
 @contextlib.contextmanager
 def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
-  """Turns what the machine refuses into a line that says what to do."""
+  """Turns a dead worker or a full disk into an InputError with a fix."""
   try:
     yield
   except worker_processes.WorkerDied:
@@ -61,7 +52,7 @@ def _explained(output: pathlib.Path, partial: pathlib.Path) -> Iterator[None]:
       f'{_kept(partial)}: run again, with fewer --workers'
     ) from None
   except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in durable_files.NO_SPACE:
       raise InputError(
         f'--output={output}: no space left on the disk; {_kept(partial)}: '
         'make room and run again'

@@ -104,7 +104,7 @@ class _FilteredSource:
   def _reason(
     self, text: str, seen: set[bytes], near: NearDuplicates | None
   ) -> str:
-    """Why a document is left out, '' where it is kept."""
+    """The reason for leaving a document out; '' if it is kept."""
     options = self._options
     if len(text) < options.min_characters:
       return 'too_short'

@@ -13,13 +13,13 @@ from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import TokenTable, load_tokenizer
 from bert_jax.errors import InputError
 
-# Rows that the histogram is made of.
+# Number of rows to sample for a histogram.
 _SAMPLE_ROWS = 4096
 _BAR = 40
 
 
 def describe_corpus(folder: str | os.PathLike[str]) -> Iterator[str]:
-  """Lines: a table of the parts, and a histogram of segment lengths of each.
+  """Lines of a table of the parts, and of a histogram of segments for each.
 
   Raises InputError where the folder is no prepared corpus.
   """

@@ -47,7 +47,7 @@ class NearDuplicates:
     from datasketch import MinHash, MinHashLSH
 
     self._threshold = threshold
-    # Bands that rather give a candidate too many: each is compared below. A
+    # Bands may find a candidate too many, since each is compared below. A
     # single band of all values, which 1.0 would ask for, datasketch has not.
     self._bands = MinHashLSH(
       threshold=min(threshold, 0.95),
@@ -83,7 +83,7 @@ class NearDuplicates:
 
 
 def _short_key(band: bytes) -> bytes:
-  """Half of the memory; two bands that fall together are compared in full."""
+  """A key of half the size; bands with equal keys are compared in full."""
   return hashlib.blake2b(band, digest_size=8).digest()
 
 

@@ -1,9 +1,9 @@
 """Pairs of texts drawn from documents, as BERT and ALBERT were trained on.
 
 The rules are those of create_instances_from_document in create_pretraining_
-data.py of google-research/bert and google-research/albert; where they are left
-it is said. A document is a list of sentences. Consecutive ones are taken until
-they fill a row; the first of them, a random number, are part A.
+data.py of google-research/bert and google-research/albert; comments name each
+departure from them. A document is a list of sentences. Consecutive ones are
+taken until they fill a row; the first of them, a random number, are part A.
 
 'next_sentence': B is the rest in half of the cases (label 0), and sentences of
 another document in the others (label 1), when the rest is taken up again next.
@@ -117,12 +117,15 @@ def draw(
 
 
 def seed(*parts: Any) -> bytes:
-  """32 bytes that depend on all of these, for `draw`."""
+  """A seed for `draw`: 32 bytes that depend on all of `parts`."""
   return hashlib.sha256(repr((VERSION, *parts)).encode()).digest()
 
 
 class _Drawing:
-  """The pairs so far: ((A's first token, its end), (B's, its end)) of each."""
+  """Draws pairs, and holds those drawn so far.
+
+  Each of `bounds` is ((start of A, end of A), (start of B, end of B)).
+  """
 
   def __init__(
     self,
@@ -137,8 +140,7 @@ class _Drawing:
     self.bounds: list[tuple[tuple[int, int], tuple[int, int]]] = []
     self.labels: list[int] = []
     self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
-    # For each document: the starts of its sentences among all tokens, and its
-    # end.
+    # Starts of each document's sentences among all tokens, then its end.
     self._edges: list[list[int]] = []
     first = 0
     for ends in documents:
@@ -165,13 +167,14 @@ class _Drawing:
   def _add_next_sentence(
     self, document: int, chunk: list[int], target: int
   ) -> int:
-    """Adds a pair of these sentences; how many of them it has used."""
+    """Adds a pair of these sentences; returns the number of sentences used."""
     num_sentences = len(chunk) - 1
     split = 1
     if num_sentences > 1:
       split += self._below(num_sentences - 1)
     a = (chunk[0], chunk[split])
-    # Google's code takes the document itself for another where it is alone.
+    # Departure: if there is no other document, Google's code draws B from the
+    # same one.
     alone = len(self._edges) == 1
     if num_sentences == 1 and alone:
       self.counts['unpaired_tokens'] += a[1] - a[0]
@@ -185,7 +188,7 @@ class _Drawing:
     return split
 
   def _elsewhere(self, document: int, num_tokens: int) -> tuple[int, int]:
-    """Sentences of another document, until they are so many tokens."""
+    """Bounds of sentences of another document, `num_tokens` long or more."""
     other = self._below(len(self._edges) - 1)
     edges = self._edges[other + (other >= document)]
     start = self._below(len(edges) - 1)

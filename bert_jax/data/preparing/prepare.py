@@ -84,7 +84,7 @@ def prepare(
   work = _Work(UnknownShare(tokenizer, max_unknown))
   started = time.monotonic()
   with ending.guarded(output, partial) as lock:
-    contents, source_now = _identified(source, output, lock, progress)
+    contents, source_now = content.of_source(output, lock, source, progress)
     request = _request(source_now, tokenizer, options)
     summary = complete_summary(output, request)
     if summary is not None:
@@ -111,17 +111,6 @@ def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   if not path.name:
     raise InputError(f'--output={output}: give a folder of its own')
   return path
-
-
-def _identified(
-  source: Source, output: pathlib.Path, lock: pathlib.Path, progress: bool
-) -> tuple[content.Contents, dict[str, Any]]:
-  """The contents of the input files, and the source described by them."""
-  stamps = content.stamps_beside(output)
-  contents = content.open_contents(stamps, lock, progress=progress)
-  identified = contents.identify(source.describe())
-  content.write_stamps(stamps, contents)
-  return contents, identified
 
 
 def _workers(
@@ -236,9 +225,7 @@ def _write_output(
   summary: dict[str, Any] = {
     'documents': sum(count['documents'] for count in work.counts.values()),
     'eval_fraction': request['work']['eval_fraction'],
-    'dropped': _dropped(work),
-    'read_counts': dict(work.report.counts),
-    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    **_findings(work),
     'literal_special_tokens': sum(
       count['literal_special_tokens'] for count in work.counts.values()
     ),
@@ -292,12 +279,18 @@ def _facts(
     'padding_share': padding / places if places else 0.0,
     'literal_special_tokens': counts['literal_special_tokens'],
     # The entries below are about the whole input, both parts together.
-    'dropped': _dropped(work),
-    'read_counts': dict(work.report.counts),
-    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    **_findings(work),
     'eval_fraction': request['work']['eval_fraction'],
     'source': request['source'],
     **blocks.facts_beside(row_length, counts, request['work']),
+  }
+
+
+def _findings(work: _Work) -> dict[str, Any]:
+  return {
+    'dropped': _dropped(work),
+    'read_counts': dict(work.report.counts),
+    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
   }
 
 
@@ -334,7 +327,7 @@ def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
 
 
 def _remove_partial(partial: pathlib.Path) -> None:
-  """The mark goes last, so that what is left of it is known to be ours."""
+  """Removes the folder of blocks, its mark last, so that a rest is known."""
   if not (partial / _PARTIAL_MARK).exists():
     return
   for path in partial.iterdir():

@@ -172,7 +172,7 @@ class _WorkOnBlock:
 
 
 class _Driver:
-  """The process that gives Beam the pipeline, and what Beam starts there.
+  """The process that runs Beam, with the processes that Beam starts.
 
   FnApiRunner waits for ever for a worker that was killed, and ends only once
   its workers have worked off what they were given: here all of it is ended.
@@ -189,7 +189,7 @@ class _Driver:
       self._process.connection.send(num_tasks)
 
   def is_running(self, seconds: float) -> bool:
-    """Waits for an end for so long; False after a good one, else it raises."""
+    """Waits `seconds`; returns False if the job ended well, raises if badly."""
     if self._is_over:
       return False
     try:
@@ -210,7 +210,7 @@ class _Driver:
 def _drive(
   connection: Any, log: pathlib.Path, flags: list[str], work: _WorkOnBlock
 ) -> None:
-  """Sends '' once the pipeline is done, what went wrong otherwise."""
+  """Runs the pipeline, then sends '' or the traceback of its failure."""
   jobs: list[Any] = []
   signal.signal(signal.SIGTERM, lambda *_: _cancel(jobs))
   threading.excepthook = _notice_death
@@ -242,7 +242,8 @@ def _pipeline(flags: list[str], num_tasks: int, work: _WorkOnBlock) -> Any:
   pipeline = beam.Pipeline(options=PipelineOptions(flags))
   _ = (
     pipeline
-    # One number instead of all: a job's description has a limit.
+    # Blocks are numbered in the workers, since the description of a job,
+    # which would hold the numbers, has a limit of size.
     | beam.Create([num_tasks])
     | 'number the blocks' >> beam.FlatMap(_numbers)
     | beam.Reshuffle()
@@ -263,7 +264,10 @@ def _cancel(jobs: list[Any]) -> None:
 
 
 def _notice_death(thrown: threading.ExceptHookArgs) -> None:
-  """FnApiRunner has a thread of this name for each process that it started."""
+  """Ends this process when one that FnApiRunner started has died.
+
+  The runner has a thread `run_worker` for each of them.
+  """
   threading.__excepthook__(thrown)
   if thrown.thread and thrown.thread.name == 'run_worker':
     # The launching process then finds the connection closed.

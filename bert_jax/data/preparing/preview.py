@@ -47,7 +47,7 @@ def preview(
   num_workers = worker_processes.number_of_workers(num_workers)
   worker = blocks.BlockWorker(tokenizer, options)
   report = ReadReport()
-  # Asked before reading: a damaged input is found by either.
+  # Asking for the size first finds damaged files before the sample is read.
   total_bytes = source.size_in_bytes()
   started = time.monotonic()
   sample, is_all = _read_sample(source, report)
@@ -104,7 +104,7 @@ def _scale(num_bytes: int, total_bytes: int, is_all: bool) -> float:
   """The size of the input in samples; 0 where that is not known."""
   if is_all:
     return 1.0
-  # A source's size is a rough one, the sample's is not.
+  # The source's size is an estimate, so it may be below the sample's.
   return max(1.0, total_bytes / num_bytes) if total_bytes else 0.0
 
 
@@ -165,7 +165,7 @@ def _row_lines(
 def _unknown_lines(
   tokenizer: Tokenizer, by_part: dict[str, Counter[str]]
 ) -> list[str]:
-  """A tokenizer of another language shows as unknown tokens."""
+  """Lines on unknown tokens, which show a tokenizer of another language."""
   share = UnknownShare(tokenizer, 1.0)
   share.add(by_part.values())
   lines = [share.facts()['line']]

@@ -1,18 +1,18 @@
 """A process that leads a session of its own, so that all it starts ends too.
 
-For work that starts processes which are not ours to end one by one: Ctrl-C on
-the terminal does not reach them, and none outlives the process that asked.
+Apache Beam starts processes that we cannot end one by one. Ctrl-C on the
+terminal does not reach a session, and no process in it outlives the caller.
 """
 
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bert_jax import stopping
+from bert_jax.data.preparing import worker_processes
 
 
 class SessionProcess:
@@ -33,7 +33,7 @@ class SessionProcess:
     theirs.close()
 
   def stop(self, seconds: float) -> None:
-    """Asks it to end by SIGTERM; ends what is left after so long."""
+    """Sends SIGTERM; after `seconds`, kills all processes of the session."""
     self._process.terminate()
     self._process.join(seconds)
     try:
@@ -48,12 +48,5 @@ def _lead(
   connection: Connection, run: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
   os.setsid()
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  worker_processes.after_parent(lambda: os.killpg(0, signal.SIGKILL))
   run(connection, *arguments)
-
-
-def _end_with_parent() -> None:
-  parent = multiprocessing.parent_process()
-  assert parent is not None  # multiprocessing started this one
-  parent.join()
-  os.killpg(0, signal.SIGKILL)

@@ -67,10 +67,8 @@ class UnknownShare:
       raise InputError(
         f'--max_unknown={max_share}: give a share above 0, up to 1'
       )
-    self._tokenizer = tokenizer
     self._max_share = max_share
-    self._num_tokens = self._num_unknown = 0
-    self._words: Counter[str] = Counter()
+    self._found = unknown.Unknown(tokenizer)
     self._num_blocks = 0
 
   def add(self, counts: Iterable[Counter[str]]) -> None:
@@ -79,14 +77,15 @@ class UnknownShare:
     Raises:
       InputError: the first block shows already that a setting is wrong.
     """
+    found = self._found
     for count in counts:
-      self._num_tokens += count['tokens']
-      self._num_unknown += count[TOKENS]
+      found.num_tokens += count['tokens']
+      found.num_unknown += count[TOKENS]
       for name in [name for name in count if name.startswith(_WORD)]:
-        self._words[name.removeprefix(_WORD)] += count.pop(name)
-    if len(self._words) > _MAX_WORDS:
-      kept = unknown.most_common(self._words, _MAX_WORDS // 2)
-      self._words = Counter({word: self._words[word] for word in kept})
+        found.common[name.removeprefix(_WORD)] += count.pop(name)
+    if len(found.common) > _MAX_WORDS:
+      kept = unknown.most_common(found.common, _MAX_WORDS // 2)
+      found.common = Counter({word: found.common[word] for word in kept})
     self._num_blocks += 1
     if self._num_blocks == 1:
       self.check(max(self._max_share, _EARLY_SHARE))
@@ -95,24 +94,16 @@ class UnknownShare:
     """Raises InputError where so much is unknown that a setting is wrong."""
     if max_share is None:
       max_share = self._max_share
-    if why := unknown.problem(*self._counted, max_share):
+    if why := self._found.problem(max_share):
       raise InputError(
-        f'--tokenizer: {why}; {self._line}; --max_unknown=1 goes on in spite '
-        'of it'
+        f'--tokenizer: {why}; {self._found.line()}; --max_unknown=1 goes on in '
+        'spite of it'
       )
 
   def facts(self) -> dict[str, Any]:
     """Entries about unknown tokens for the record of a corpus."""
     return {
-      'num_unknown': self._num_unknown,
-      'words': unknown.most_common(self._words, _WORDS),
-      'line': self._line,
+      'num_unknown': self._found.num_unknown,
+      'words': unknown.most_common(self._found.common, _WORDS),
+      'line': self._found.line(),
     }
-
-  @property
-  def _counted(self) -> tuple[Tokenizer, int, int, Counter[str]]:
-    return self._tokenizer, self._num_tokens, self._num_unknown, self._words
-
-  @property
-  def _line(self) -> str:
-    return unknown.line(*self._counted)

@@ -46,7 +46,7 @@ class WordSegmenter:
   def describe(self) -> dict[str, Any]:
     """The segmenter as JSON: all that decides the words."""
     if self._name == JIEBA:
-      # The dictionary is a part of the package.
+      # The version of the package also decides its dictionary.
       return {'name': JIEBA, 'rjieba': importlib.metadata.version('rjieba')}
     return user_functions.describe(self._name, self._words)
 

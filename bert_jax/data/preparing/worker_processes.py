@@ -1,7 +1,7 @@
 """Runs tasks in worker processes: results in order, few tasks in flight.
 
-Small on purpose: what it adds to `concurrent.futures` is that memory stays
-bounded however many tasks there are, and that no worker outlives its parent.
+Unlike `concurrent.futures` alone, memory stays bounded for any number of tasks,
+and no worker outlives its parent.
 """
 
 import collections
@@ -105,7 +105,7 @@ def _start(
   global _worker
   # A worker waits for tasks on a pipe that it holds open itself, so without
   # this it would wait for ever once its parent is killed.
-  threading.Thread(target=_die_with_parent, daemon=True).start()
+  after_parent(lambda: os._exit(1))
   # The processes are the parallelism; threads within each would be too many.
   os.environ['TOKENIZERS_PARALLELISM'] = 'false'
   _worker = make_worker(*arguments)
@@ -115,8 +115,13 @@ def _run(task: Any) -> Any:
   return _worker(task)
 
 
-def _die_with_parent() -> None:
+def after_parent(end: Callable[[], None]) -> None:
+  """Calls `end` in a thread once the parent of this process is gone."""
   parent = multiprocessing.parent_process()
   assert parent is not None  # multiprocessing started this one
-  parent.join()
-  os._exit(1)
+
+  def wait() -> None:
+    parent.join()
+    end()
+
+  threading.Thread(target=wait, daemon=True).start()

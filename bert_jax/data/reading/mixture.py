@@ -144,7 +144,7 @@ class MixedStream:
     first, last = int(numbers.min()), int(numbers.max())
     ahead_from, ahead = self._ahead
     if not ahead_from <= first <= last < ahead_from + ahead.shape[1]:
-      # Beyond the end of the run a corpus may be used up.
+      # A corpus may have no rows left beyond the end of the run.
       end = max(last + 1, min(first + _AHEAD, self._end))
       if end - first > max(_AHEAD, len(numbers)):
         return np.stack(self.locate(numbers))  # far apart
@@ -258,7 +258,7 @@ def _check_phases(phases: Sequence[MixturePhase], num_sources: int) -> None:
     if len(phase.weights) != num_sources:
       raise InputError(f'{where}: give one for each of {num_sources} corpora')
     for weight in phase.weights:
-      # nan is not above 0 either.
+      # This also refuses nan.
       if not 0 < weight < float('inf'):
         raise InputError(
           f'{where}: each must be a number above 0; leave a corpus out of '

@@ -4,12 +4,11 @@ Because nothing is consumed and no state is kept, a run resumes at any step
 without replaying, and the batch does not depend on hosts, devices or threads.
 """
 
-import hashlib
-import json
 from typing import Any
 
 import numpy as np
 
+from bert_jax.config.json_files import json_digest
 from bert_jax.data import token_rows
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.errors import InputError
@@ -69,11 +68,9 @@ class Stream:
     self.shards_per_group = shards_per_group
     self._shard_starts = _starts(np.asarray(corpus.shard_sizes, np.int64))
     self._epoch_orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    self.fingerprint = hashlib.sha256(
-      json.dumps(
-        [STREAM_VERSION, corpus.fingerprint, seed, shuffle, shards_per_group]
-      ).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      [STREAM_VERSION, corpus.fingerprint, seed, shuffle, shards_per_group]
+    )
 
   def locate(
     self, example_numbers: np.ndarray

@@ -43,7 +43,7 @@ def on_this_machine(
   eval_row_length: int,
   options: CopyOptions,
 ) -> Iterator[list[LocalCorpus]]:
-  """Within, each corpus can be read here; what has to be is copied before.
+  """Makes corpora readable on this machine, by copies of those at URLs.
 
   Args:
     paths: folders, which are taken as they are, or URLs of them.
@@ -82,7 +82,7 @@ def on_this_machine(
 def _copy_all(
   corpora: Mapping[str, RemoteCorpus], root: pathlib.Path
 ) -> dict[str, LocalCorpus]:
-  """A second process waits: it wants the same bytes, and then has them."""
+  """Copies all corpora; a second process waits, and then has the bytes."""
   folders = {url: root / corpora[url].folder_name for url in corpora}
   parts = {url: corpora[url].parts(folders[url]) for url in corpora}
   every = [part for of_url in parts.values() for part in of_url.values()]

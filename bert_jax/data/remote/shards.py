@@ -8,7 +8,6 @@ missing.
 import concurrent.futures
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import io
 import math
@@ -213,11 +212,11 @@ def fetch_missing(
 
 @contextlib.contextmanager
 def full_disk_explained(url: str, folder: pathlib.Path) -> Iterator[None]:
-  """Turns the end of the disk into one line."""
+  """Turns the error of a full disk into one line."""
   try:
     yield
   except OSError as error:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in durable_files.NO_SPACE:
       raise
     raise InputError(
       f'{url}: no space left on the disk of {folder}; make room and run again, '

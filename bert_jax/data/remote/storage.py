@@ -11,14 +11,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 
-# scheme -> the package that fsspec needs for it, how one logs in.
+# By scheme: the package that fsspec needs for it, and the way to log in.
 _SCHEMES = {
   'gs': ('gcsfs', 'gcloud auth application-default login'),
   's3': ('s3fs', 'aws configure'),
 }
-# Names of checksums in gcsfs and s3fs -> in our records.
+# Names of checksums in gcsfs and s3fs, and in our records.
 _CHECKSUMS = {'md5Hash': 'md5', 'crc32c': 'crc32c', 'ETag': 'etag'}
 
 
@@ -96,7 +96,7 @@ def find(pattern: str) -> list[tuple[Any, bool]]:
 
 
 def checksum(path: Any) -> dict[str, Any]:
-  """{'bytes', and the checksum that the storage keeps}; {} where it has none.
+  """The bytes and the checksum that the storage keeps; {} if it has none.
 
   Google's MD5 or, of an object that was composed of others, CRC32C; Amazon's
   ETag, which two uploads of the same bytes share where neither the size of
@@ -137,7 +137,7 @@ def explained(what: Any) -> Iterator[None]:
     ) from error
   # Every storage has errors of its own; many are not OSErrors.
   except Exception as error:
-    why = ' '.join(str(error).split())[:200] or type(error).__name__
+    why = one_line(error) or type(error).__name__
     raise InputError(
       f'{what}: cannot be read ({why}); check the name, the network and the '
       f'account ({login}), or copy the files to a disk.'
@@ -145,7 +145,7 @@ def explained(what: Any) -> Iterator[None]:
 
 
 _quiet_lock = threading.Lock()
-# package -> [uses under way, the level of its logger before the first].
+# By package: [uses under way, the level of its logger before the first].
 _quiet_uses: dict[str, list[int]] = {}
 
 

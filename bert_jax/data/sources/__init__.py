@@ -21,7 +21,7 @@ from bert_jax.data.sources import (
 )
 from bert_jax.data.sources import installed_docs as installed_docs_lib
 from bert_jax.data.sources import tfds as tfds_lib
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, quoted, shown
 
 KINDS = ('installed_docs', *forms.TITLES, 'tfds', 'python')
 _DEFAULT_FIELD = 'text'
@@ -71,8 +71,8 @@ def open_inputs(
   ]
   if not opened:
     raise InputError(
-      f'--input={spec}: names nothing; give installed_docs:, a file, a folder '
-      'or a glob.'
+      f'--input={shown(spec)}: names nothing; give installed_docs:, a file, a '
+      'folder or a glob.'
     )
   _check_flags_used(spec, given, [kind for kind, _ in opened])
   sources = [source for _, source in opened]
@@ -88,7 +88,8 @@ def _open_item(item: str, given: _Given) -> _Opened:
   if kind == 'installed_docs':
     if rest:
       raise InputError(
-        f'--input={item}: nothing may follow; write installed_docs: alone.'
+        f'--input={shown(item)}: nothing may follow; write installed_docs: '
+        'alone.'
       )
     yield kind, installed_docs_lib.InstalledDocs()
   elif kind == 'tfds':
@@ -115,7 +116,7 @@ def _stated_kind(item: str) -> tuple[str, str]:
   kind = forms.ALIASES.get(kind, kind)
   if kind not in KINDS:
     raise InputError(
-      f'--input={item}: {kind!r} is no kind of input; there are '
+      f'--input={shown(item)}: {quoted(kind)} is no kind of input; there are '
       f'{", ".join(KINDS)}.'
     )
   if not rest and kind != 'installed_docs':

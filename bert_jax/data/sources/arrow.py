@@ -10,9 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, columns, files, first_bytes
-from bert_jax.data.sources.file_source import FileSource
-from bert_jax.errors import InputError
+from bert_jax.data.sources import columns, files, first_bytes
 
 # Cells that are made Python objects at once.
 _SLICE_ROWS = 512
@@ -20,23 +18,14 @@ _SLICE_ROWS = 512
 _STREAM_END = b'\xff\xff\xff\xff\0\0\0\0'
 
 
-class ArrowFiles(FileSource):
+class ArrowFiles(columns.ColumnFiles):
   """Arrow IPC files, read in the order given, one column of each.
 
   A null is counted and skipped. Files on a disk are memory-mapped, so that
   memory is bounded by a batch of the column if the file is compressed within.
-
-  Args:
-    paths: The files.
-    text_field: The column whose cells are the documents; 'a.b' for the field
-      'b' of the structs in 'a'.
   """
 
   name = 'arrow'
-
-  def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
-    super().__init__(paths, text_field=text_field)
-    self._text_field = text_field
 
   def size_in_bytes(self) -> int:
     """The size of the column, by its share in the first batch of each file."""
@@ -48,17 +37,12 @@ class ArrowFiles(FileSource):
           total += share * files.total_size([path])
     return round(total)
 
-  def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in self._paths:
-      found = _cells(path, self._text_field)
-      yield from columns.documents(found, path, self._text_field, report)
-
-
-def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
-  with _open(path, text_field) as batches:
-    for batch in batches:
-      for first in range(0, batch.num_rows, _SLICE_ROWS):
-        yield from columns.cells(batch.slice(first, _SLICE_ROWS), text_field)
+  def _cells(self, path: pathlib.Path) -> Iterator[bytes | None]:
+    with _open(path, self._text_field) as batches:
+      for batch in batches:
+        for first in range(0, batch.num_rows, _SLICE_ROWS):
+          rows = batch.slice(first, _SLICE_ROWS)
+          yield from columns.cells(rows, self._text_field)
 
 
 @contextlib.contextmanager
@@ -74,29 +58,24 @@ def _open(
   """
   import pyarrow as pa
 
-  try:
-    with contextlib.ExitStack() as stack:
-      source = stack.enter_context(columns.seekable(path))
-      if isinstance(source, pathlib.Path):
-        file = stack.enter_context(pa.memory_map(os.fspath(source)))
-      else:
-        file = stack.enter_context(pa.PythonFile(source, mode='r'))
-      make = _maker(file)
-      reader = stack.enter_context(make(file))
-      columns.check(reader.schema, path, text_field)
-      names = reader.schema.names
-      if names.count(text_field) > 1:
-        raise columns.too_many(path, text_field, names.count(text_field))
-      if not whole:
-        name = text_field if text_field in names else text_field.split('.')[0]
-        only = pa.ipc.IpcReadOptions(included_fields=[names.index(name)])
-        file.seek(0)
-        reader = stack.enter_context(make(file, options=only))
-      yield _batches(reader)
-  except InputError:
-    raise
-  except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-    raise columns.damaged(path, 'Arrow', error) from error
+  with contextlib.ExitStack() as stack:
+    source = stack.enter_context(columns.opened(path, 'Arrow'))
+    if isinstance(source, pathlib.Path):
+      file = stack.enter_context(pa.memory_map(os.fspath(source)))
+    else:
+      file = stack.enter_context(pa.PythonFile(source, mode='r'))
+    make = _maker(file)
+    reader = stack.enter_context(make(file))
+    columns.check(reader.schema, path, text_field)
+    names = reader.schema.names
+    if names.count(text_field) > 1:
+      raise columns.too_many(path, text_field, names.count(text_field))
+    if not whole:
+      name = text_field if text_field in names else text_field.split('.')[0]
+      only = pa.ipc.IpcReadOptions(included_fields=[names.index(name)])
+      file.seek(0)
+      reader = stack.enter_context(make(file, options=only))
+    yield _batches(reader)
 
 
 def _maker(file: Any) -> Callable[..., Any]:

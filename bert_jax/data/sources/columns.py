@@ -1,4 +1,4 @@
-"""A column of strings in an Arrow schema: found by name, read as UTF-8."""
+"""Files with an Arrow schema: one column of strings, read as UTF-8."""
 
 import contextlib
 import pathlib
@@ -9,9 +9,32 @@ from typing import Any
 
 from bert_jax.data.remote import storage
 from bert_jax.data.sources import base, files, first_bytes
-from bert_jax.errors import InputError, quoted
+from bert_jax.data.sources.file_source import FieldSource
+from bert_jax.errors import InputError, one_line, quoted
 
 _NAMES_SHOWN = 20
+
+
+class ColumnFiles(FieldSource):
+  """Files read in the order given, one column of each; a null is skipped.
+
+  A form is a subclass with a `name`, `size_in_bytes` and `_cells`. The text
+  field 'a.b' is the field 'b' of the structs in the column 'a'.
+  """
+
+  def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
+    for path in self._paths:
+      for row, cell in enumerate(self._cells(path), 1):
+        origin = f'{path}:row {row}'
+        if cell is None:
+          why = f'{quoted(self._text_field)} is null'
+          report.add('missing_field', origin, why)
+        else:
+          yield from files.bounded_bytes(cell, origin, report)
+
+  def _cells(self, path: pathlib.Path) -> Iterator[bytes | None]:
+    """The column of a file as UTF-8."""
+    raise NotImplementedError
 
 
 def check(schema: Any, path: pathlib.Path, text_field: str) -> None:
@@ -33,7 +56,7 @@ def check(schema: Any, path: pathlib.Path, text_field: str) -> None:
     )
   if not _is_string(kind):
     raise InputError(
-      f'{path}: the column {quoted(text_field)} is {_short(kind)}, not a '
+      f'{path}: the column {quoted(text_field)} is {one_line(kind, 60)}, not a '
       f'string; name one of strings with --text_field; there are {names}.'
     )
 
@@ -76,23 +99,30 @@ def _as_bytes(column: Any) -> Any:
   return column
 
 
-def documents(
-  found: Iterator[bytes | None],
-  path: pathlib.Path,
-  text_field: str,
-  report: base.ReadReport,
-) -> Iterator[base.Document]:
-  """Documents of the cells of a file; a null is counted and skipped."""
-  for row, cell in enumerate(found, 1):
-    origin = f'{path}:row {row}'
-    if cell is None:
-      report.add('missing_field', origin, f'{quoted(text_field)} is null')
-    else:
-      yield from files.bounded_bytes(cell, origin, report)
+@contextlib.contextmanager
+def opened(path: pathlib.Path, form: str) -> Iterator[Any]:
+  """Yields what pyarrow can open, as _seekable does.
+
+  Raises InputError, also out of the `with` block, where the file cannot be read
+  as `form`.
+  """
+  import pyarrow as pa
+
+  try:
+    with _seekable(path) as source:
+      yield source
+  except InputError:
+    raise
+  except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+    refusal = InputError(
+      f'{path}: cannot be read as {form} ({one_line(error)}); it may be cut '
+      'short or damaged, so copy it again.'
+    )
+    raise first_bytes.foreign(path, form, refusal) from error
 
 
 @contextlib.contextmanager
-def seekable(path: pathlib.Path) -> Iterator[Any]:
+def _seekable(path: pathlib.Path) -> Iterator[Any]:
   """Yields what pyarrow can open: the path, or a file object.
 
   A file that is packed from outside is unpacked into a temporary one.
@@ -112,19 +142,6 @@ def seekable(path: pathlib.Path) -> Iterator[Any]:
       yield stack.enter_context(path.open('rb'))
     else:
       yield path
-
-
-def damaged(path: pathlib.Path, form: str, error: Exception) -> InputError:
-  """The refusal of a file that pyarrow cannot read as `form`."""
-  why = ' '.join(str(error).split())[:200]
-  return first_bytes.foreign(
-    path,
-    form,
-    InputError(
-      f'{path}: cannot be read as {form} ({why}); it may be cut short or '
-      'damaged, so copy it again.'
-    ),
-  )
 
 
 def _begins_as(path: pathlib.Path, magics: tuple[bytes, ...]) -> bool:
@@ -174,7 +191,3 @@ def _is_string(kind: Any) -> bool:
     # The type that writers give a column of nulls alone.
     or types.is_null(kind)
   )
-
-
-def _short(kind: Any) -> str:
-  return ' '.join(str(kind).split())[:60]

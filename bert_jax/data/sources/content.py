@@ -19,8 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import read_or_none
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.remote import storage
+from bert_jax.data.sources.base import Source
 from bert_jax.errors import InputError
 
 STAMPS_NAME = 'input_stamps.json'
@@ -200,13 +202,20 @@ class Contents:
     return value
 
 
-def stamps_beside(output: pathlib.Path) -> pathlib.Path:
-  """The file beside an output that keeps the stamps of its input.
+def of_source(
+  output: pathlib.Path, lock: pathlib.Path, source: Source, progress: bool
+) -> tuple[Contents, dict[str, Any]]:
+  """The contents of a source's files, and its description with them.
 
-  The same input gives an output of the same bytes, but copies of that input
-  have other stamps.
+  Their stamps are kept beside the output, not in it: the same input gives an
+  output of the same bytes, but copies of that input have other stamps. `lock`
+  is as in `open_contents`.
   """
-  return output.with_name(f'.{output.name}.{STAMPS_NAME}')
+  stamps = output.with_name(f'.{output.name}.{STAMPS_NAME}')
+  contents = open_contents(stamps, lock, progress=progress)
+  identified = contents.identify(source.describe())
+  write_stamps(stamps, contents)
+  return contents, identified
 
 
 def open_contents(
@@ -230,10 +239,7 @@ def write_stamps(stamps: pathlib.Path, contents: Contents) -> None:
 
 def _read_stamps(path: pathlib.Path) -> dict[str, str]:
   """{} where they are not whole: what is lost is time, as all is read then."""
-  try:
-    stamps = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return {}
+  stamps = read_or_none(path)
   if not isinstance(stamps, dict):
     return {}
   return {k: v for k, v in stamps.items() if isinstance(v, str)}

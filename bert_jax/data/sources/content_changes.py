@@ -8,11 +8,12 @@ import json
 from collections import Counter
 from typing import Any
 
+from bert_jax.errors import cut
+
 EARLIER_VERSION = (
   'it was made by an earlier version, which did not record the content of '
   'what it read, so that whether that is the same now is not known'
 )
-_SHOWN_CHARACTERS = 100
 # Digests, any of which says what a file holds.
 _DIGESTS = ('sha256', 'md5', 'crc32c', 'etag')
 
@@ -146,4 +147,4 @@ def _holds_digests(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-  return json.dumps(value)[:_SHOWN_CHARACTERS]
+  return cut(json.dumps(value), 100)

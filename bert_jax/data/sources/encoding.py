@@ -14,8 +14,8 @@ _MIN_BAD_BYTES = 4
 # English in Windows-1252 has one such byte in 100 to 300 characters, German in
 # Latin-1 one in 60; strays are one in thousands.
 _MAX_BAD_SHARE = 0.001
-# Even between correct characters: texts that were cut at a number of bytes have
-# one such byte in a hundred.
+# Limit for files that also have correct characters: texts that were cut at a
+# number of bytes have one undecodable byte in a hundred.
 _MAX_BAD_SHARE_OF_MIXED = 0.05
 # A letter of hardly any text in Latin-1, and common in what is no text at all.
 _NO_LETTER = b'\xff'

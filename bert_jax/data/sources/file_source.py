@@ -39,3 +39,16 @@ class FileSource:
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     raise NotImplementedError
+
+
+class FieldSource(FileSource):
+  """Reads files of records, of which one field or column is the documents.
+
+  Args:
+    paths: The files.
+    text_field: The name of the field or column.
+  """
+
+  def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
+    super().__init__(paths, text_field=text_field)
+    self._text_field = text_field

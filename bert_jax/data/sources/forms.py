@@ -9,7 +9,7 @@ import re
 
 from bert_jax.data.remote import storage
 from bert_jax.data.sources import files, first_bytes
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, cut, quoted
 
 # kind -> how it is called in messages.
 TITLES = {
@@ -98,7 +98,7 @@ def summary(paths: list[pathlib.Path], limit: int = 20) -> str:
     ending = path.suffix.lower()
     if ending in files.COMPRESSED_ENDINGS:
       ending = path.with_suffix('').suffix.lower() + ending
-    ending = ending[:20] or 'none'
+    ending = cut(ending, 20) or 'none'
     counts[ending] = counts.get(ending, 0) + 1
   ordered = sorted(counts, key=lambda ending: (-counts[ending], ending))
   parts = [f'{ending} {counts[ending]:,}' for ending in ordered[:limit]]

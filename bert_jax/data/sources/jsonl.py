@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from bert_jax.data.sources import base, files, first_bytes, json_records
-from bert_jax.data.sources.file_source import FileSource
+from bert_jax.data.sources.file_source import FieldSource
 from bert_jax.data.sources.tally import Tally
 from bert_jax.errors import InputError, listed, quoted
 
 
-class JsonLines(FileSource):
+class JsonLines(FieldSource):
   """JSON files (.gz, .xz and .zst unpacked), read in the order given.
 
   A record that is no JSON object, has no string in the field or has the field
@@ -33,7 +33,6 @@ class JsonLines(FileSource):
 
   def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
     super().__init__(paths, text_field=text_field)
-    self._text_field = text_field
     self._field = json_records.Field(text_field)
     self._arrays: set[pathlib.Path] = set()
 

@@ -5,9 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.data.sources import base, columns
-from bert_jax.data.sources.file_source import FileSource
-from bert_jax.errors import InputError
+from bert_jax.data.sources import columns
 
 # Bytes of text unpacked at once; a single longer cell is still read whole.
 _BATCH_BYTES = 2**23
@@ -16,23 +14,14 @@ _MAX_BATCH_ROWS = 512
 _BUFFER_BYTES = 2**20
 
 
-class ParquetFiles(FileSource):
+class ParquetFiles(columns.ColumnFiles):
   """Parquet files, read in the order given, one column of each.
 
   A null is counted and skipped. Memory: some ten megabytes, whatever the size
   of the row groups, unless single cells are larger.
-
-  Args:
-    paths: The files.
-    text_field: The column whose cells are the documents; 'a.b' for the field
-      'b' of the structs in 'a'.
   """
 
   name = 'parquet'
-
-  def __init__(self, paths: list[pathlib.Path], *, text_field: str = 'text'):
-    super().__init__(paths, text_field=text_field)
-    self._text_field = text_field
 
   def size_in_bytes(self) -> int:
     """The size of the column before compression, by its share at the beginning.
@@ -55,30 +44,24 @@ class ParquetFiles(FileSource):
         total += share * sum(group.total_byte_size for group in groups)
     return round(total)
 
-  def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
-    for path in self._paths:
-      found = _cells(path, self._text_field)
-      yield from columns.documents(found, path, self._text_field, report)
-
-
-def _cells(path: pathlib.Path, text_field: str) -> Iterator[bytes | None]:
-  """The column as UTF-8."""
-  with opened(path) as file:
-    column = _column(file, path, text_field)
-    name = file.schema.column(column).path
-    for group in range(file.num_row_groups):
-      metadata = file.metadata.row_group(group)
-      # The size of all columns, since that of one cannot be asked for safely.
-      size = metadata.total_byte_size
-      bytes_per_row = max(1, size // max(1, metadata.num_rows))
-      batches = file.iter_batches(
-        batch_size=max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // bytes_per_row)),
-        row_groups=[group],
-        columns=[name],
-        use_threads=False,
-      )
-      for batch in batches:
-        yield from columns.cells(batch, text_field)
+  def _cells(self, path: pathlib.Path) -> Iterator[bytes | None]:
+    with opened(path) as file:
+      column = _column(file, path, self._text_field)
+      name = file.schema.column(column).path
+      for group in range(file.num_row_groups):
+        metadata = file.metadata.row_group(group)
+        # The size of all columns, since that of one cannot be asked for safely.
+        size = metadata.total_byte_size
+        bytes_per_row = max(1, size // max(1, metadata.num_rows))
+        num_rows = min(_MAX_BATCH_ROWS, _BATCH_BYTES // bytes_per_row)
+        batches = file.iter_batches(
+          batch_size=max(1, num_rows),
+          row_groups=[group],
+          columns=[name],
+          use_threads=False,
+        )
+        for batch in batches:
+          yield from columns.cells(batch, self._text_field)
 
 
 def _column(file: Any, path: pathlib.Path, text_field: str) -> int:
@@ -97,21 +80,14 @@ def opened(path: pathlib.Path) -> Iterator[Any]:
 
   Checksums of pages are compared where the writer made any.
   """
-  import pyarrow as pa
   import pyarrow.parquet
 
-  try:
-    with contextlib.ExitStack() as stack:
-      source = stack.enter_context(columns.seekable(path))
-      file = pyarrow.parquet.ParquetFile(
-        source,
-        # Streams a column through a small buffer instead of reading all of it.
-        buffer_size=_BUFFER_BYTES,
-        pre_buffer=False,
-        page_checksum_verification=True,
-      )
-      yield stack.enter_context(file)
-  except InputError:
-    raise
-  except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-    raise columns.damaged(path, 'Parquet', error) from error
+  with columns.opened(path, 'Parquet') as source:
+    with pyarrow.parquet.ParquetFile(
+      source,
+      # Streams a column through a small buffer instead of reading all of it.
+      buffer_size=_BUFFER_BYTES,
+      pre_buffer=False,
+      page_checksum_verification=True,
+    ) as file:
+      yield file

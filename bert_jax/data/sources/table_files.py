@@ -10,11 +10,11 @@ from bert_jax.data.sources import (
   files,
   first_bytes,
 )
-from bert_jax.data.sources.file_source import FileSource
+from bert_jax.data.sources.file_source import FieldSource
 from bert_jax.errors import InputError, listed, quoted
 
 
-class TableFiles(FileSource):
+class TableFiles(FieldSource):
   """CSV, TSV or .tab files, read in the order given, one column of each.
 
   Args:
@@ -28,7 +28,6 @@ class TableFiles(FileSource):
   ):
     super().__init__(paths, text_field=text_field)
     self.name = kind
-    self._text_field = text_field
 
   def _documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     for path in first_bytes.checked(self._paths, report):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bert_jax.data.remote import storage
 from bert_jax.data.sources import base, files
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, listed, one_line, quoted
 
 _SPEC = re.compile(
   r'(?P<name>\w[\w.\-]*(/\w[\w.\-]*)?)'
@@ -224,7 +224,7 @@ def _builder(folder: Any, what: str) -> Any:
   # Any exception may come: classes that features.json names are imported.
   except Exception as error:
     raise InputError(
-      f'{what}: {folder} cannot be read as a data set ({_line(error)}); '
+      f'{what}: {folder} cannot be read as a data set ({one_line(error)}); '
       'prepare or copy it again.'
     ) from error
   if not is_whole:
@@ -247,12 +247,12 @@ def _only(features: Any, text_field: str, what: str) -> Any:
     if not is_dict or part not in feature:
       raise InputError(
         f'{what}: has no feature {quoted(text_field)}; name one of these with '
-        f'--text_field: {", ".join(map(quoted, sorted(features)[:20]))}.'
+        f'--text_field: {listed(sorted(features))}.'
       )
     feature = feature[part]
   is_text = isinstance(feature, tfds.features.Tensor) and feature.shape == ()
   if not is_text or feature.np_dtype != np.object_:
-    kind = _line(feature)
+    kind = one_line(feature)
     raise InputError(
       f'{what}: the feature {quoted(text_field)} is {kind}, not a string; '
       'name one of strings with --text_field.'
@@ -287,7 +287,8 @@ def _open(builder: Any, folder: Any, split: str, what: str) -> Any:
     ) from error
   except (ValueError, AssertionError) as error:
     raise InputError(
-      f'{what}: cannot be taken as a split ({_line(error)}); there are {names}.'
+      f'{what}: cannot be taken as a split ({one_line(error)}); there are '
+      f'{names}.'
     ) from error
   except (RuntimeError, OSError) as error:
     raise _damaged(what, error) from error
@@ -295,10 +296,6 @@ def _open(builder: Any, folder: Any, split: str, what: str) -> Any:
 
 def _damaged(what: str, error: Exception) -> InputError:
   return InputError(
-    f'{what}: cannot be read ({_line(error)}); a file is missing, cut short or '
-    'damaged, so prepare or copy it again.'
+    f'{what}: cannot be read ({one_line(error)}); a file is missing, cut '
+    'short or damaged, so prepare or copy it again.'
   )
-
-
-def _line(value: object) -> str:
-  return ' '.join(str(value).split())[:200]

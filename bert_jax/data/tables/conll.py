@@ -100,4 +100,9 @@ def _places(
         f'{origin}: there is no column {quoted(column)} among {width}; give '
         f'{flags}{flag} a number from 0, or from -1 backwards'
       )
+  if len({*found.values()}) < len(found):
+    raise InputError(
+      f'{origin}: columns {listed([*found])} are one and the same of {width}; '
+      'give words and labels a column each'
+    )
   return found

@@ -13,7 +13,10 @@ from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
 # The forms in words, for --help and messages.
-FORMS = '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each .gz too) or .parquet'
+FORMS = (
+  '.tsv, .csv, .tab, .jsonl, .ndjson, .json (each also .gz, .xz, .zst) or '
+  '.parquet'
+)
 
 _JSON_LINES = ('.jsonl', '.ndjson')
 
@@ -68,7 +71,7 @@ def read_table(
   if ending == '.parquet':
     return _parquet_table(path, wanted)
   raise InputError(
-    f'{path}: its ending says no format; name it, or save it as {FORMS}.'
+    f'{path}: its ending says no format; name or save it as {FORMS}.'
   )
 
 
@@ -170,7 +173,7 @@ def _note_quotes(path: pathlib.Path, table: Table, width: int) -> None:
         f'{quoted(name)} stand in quotes, which a .tsv keeps as text; if they '
         'only enclose it, save the file as .csv'
       )
-    # A table of one column has no width that tells of a field in two lines.
+    # In a table of one column, no width shows that a field takes two lines.
     if width == 1 and any(map(tsv_quotes.opens_quote, cells)):
       num_open = sum(map(tsv_quotes.opens_quote, cells))
       table.notes.append(

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from bert_jax.data.tables.table import Table
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, cut, quoted
 
 _SURROGATES = re.compile('[\ud800-\udfff]')
 
@@ -62,7 +62,7 @@ def numbers(table: Table, column: str) -> list[float]:
   found = []
   for origin, cell in zip(table.origins, table.columns[column], strict=True):
     try:
-      # Compared by type: bool is an int to isinstance, and 1_0 is a number.
+      # isinstance would accept a bool as an int, and float() would accept 1_0.
       is_number = type(cell) in (str, int, float) and '_' not in str(cell)
       value = float(cell) if is_number else math.nan
     except (ValueError, OverflowError):
@@ -158,7 +158,7 @@ def _short(cell: Any) -> str:
     text = json.dumps(cell, default=str)
   except RecursionError:
     text = '...'
-  return text if len(text) <= 40 else f'{text[:37]}...'
+  return cut(text, 40)
 
 
 def _text_advice(cell: Any) -> str:

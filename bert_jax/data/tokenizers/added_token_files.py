@@ -9,8 +9,9 @@ give, are refused: the rows of the embedding belong to one reading alone.
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import Annotated, Any, TypedDict
 
+from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data.tokenizers.added_token_search import AddedToken, assign_ids
 from bert_jax.data.tokenizers.folder_files import (
   ADDED_NAME,
@@ -27,8 +28,15 @@ _NAMED = tuple(
 )
 _LISTS = ('extra_special_tokens', 'additional_special_tokens')
 _NO_ID = -1
-# Half a character, which JSON can write and no text can hold.
+# Lone surrogate: JSON can write half a character, and no text can hold it.
 _SURROGATES = re.compile('[\ud800-\udfff]')
+
+_Id = Annotated[int, Check(lambda number: 0 <= number < 2**31, 'an id')]
+_WrittenId = Annotated[str, Check(re.compile(r'\d{1,9}').fullmatch, 'an id')]
+
+
+class _Numbered(TypedDict):
+  id: _Id
 
 
 def collect(
@@ -68,7 +76,7 @@ def collect(
 
 
 def check_special_names(files: FolderFiles, found: Mapping[str, str]) -> None:
-  """Holds the five names ('mask_token') against those that were found.
+  """Compares the names of the five ('mask_token') with those found.
 
   Raises:
     InputError: a file names another token.
@@ -127,29 +135,20 @@ def _declared(files: FolderFiles, special: Collection[str]) -> list[AddedToken]:
 
 def _decoder(files: FolderFiles) -> list[AddedToken]:
   where = f'{files.folder / CONFIG_NAME}: {DECODER}'
-  value = files.config.get(DECODER) or {}
-  if not isinstance(value, Mapping):
-    raise _damaged(where, value)
-  tokens = []
-  for token_id, token in value.items():
-    if not str(token_id).isdecimal() or len(str(token_id)) > 9:
-      raise _damaged(where, token_id)
-    tokens.append(_token(where, token, int(token_id)))
-  return tokens
+  listed = _checked(where, files.config.get(DECODER) or {}, dict[str, object])
+  return [
+    _token(where, token, int(_checked(where, written_id, _WrittenId)))
+    for written_id, token in listed.items()
+  ]
 
 
 def _in_json(files: FolderFiles) -> list[AddedToken]:
   where = f'{files.folder / JSON_NAME}: added_tokens'
-  value = (files.spec or {}).get('added_tokens') or []
-  if not isinstance(value, list):
-    raise _damaged(where, value)
-  tokens = []
-  for token in value:
-    token_id = token.get('id') if isinstance(token, Mapping) else None
-    if not _is_id(token_id):
-      raise _damaged(where, token)
-    tokens.append(_token(where, token, token_id))
-  return tokens
+  listed = (files.spec or {}).get('added_tokens') or []
+  return [
+    _token(where, token, _checked(where, token, _Numbered)['id'])
+    for token in _checked(where, listed, list[object])
+  ]
 
 
 def _legacy(files: FolderFiles) -> list[AddedToken]:
@@ -164,9 +163,9 @@ def _legacy(files: FolderFiles) -> list[AddedToken]:
     for token in _list(files, content, name)
   }
   tokens = []
+  where = str(files.folder / ADDED_NAME)
   for content, token_id in files.added.items():
-    if not _is_id(token_id):
-      raise _damaged(str(files.folder / ADDED_NAME), {content: token_id})
+    _checked(where, {content: token_id}, dict[str, _Id])
     is_special = content in special
     tokens.append(
       AddedToken(
@@ -230,9 +229,8 @@ def _list(
   where = f'{files.folder / source}: {name}'
   if isinstance(value, Mapping):
     return []  # names of tokens, see _named
-  if not isinstance(value, list):
-    raise _damaged(where, value)
-  return [_special(where, token) for token in value]
+  listed = _checked(where, value, list[object])
+  return [_special(where, token) for token in listed]
 
 
 def _special(where: str, value: Any) -> AddedToken:
@@ -244,19 +242,12 @@ def _special(where: str, value: Any) -> AddedToken:
 
 
 def _token(where: str, value: Any, token_id: int) -> AddedToken:
-  if not isinstance(value, Mapping) or not isinstance(
-    value.get('content'), str
-  ):
-    raise _damaged(where, value)
-  special = value.get('special', False)
-  flags = {
-    'special': special,
-    'normalized': value.get('normalized', not special),
-    **{n: value.get(n, False) for n in ('single_word', 'lstrip', 'rstrip')},
-  }
-  if not all(isinstance(flag, bool) for flag in flags.values()):
-    raise _damaged(where, value)
-  return AddedToken(content=value['content'], id=token_id, **flags)
+  given = _checked(where, value, dict[str, object])
+  given = {'normalized': not given.get('special'), **given, 'id': token_id}
+  # transformers writes more than is read here, such as '__type'.
+  known = {field.name for field in dataclasses.fields(AddedToken)}
+  fields = {name: given[name] for name in given if name in known}
+  return _checked(where, fields, AddedToken, value)
 
 
 def _check_id(
@@ -278,8 +269,14 @@ def _check_id(
     )
 
 
-def _is_id(value: Any) -> TypeGuard[int]:
-  return type(value) is int and 0 <= value < 2**31
+def _checked(
+  where: str, value: Any, annotation: Any, written: Any = None
+) -> Any:
+  """The decoded value; InputError with what was written if it does not fit."""
+  try:
+    return Decoder(where=where, fix='').decode(value, annotation)
+  except InputError:
+    raise _damaged(where, value if written is None else written) from None
 
 
 def _damaged(where: str, value: Any) -> InputError:

@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-# The only entry of the vocabulary that stands for text between added tokens.
+# Only entry of the searching tokenizer's vocabulary: it marks text between
+# added tokens.
 _TEXT = '\x00text\x00'
 _FLAGS = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
 
@@ -39,6 +40,10 @@ class AddedToken:
   def flags(self) -> dict[str, bool]:
     return {name: getattr(self, name) for name in _FLAGS}
 
+  def entry(self) -> dict[str, Any]:
+    """The token in the `added_tokens` of a tokenizer.json."""
+    return {'id': self.id, 'content': self.content, **self.flags()}
+
 
 def assign_ids(
   vocab: Mapping[str, int], tokens: Sequence[AddedToken]
@@ -62,7 +67,7 @@ class Part(NamedTuple):
   end: int
   id: int | None
   text: str
-  # True where `text` is what stands there, not what a normalizer made of it.
+  # False if a normalizer has changed `text`.
   is_original: bool
 
 
@@ -124,7 +129,7 @@ class Finder:
     for i, first, end in places:
       start, stop = changes.original(first, end)
       text = part.text[start:stop]
-      # A character that became several may lie on both sides of a cut.
+      # A character that was normalized to several may be cut in two.
       is_original = self.normalize(text) == ready[first:end]
       parts.append(
         Part(
@@ -139,10 +144,10 @@ class Finder:
 
 
 class _Matcher:
-  """Texts -> (id or None, first, end) of the stretches of each."""
+  """Maps texts to (id or None, first, end) of the stretches of each."""
 
   def __init__(self, tokens: Sequence[AddedToken]):
-    # The first of two tokens that are spelt alike is found.
+    # Of two tokens of one spelling, the package finds the first.
     once: dict[str, AddedToken] = {}
     for token in tokens:
       once.setdefault(token.content, token)
@@ -177,12 +182,12 @@ class _Changes:
     self._changed = NormalizedString(text)
     if normalizer is not None:
       normalizer.normalize(self._changed)
-    # The package leaves out what was dropped before the first character kept.
+    # The package reports no characters dropped before the first one kept.
     kept = self._part(0, len(self._changed.normalized))
     self._dropped = text.index(kept)
 
   def original(self, first: int, end: int) -> tuple[int, int]:
-    """First and end in the text of a stretch of the normalized form."""
+    """Maps a stretch of the normalized text to (first, end) in the text."""
     stop = self._dropped + len(self._part(0, end))
     return stop - len(self._part(first, end)), stop
 
@@ -192,7 +197,7 @@ class _Changes:
 
 
 def _matcher(tokens: Sequence[AddedToken], normalizer: dict[str, Any] | None):
-  """A tokenizer that knows the added tokens, and makes one of all else."""
+  """A tokenizer of the added tokens, in which all other text is one token."""
   from tokenizers import Tokenizer
 
   spec = {

@@ -6,7 +6,6 @@ encoded by itself, as transformers does.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ import numpy as np
 
 from bert_jax import durable_files
 from bert_jax.config.json_decoder import Decoder
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base
 from bert_jax.data.tokenizers.added_token_search import (
   AddedToken,
@@ -28,7 +28,7 @@ from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError, quoted
 
 CONFIG_NAME = 'tokenizer_config.json'
-# The key of our own tokenizer_config.json that lists them.
+# Key of the added tokens in our own tokenizer_config.json.
 KEY = 'added_tokens'
 
 
@@ -70,10 +70,9 @@ class WithAddedTokens:
       word_starts=np.append(table.word_starts, np.ones(len(new), bool)),
     )
     self.table.word_starts[[token.id for token in self.added]] = True
-    described = ['added_tokens', inner.fingerprint, _listed(self.added)]
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      ['added_tokens', inner.fingerprint, _listed(self.added)]
+    )
 
   def __reduce__(self):
     return WithAddedTokens, (self.inner, self.added)
@@ -101,7 +100,7 @@ class WithAddedTokens:
     )
 
   def encode_rest(self, text: str) -> np.ndarray:
-    """int32 [n] ids of a text that follows a mask."""
+    """Ids int32 [n] of a text that follows a mask."""
     (parts,) = self._finder.cut([text])
     if not parts or parts[0].id is not None:
       return self.encode_batch([text])[0]
@@ -174,7 +173,7 @@ class WithAddedTokens:
         continue
       ((found, places),) = self.inner.encode_with_offsets([part.text])
       if not part.is_original:
-        # The places are those of changed text: all of the stretch is meant.
+        # Changed text has no places: each token gets the whole stretch.
         places = np.full_like(places, part.first)
         places[:, 1] = part.end
       else:
@@ -186,7 +185,7 @@ class WithAddedTokens:
 
 
 def inner_of(tokenizer: base.Tokenizer) -> base.Tokenizer:
-  """The tokenizer without its added tokens; itself where it has none."""
+  """The tokenizer without its added tokens; itself if it has none."""
   return getattr(tokenizer, 'inner', tokenizer)
 
 

@@ -11,7 +11,8 @@ from bert_jax.errors import InputError
 
 PAD, UNK, CLS, SEP, MASK = '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-# Spellings in other models; the first that a vocabulary has counts.
+SPECIAL_NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
+# Spellings in other models, of which the first in a vocabulary counts.
 SPELLINGS = {
   PAD: (PAD, '<pad>'),
   UNK: (UNK, '<unk>'),
@@ -52,7 +53,7 @@ class Tokenizer(Protocol):
   """Text to ids and back. Pickled into worker processes."""
 
   table: TokenTable
-  fingerprint: str  # sha256 of kind, options and vocabulary: no paths
+  fingerprint: str  # sha256 of kind, options and vocabulary, without paths
   notes: tuple[str, ...]  # what was decided when it was loaded, and why
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -99,7 +100,7 @@ class Tokenizer(Protocol):
     ...
 
   def tokenizer_json(self) -> dict[str, Any]:
-    """The content of a tokenizer.json of the same ids, special tokens aside."""
+    """A tokenizer.json that gives the same ids, special tokens aside."""
     ...
 
 
@@ -137,7 +138,7 @@ def token_table(
 def find_special_tokens(
   token_ids: Mapping[str, int], advice: str
 ) -> dict[str, int]:
-  """Special token -> id, by any of its SPELLINGS.
+  """Finds the ids of the special tokens, by any of their SPELLINGS.
 
   Raises:
     InputError: Some are missing: it names them and ends in `advice`.
@@ -187,6 +188,14 @@ def encode_around_masks(
       part = part.rstrip()
     joined += [np.array([mask_id], np.int32), encode_rest(part)]
   return np.concatenate(joined)
+
+
+def special_names(tokenizer: Tokenizer) -> dict[str, str]:
+  """The special tokens by their names in transformers, such as 'mask_token'."""
+  return {
+    f'{name}_token': tokenizer.token(getattr(tokenizer.table, f'{name}_id'))
+    for name in SPECIAL_NAMES
+  }
 
 
 def count_literal_special_tokens(text: str) -> int:

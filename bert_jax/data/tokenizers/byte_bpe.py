@@ -5,7 +5,7 @@ of what it is given, so that text can never turn into one.
 """
 
 import copy
-import hashlib
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
@@ -26,7 +27,7 @@ _WHITE_SPACE = b' \t\n\r\x0b\x0c'
 # White space and what follows it: GPT-2's splitting never goes on from another
 # character into white space, so what lies between has ids of its own.
 _WORDS = re.compile(r'\s*\S+|\s+')
-# Characters that are white space to Python, but not to GPT-2's splitting.
+# White space to Python that GPT-2's splitting takes for other characters.
 _DISPUTED = re.compile('[\x1c-\x1f]')
 
 
@@ -86,10 +87,9 @@ class ByteBpe:
       pair_separators=_pair_separators(spec.get('post_processor'), special),
     )
     reduced = _without_special_tokens(spec, hidden)
-    described = [KIND, reduced, special, self._tokens]
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described, sort_keys=True).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(
+      [KIND, reduced, special, self._tokens], sort_keys=True
+    )
     self._tokenizer = _build(reduced)
     self._cache = None
     if _words_stand_alone(reduced):
@@ -98,7 +98,8 @@ class ByteBpe:
     self._rest_tokenizer = _build(reduced)
 
   def __reduce__(self):
-    return _rebuild, (self._spec, self._special_in_text)
+    options = {'special_in_text': self._special_in_text}
+    return functools.partial(ByteBpe, self._spec, **options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     if self._cache and not any(map(_DISPUTED.search, texts)):
@@ -178,11 +179,6 @@ class ByteBpe:
       spec['model']['vocab'] |= {t['content']: t['id'] for t in added}
     return spec
 
-  def added_contents(self) -> list[str]:
-    """The added tokens that are found in texts."""
-    added = self._spec.get('added_tokens') or []
-    return [t['content'] for t in added if t['id'] not in self._hidden]
-
 
 def is_byte_bpe(spec: dict[str, Any]) -> bool:
   """Returns whether a tokenizer.json is of this kind."""
@@ -193,7 +189,7 @@ def is_byte_bpe(spec: dict[str, Any]) -> bool:
 
 
 def bytes_of_characters() -> dict[str, int]:
-  """GPT-2's names of bytes: printable ones themselves, others from U+0100."""
+  """Characters for bytes, as in GPT-2: printable ones, others from U+0100."""
   printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
   others = [byte for byte in range(256) if byte not in printable]
   names = {chr(byte): byte for byte in printable}
@@ -209,7 +205,7 @@ def prefix_space(spec: Mapping[str, Any]) -> bool:
 
 
 def with_prefix_space(spec: Mapping[str, Any], value: bool) -> dict[str, Any]:
-  """A copy of a tokenizer.json that does it, or does not."""
+  """A copy of a tokenizer.json that puts a space before a text, or none."""
   changed = copy.deepcopy({**spec})
   _set_prefix_space(changed['pre_tokenizer'], value)
   return changed
@@ -330,7 +326,3 @@ def _build(spec: dict[str, Any]):
     raise InputError(
       f'the tokenizers package cannot read it ({reason}); restore the file.'
     ) from None
-
-
-def _rebuild(spec: dict[str, Any], special_in_text: bool) -> ByteBpe:
-  return ByteBpe(spec, special_in_text=special_in_text)

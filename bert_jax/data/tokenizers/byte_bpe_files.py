@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from bert_jax.data.tokenizers import base
+from bert_jax.data.tokenizers.added_token_search import AddedToken
 from bert_jax.errors import InputError, quoted
 
 VOCAB_NAME, MERGES_NAME = 'vocab.json', 'merges.txt'
@@ -36,15 +37,7 @@ def read(path: pathlib.Path, *, prefix_space: bool) -> dict[str, Any]:
     'truncation': None,
     'padding': None,
     'added_tokens': [
-      {
-        'id': i,
-        'content': names[i],
-        'single_word': False,
-        'lstrip': False,
-        'rstrip': False,
-        'normalized': False,
-        'special': True,
-      }
+      AddedToken(content=names[i], id=i, special=True).entry()
       for i in sorted(special.values())
     ],
     'normalizer': None,

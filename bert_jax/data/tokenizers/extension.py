@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.tokenizers.added_tokens import inner_of
-from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.data.tokenizers.base import SPECIAL_NAMES, Tokenizer
 from bert_jax.errors import InputError, listed, quoted, shown
-
-_SPECIAL_IDS = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id')
 
 
 def pieces_of_new(
@@ -52,7 +50,7 @@ def pieces_of_new(
       f'{name}: it has {new_size:,} entries, the model {old_size:,}; append '
       'some to those of the model'
     )
-  for field in _SPECIAL_IDS:
+  for field in (f'{name}_id' for name in SPECIAL_NAMES):
     ours, theirs = getattr(old.table, field), getattr(new.table, field)
     if ours != theirs:
       raise InputError(
@@ -80,7 +78,7 @@ def never_drawn(new: Tokenizer, first: int) -> list[str]:
 
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
-  """All rules by which a text is cut, but its entries, by name."""
+  """Rules by which a tokenizer cuts texts, by name; not its entries."""
   tokenizer = inner_of(tokenizer)
   spec = tokenizer.tokenizer_json()
   rules = {
@@ -90,13 +88,13 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
   for part in ('normalizer', 'pre_tokenizer'):
     for field, value in (spec.get(part) or {}).items():
       rules[f'{part}.{field}'] = value
-  # Split is no rule: it says whether an entry has two words.
+  # `split` follows from the entries: it says whether one has two words.
   rules.pop('pre_tokenizer.split', None)
   return rules
 
 
 def _check_added(old: Tokenizer, new: Tokenizer, name: str) -> None:
-  """The added tokens of `old` must be found in texts as they were."""
+  """Raises InputError unless `new` has the added tokens of `old`."""
   theirs = {t['content']: t for t in _added(new)}
   for token in _added(old):
     other = theirs.get(token['content'])

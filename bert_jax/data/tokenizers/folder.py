@@ -57,18 +57,14 @@ def train_folder(
       f'--lowercase: {kind} leaves text as it is; give --nolowercase.'
     )
   output = local_path(output, '--output')
-  output.parent.mkdir(parents=True, exist_ok=True)
-  lock = output.with_name(output.name + '.lock')
-  with durable_files.exclusive_lock(lock, f'--output={output}'):
-    stamps = content.stamps_beside(output)
-    contents = content.open_contents(stamps, lock)
+  with durable_files.output_lock(output) as lock:
+    contents, source_now = content.of_source(output, lock, source, False)
     request = {
       'kind': kind,
       'vocab_size': vocab_size,
       'lowercase': lowercase,
-      'source': contents.identify(source.describe()),
+      'source': source_now,
     }
-    content.write_stamps(stamps, contents)
     if _is_done(output, request):
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
@@ -124,7 +120,7 @@ def _publish(
 
 
 def _is_done(output: pathlib.Path, request: dict) -> bool:
-  """Returns whether the folder holds the result; False where it is free."""
+  """Returns whether the folder holds the result; False if it is free."""
   if not output.exists() or (output.is_dir() and not any(output.iterdir())):
     return False
   try:

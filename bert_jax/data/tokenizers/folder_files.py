@@ -7,11 +7,11 @@ name: an option that nobody looks at gives other ids than the model saw.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
+from bert_jax.config import json_files
 from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.data.tokenizers import byte_bpe, sentencepiece, wordpiece
 from bert_jax.errors import InputError, shown
@@ -22,7 +22,7 @@ SPECIAL_NAME = 'special_tokens_map.json'
 ADDED_NAME = 'added_tokens.json'
 JSON_NAME = 'tokenizer.json'
 
-# tokenizer_class, without its Fast -> the kind whose rules it has.
+# Kinds by tokenizer_class, without the ending Fast.
 CLASSES = {
   **dict.fromkeys(
     (
@@ -37,9 +37,9 @@ CLASSES = {
   **dict.fromkeys(('RobertaTokenizer', 'LongformerTokenizer'), byte_bpe.KIND),
   'AlbertTokenizer': sentencepiece.KIND,
 }
-# Classes that are whatever tokenizer.json says.
+# Classes that can hold any kind; tokenizer.json decides.
 ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
-# model_type -> the class that transformers takes where none is named.
+# Classes that transformers takes by model_type if none is named.
 _MODEL_TYPES = {
   **dict.fromkeys(
     ('bert', 'distilbert', 'electra', 'convbert', 'mobilebert'), 'BertTokenizer'
@@ -56,8 +56,8 @@ _MODEL_TYPES = {
   'xlm-roberta': 'XLMRobertaTokenizer',
   'xlnet': 'XLNetTokenizer',
 }
-# Option -> the values that change nothing here. Others of transformers change
-# no id of a text: trim_offsets, padding_side, model_max_length.
+# Options with the values that change nothing here. Others of transformers
+# change no id of a text: trim_offsets, padding_side, model_max_length.
 _FIXED = {
   'do_basic_tokenize': (None, True),
   'never_split': (None, []),
@@ -115,7 +115,7 @@ class FolderFiles:
 
   @property
   def kind(self) -> str | None:
-    """The kind that its tokenizer must have; None where any file decides."""
+    """The kind that the config demands; None if the files decide."""
     return self.config.get('kind') or CLASSES.get(self.class_name)
 
   def flag(self, *names: str) -> bool | None:
@@ -152,34 +152,22 @@ def read(folder: pathlib.Path) -> FolderFiles:
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     return {}
-  try:
-    value = json.loads(path.read_text('utf-8'))
-  except (ValueError, RecursionError) as error:
-    raise InputError(
-      f'{path}: is not JSON ({error}); restore it, or remove it.'
-    ) from error
-  if not isinstance(value, dict):
-    raise InputError(f'{path}: is no JSON object; restore it, or remove it.')
-  return value
+  return json_files.read_object(path, 'restore it, or remove it.')
 
 
 def _read_spec(path: pathlib.Path) -> dict[str, Any] | None:
-  """A tokenizer.json; None where there is none that can be one.
+  """A tokenizer.json; None if it is missing or damaged.
 
-  Who loads it says what is wrong with it.
+  The reader of its kind reports the damage.
   """
-  try:
-    spec = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError):
-    return None
+  spec = json_files.read_or_none(path)
   is_one = isinstance(spec, dict) and isinstance(spec.get('model'), dict)
   return spec if is_one else None
 
 
 def _check_config(path: pathlib.Path, config: Mapping[str, Any]) -> None:
   kinds = (wordpiece.KIND, sentencepiece.KIND, byte_bpe.KIND)
-  # A list, which cannot be looked up, is no kind either.
-  if 'kind' in config and config['kind'] not in [*kinds]:
+  if 'kind' in config and config['kind'] not in kinds:
     raise InputError(
       f'{path}: kind {shown(repr(config["kind"]))} is not known; there are '
       f'{", ".join(kinds)}.'

@@ -17,6 +17,7 @@ from bert_jax.data.tokenizers import (
   tokenizer_json,
   wordpiece,
 )
+from bert_jax.data.tokenizers.added_token_search import AddedToken
 from bert_jax.errors import InputError, quoted
 
 _CONFIG_NAME = 'tokenizer_config.json'
@@ -43,13 +44,12 @@ def save(
     InputError: The `tokenizers` package cannot do the same; nothing is written.
   """
   folder = pathlib.Path(folder)
-  table = tokenizer.table
-  names = {
-    f'{name}_token': tokenizer.token(getattr(table, f'{name}_id'))
-    for name in ('pad', 'unk', 'cls', 'sep', 'mask')
-  }
+  names = base.special_names(tokenizer)
   spec = _with_special_tokens(
-    tokenizer.tokenizer_json(), table, names, second_type=int(has_token_types)
+    tokenizer.tokenizer_json(),
+    tokenizer.table,
+    names,
+    second_type=int(has_token_types),
   )
   _check(tokenizer, spec)
   config = _config(tokenizer, spec, names) | {
@@ -93,7 +93,7 @@ def _config(
       'tokenize_chinese_chars': normalizer['handle_chinese_chars'],
     }
   if len(spec['added_tokens']) > len(names):
-    # Older versions of transformers look for them here.
+    # Older versions of transformers read added tokens from this file.
     config['added_tokens_decoder'] = {
       str(token['id']): {k: v for k, v in token.items() if k != 'id'}
       for token in spec['added_tokens']
@@ -108,29 +108,15 @@ def _with_special_tokens(
   *,
   second_type: int,
 ) -> dict[str, Any]:
-  """Registers them, and puts them around a text and between two."""
+  """Registers special tokens, and puts them around and between texts."""
   others = [
     token
     for token in spec.get('added_tokens') or []
     if token['id'] not in table.special_ids
   ]
-  ids = {
-    'pad_token': table.pad_id,
-    'unk_token': table.unk_id,
-    'cls_token': table.cls_id,
-    'sep_token': table.sep_id,
-    'mask_token': table.mask_id,
-  }
+  ids = {f'{n}_token': getattr(table, f'{n}_id') for n in base.SPECIAL_NAMES}
   special = [
-    {
-      'id': ids[name],
-      'content': content,
-      'single_word': False,
-      'lstrip': False,
-      'rstrip': False,
-      'normalized': False,
-      'special': True,
-    }
+    AddedToken(content=content, id=ids[name], special=True).entry()
     for name, content in names.items()
   ]
   cls, sep = names['cls_token'], names['sep_token']
@@ -166,7 +152,7 @@ def _piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
 
 
 def _check(tokenizer: base.Tokenizer, spec: dict[str, Any]) -> None:
-  """Holds what is to be written against ours on texts of all kinds."""
+  """Compares the written tokenizer with ours on texts of all kinds."""
   from tokenizers import Tokenizer
 
   theirs = Tokenizer.from_str(json.dumps(spec))

@@ -21,13 +21,13 @@ from bert_jax.data.tokenizers import (
   wordpiece,
   wordpiece_options,
 )
-from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.data.tokenizers.base import Tokenizer, special_names
 from bert_jax.data.tokenizers.folder_files import CONFIG_NAME, FolderFiles
 from bert_jax.errors import InputError, shown
 
-# kind -> the files it may lie in. Where no file names the kind, the first
-# file that is there decides: a tokenizer.json comes after those it is made
-# from, except a vocab.json, which needs another file beside it.
+# Files of each kind. If no file names the kind, the first one present decides.
+# A tokenizer.json comes after the files that it is made from, but before a
+# vocab.json, which needs another file beside it.
 FILES = {
   wordpiece.KIND: (wordpiece.VOCAB_NAME, tokenizer_json.NAME),
   sentencepiece.KIND: sentencepiece.MODEL_NAMES,
@@ -39,7 +39,6 @@ _ANY_KIND = (
   tokenizer_json.NAME,
   byte_bpe_files.VOCAB_NAME,
 )
-_NAMES = ('pad', 'unk', 'cls', 'sep', 'mask')
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
@@ -63,7 +62,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   elif path.name in _ANY_KIND:
     files = folder_files.read(path.parent)
   else:
-    # A vocabulary by a name of its own, beside who knows what.
+    # A file of another name: what lies beside it may belong to other models.
     files = FolderFiles(folder=path.parent)
   if not path.is_file():
     raise InputError(
@@ -80,7 +79,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 
 def _find_file(folder: pathlib.Path, files: FolderFiles) -> pathlib.Path:
-  """The tokenizer's file; the first name that there could be if none is."""
+  """The tokenizer's file in the folder."""
   names = FILES[files.kind] if files.kind else _ANY_KIND
   found = [folder / name for name in names if (folder / name).is_file()]
   is_only_in_json = files.class_name in folder_files.ANY_KIND and not any(
@@ -139,11 +138,7 @@ def _load_file(path: pathlib.Path, files: FolderFiles) -> Tokenizer:
       f'{files.class_name!r}, but {path.name} is of kind {kind}; they are of '
       'different models'
     )
-  table = tokenizer.table
-  added_token_files.check_special_names(
-    files,
-    {f'{n}_token': tokenizer.token(getattr(table, f'{n}_id')) for n in _NAMES},
-  )
+  added_token_files.check_special_names(files, special_names(tokenizer))
   tokenizer.notes = tuple(notes)
   return tokenizer
 
@@ -189,7 +184,7 @@ def _wordpiece(
   else:
     tokens = wordpiece.read_vocab(path)
     if in_json is not None:
-      wordpiece_options.check_same_vocab(path, tokens, in_json.tokens)
+      wordpiece_options.check_same_vocab(tokens, in_json.tokens)
   options: dict[str, Any] = {
     name: wordpiece_options.option(files, in_json, name)
     for name in wordpiece_options.DEFAULTS
@@ -217,7 +212,7 @@ def _decide_case(
   options: dict[str, bool | None],
   notes: list[str],
 ) -> None:
-  """Fills in what no file says, and notes what does not suit the vocabulary."""
+  """Decides on case if no file does; notes what the vocabulary contradicts."""
   lowercase = options['lowercase']
   if lowercase is not None:
     if lowercase != case.lowercase:
@@ -322,11 +317,7 @@ def _byte_bpe_with_added(
   added = added_token_files.collect(files, vocab, len(vocab), special)
   there = spec.get('added_tokens') or []
   known = {token['content'] for token in there}
-  more = [
-    {'id': token.id, 'content': token.content, **token.flags()}
-    for token in added
-    if token.content not in known
-  ]
+  more = [token.entry() for token in added if token.content not in known]
   if more:
     spec = {**spec, 'added_tokens': [*there, *more]}
   return byte_bpe.ByteBpe(spec, special_in_text=True)
@@ -345,7 +336,7 @@ def _decided(
 
 
 def _other_default(path: pathlib.Path, lowercase: bool) -> str:
-  """A note where the default of transformers does not suit the vocabulary."""
+  """A note if the default of transformers does not suit the vocabulary."""
   if lowercase:
     return (
       f'{path.name}: accents are stripped as transformers does where no file '

@@ -1,6 +1,6 @@
-"""Texts on which a tokenizer is held against another that shall be the same."""
+"""Texts on which two tokenizers are compared that should be the same."""
 
-from bert_jax.data.tokenizers import added_tokens, base, byte_bpe
+from bert_jax.data.tokenizers import base
 
 _TEXTS = (
   "The café's 3.14 naïve TESTS -- don't fail: (a+b)*c == [d]!",
@@ -29,7 +29,8 @@ def texts(tokenizer: base.Tokenizer) -> list[str]:
   step = max(1, table.vocab_size // _ENTRIES)
   entries = [tokenizer.decode([i]) for i in table.ordinary_ids[::step]]
   found = [*_TEXTS, ' '.join(entries), *entries]
-  for content in added_contents(tokenizer):
+  for token in tokenizer.tokenizer_json().get('added_tokens') or []:
+    content = token['content']
     found += [
       content,
       f'before {content} after',
@@ -38,12 +39,3 @@ def texts(tokenizer: base.Tokenizer) -> list[str]:
     ]
   special = [tokenizer.token(int(i)) for i in table.special_ids]
   return [text for text in found if not any(map(text.__contains__, special))]
-
-
-def added_contents(tokenizer: base.Tokenizer) -> list[str]:
-  """The added tokens that a tokenizer finds in texts."""
-  if isinstance(tokenizer, added_tokens.WithAddedTokens):
-    return [token.content for token in tokenizer.added]
-  if isinstance(tokenizer, byte_bpe.ByteBpe):
-    return tokenizer.added_contents()
-  return []

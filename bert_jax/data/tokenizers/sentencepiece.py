@@ -69,7 +69,7 @@ class SentencePiece:
     self._tokens = tuple(piece.piece for piece in proto.pieces)
     types = type(proto.pieces[0])
     token_ids = {token: i for i, token in enumerate(self._tokens)}
-    # However it is spelled, it is what the model gives.
+    # Any spelling will do, since the model itself names the piece.
     for i, piece in enumerate(proto.pieces):
       if piece.type == types.UNKNOWN:
         token_ids[base.UNK] = i
@@ -98,7 +98,7 @@ class SentencePiece:
     self._rest_processor = _processor(proto)
 
   def __reduce__(self):
-    return _rebuild, (self._model, self._options)
+    return functools.partial(SentencePiece, self._model, **self._options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self._encode(text) for text in texts]
@@ -158,7 +158,7 @@ class SentencePiece:
 
   @functools.cached_property
   def _bare_processor(self):
-    """Does nothing to a text before it cuts it."""
+    """A processor that cuts a text without preparing it."""
     proto = _parse(self._model)
     proto.normalizer_spec.Clear()
     proto.normalizer_spec.add_dummy_prefix = False
@@ -210,7 +210,7 @@ def prepare_text(
 
 
 def _lengths(text: str, options: Mapping[str, bool]) -> list[int]:
-  """The number of characters that each becomes in `prepare_text`.
+  """The length of each character of a text after `prepare_text`.
 
   Its steps go character by character, except the quotes: each letter is alike
   whatever stands beside it, up to a sigma's form and the order of marks, which
@@ -262,7 +262,3 @@ def _processor(proto: Any):
       f'the SentencePiece model is damaged ({reason}); restore it.'
     ) from None
   return processor
-
-
-def _rebuild(model: bytes, options: Mapping[str, bool]) -> SentencePiece:
-  return SentencePiece(model, **options)

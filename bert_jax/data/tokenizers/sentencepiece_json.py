@@ -90,7 +90,10 @@ def _normalizers(
 
 
 def _combining_characters() -> str:
-  """Ranges of them. StripAccents of the package takes vowels of Hindi too."""
+  """Ranges of combining characters to strip.
+
+  StripAccents of the package also strips the vowel signs of Hindi.
+  """
   places = [
     place
     for place in range(sys.maxunicode)
@@ -109,7 +112,10 @@ def _bpe(
   table: base.TokenTable,
   pieces: Sequence[tuple[str, float]],
 ) -> dict[str, Any]:
-  """Merges are not in the model: each piece is one of any two that make it."""
+  """The merges of a BPE model, which its file does not list.
+
+  Every pair of pieces that together make a piece is a merge.
+  """
   ids = {piece: i for i, (piece, _) in enumerate(pieces)}
   merges = []
   for piece, score in pieces:

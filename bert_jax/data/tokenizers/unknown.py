@@ -4,6 +4,7 @@ A tokenizer of another case, script or language shows as unknown words: a model
 that is trained on [UNK] learns nothing of them, and nothing else tells.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -27,6 +28,67 @@ _MAX_TEXTS = 20_000
 _MAX_CHARACTERS = 2_000
 
 
+@dataclasses.dataclass
+class Unknown:
+  """The share of a text that is unknown to a tokenizer.
+
+  num_tokens, num_unknown: counts of the text so far. common: unknown words with
+  how often they occur, or a sample of them.
+  """
+
+  tokenizer: Tokenizer
+  num_tokens: int = 0
+  num_unknown: int = 0
+  common: Counter[str] = dataclasses.field(default_factory=Counter)
+
+  @property
+  def share(self) -> float:
+    return self.num_unknown / max(1, self.num_tokens)
+
+  def line(self) -> str:
+    """The share in a line, with the commonest words."""
+    token = self.tokenizer.token(self.tokenizer.table.unk_id)
+    text = f'unknown to the tokenizer: {self.share:.2%} {token}'
+    if self.num_unknown:
+      shown = most_common(self.common, SHOWN_WORDS)
+      text += (
+        f' ({self.num_unknown:,} of {self.num_tokens:,} tokens), such as '
+        + ', '.join(quoted(word, 24) for word in shown)
+      )
+    return text
+
+  def problem(self, max_share: float = MAX_SHARE) -> str:
+    """The reason why a share of unknown tokens shows a wrong setting, or ''.
+
+    More than `max_share` is a problem; 1: nothing is.
+    """
+    if max_share >= 1 or self.share <= _PLAIN * max_share:
+      return ''
+    changes = (
+      ('in lower case', str.lower, 'do_lower_case true'),
+      ('without accents', without_accents, 'strip_accents true'),
+      (
+        'in lower case without accents',
+        lambda word: without_accents(word.lower()),
+        'do_lower_case true',
+      ),
+    )
+    for how, change, option in changes:
+      if _share_known(self.tokenizer, self.common, change) >= _HALF:
+        return (
+          f'{self.share:.1%} of the tokens are unknown, and most of these '
+          f'words are known {how}: say {option} in tokenizer_config.json of '
+          'the tokenizer'
+        )
+    if self.share <= max_share:
+      return ''
+    return (
+      f'{self.share:.1%} of the tokens are unknown: the tokenizer is of '
+      'another language or script, or its vocab.txt is not that of its '
+      'tokenizer_config.json'
+    )
+
+
 def words(tokenizer: Tokenizer, text: str) -> Counter[str]:
   """The words, or characters, of a text's beginning that are unknown."""
   part = text[:_MAX_CHARACTERS]
@@ -36,61 +98,6 @@ def words(tokenizer: Tokenizer, text: str) -> Counter[str]:
     # The last word may be cut.
     found = [place for place in found if place[1] < len(part)]
   return Counter(part[first:end].strip() for first, end in found)
-
-
-def line(
-  tokenizer: Tokenizer, num_tokens: int, num_unknown: int, common: Counter[str]
-) -> str:
-  """The share in a line, with the commonest words."""
-  token = tokenizer.token(tokenizer.table.unk_id)
-  share = num_unknown / max(1, num_tokens)
-  text = f'unknown to the tokenizer: {share:.2%} {token}'
-  if num_unknown:
-    shown = ', '.join(quoted(w, 24) for w in most_common(common, SHOWN_WORDS))
-    text += f' ({num_unknown:,} of {num_tokens:,} tokens), such as {shown}'
-  return text
-
-
-def problem(
-  tokenizer: Tokenizer,
-  num_tokens: int,
-  num_unknown: int,
-  common: Counter[str],
-  max_share: float = MAX_SHARE,
-) -> str:
-  """Why so much is unknown that a setting must be wrong; '' where it is not.
-
-  Args:
-    tokenizer: to which it is unknown.
-    num_tokens, num_unknown: counts of the text.
-    common: unknown words with how often they occur, or a sample of them.
-    max_share: more is a problem; 1: nothing is.
-  """
-  share = num_unknown / max(1, num_tokens)
-  if max_share >= 1 or share <= _PLAIN * max_share:
-    return ''
-  changes = (
-    ('in lower case', str.lower, 'do_lower_case true'),
-    ('without accents', without_accents, 'strip_accents true'),
-    (
-      'in lower case without accents',
-      lambda word: without_accents(word.lower()),
-      'do_lower_case true',
-    ),
-  )
-  for how, change, option in changes:
-    if _share_known(tokenizer, common, change) >= _HALF:
-      return (
-        f'{share:.1%} of the tokens are unknown, and most of these words are '
-        f'known {how}: say {option} in tokenizer_config.json of the tokenizer'
-      )
-  if share <= max_share:
-    return ''
-  return (
-    f'{share:.1%} of the tokens are unknown: the tokenizer is of another '
-    'language or script, or its vocab.txt is not that of its '
-    'tokenizer_config.json'
-  )
 
 
 def report(
@@ -114,25 +121,23 @@ def report(
     InputError: More is unknown than `max_share`.
   """
   chosen = _spread(texts)
-  num_tokens = num_unknown = 0
-  common: Counter[str] = Counter()
+  found = Unknown(tokenizer)
   for group in chosen:
     for text, ids in zip(group, tokenizer.encode_batch(group), strict=True):
-      unknown = int(np.count_nonzero(ids == tokenizer.table.unk_id))
-      num_tokens += len(ids)
-      num_unknown += unknown
-      if unknown and len(common) < _MAX_TEXTS:
-        common.update(words(tokenizer, text))
-  counted = (tokenizer, num_tokens, num_unknown, common)
+      num_unknown = int(np.count_nonzero(ids == tokenizer.table.unk_id))
+      found.num_tokens += len(ids)
+      found.num_unknown += num_unknown
+      if num_unknown and len(found.common) < _MAX_TEXTS:
+        found.common.update(words(tokenizer, text))
   of = ''
   if len(chosen) < len(texts):
     of = f', in {len(chosen):,} of {len(texts):,} examples'
-  print(f'{name}: {line(*counted)}{of}', flush=True)
-  found = problem(*counted, MAX_SHARE if max_share is None else max_share)
-  if found and max_share is not None:
-    raise InputError(f'{name}: {found}; {way_out}')
-  if found:
-    print(f'{name}: warning: {found}', flush=True)
+  print(f'{name}: {found.line()}{of}', flush=True)
+  why = found.problem(MAX_SHARE if max_share is None else max_share)
+  if why and max_share is not None:
+    raise InputError(f'{name}: {why}; {way_out}')
+  if why:
+    print(f'{name}: warning: {why}', flush=True)
 
 
 def most_common(common: Counter[str], count: int) -> list[str]:

@@ -5,7 +5,6 @@ with it, so that text can never turn into one.
 """
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.tokenizers import base, offsets, word_cache
 from bert_jax.errors import InputError
 
@@ -94,9 +94,7 @@ class WordPiece:
       token_ids,
       np.array([not t.startswith(CONTINUATION) for t in self._tokens], bool),
     )
-    self.fingerprint = hashlib.sha256(
-      json.dumps(described).encode()
-    ).hexdigest()
+    self.fingerprint = json_digest(described)
     self._tokenizer = Tokenizer(
       models.WordPiece(
         token_ids,
@@ -114,7 +112,7 @@ class WordPiece:
     self._cache = word_cache.WordCache(self._encode_words, _WORDS)
 
   def __reduce__(self):
-    return _rebuild, (self._tokens, self._options)
+    return functools.partial(WordPiece, self._tokens, **self._options), ()
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return self._cache.encode_batch([self._prepare(text) for text in texts])
@@ -267,7 +265,3 @@ def read_vocab(path: pathlib.Path) -> list[str]:
   if not lines[-1]:
     lines.pop()
   return [line.strip() for line in lines]
-
-
-def _rebuild(tokens: tuple[str, ...], options: dict[str, Any]) -> WordPiece:
-  return WordPiece(tokens, **options)

@@ -5,7 +5,6 @@ transformers reads depends on the class; where they differ without one of them
 deciding, the folder is refused.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 from bert_jax.data.tokenizers import wordpiece
@@ -81,9 +80,7 @@ def max_word_characters(
   return wordpiece.MAX_WORD_CHARACTERS
 
 
-def check_same_vocab(
-  path: pathlib.Path, tokens: Sequence[str], in_json: Sequence[str]
-) -> None:
+def check_same_vocab(tokens: Sequence[str], in_json: Sequence[str]) -> None:
   ids = {token: i for i, token in enumerate(tokens)}
   for token_id, token in enumerate(in_json):
     if ids.get(token.strip()) != token_id:
