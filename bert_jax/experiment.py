@@ -10,15 +10,14 @@ from typing import TypeVar
 import jax
 
 from bert_jax.config.codec import check_classes, execution
-from bert_jax.data.reading.mixture import MixturePhase
+from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.plan import Plan, Stage
-from bert_jax.data.remote.corpus import COPIES_PATH
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
 from bert_jax.local_paths import local_path
-from bert_jax.models.attention import choose
 from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig, bert_mini
+from bert_jax.models.execution import LayerExecution
 from bert_jax.models.functional import Model
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import Objective, ObjectiveConfig
@@ -39,77 +38,6 @@ MIN_ROW_LENGTH = 8
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class Corpus:
-  """A corpus that `bert-jax prepare` wrote.
-
-  path: its --output folder, or the gs:// or s3:// URL it was copied to.
-  max_epochs: how often its rows may be read at most; 0: without a limit.
-  """
-
-  path: str = execution('')
-  max_epochs: int = 0
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class DataConfig:
-  """The data of a run: one corpus or several, in one stage or several.
-
-  path, max_epochs: fields of the one Corpus; use `corpora` for several.
-  row_length: tokens per row in stages that name no length, and in evaluation.
-  stages: read one after the other, with `num_steps` in all; empty: one stage.
-  mixture: weights of the corpora, each from an example number on; empty: in
-    proportion to their rows.
-  shards_per_group: shards over which rows are shuffled together; 0: all.
-  staging_path: a folder of this host for copies of corpora at gs:// or s3://.
-    A whole copy stays there, and later runs read it as well.
-  staging_gigabytes: limit, in 10^9 bytes, of the copies of a run, all its
-    corpora and row lengths together; 0: no limit. If they are larger, the
-    folder holds, for each row length of each corpus, the held-out rows and two
-    groups of `shards_per_group` shards: the one being read and the next.
-    Training waits for the first group of each stage, and for later ones only
-    if they are late (input_wait_share).
-  """
-
-  path: str = execution('')
-  max_epochs: int = 0
-  corpora: tuple[Corpus, ...] = ()
-  row_length: int = 128
-  stages: tuple[Stage, ...] = ()
-  mixture: tuple[MixturePhase, ...] = ()
-  shuffle: bool = True
-  shards_per_group: int = 0
-  staging_path: str = execution(COPIES_PATH)
-  staging_gigabytes: float = execution(0.0)
-
-  def all_corpora(self) -> tuple[Corpus, ...]:
-    return self.corpora or (Corpus(path=self.path, max_epochs=self.max_epochs),)
-
-  def validate(self) -> None:
-    if self.corpora and (self.path or self.max_epochs):
-      raise InputError(
-        'data.path and data.corpora are both set; name every corpus, with its '
-        'max_epochs, in data.corpora'
-      )
-    for corpus in self.all_corpora():
-      if not corpus.path:
-        raise InputError(
-          'data.path is empty; give --config.data.path=DIR, the --output of '
-          'bert-jax prepare'
-        )
-    # The comparison is false for nan, so nan is refused too.
-    if not 0 <= self.staging_gigabytes < float('inf'):
-      raise InputError(
-        f'data.staging_gigabytes={self.staging_gigabytes}: give 0 (no limit) '
-        'or a positive number'
-      )
-    if not self.staging_path:
-      raise InputError(
-        'data.staging_path is empty; give a folder for copies of corpora, such '
-        f'as {COPIES_PATH}'
-      )
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
 class PretrainExperiment:
   """A pretraining run. Classes of fields describe their own fields.
 
@@ -117,6 +45,10 @@ class PretrainExperiment:
     on CPU; the first start of a run settles it.
   attention: backends in order of preference, such as (ReferenceAttention(),);
     empty: chosen automatically.
+  remat: what layers save for the backward pass: 'none' saves all, 'dots' the
+    outputs of products and of attention, 'attention' those of attention,
+    'full' nothing; the rest is computed again.
+  scan_layers: layers are compiled once, as the body of a loop.
   gradients: PlainConfig, or FGMConfig for adversarial training.
   profile_steps: (first, last) steps of a trace.
   init_from: workdir or Hugging Face folder whose params the run starts from.
@@ -137,6 +69,8 @@ class PretrainExperiment:
   logging: LoggingConfig = execution(default_factory=LoggingConfig)
   mesh: MeshConfig = execution(default_factory=MeshConfig)
   attention: tuple[Backend, ...] = execution(())
+  remat: str = execution('none')
+  scan_layers: bool = execution(False)
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -209,7 +143,7 @@ class FinetuneExperiment:
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
-  attention: the field of PretrainExperiment.
+  attention, remat, scan_layers: the fields of PretrainExperiment.
   max_unknown: a larger share of unknown tokens is an error; 1: never.
   """
 
@@ -238,6 +172,8 @@ class FinetuneExperiment:
   )
   mesh: MeshConfig = execution(default_factory=MeshConfig)
   attention: tuple[Backend, ...] = execution(())
+  remat: str = execution('none')
+  scan_layers: bool = execution(False)
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -353,7 +289,15 @@ def model_of(
     experiment.model,
     objective.heads(),
     experiment.compute_dtype,
-    attention=experiment.attention,
+    execution=_layer_execution(experiment),
+  )
+
+
+def _layer_execution(
+  experiment: PretrainExperiment | FinetuneExperiment,
+) -> LayerExecution:
+  return LayerExecution(
+    experiment.attention, experiment.remat, experiment.scan_layers
   )
 
 
@@ -367,7 +311,7 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   )
   for part in parts:
     part.validate()
-  choose.validate(config.attention)
+  _layer_execution(config).validate()
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):
     if path := getattr(config, name, ''):

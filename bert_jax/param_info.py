@@ -11,13 +11,11 @@ from collections.abc import Sequence
 # Kinds of the matrices inside an encoder's layers.
 ATTENTION_KINDS = ('query', 'key', 'value', 'attention_output')
 MLP_KINDS = ('mlp_input', 'mlp_gate', 'mlp_output')
-# All kinds. `projection`: a matrix from the width of the tables to that of the
-# layers. `head`: a matrix above the encoder. `scale`: the factor of a norm.
-KINDS = (
-  *ATTENTION_KINDS,
-  *MLP_KINDS,
-  *('embedding', 'projection', 'head', 'scale', 'bias'),
-)
+# Kinds of all matrices of an encoder. `projection`: a matrix from the width of
+# the tables to that of the layers.
+ENCODER_MATRICES = (*ATTENTION_KINDS, *MLP_KINDS, 'projection')
+# All kinds. `head`: a matrix above the encoder. `scale`: the factor of a norm.
+KINDS = (*ENCODER_MATRICES, 'embedding', 'head', 'scale', 'bias')
 
 
 @dataclasses.dataclass(frozen=True)

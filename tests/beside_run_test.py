@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from runs import prepared_lines, records
 
+from bert_jax.data.config import Corpus
 from bert_jax.data.reading.stream import Stream
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError
-from bert_jax.experiment import Corpus
 from bert_jax.jobs.inspect import describe_examples, read_experiment
 from bert_jax.jobs.pretrain import open_data, pretrain
 from bert_jax.objectives.mlm import MaskedLMConfig

@@ -158,7 +158,8 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_experiment(small_corpus, one_device):
   """Ten steps of a tiny model on `small_corpus`; they take seconds."""
-  from bert_jax.experiment import DataConfig, PretrainExperiment
+  from bert_jax.data.config import DataConfig
+  from bert_jax.experiment import PretrainExperiment
   from bert_jax.models.config import EncoderConfig
   from bert_jax.optim.adamw import AdamWConfig
   from bert_jax.train.checkpoint_config import CheckpointConfig

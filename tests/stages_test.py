@@ -7,12 +7,12 @@ import pytest
 from runs import assert_same_run, prepared_lines, records, stop_after
 
 from bert_jax import inference
+from bert_jax.data.config import Corpus
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.reading.mixture import MixturePhase
 from bert_jax.data.reading.plan import Stage
 from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
-from bert_jax.experiment import Corpus
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir

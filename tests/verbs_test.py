@@ -11,7 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = 'The array {0} holds a random number. Two matrices take {0} shapes.\n\n'
 PRETRAIN_CONFIG = """
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import EncoderConfig
 from bert_jax.train.logging import LoggingConfig
 
@@ -168,7 +169,7 @@ def _finetuning_verbs(folder):
     (['report', '--workdir=/nowhere'], '/nowhere'),
     (['inspect', '--step=0'], 'give one of --workdir=RUN, --config=FILE'),
     (['convert', '--input=/nowhere', '--output=x'], 'not a Hugging Face'),
-    (['grow', '--input=/nowhere', '--output=x'], 'nothing is to grow'),
+    (['grow', '--input=/nowhere', '--output=x'], 'no size to grow to is given'),
     (['pretrian'], 'pretrain'),
   ],
   ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -7,6 +7,7 @@ of `stream.Stream`: the one training loop runs on both.
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,8 +104,37 @@ def _open_table(
     return _installed_docs_table(path, fields, flags)
   if any(column.of_words for column in columns) and not has_records(path):
     return read_sentences(path, fields, header_setting=header, flags=flags)
+  if '.conll' in pathlib.Path(path).suffixes:
+    raise InputError(
+      f'{path}: its ending says that each word has a label, which is for '
+      'tagging (experiments/finetune/tagging.py); give a table of texts here'
+    )
   return read_table(
     path, fields, optional=id_columns, header_setting=header, flags=flags
+  )
+
+
+def padding_note(parts: Sequence[np.ndarray], pad_id: int) -> str:
+  """Names a shorter max_length if a quarter of all columns is never used.
+
+  Args:
+    parts: Rows of ids int [..., T] of each part of the data, padded at the end.
+    pad_id: The id that pads them.
+
+  Returns:
+    A line for a terminal; '' if the rows are about as long as needed.
+  """
+  length = parts[0].shape[-1]
+  longest = 0
+  for ids in parts:
+    used = (ids != pad_id).any(axis=tuple(range(ids.ndim - 1)))
+    longest = max(longest, int(np.max(np.flatnonzero(used), initial=-1)) + 1)
+  enough = -(-longest // 8) * 8
+  if 4 * enough > 3 * length:
+    return ''
+  return (
+    f'the longest row has {longest} tokens; --config.max_length={enough} reads '
+    f'the same text as {length}, in less time'
   )
 
 

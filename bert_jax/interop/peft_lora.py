@@ -31,10 +31,9 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.functional import Model, Params
 from bert_jax.models.heads_by_name import CLASSIFIER
-from bert_jax.param_info import ATTENTION_KINDS, MLP_KINDS
+from bert_jax.param_info import ENCODER_MATRICES
 
 CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'
-_LINEAR = (*ATTENTION_KINDS, *MLP_KINDS, 'projection')
 _PREFIX, _WEIGHT = 'base_model.model.', '.weight'
 _A, _B = '.lora_A.weight', '.lora_B.weight'
 # Fields with the same value in every config that is written.
@@ -272,7 +271,7 @@ def _corrections(
   kernels = [
     path
     for path, info in model.infos.items()
-    if path.startswith('encoder/') and info.kind in _LINEAR
+    if path.startswith('encoder/') and info.kind in ENCODER_MATRICES
   ]
   for entry in name_table.entries(family.table, kernels):
     module = entry.name.removesuffix(_WEIGHT)

@@ -75,7 +75,8 @@ def convert(
     )
   if architecture and output_format != HUGGINGFACE:
     raise InputError(
-      f'--architecture={architecture}: only with --output_format={HUGGINGFACE}'
+      f'--architecture={architecture} has an effect '
+      f'only with --output_format={HUGGINGFACE}; give both or neither'
     )
   with durable_files.new_folder(output) as folder:
     pretrained = open_pretrained(source, seed)
@@ -113,9 +114,9 @@ def _write_workdir(
   symbols = _unlisted_symbols(source.tokenizer, folder)
   if symbols:
     facts['notes'].append(
-      f'{listed(symbols)} are pieces of the SentencePiece model, as it was '
-      'trained; transformers takes them out of a text first where there is no '
-      f'{tokenizer_json.NAME}, and so gives other ids to what is beside them'
+      f'{listed(symbols)} are pieces of the SentencePiece model; without a '
+      f'{tokenizer_json.NAME}, transformers splits a text at them first and so '
+      'gives other ids to the text beside them'
     )
   facts['ids'] = _compare_ids(source, folder, symbols)
   try:
@@ -161,12 +162,12 @@ def _write_huggingface(
   )
   notes = []
   if 'generator' in left_out:
-    notes.append(f'the generator alone: --architecture={_GENERATOR}')
+    notes.append(f'the generator is exported with --architecture={_GENERATOR}')
   chosen = family.architectures[architecture]
   for head in sorted(({*chosen.optional} - {*heads}) | {*chosen.random}):
     notes.append(
-      f'no {head} was trained: give add_pooling_layer=False, or transformers '
-      'draws a random one'
+      f'the model has no {head}; load it with add_pooling_layer=False, or '
+      'transformers adds a random one'
     )
   params = {name: part for name, part in params.items() if name not in left_out}
   return _record(
@@ -198,21 +199,22 @@ def _write_peft(
   if checkpoint is None:
     raise InputError(
       f'--input={source.origin}: its base {base.origin} is a workdir, which '
-      f'peft cannot load; give --output_format={HUGGINGFACE} to write both '
-      'merged, or tune on an export of that'
+      f'peft cannot load; give --output_format={HUGGINGFACE} to write base and '
+      'corrections merged, or export the base first and tune from there'
     )
   head = source.task_head
   if head is None or head.kind != TEXTS:
     raise InputError(
-      f'--input={source.origin}: --output_format={PEFT} is for heads of whole '
-      f'texts; give --output_format={HUGGINGFACE} to write the base merged'
+      f'--input={source.origin}: --output_format={PEFT} holds only heads for '
+      f'whole texts; give --output_format={HUGGINGFACE} to write base and '
+      'corrections merged'
     )
   config = huggingface.read_json(local_path(base.origin) / recognise.CONFIG)
   pooling = labels.pooling_of(checkpoint.family, config)
   if pooling != head.pooling:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {head.pooling}, and '
-      f'peft takes {pooling}, from {recognise.CONFIG} of the base; tune with '
+      f'--input={source.origin}: task.pooling is {head.pooling}, but peft '
+      f'would use {pooling}, from {recognise.CONFIG} of the base; tune with '
       f'--config.task.pooling={pooling} to export it'
     )
   params = source.load_tuned()
@@ -230,13 +232,13 @@ def _write_peft(
   return _record(
     source,
     params,
-    'an adapter is loaded by peft, beside its base',
+    'peft loads an adapter, beside its base',
     model=source.model,
     architecture=checkpoint.family.architecture(heads),
     num_parameters=functional.num_parameters(params),
     left_out=[],
     notes=[
-      'an adapter has no names of labels; its outputs are '
+      'an adapter holds no names of its outputs; its outputs are '
       f'{listed(head.output_names)}'
     ],
   )
@@ -268,11 +270,11 @@ def _compare_ids(
   ids = parity.compare_ids(folder, texts, ours, pieces)
   if ids.get('differing'):
     raise InputError(
-      f'--input={source.origin}: transformers encodes {ids["differing"]:,} of '
-      f'{ids["texts"]:,} texts otherwise, first {quoted(ids["text"])}: there '
-      f'{listed(ids["theirs"])}, here {listed(ids["ours"])}; say in '
-      'tokenizer_config.json how the model was trained (do_lower_case, '
-      'strip_accents, tokenizer_class)'
+      f'--input={source.origin}: transformers gives other ids to '
+      f'{ids["differing"]:,} of {ids["texts"]:,} texts, first to '
+      f'{quoted(ids["text"])}: {listed(ids["theirs"])} instead of '
+      f'{listed(ids["ours"])}; state in tokenizer_config.json how the model '
+      'was trained (do_lower_case, strip_accents, tokenizer_class)'
     )
   return ids
 
@@ -284,7 +286,7 @@ def _check_task(
   chosen, head = family.architectures[architecture], source.task_head
   if source.task and not head and {*HEAD_OF.values()} & {*chosen.heads}:
     raise InputError(
-      f'--input={source.origin}: other libraries have no class for the task '
+      f'--input={source.origin}: transformers has no class for the task '
       f'{source.experiment.task.name}; give --architecture='
       f'{huggingface.bare_architecture(family)} to export the encoder alone'
     )
@@ -292,8 +294,8 @@ def _check_task(
   pooling = head.pooling if head else CLS
   if pooling != CLS and has_pooler and not family.pooling_field:
     raise InputError(
-      f'--input={source.origin}: its task.pooling is {pooling}, and '
-      f'{architecture} of transformers takes {CLS}; tune with '
+      f'--input={source.origin}: task.pooling is {pooling}, but '
+      f'{architecture} of transformers always uses {CLS}; tune with '
       f'--config.task.pooling={CLS} to export it'
     )
 
@@ -321,7 +323,7 @@ def _record(
     'num_parameters': num_parameters,
     'left_out': list(left_out),
     'notes': list(notes),
-    'ids': ids or {'not_compared': 'not of transformers'},
+    'ids': ids or {'not_compared': 'transformers is not the source'},
     'compared_with': None,
   }
   if source.which_seed:
@@ -358,8 +360,8 @@ def _lines(output: str | os.PathLike, record: dict[str, Any]) -> list[str]:
   ids = record['ids']
   if 'texts' in ids:
     lines.append(
-      f'ids: {ids["texts"]:,} texts encoded as by transformers, '
-      f'{ids["differing"]:,} otherwise'
+      f'ids: {ids["texts"]:,} texts compared with transformers, '
+      f'{ids["differing"]:,} differ'
     )
   else:
     lines.append(f'ids not compared: {ids["not_compared"]}')

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.data.labelled import ExampleStream, read_examples
+from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
@@ -22,8 +22,8 @@ from bert_jax.experiment import (
   model_of,
   with_compute_dtype,
 )
-from bert_jax.models.flops import flops_per_row
-from bert_jax.models.functional import Model, Params
+from bert_jax.models.flops import tuning_flops_per_row
+from bert_jax.models.functional import Model, Params, flatten
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.peft.base import Method
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
@@ -81,6 +81,9 @@ def finetune(
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
       source.print_notes()
+      if experiment.peft.has_base:
+        # One reading gives its fingerprint, the base, and the first heads.
+        source = source.kept()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
@@ -145,6 +148,7 @@ def _train(
     method.join,
   )
   scoring.warm_up(started.state.params)
+  of_step = flops_per_step(experiment, model, method)
   run = make_run(
     experiment,
     workdir,
@@ -154,7 +158,7 @@ def _train(
     stream=stream,
     batch_axis=1,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    flops_before=lambda step: step * flops_per_step(experiment),
+    flops_before=lambda step: step * of_step,
     patience_steps=experiment.patience_epochs * steps_per_epoch,
   )
   with open_writer(experiment, workdir) as writer:
@@ -190,8 +194,8 @@ def starting_point(
 ) -> Initial | None:
   """The parameters of `source`, without a head that gives other answers.
 
-  A head for as many classes in another order, or with other names, would fit
-  by shape, and the run would begin with exchanged scores.
+  A head for equally many classes, in another order or with other names, would
+  fit by shape, and the run would begin with exchanged scores.
   """
   if source is None:
     return None
@@ -205,8 +209,9 @@ def starting_point(
 
   def load() -> Params:
     print(
-      f'{source.origin} is {source.experiment.task.describe(source.facts)}, of '
-      f'which {listed(sorted(other))} would give other answers: left out',
+      f'init_from={source.origin} is '
+      f'{source.experiment.task.describe(source.facts)} with other answers; '
+      f'left out: {listed(sorted(other))}',
       flush=True,
     )
     params = source.load_params()
@@ -244,9 +249,9 @@ def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
   task = experiment.task
   return (
     f'note: {workdir.path} is of an earlier version, which did not record the '
-    f'content of what it read; whether {task.train_path} and {task.eval_path} '
-    'are still what they were is not known. Another --workdir gives figures of '
-    'what they are now'
+    f'content of its inputs, so {task.train_path} and {task.eval_path} may '
+    'have changed since; give another --workdir for figures of their content '
+    'now'
   )
 
 
@@ -266,9 +271,14 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
   return Plan([stage])
 
 
-def flops_per_step(experiment: FinetuneExperiment) -> float:
+def flops_per_step(
+  experiment: FinetuneExperiment, model: Model, method: Method
+) -> float:
   """Model FLOPs of a step over all seeds; see models/flops.py."""
-  of_row = flops_per_row(experiment.model, experiment.max_length, 0)
+  trainable, _ = method.split(model.abstract_params())
+  of_row = tuning_flops_per_row(
+    model, flatten(trainable).keys(), experiment.max_length
+  )
   num_rows = experiment.num_seeds * experiment.batch_size
   return experiment.gradients.num_passes * num_rows * of_row
 
@@ -286,7 +296,7 @@ def with_model(
     if source and source.tokenizer.fingerprint != tokenizer.fingerprint:
       raise InputError(
         f'tokenizer={experiment.tokenizer} is not that of init_from='
-        f'{experiment.init_from}; leave it out to take the one of the model'
+        f'{experiment.init_from}; leave it out to use the one of the model'
       )
   else:
     assert source is not None  # validate() requires init_from or tokenizer
@@ -296,7 +306,7 @@ def with_model(
     raise InputError(
       f'model.vocab_size={model.vocab_size} is smaller than the {size} entries '
       f'of the tokenizer {experiment.tokenizer or experiment.init_from}; set '
-      'it to 0 to take those of the tokenizer'
+      'it to 0 to use their number'
     )
   if experiment.max_length > model.max_positions:
     raise InputError(
@@ -350,6 +360,9 @@ def load_examples(
     notes += [*part.notes, *found.notes]
   notes = list(dict.fromkeys(notes))
   print(*notes, sep='\n', end='\n' if notes else '', flush=True)
+  ids = [part.rows['input_ids'] for part in features.values()]
+  if note := padding_note(ids, tokenizer.table.pad_id):
+    print(note, flush=True)
   examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),

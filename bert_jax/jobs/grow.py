@@ -27,9 +27,9 @@ from bert_jax.surgery import growing
 from bert_jax.surgery.growing import Grown
 
 _RECORD = 'growth.json'
-SAME = 'computes the same, exactly'
-ROUNDED = 'computes the same, up to rounding'
-OTHER = 'computes something else until it is trained on'
+SAME = 'computes the same function, exactly'
+ROUNDED = 'computes the same function, up to rounding'
+OTHER = 'computes another function, so train it further'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,13 @@ class Growth:
     sizes = (self.num_layers, self.width_factor, self.max_positions)
     if not self.tokenizer and sizes == (None, None, None):
       raise InputError(
-        'nothing is to grow; give --num_layers, --width_factor, '
+        'no size to grow to is given; give --num_layers, --width_factor, '
         '--max_positions or --tokenizer'
       )
     if self.rotary_theta and self.max_positions is None:
       raise InputError(
-        f'--rotary_theta={self.rotary_theta}: only with --max_positions'
+        f'--rotary_theta={self.rotary_theta} has an effect '
+        'only with --max_positions; give both or neither'
       )
     # The comparison is false for nan, so nan is refused too.
     if self.rotary_theta and not 0 < self.rotary_theta < float('inf'):
@@ -130,7 +131,7 @@ def _steps(
     if theta and config.positions != 'rotary':
       raise InputError(
         f'--rotary_theta={theta}: the positions of {small.origin} are '
-        f'{config.positions}, which have none; leave it out'
+        f'{config.positions}, without a theta; leave the flag out'
       )
     is_limit_alone = bool(theta) and theta == config.rotary_theta
     extend = _positions_step(small, growth.max_positions, theta)
@@ -197,14 +198,17 @@ def _vocabulary_step(
       pieces=pieces,
     )
 
-  kept = f'{size - old_size:,} new entries from the mean of their old pieces'
+  kept = (
+    f'{size - old_size:,} new entries, each the mean of the pieces that the '
+    'old tokenizer cuts it into'
+  )
   if num_alone := sum(not len(ids) for ids in pieces):
-    kept += f' ({num_alone:,} without any, from the mean of all)'
+    kept += f' ({num_alone:,} have no pieces and are the mean of all entries)'
   kept += '; scores of the old entries are the same, up to rounding'
   if unused := never_drawn(tokenizer, old_size):
     kept += (
-      f'; {len(unused):,} of the new are of no use, as the tokenizer cuts '
-      f'their own text otherwise, such as {listed(unused[:3])}'
+      f'; {len(unused):,} of the new entries will never be used, because the '
+      f'tokenizer cuts their text into others, such as {listed(unused[:3])}'
     )
   return extend, kept
 
@@ -244,14 +248,14 @@ def _how_to_go_on(
   tokenizer: Tokenizer,
 ) -> list[str]:
   if small.facts is not None:
-    return [f'to tune on: bert-jax finetune --config.init_from={output}']
+    return [f'tune it with: bert-jax finetune --config.init_from={output}']
   flags = [f'--config.init_from={output}'] + [
     f'--config.model.{name}={value}'
     for name, _, value in differences(small.model, model)
     # An experiment takes vocab_size from its corpus.
     if name != 'vocab_size'
   ]
-  lines = [f'to train on: bert-jax pretrain {" ".join(flags)}']
+  lines = [f'train it further with: bert-jax pretrain {" ".join(flags)}']
   if tokenizer is not small.tokenizer:
-    lines.append(f'on a corpus prepared with --tokenizer={output}/tokenizer')
+    lines.append(f'its corpus needs: prepare --tokenizer={output}/tokenizer')
   return lines

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bert_jax.errors import InputError
 from bert_jax.models.attention.layer import (
   LayerKind,
   SelfAttention,
@@ -21,7 +22,12 @@ from bert_jax.models.dropout import dropout, fold, fold_each
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.execution import LayerExecution
 from bert_jax.models.feed_forward import FeedForward
-from bert_jax.models.layers import LayerNorm, residual_dtype, set_depth
+from bert_jax.models.layers import (
+  Dense,
+  LayerNorm,
+  residual_dtype,
+  set_depth,
+)
 from bert_jax.models.masks import RowLayout
 from bert_jax.parallel.sharding import constrain
 
@@ -201,6 +207,14 @@ class LayerStack(nnx.Module):
   ) -> jax.Array:
     """Applies `count` rounds of `size` layers from layer `first` on."""
     config = self.config
+    if any(
+      isinstance(node, Dense) and node.adapter is not None
+      for _, node in nnx.iter_graph(self.layers)
+    ):
+      raise InputError(
+        'scan_layers is set, and layers with adapters, such as those of LoRA, '
+        'cannot be stacked; leave scan_layers out'
+      )
     rounds = [
       list(self.layers[number : number + size])
       for number in range(first, first + size * count, size)

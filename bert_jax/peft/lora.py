@@ -23,10 +23,8 @@ from bert_jax.models import functional
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.functional import Model, Params
 from bert_jax.models.products import dense_product
-from bert_jax.param_info import ATTENTION_KINDS, MLP_KINDS, ParamInfo
+from bert_jax.param_info import ENCODER_MATRICES, ParamInfo
 
-# Kinds of matrices in an encoder, as ParamInfo names them.
-LINEAR = (*ATTENTION_KINDS, *MLP_KINDS, 'projection')
 ALL_LINEAR = 'all_linear'
 # Number folded into keys and seeds; larger than any number of layers or of
 # attention blocks, which are folded into the same seeds.
@@ -39,7 +37,8 @@ class LoRAConfig:
 
   rank: the rank of each correction. alpha: corrections are multiplied by alpha
   / rank. dropout: the rate of dropout on a correction's input, in training.
-  targets: kinds of matrices, from LINEAR; or 'all_linear' for all of them.
+  targets: kinds of matrices, from ENCODER_MATRICES in param_info.py; or
+  'all_linear' for all of them.
   """
 
   has_base: ClassVar[bool] = True
@@ -53,10 +52,10 @@ class LoRAConfig:
     # A flag gives 'a,b' as one string, a config file gives ('a', 'b').
     self.targets = tuple(','.join(self.targets).split(','))
     for target in self.targets:
-      if target not in (*LINEAR, ALL_LINEAR):
+      if target not in (*ENCODER_MATRICES, ALL_LINEAR):
         raise InputError(
           f'peft.targets names {quoted(target)}; choose {ALL_LINEAR}, or some '
-          f'of {", ".join(LINEAR)}'
+          f'of {", ".join(ENCODER_MATRICES)}'
         )
     if self.rank < 1:
       raise InputError(f'peft.rank is {self.rank}; it must be 1 or more')
@@ -132,14 +131,14 @@ class LoRA:
     linear = {
       name: info
       for name, info in sorted(infos.items())
-      if name.startswith('encoder/') and info.kind in LINEAR
+      if name.startswith('encoder/') and info.kind in ENCODER_MATRICES
     }
     kinds = {info.kind for info in linear.values()}
     for target in self.config.targets:
       if target != ALL_LINEAR and target not in kinds:
         raise InputError(
           f'peft.targets names {target}, which this model does not have; it '
-          f'has {listed(sorted(kinds, key=LINEAR.index))}'
+          f'has {listed(sorted(kinds, key=ENCODER_MATRICES.index))}'
         )
     if ALL_LINEAR in self.config.targets:
       return linear
@@ -163,7 +162,7 @@ class LoRA:
 
     @jax.named_scope('lora')
     def correction(x: jax.Array, seeds_B: jax.Array | None) -> jax.Array:
-      own_seeds_B = fold(seeds_B, _DROPOUT + LINEAR.index(kind))
+      own_seeds_B = fold(seeds_B, _DROPOUT + ENCODER_MATRICES.index(kind))
       x = dropout(x, self.config.dropout, own_seeds_B)
       low_rank = dense_product(x, a, a.ndim - 1, dtype)
       return self.scale * dense_product(low_rank.astype(dtype), b, 1, dtype)

@@ -134,8 +134,9 @@ def widen(
   is_narrow = config.table_dim != config.embed_dim
   if is_narrow and config.table_dim == factor * config.embed_dim:
     raise InputError(
-      f'width_factor={factor} makes layers as wide as the embeddings, '
-      f'{config.table_dim}, which then lack their projection; choose another'
+      f'width_factor={factor} would make the layers {config.table_dim} wide, '
+      'as wide as the embeddings, whose projection would be left over; choose '
+      'another factor'
     )
   grown = dataclasses.replace(
     config,
@@ -151,7 +152,10 @@ def widen(
   changes = {}
   for path in functional.flatten(params):
     if path not in infos:
-      raise InputError(f'parameter {path} is unknown to widen; leave it out')
+      raise InputError(
+        f'parameter {path} has no ParamInfo, so widen cannot tell which of its '
+        'axes grow; declare it, or leave it out'
+      )
     axes = [n for n, size in enumerate(infos[path].sizes) if size in sizes]
     # Shares depend on the folder, so both parameters of a norm get the same.
     folder = path.rpartition('/')[0].encode()
@@ -193,12 +197,12 @@ def extend_vocabulary(
   if len(pieces) > vocab_size - old:
     raise InputError(
       f'pieces has {len(pieces)} entries, but vocab_size={vocab_size} adds '
-      f'{vocab_size - old}; leave some out'
+      f'{vocab_size - old}; give at most as many'
     )
   for ids in pieces:
     if any(not 0 <= token_id < old for token_id in ids):
       raise InputError(
-        f'pieces names {list(ids)}; its ids must be below the old '
+        f'pieces holds the ids {list(ids)}; they must be between 0 and the old '
         f'vocab_size={old}'
       )
   grown = dataclasses.replace(config, vocab_size=vocab_size)
@@ -233,9 +237,9 @@ def _check_generator(
   else:
     return
   raise InputError(
-    f'width_factor={factor}: the generator of width {old.embed_dim} beside '
-    f'this encoder {why}; choose another, or let the encoder grow alone, from '
-    'what bert-jax convert --output_format=huggingface writes'
+    f'width_factor={factor} does not fit the generator of width '
+    f'{old.embed_dim}, which {why}; choose another factor, or grow the encoder '
+    'alone, from the folder of bert-jax convert --output_format=huggingface'
   )
 
 

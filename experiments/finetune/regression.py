@@ -8,6 +8,12 @@ bert-jax finetune --config=experiments/finetune/regression.py \\
 
 The column names are those of STS-B in GLUE. Pearson's and Spearman's
 correlation are reported; Pearson's chooses the best epoch.
+
+Seen once, on 2 CPU cores shared with much other work, in 11 minutes: 1,500
+pairs of STS-B's training part, tested on 1,000 others of it drawn at random, 3
+seeds and epochs, max_length 64, learning rate 5e-4, pooling=mean. From
+small_family.py:modernbert after 1,500 steps on 25,000 film reviews: Pearson
+0.229 +- 0.020, Spearman 0.209 +- 0.014 (mean and sample standard deviation).
 """
 
 from bert_jax.experiment import FinetuneExperiment

@@ -11,7 +11,8 @@ rows. Two settings differ: the chances of spans of 1, 2 and 3 words are 0.54,
 a lower rate, in the paper LAMB with 1.76e-3. It has not been run at this size.
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import albert_base
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig

@@ -8,7 +8,8 @@ Batch and learning rate are those of Devlin et al. 2019: 1,000,000 steps of 256
 rows, rate 1e-4, 10,000 steps of warm-up; but all rows have the full length.
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_base
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear

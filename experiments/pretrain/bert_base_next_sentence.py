@@ -11,8 +11,9 @@ next-sentence accuracy. It has not been run at this size; the paper gives 97 to
 98 % next-sentence accuracy at the end.
 """
 
+from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.plan import Stage
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_base
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig

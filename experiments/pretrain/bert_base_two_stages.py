@@ -9,8 +9,9 @@ The stages are those of Devlin et al. 2019 (A.2), with one learning-rate
 schedule over both. Each stage is compiled once; a run can resume in either.
 """
 
+from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.plan import Stage
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_base
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear

@@ -7,7 +7,8 @@ The vocabulary is small, rows are short, and there is no dropout: so short a run
 never comes near over-fitting, and every second counts.
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear

@@ -10,7 +10,8 @@ tokens, rate 5e-4, a generator of a quarter of the width, 15 % masked, weight
 precision and recall describe the encoder. It has not been run at this size.
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import electra_small
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig

@@ -18,7 +18,8 @@ bert-jax pretrain --config=experiments/pretrain/modernbert_base.py \\
     --config.model.rotary_theta=160000 ...
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import modernbert_base
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig

@@ -9,7 +9,8 @@ Batch and optimizer are those of Liu et al. 2019, table 9: 500,000 steps of
 If a batch does not fit into memory, raise `num_microbatches`.
 """
 
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.data.config import DataConfig
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import roberta_base
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear

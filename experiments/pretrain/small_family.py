@@ -14,8 +14,9 @@ them and has their figures.
 from collections.abc import Callable
 from typing import Any
 
+from bert_jax.data.config import DataConfig
 from bert_jax.errors import InputError, quoted
-from bert_jax.experiment import DataConfig, PretrainExperiment
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import (
   albert_base,
   bert_tiny,

@@ -351,3 +351,25 @@ def test_a_stream_needs_a_label_for_each_row():
     stream_of(np.zeros((2, 4)), np.zeros(3))
   with pytest.raises(ValueError, match='0 rows and 0 labels'):
     stream_of(np.zeros((0, 4)), np.zeros(0))
+
+
+@pytest.mark.parametrize('name', ['a.conll', 'a.conll.gz'])
+def test_labels_of_words_are_not_a_table_of_texts(tmp_path, name):
+  path = write(tmp_path / name, 'An O\narray B\n')
+  with pytest.raises(InputError, match=f'{name}: its ending says .* tagging'):
+    read(path)
+
+
+def test_a_shorter_max_length_is_named_where_columns_are_empty():
+  """Padding is 0; both parts count, and multiples of 8 are named."""
+  train, held_out = np.zeros((3, 64), np.int32), np.zeros((2, 64), np.int32)
+  train[1, :30], held_out[0, :41] = 7, 7
+  note = labelled.padding_note([train, held_out], 0)
+  assert note.startswith(
+    'the longest row has 41 tokens; --config.max_length=48'
+  )
+  held_out[1, :49] = 7
+  assert labelled.padding_note([train, held_out], 0) == ''
+  choices = np.zeros((2, 4, 64), np.int32)
+  choices[1, 3, :8] = 7
+  assert 'max_length=8 ' in labelled.padding_note([choices], 0)

@@ -363,7 +363,7 @@ def test_the_mean_over_a_text_has_a_class_in_modernbert_alone(tuned, tmp_path):
   text = (run / 'config.json').read_text()
   (run / 'config.json').write_text(text.replace('"cls"', '"mean"'))
   with pytest.raises(
-    InputError, match='is mean, and BertForSequenceClassification of'
+    InputError, match='is mean, but BertForSequenceClassification of'
   ):
     convert(str(run), tmp_path / 'out', output_format='huggingface')
   assert not (tmp_path / 'out').exists()

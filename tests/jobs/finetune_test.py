@@ -8,12 +8,9 @@ import pytest
 from runs import stop_after
 
 from bert_jax import inference
+from bert_jax.data.config import DataConfig
 from bert_jax.errors import InputError
-from bert_jax.experiment import (
-  DataConfig,
-  FinetuneExperiment,
-  PretrainExperiment,
-)
+from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.jobs.finetune import (
   finetune,
   load_examples,
@@ -306,7 +303,9 @@ def test_a_head_of_other_answers_is_no_start(
   )
   source.initial = lambda: Initial(source.origin, source.load_params)
   assert starting_point(experiment, source, task).load().keys() == heads
-  line = "tuned is a classifier of 2 classes, of which 'classifier' would give"
+  line = (
+    "is a classifier of 2 classes with other answers; left out: 'classifier'"
+  )
   assert (line in capsys.readouterr().out) == ('classifier' not in heads)
 
 

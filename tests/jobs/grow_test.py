@@ -111,9 +111,9 @@ def test_a_run_goes_on_wider_deeper_and_with_more_tokens(
     f'vocab_size {size} -> {size + 3}',
     'embed_dim 16 -> 32, num_heads 2 -> 4, mlp_dim 32 -> 64',
   ]
-  assert '1 of the new are of no use, as the tokenizer cuts' in lines[1]
+  assert '1 of the new entries will never be used' in lines[1]
   assert ROUNDED in lines[2]
-  assert lines[-1] == f'on a corpus prepared with --tokenizer={grown}/tokenizer'
+  assert lines[-1] == f'its corpus needs: prepare --tokenizer={grown}/tokenizer'
   before, after = probabilities(run), probabilities(grown)
   new = {name: after.pop(name) for name in ('zeros', '##turns', 'B')}
   share = 1 - sum(new.values())
@@ -259,7 +259,7 @@ def test_a_tuned_model_keeps_its_labels_and_pooling(
 @pytest.mark.parametrize(
   'growth, message',
   [
-    (Growth(), 'nothing is to grow; give --num_layers, --width_factor'),
+    (Growth(), 'no size to grow to is given; give --num_layers, --width'),
     (Growth(num_layers=2), 'num_layers is 2; to grow it must be above 2'),
     (Growth(num_layers=0), 'num_layers is 0; to grow'),
     (Growth(width_factor=1), 'width_factor is 1; to grow'),

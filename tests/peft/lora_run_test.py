@@ -21,6 +21,7 @@ from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train import checkpoint_items
 from bert_jax.train.adversarial import FGMConfig
 from bert_jax.train.checkpoint import load_params
 from bert_jax.train.checkpoint_config import CheckpointConfig
@@ -126,6 +127,25 @@ def test_a_stopped_run_ends_as_if_never_stopped(
     for name in ('whole', 'stopped')
   ]
   jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+def test_the_base_is_read_once(experiment, tmp_path, monkeypatch):
+  read, load = [], checkpoint_items.load_params
+
+  def counting(path):
+    read.append(path.relative_to(tmp_path).parts[0])
+    return load(path)
+
+  monkeypatch.setattr(checkpoint_items, 'load_params', counting)
+  experiment.num_epochs = 1
+  with monkeypatch.context() as patch:
+    stop_after(patch, 2)
+    finetune(experiment, tmp_path / 'run')
+  assert read == ['base']
+  finetune(experiment, tmp_path / 'run')
+  assert read == ['base'] * 2
+  inference.load(tmp_path / 'run')
+  assert read == ['base'] * 2 + ['run', 'base']
 
 
 def test_another_base_is_refused(experiment, tmp_path, small_tokenizer):
