@@ -37,6 +37,7 @@ ARROWS = {
   'data': (
     'durable_files',
     'stopping',
+    'config.codec',
     'config.json_files',
     'config.json_decoder',
   ),

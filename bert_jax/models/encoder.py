@@ -227,9 +227,10 @@ class LayerStack(nnx.Module):
     seeds = None
     if dropout_seeds_B is not None:
       # Those of `fold`, with the number of the layer as an index.
-      seeds_LB = fold_each(dropout_seeds_B, config.num_layers + 1).T
-      seeds = seeds_LB[first + 1 : first + 1 + size * count]
-      seeds = seeds.reshape(count, size, -1)
+      seeds_BL = fold_each(dropout_seeds_B, config.num_layers + 1)
+      assert seeds_BL is not None
+      seeds = seeds_BL[:, first + 1 : first + 1 + size * count]
+      seeds = seeds.T.reshape(count, size, -1)
 
     def one_round(x_BTD, given):
       leaves, seeds = given

@@ -75,7 +75,7 @@ class Cosine(Schedule):
   """Cosine decay to the end of the run, half a period."""
 
   def after_warmup(self, peak: float, num_steps: int) -> Partial:
-    numbers = np.float32([peak, 1 - self.final_share, self.final_share])
+    numbers = _f32(peak, 1 - self.final_share, self.final_share)
     return Partial(_half_cosine, *numbers, *_length(num_steps))
 
 
@@ -96,10 +96,14 @@ class WarmupStableDecay(Schedule):
       )
     decay_steps = max(1, round(self.decay_share * num_steps))
     final = peak * self.final_share
-    numbers = np.float32([final, peak - final])
+    numbers = _f32(final, peak - final)
     decay = Partial(_root_decay, *numbers, _length(decay_steps)[1])
     stable = Partial(_constant, np.float32(peak))
     return Partial(_joined, stable, decay, np.int32(num_steps - decay_steps))
+
+
+def _f32(*numbers: float) -> list[np.float32]:
+  return [np.float32(number) for number in numbers]
 
 
 def _length(num_steps: int) -> tuple[np.int32, np.float32]:
@@ -112,7 +116,7 @@ def _length(num_steps: int) -> tuple[np.int32, np.float32]:
 
 
 def _line(first: float, last: float, num_steps: int) -> Partial:
-  numbers = np.float32([first - last, last])
+  numbers = _f32(first - last, last)
   return Partial(_on_line, *numbers, *_length(num_steps))
 
 

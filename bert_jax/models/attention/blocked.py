@@ -183,8 +183,10 @@ def _forward(call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B):
       )
 
     shape = (batch_size, num_heads, call.size)
+    first, last = block.key_blocks(call.size)
     highest_BNQ, total_BNQ, attended_BNQH = jax.lax.fori_loop(
-      *block.key_blocks(call.size),
+      first,
+      last,
       add,
       (
         jnp.full(shape, _MASKED),
@@ -247,10 +249,10 @@ def _backward(call, saved, cotangent_BTNH):
         _added(to_value_BSNH, value_part, number),
       )
 
+    first, last = block.key_blocks(call.size)
+    zeros = jnp.zeros(block.query_BQNH.shape)
     to_query_BQNH, *to_keys = jax.lax.fori_loop(
-      *block.key_blocks(call.size),
-      add,
-      (jnp.zeros(block.query_BQNH.shape), *to_keys),
+      first, last, add, (zeros, *to_keys)
     )
     return tuple(to_keys), to_query_BQNH.astype(dtype)
 
