@@ -35,7 +35,7 @@ from bert_jax.train.evaluation import (
 )
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
-from bert_jax.train.program import make_program
+from bert_jax.train.program import Program, make_program
 from bert_jax.train.restore import Initial
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
@@ -102,15 +102,8 @@ def _train(
   objective = experiment.objective.build(tokenizer.table)
   check_pairs(objective, corpora)
   model = model_of(experiment, objective)
-  program = make_program(
-    objective,
-    model,
-    experiment.optimizer.build(model.infos),
-    experiment.optimizer.build_schedule(experiment.num_steps),
-    jax.random.key(experiment.seed),
-    gradients=experiment.gradients.build(experiment.model.table_dim),
-    num_microbatches=experiment.num_microbatches,
-  )
+  key = jax.random.key(experiment.seed)
+  program = program_of(experiment, objective, model, key)
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
   started = program.start(
@@ -138,6 +131,24 @@ def _train(
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
+
+
+def program_of(
+  experiment: PretrainExperiment,
+  objective: PretrainingObjective,
+  model: functional.Model,
+  key: jax.Array,
+) -> Program:
+  """The step of a run on the mesh that is set; `key` may be abstract."""
+  return make_program(
+    objective,
+    model,
+    experiment.optimizer.build(model.infos),
+    experiment.optimizer.build_schedule(experiment.num_steps),
+    key,
+    gradients=experiment.gradients.build(experiment.model.table_dim),
+    num_microbatches=experiment.num_microbatches,
+  )
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ class Model:
 
   def abstract_params(self) -> Params:
     """The parameters' shapes and dtypes as a tree; allocates no memory."""
-    return jax.eval_shape(self.init, jax.random.key(0))
+    # The key, too, is abstract: a mesh of absent devices computes nothing.
+    return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
 
 def make_model(

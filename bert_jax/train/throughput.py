@@ -5,16 +5,16 @@ import time
 import jax
 import jax.numpy as jnp
 
+from bert_jax.parallel.topologies import CHIPS
+
 # Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, keyed by
 # the beginning of jax.Device.device_kind.
 PEAK_TFLOPS = {
-  'TPU v4': 275.0,
-  'TPU v5 lite': 197.0,
-  'TPU v5e': 197.0,
-  'TPU v5p': 459.0,
-  'TPU v5': 459.0,
-  'TPU v6 lite': 918.0,
-  'TPU v6e': 918.0,
+  **{
+    kind: chip.tflops / chip.num_devices
+    for chip in CHIPS.values()
+    for kind in chip.device_kinds
+  },
   'NVIDIA A100': 312.0,
   'NVIDIA H100': 989.0,
   'NVIDIA H200': 989.0,

@@ -1,0 +1,57 @@
+"""Compile a pretraining step for TPU chips that you do not have yet.
+
+bert-jax preflight --config=experiments/pretrain/bert_base.py \\
+    --topology=v5e:2x4 --vocab_size=30522 --price=1.2 \\
+    --config.remat=dots --config.scan_layers=true
+
+Prints the memory of a chip by cause and whether the step fits; and, as
+estimates, time, MFU and cost. It needs no accelerator, but the extra tpu (pip
+install 'bert_jax[tpu]') and minutes of CPU; --config.scan_layers=true compiles
+soonest. Topologies are those of Cloud TPU, of v4, v5e, v5p, v6e and tpu7x. The
+exit status is 2 if the step does not fit.
+"""
+
+import pathlib
+
+from absl import flags as absl_flags
+
+from bert_jax.cli import flags
+from bert_jax.errors import InputError
+
+CONFIG = flags.define_config()
+TOPOLOGY = absl_flags.DEFINE_string(
+  'topology',
+  None,
+  'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1.',
+  required=True,
+)
+VOCAB_SIZE = absl_flags.DEFINE_integer(
+  'vocab_size',
+  None,
+  'Entries of the vocabulary where there is no corpus yet.',
+  lower_bound=1,
+)
+PRICE = absl_flags.DEFINE_float(
+  'price', None, 'Dollars for an hour of one chip.', lower_bound=0.0
+)
+JSON = absl_flags.DEFINE_string('json', '', 'A file to write all figures to.')
+
+
+def main(argv: list[str]) -> None:
+  flags.no_arguments(argv)
+  path = pathlib.Path(JSON.value)
+  if not path.parent.is_dir():
+    raise InputError(f'--json={path}: there is no folder {path.parent}')
+  from bert_jax import durable_files
+  from bert_jax.jobs import preflight, preflight_table
+
+  figures = preflight.preflight(
+    CONFIG.value, TOPOLOGY.value, vocab_size=VOCAB_SIZE.value
+  )
+  for line in preflight_table.lines(figures, PRICE.value):
+    print(line)
+  if JSON.value:
+    value = preflight_table.as_json(figures, PRICE.value)
+    durable_files.write_json(path, value)
+  if figures.changes:
+    raise InputError(preflight_table.change_line(figures))

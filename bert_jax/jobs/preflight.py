@@ -1,0 +1,361 @@
+"""A pretraining step compiled for TPU chips that are not there.
+
+The program is the one that a run compiles. Its memory is what the compiler
+says; its speed is an estimate.
+"""
+
+import dataclasses
+import time
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.data.tokenizers.base import (
+  SPECIAL_TOKENS,
+  TokenTable,
+  token_table,
+)
+from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.jobs.pretrain import (
+  check_pairs,
+  flops_before,
+  for_initial,
+  open_data,
+  open_stream,
+  program_of,
+  with_vocab_size,
+)
+from bert_jax.models import functional
+from bert_jax.models.attention.blocked import BlockedAttention
+from bert_jax.objectives.base import PretrainingObjective
+from bert_jax.parallel import compiled, topologies
+from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
+from bert_jax.parallel.sharding import batch_sharding, replicated
+from bert_jax.pretrained import open_pretrained
+from bert_jax.train.program import Program
+
+# Pairs of a row where no corpus says how many there are at most.
+_PAIRS_OF_A_ROW = 4
+# A measured step has taken up to 1 / 0.4 of the time of its roofline.
+WORST_SHARE_OF_ROOFLINE = 0.4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+  """Bytes on one device while a step runs.
+
+  other_arguments: the batch, and what the layout of arguments fills up.
+  results: what the step gives beside the state, which takes the old one's
+    place.
+  """
+
+  parameters: int
+  optimizer: int
+  other_arguments: int
+  temporaries: int
+  results: int
+  program: int
+
+  @property
+  def total(self) -> int:
+    return sum(dataclasses.astuple(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageFigures:
+  """The step of a stage.
+
+  refusal: the compiler's own words where the step does not fit; then `memory`
+    is None, and so is what follows it.
+  flops: model FLOPs of a step on all devices; see models/flops.py.
+  traffic: bytes that a step reads and writes in the memory of one device.
+  collectives: those of one step, by kind; bytes are those of one device.
+  """
+
+  num_steps: int
+  row_length: int
+  batch_size: int
+  flops: float
+  compile_seconds: float
+  refusal: str = ''
+  memory: Memory | None = None
+  traffic: int = 0
+  collectives: dict[str, compiled.Collective] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+  """What preflight found out.
+
+  vocabulary_from: where the size of the vocabulary is from.
+  state_bytes: parameters and optimizer on one device.
+  device_memory, peak_flops, bandwidth: of one device: bytes, FLOP/s, bytes/s.
+  changes: what would make it fit; empty if it does.
+  """
+
+  topology: topologies.Topology
+  compute_dtype: str
+  vocab_size: int
+  vocabulary_from: str
+  num_parameters: int
+  state_bytes: tuple[int, int]
+  num_devices: int
+  device_memory: float
+  peak_flops: float
+  bandwidth: float
+  stages: tuple[StageFigures, ...]
+  changes: tuple[str, ...]
+  versions: dict[str, str]
+
+  def fits(self, stage: StageFigures) -> bool:
+    memory = stage.memory
+    return memory is not None and memory.total <= self.device_memory
+
+  def roofline_seconds(self, stage: StageFigures) -> float:
+    """The time of a step by arithmetic or by memory, whichever is longer."""
+    return max(
+      stage.flops / (self.num_devices * self.peak_flops),
+      stage.traffic / self.bandwidth,
+    )
+
+
+def preflight(
+  experiment: PretrainExperiment,
+  topology_name: str,
+  *,
+  vocab_size: int | None = None,
+) -> Figures:
+  """Compiles the step of each stage for a topology.
+
+  Args:
+    experiment: a pretraining experiment; without data.path, `vocab_size` or
+      model.vocab_size stands for the tokenizer.
+    topology_name: such as v5e:2x4.
+    vocab_size: entries of the vocabulary.
+
+  Raises:
+    InputError: the config cannot be, there is no such topology, or libtpu is
+      not installed.
+  """
+  if not isinstance(experiment, PretrainExperiment):
+    raise InputError(
+      f'--config: {type(experiment).__name__} has no num_steps; preflight is '
+      'for a file of experiments/pretrain'
+    )
+  topology = topologies.named(topology_name)
+  # The devices to compile for run nothing, and those that are here stay free.
+  jax.config.update('jax_platforms', 'cpu')
+  experiment, table, origin, batches = _read_data(experiment, vocab_size)
+  if not experiment.compute_dtype:
+    experiment = dataclasses.replace(experiment, compute_dtype='bfloat16')
+  mesh = experiment.mesh.build(topologies.compile_only_devices(topology))
+  for stage in experiment.plan().stages:
+    check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
+  with jax.set_mesh(mesh):
+    objective = experiment.objective.build(table)
+    model = model_of(experiment, objective)
+    key: Any = jax.eval_shape(lambda: jax.random.key(experiment.seed))
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
+    program = program_of(experiment, objective, model, key)
+    stages = _compile_stages(experiment, objective, program, batches)
+  chip, devices = topology.chip, topology.chip.num_devices
+  figures = Figures(
+    topology=topology,
+    compute_dtype=experiment.compute_dtype,
+    vocab_size=table.vocab_size,
+    vocabulary_from=origin,
+    num_parameters=functional.num_parameters(program.abstract.params),
+    state_bytes=_state_bytes(program),
+    num_devices=mesh.size,
+    device_memory=chip.memory_gib * 2**30 / devices,
+    peak_flops=chip.tflops * 1e12 / devices,
+    bandwidth=chip.memory_gb_per_second * 1e9 / devices,
+    stages=stages,
+    changes=(),
+    versions=_versions('jax', 'jaxlib', 'libtpu'),
+  )
+  if all(map(figures.fits, stages)):
+    return figures
+  changes = changes_that_save_memory(experiment, mesh)
+  return dataclasses.replace(figures, changes=changes)
+
+
+def _read_data(
+  experiment: PretrainExperiment, vocab_size: int | None
+) -> tuple[PretrainExperiment, TokenTable, str, list[dict[str, Any]]]:
+  """(the experiment with its vocabulary's size, the table, where it is from,
+  one row of each stage, or none where there is no corpus)."""
+  data, model = experiment.data, experiment.model
+  if data.all_corpora()[0].path:
+    experiment.validate()
+    if vocab_size is not None:
+      raise InputError(
+        f'--vocab_size={vocab_size}: the corpus has a tokenizer; leave it out, '
+        'or set data.path to nothing'
+      )
+    with open_data(experiment, browse=True) as (corpora, tokenizer):
+      if experiment.init_from:
+        source = open_pretrained(experiment.init_from)
+        experiment = for_initial(experiment, source, tokenizer)
+      experiment = with_vocab_size(experiment, tokenizer)
+      check_pairs(experiment.objective.build(tokenizer.table), corpora)
+      stream = open_stream(experiment, corpora)
+      rows = [
+        stream.batch(np.array([first], np.uint64))
+        for first in experiment.plan().first_examples[:-1]
+      ]
+    origin = f'the tokenizer of {data.all_corpora()[0].path}'
+    return experiment, tokenizer.table, origin, rows
+  size, origin = model.vocab_size, 'model.vocab_size'
+  if vocab_size is not None:
+    if size not in (0, vocab_size):
+      raise InputError(
+        f'--vocab_size={vocab_size}: model.vocab_size is {size}; leave one out'
+      )
+    size, origin = vocab_size, '--vocab_size'
+  if size <= len(SPECIAL_TOKENS):
+    raise InputError(
+      f'the vocabulary has {size} entries; give --config.data.path=CORPUS, or '
+      '--vocab_size=N where there is none yet'
+    )
+  ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
+  table = token_table(ids, np.ones(size, bool))
+  without = dataclasses.replace(data, path='not read')
+  dataclasses.replace(experiment, data=without).validate()
+  model = dataclasses.replace(model, vocab_size=size)
+  return dataclasses.replace(experiment, model=model), table, origin, []
+
+
+def _compile_stages(
+  experiment: PretrainExperiment,
+  objective: PretrainingObjective,
+  program: Program,
+  rows: list[dict[str, Any]],
+) -> tuple[StageFigures, ...]:
+  flops = flops_before(experiment, objective)
+  plan = experiment.plan()
+  found = []
+  for number, stage in enumerate(plan.stages):
+    length, first = stage.row_length, plan.first_steps[number]
+    row = rows[number] if rows else _row(objective, length)
+    sharding = batch_sharding(jax.sharding.get_mesh())
+    batch = {
+      name: jax.ShapeDtypeStruct(
+        (stage.batch_size, *array.shape[1:]), array.dtype, sharding=sharding
+      )
+      for name, array in row.items()
+    }
+    figures = StageFigures(
+      num_steps=stage.num_steps,
+      row_length=length,
+      batch_size=stage.batch_size,
+      flops=flops(first + 1) - flops(first),
+      compile_seconds=0.0,
+    )
+    lowered = program.lower(batch)
+    start = time.perf_counter()
+    changes = _compiled(lowered, _state_bytes(program))
+    seconds = time.perf_counter() - start
+    found.append(
+      dataclasses.replace(figures, compile_seconds=seconds, **changes)
+    )
+  return tuple(found)
+
+
+def _row(
+  objective: PretrainingObjective, length: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """The shapes of one row where no corpus says what is beside the ids."""
+  row = {
+    'input_ids': jax.ShapeDtypeStruct((1, length), jnp.int32),
+    'example_number': jax.ShapeDtypeStruct((1, 2), jnp.uint32),
+  }
+  if objective.pairs_kind:
+    row['pair_labels'] = jax.ShapeDtypeStruct((1, _PAIRS_OF_A_ROW), jnp.int32)
+  return row
+
+
+def _compiled(
+  lowered: jax.stages.Lowered, state_bytes: tuple[int, int]
+) -> dict[str, Any]:
+  """The fields of StageFigures that only the compiler knows."""
+  try:
+    executable = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if not str(error).startswith('RESOURCE_EXHAUSTED'):
+      raise
+    return {'refusal': str(error).splitlines()[0]}
+  stats: Any = executable.memory_analysis()
+  parameters, optimizer = state_bytes
+  given = stats.output_size_in_bytes - stats.alias_size_in_bytes
+  text = compiled.Program(executable.as_text() or '')
+  return {
+    'memory': Memory(
+      parameters=parameters,
+      optimizer=optimizer,
+      other_arguments=stats.argument_size_in_bytes - parameters - optimizer,
+      temporaries=stats.temp_size_in_bytes,
+      results=given,
+      program=stats.generated_code_size_in_bytes,
+    ),
+    'traffic': text.memory_traffic(),
+    'collectives': text.collectives(),
+  }
+
+
+def _state_bytes(program: Program) -> tuple[int, int]:
+  """Bytes of (parameters, optimizer) on one device."""
+
+  def of(arrays: Any, shardings: Any) -> int:
+    sizes = jax.tree.map(
+      lambda x, sharding: (
+        np.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
+      ),
+      arrays,
+      shardings,
+    )
+    return int(sum(jax.tree.leaves(sizes)))
+
+  state, shardings = program.abstract, program.shardings
+  return (
+    of(state.params, shardings.params),
+    of(state.optimizer_state, shardings.optimizer_state),
+  )
+
+
+def changes_that_save_memory(
+  experiment: PretrainExperiment, mesh: jax.sharding.Mesh
+) -> tuple[str, ...]:
+  """At most three changes of a config, in the order in which to try them."""
+  changes = []
+  if experiment.remat != 'full':
+    better = 'dots' if experiment.remat == 'none' else 'full'
+    changes.append(f'--config.remat={better}')
+  twice = 2 * experiment.num_microbatches
+  devices = num_batch_devices(mesh)
+  sizes = [stage.batch_size for stage in experiment.plan().stages]
+  if not any(size % (devices * twice) for size in sizes):
+    changes.append(f'--config.num_microbatches={twice}')
+  data = mesh.shape['data']
+  fsdp = mesh.shape['fsdp'] * data
+  if data > 1 and experiment.model.embed_dim % fsdp == 0:
+    changes.append(f'--config.mesh.fsdp={fsdp}')
+  if not any(isinstance(x, BlockedAttention) for x in experiment.attention):
+    changes.append('attention=(BlockedAttention(),) in the experiment file')
+  return tuple(changes[:3])
+
+
+def _versions(*names: str) -> dict[str, str]:
+  found = {}
+  for name in names:
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      found[name] = 'not installed'
+  return found

@@ -1,0 +1,229 @@
+"""Facts of a compiled program that stand in its text alone.
+
+XLA's own analysis counts the body of a loop once, however often it runs, and so
+leaves out most of a step whose layers or microbatches are a loop. Here a body
+counts as often as the loop's condition lets it run.
+"""
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+COLLECTIVES = (
+  'all-reduce',
+  'all-gather',
+  'reduce-scatter',
+  'all-to-all',
+  'collective-permute',
+)
+_COMPUTATION = re.compile(r'(ENTRY )?%?([\w.-]+) \(.*\{$')
+_INSTRUCTION = re.compile(
+  r'\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z\d-]*)\((.*)$'
+)
+_ARRAY = re.compile(r'\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\](\{[^}]*\})?')
+_CALLED = re.compile(r'\b(?:calls|body|to_apply)=%?([\w.-]+)')
+_BRANCHES = re.compile(r'\bbranch_computations=\{([^}]*)\}')
+_CONDITION = re.compile(r'\bcondition=%?([\w.-]+)')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+# Operations that move no bytes by themselves: names, bodies that are counted on
+# their own, and starts, whose bytes are counted where they are done.
+_WITHOUT_TRAFFIC = {
+  *('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while'),
+  *('conditional', 'call', 'after-all', 'partition-id', 'opt-barrier'),
+}
+_READ_PARTS = ('dynamic-slice', 'slice', 'gather')
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """Collectives of a kind in one run of a program.
+
+  num_bytes: the arrays that they take or give, the larger of the two, on one
+    device.
+  """
+
+  count: int
+  num_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+  """One line; `results` and operands are arrays in the order of the text."""
+
+  name: str
+  kind: str
+  results: str
+  operands: tuple[str, ...]
+  text: str
+
+
+class Program:
+  """The computations of a compiled module, by name, from `Compiled.as_text()`.
+
+  Raises ValueError on a text without an entry.
+  """
+
+  def __init__(self, text: str):
+    self._computations: dict[str, dict[str, Instruction]] = {}
+    self._entry = ''
+    current: dict[str, Instruction] = {}
+    for line in text.splitlines():
+      if match := _INSTRUCTION.match(line):
+        name, results, kind, rest = match.groups()
+        operands = tuple(re.findall(r'%([\w.-]+)', rest.split('), ')[0]))
+        current[name] = Instruction(name, kind, results, operands, line)
+      elif match := _COMPUTATION.match(line):
+        current = self._computations[match[2]] = {}
+        self._entry = match[2] if match[1] else self._entry
+    if not self._entry:
+      raise ValueError('the text of the compiled program has no ENTRY')
+
+  def collectives(self) -> dict[str, Collective]:
+    """Collectives in one run by kind, those of loops as often as they run."""
+    counts: collections.Counter[str] = collections.Counter()
+    sizes: collections.Counter[str] = collections.Counter()
+    for computation, instruction, times in self._walk(fusions=True):
+      kind = instruction.kind.removesuffix('-start')
+      if kind not in COLLECTIVES:
+        continue
+      taken = sum(
+        num_bytes(computation[name].results) for name in instruction.operands
+      )
+      given = num_bytes(instruction.results)
+      if kind != instruction.kind:
+        given -= taken  # the results of a start have its operands too
+      counts[kind] += times
+      sizes[kind] += times * max(taken, given)
+    return {kind: Collective(counts[kind], sizes[kind]) for kind in counts}
+
+  def memory_traffic(self) -> int:
+    """Bytes that one run reads from and writes to the memory of a device.
+
+    Arrays that a layout puts on the chip (memory space S(1) and others) count
+    nothing, and of an array that is read or updated in part, the part counts.
+    """
+    return sum(
+      times * self._traffic(computation, instruction)
+      for computation, instruction, times in self._walk(fusions=False)
+    )
+
+  def _walk(
+    self, *, fusions: bool
+  ) -> Iterator[tuple[dict[str, Instruction], Instruction, int]]:
+    """Yields (its computation, instruction, how often it runs)."""
+    ahead = [(self._entry, 1)]
+    while ahead:
+      name, times = ahead.pop()
+      computation = self._computations[name]
+      for instruction in computation.values():
+        yield computation, instruction, times
+        kind = instruction.kind
+        if not (
+          kind in ('while', 'conditional', 'call')
+          or (fusions and (kind == 'fusion' or kind.startswith('async-')))
+        ):
+          continue
+        trips = self._trips(instruction) if kind == 'while' else 1
+        called = _CALLED.findall(instruction.text)
+        for branches in _BRANCHES.findall(instruction.text):
+          called += re.findall(r'[\w.-]+', branches)
+        ahead += [(name, times * trips) for name in dict.fromkeys(called)]
+
+  def _trips(self, loop: Instruction) -> int:
+    """How often a loop runs: as noted, or as its condition counts from 0."""
+    if noted := _TRIPS.search(loop.text):
+      return int(noted[1])
+    condition = _CONDITION.search(loop.text)
+    lines = self._computations[condition[1]].values() if condition else ()
+    limits = [
+      int(number)
+      for line in lines
+      for number in re.findall(r' constant\((\d+)\)', line.text)
+    ]
+    return limits[0] if len(limits) == 1 else 1
+
+  def _traffic(
+    self, computation: dict[str, Instruction], instruction: Instruction
+  ) -> int:
+    kind, results = instruction.kind, instruction.results
+    if kind in _WITHOUT_TRAFFIC or kind.endswith('-start'):
+      return 0
+    if 'custom_call_target="AllocateBuffer"' in instruction.text:
+      return 0
+    if kind.endswith('-done'):
+      # A copy or slice reads or writes the chip at its other end.
+      both = kind.removesuffix('-done') in COLLECTIVES
+      return num_bytes(results) * (1 + both)
+    if kind == 'fusion':
+      return self._fusion_traffic(computation, instruction)
+    if kind in _READ_PARTS:
+      return num_bytes(results) + num_bytes(results, in_memory=True)
+    operands = [computation[name].results for name in instruction.operands]
+    if kind == 'dynamic-update-slice':
+      return 2 * num_bytes(operands[1])
+    return sum(num_bytes(x, in_memory=True) for x in (results, *operands))
+
+  def _fusion_traffic(
+    self, computation: dict[str, Instruction], fusion: Instruction
+  ) -> int:
+    inner = self._inner(fusion)
+    parameters = self._parameters(inner)
+    total = 0
+    for number, name in enumerate(fusion.operands):
+      array = computation[name].results
+      if num_bytes(array, in_memory=True):
+        total += min(num_bytes(array), self._read(inner, parameters[number]))
+    written = num_bytes(fusion.results, in_memory=True)
+    updates = [x for x in inner.values() if x.kind == 'dynamic-update-slice']
+    for update in updates:
+      whole = num_bytes(update.results)
+      if whole <= written:
+        written += num_bytes(inner[update.operands[1]].results) - whole
+    return total + written
+
+  def _read(self, computation: dict[str, Instruction], name: str) -> int:
+    """Bytes that a fused computation reads of one of its parameters."""
+    whole = num_bytes(computation[name].results)
+    total = 0
+    for user in computation.values():
+      if name not in user.operands:
+        continue
+      place = user.operands.index(name)
+      if user.kind in _READ_PARTS and place == 0:
+        total += num_bytes(user.results)
+      elif user.kind == 'bitcast':
+        total += self._read(computation, user.name)
+      elif user.kind == 'fusion':
+        inner = self._inner(user)
+        total += self._read(inner, self._parameters(inner)[place])
+      elif user.kind != 'dynamic-update-slice' or place:
+        return whole
+    return min(total, whole)
+
+  def _inner(self, fusion: Instruction) -> dict[str, Instruction]:
+    return self._computations[_CALLED.findall(fusion.text)[0]]
+
+  def _parameters(self, computation: dict[str, Instruction]) -> dict[int, str]:
+    return {
+      int(number): line.name
+      for line in computation.values()
+      if line.kind == 'parameter'
+      for number in re.findall(r' parameter\((\d+)\)', line.text)
+    }
+
+
+def num_bytes(arrays: str, *, in_memory: bool = False) -> int:
+  """Bytes of the arrays in a type, such as `(f32[8,2]{1,0:S(1)}, s32[])`.
+
+  `in_memory` leaves out those whose layout has a memory space of its own.
+  """
+  return sum(
+    math.ceil(int(bits or 8) / 8 * math.prod(map(int, filter(None, sizes))))
+    for bits, sizes, layout in (
+      (match[2], match[3].split(','), match[4] or '')
+      for match in _ARRAY.finditer(arrays)
+    )
+    if not (in_memory and re.search(r'S\([1-9]', layout))
+  )
