@@ -18,7 +18,7 @@ from bert_jax.data.tokenizers.base import (
   TokenTable,
   token_table,
 )
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 from bert_jax.experiment import PretrainExperiment, model_of
 from bert_jax.jobs.pretrain import (
   check_pairs,
@@ -160,9 +160,7 @@ def preflight(
   with jax.set_mesh(mesh):
     objective = experiment.objective.build(table)
     model = model_of(experiment, objective)
-    key: Any = jax.eval_shape(lambda: jax.random.key(experiment.seed))
-    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
-    program = program_of(experiment, objective, model, key)
+    program = program_of(experiment, objective, model, _abstract_key(mesh))
     stages = _compile_stages(experiment, objective, program, batches)
   chip, devices = topology.chip, topology.chip.num_devices
   figures = Figures(
@@ -177,20 +175,28 @@ def preflight(
     peak_flops=chip.tflops * 1e12 / devices,
     bandwidth=chip.memory_gb_per_second * 1e9 / devices,
     stages=stages,
-    changes=(),
+    changes=changes_that_save_memory(experiment, mesh),
     versions=_versions('jax', 'jaxlib', 'libtpu'),
   )
   if all(map(figures.fits, stages)):
-    return figures
-  changes = changes_that_save_memory(experiment, mesh)
-  return dataclasses.replace(figures, changes=changes)
+    return dataclasses.replace(figures, changes=())
+  return figures
+
+
+def _abstract_key(mesh: jax.sharding.Mesh) -> Any:
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
 
 
 def _read_data(
   experiment: PretrainExperiment, vocab_size: int | None
 ) -> tuple[PretrainExperiment, TokenTable, str, list[dict[str, Any]]]:
-  """(the experiment with its vocabulary's size, the table, where it is from,
-  one row of each stage, or none where there is no corpus)."""
+  """Reads the vocabulary and the shapes of rows.
+
+  Returns:
+    (the experiment with its vocabulary's size, the table, where it is from, a
+    row of each stage; no rows where there is no corpus).
+  """
   data, model = experiment.data, experiment.model
   if data.all_corpora()[0].path:
     experiment.validate()
@@ -260,10 +266,12 @@ def _compile_stages(
     )
     lowered = program.lower(batch)
     start = time.perf_counter()
-    changes = _compiled(lowered, _state_bytes(program))
+    compiled_fields = _compiled(
+      lowered, _state_bytes(program), experiment.xla_options
+    )
     seconds = time.perf_counter() - start
     found.append(
-      dataclasses.replace(figures, compile_seconds=seconds, **changes)
+      dataclasses.replace(figures, compile_seconds=seconds, **compiled_fields)
     )
   return tuple(found)
 
@@ -282,12 +290,22 @@ def _row(
 
 
 def _compiled(
-  lowered: jax.stages.Lowered, state_bytes: tuple[int, int]
+  lowered: jax.stages.Lowered,
+  state_bytes: tuple[int, int],
+  xla_options: tuple[str, ...],
 ) -> dict[str, Any]:
-  """The fields of StageFigures that only the compiler knows."""
+  """The fields of StageFigures that only the compiler knows.
+
+  Raises InputError if the compiler of the chips does not take the options.
+  """
   try:
     executable = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
+    if xla_options and str(error).startswith('INVALID_ARGUMENT'):
+      raise InputError(
+        f'xla_options={",".join(xla_options)}: {one_line(error)}; correct or '
+        'leave out the option'
+      ) from error
     if not str(error).startswith('RESOURCE_EXHAUSTED'):
       raise
     return {'refusal': str(error).splitlines()[0]}
