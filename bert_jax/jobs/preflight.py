@@ -36,6 +36,7 @@ from bert_jax.parallel import compiled, topologies
 from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
 from bert_jax.parallel.sharding import batch_sharding, replicated
 from bert_jax.pretrained import open_pretrained
+from bert_jax.stopping import StopSignal
 from bert_jax.train.program import Program
 
 # Pairs of a row where no corpus says how many there are at most.
@@ -298,8 +299,10 @@ def _compiled(
 
   Raises InputError if the compiler of the chips does not take the options.
   """
+  stop = StopSignal('preflight', 'it wrote nothing and can begin again.')
   try:
-    executable = lowered.compile()
+    with stop:  # a signal would wait for minutes otherwise
+      executable = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if xla_options and str(error).startswith('INVALID_ARGUMENT'):
       raise InputError(
