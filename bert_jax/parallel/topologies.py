@@ -144,6 +144,8 @@ def compile_only_devices(topology: Topology) -> list[jax.Device]:
   # libtpu would allow one process at a time, and look for the other hosts.
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  # Without the chips, JAX could not read what it has put in its cache.
+  jax.config.update('jax_enable_compilation_cache', False)
   options = {}
   if topology.chip.config_name:
     options['chip_config_name'] = topology.chip.config_name
