@@ -28,6 +28,7 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.peft.base import FullTuningConfig, MethodConfig
 from bert_jax.tasks.base import TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train import xla_options
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.gradients import GradientsConfig, PlainConfig
@@ -49,6 +50,7 @@ class PretrainExperiment:
     outputs of products and of attention, 'attention' those of attention,
     'full' nothing; the rest is computed again.
   scan_layers: layers are compiled once, as the body of a loop.
+  xla_options: options of XLA for the step, each NAME=VALUE.
   gradients: PlainConfig, or FGMConfig for adversarial training.
   profile_steps: (first, last) steps of a trace.
   init_from: workdir or Hugging Face folder whose params the run starts from.
@@ -71,6 +73,7 @@ class PretrainExperiment:
   attention: tuple[Backend, ...] = execution(())
   remat: str = execution('none')
   scan_layers: bool = execution(False)
+  xla_options: tuple[str, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -143,7 +146,7 @@ class FinetuneExperiment:
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
-  attention, remat, scan_layers: the fields of PretrainExperiment.
+  attention, remat, scan_layers, xla_options: those of PretrainExperiment.
   max_unknown: a larger share of unknown tokens is an error; 1: never.
   """
 
@@ -174,6 +177,7 @@ class FinetuneExperiment:
   attention: tuple[Backend, ...] = execution(())
   remat: str = execution('none')
   scan_layers: bool = execution(False)
+  xla_options: tuple[str, ...] = execution(())
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -312,6 +316,7 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   for part in parts:
     part.validate()
   _layer_execution(config).validate()
+  xla_options.parse(config.xla_options)
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):
     if path := getattr(config, name, ''):

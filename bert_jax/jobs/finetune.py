@@ -30,7 +30,7 @@ from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Facts, Task
-from bert_jax.train import saving
+from bert_jax.train import saving, xla_options
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
@@ -86,6 +86,7 @@ def finetune(
         source = source.kept()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
+    xla_options.check(experiment.xla_options)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
     # A run that goes on has its parameters and does not read init_from again.
@@ -185,6 +186,7 @@ def _make_program(
     method=method,
     gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
+    xla_options=xla_options.parse(experiment.xla_options),
     num_seeds=experiment.num_seeds,
   )
 

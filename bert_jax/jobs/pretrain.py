@@ -27,7 +27,7 @@ from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
-from bert_jax.train import saving, throughput
+from bert_jax.train import saving, throughput, xla_options
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
   HeldOutLosses,
@@ -75,6 +75,7 @@ def pretrain(
       description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
+    xla_options.check(experiment.xla_options)
     inputs = RunInputs(workdir, description)
     inputs.check(experiment, allow_change, read_at_start='init_from')
     workdir.save_tokenizer(tokenizer)
@@ -110,6 +111,7 @@ def _train(
     jax.random.key(experiment.seed),
     gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
+    xla_options=xla_options.parse(experiment.xla_options),
   )
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)

@@ -37,6 +37,7 @@ from bert_jax.train.state import (
   with_shardings,
 )
 from bert_jax.train.step import INITIALISATION, TrainStep, make_train_step
+from bert_jax.train.xla_options import Options
 from bert_jax.workdir import Workdir
 
 
@@ -135,6 +136,7 @@ class Program:
 
 
 _FULL_TUNING = FullTuning()
+_NO_OPTIONS: Options = {}
 
 
 def make_program(
@@ -148,6 +150,7 @@ def make_program(
   gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
+  xla_options: Options = _NO_OPTIONS,
 ) -> Program:
   """Builds the jitted step and the state's shardings for the mesh that is set.
 
@@ -158,14 +161,8 @@ def make_program(
   `model` is the model as `method` has extended it.
   """
   mesh = jax.sharding.get_mesh()
-
-  def new_params(key: jax.Array) -> functional.Params:
-    params = model.init(jax.random.fold_in(key, INITIALISATION))
-    return method.split(params)[0]
-
-  def new_state(params: functional.Params) -> TrainState:
-    return init_state(params, optimizer, keep_best=bool(num_seeds))
-
+  many = bool(num_seeds)
+  new_params, new_state = _first_states(model, optimizer, method, many)
   make_step = functools.partial(
     make_train_step,
     objective,
@@ -175,10 +172,7 @@ def make_program(
     gradients=gradients,
     num_microbatches=num_microbatches,
   )
-  if num_seeds:
-    new_params, new_state = jax.vmap(new_params), jax.vmap(new_state)
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
-  many = bool(num_seeds)
   shardings = state_shardings(abstract, mesh, model.infos, seeds_axis=many)
   base = _base_of(model, method, mesh)
   if base:
@@ -186,7 +180,12 @@ def make_program(
     new_params = jax.jit(new_params)
   step = _step_of_any_schedule(make_step, many)
   return Program(
-    jitted=jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)),
+    jitted=jax.jit(
+      step,
+      donate_argnums=0,
+      out_shardings=(shardings, None),
+      compiler_options=dict(xla_options),
+    ),
     key=key,
     # A schedule that is no Partial has no numbers to hand over.
     schedule=schedule if isinstance(schedule, Partial) else Partial(schedule),
@@ -197,6 +196,29 @@ def make_program(
     base=base,
     num_seeds=num_seeds,
   )
+
+
+def _first_states(
+  model: functional.Model,
+  optimizer: optax.GradientTransformation,
+  method: Method,
+  many: bool,
+) -> tuple[
+  Callable[[jax.Array], functional.Params],
+  Callable[[functional.Params], TrainState],
+]:
+  """Functions from a key to parameters and from those to the first state."""
+
+  def new_params(key: jax.Array) -> functional.Params:
+    params = model.init(jax.random.fold_in(key, INITIALISATION))
+    return method.split(params)[0]
+
+  def new_state(params: functional.Params) -> TrainState:
+    return init_state(params, optimizer, keep_best=many)
+
+  if many:
+    return jax.vmap(new_params), jax.vmap(new_state)
+  return new_params, new_state
 
 
 def _step_of_any_schedule(
