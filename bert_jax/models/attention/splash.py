@@ -179,7 +179,7 @@ def _of_rows(call, segment_ids_BT, query_BTNH, key_BSNH, value_BSNH):
   )
 
   def of_row(segment_ids_T, *heads_TNH):
-    attended_NTH = kernel(
+    attended_NTH: Any = kernel(
       *(jnp.swapaxes(x_TNH, 0, 1) for x_TNH in heads_TNH),
       splash.SegmentIds(segment_ids_T, segment_ids_T),
     )
