@@ -86,9 +86,9 @@ ARROWS = {
   ),
   '__main__': ('cli', 'stopping'),
 }
-# The only name of parallel.sharding that models may use: where arrays lie is
+# The only names of parallel.sharding that models may use: where arrays lie is
 # decided outside the model.
-MODELS_MAY_USE = {'constrain'}
+MODELS_MAY_USE = {'constrain', 'devices_along', 'on_each_device'}
 
 # Maps a package to the only modules that may import it.
 ONLY_IN = {
@@ -382,7 +382,7 @@ def _layer_offences(module: str, tree: ast.Module) -> Iterator[str]:
       yield f'{where} imports {target}'
     elif part == 'models' and _within(target, ('parallel.sharding',)):
       if target.removeprefix('parallel.sharding.') not in MODELS_MAY_USE:
-        yield f'{where} imports {target}; models may only constrain'
+        yield f'{where} imports {target}; models may not'
 
 
 def _package_offences(module: str, tree: ast.Module) -> Iterator[str]:

@@ -5,7 +5,7 @@ architecture needs no edit in this file.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,13 +37,44 @@ def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
 
+def on_each_device(
+  function: Callable[..., jax.Array],
+  in_axes: tuple[tuple[str, ...], ...],
+  out_axes: tuple[str, ...],
+) -> Callable[..., jax.Array]:
+  """The function, applied by each device of the current mesh to its own part.
+
+  Kernels need it, which the compiler cannot split. Returns the function itself
+  if there is no mesh.
+
+  Args:
+    function: A function of arrays in which no part depends on another.
+    in_axes: The logical axes of each argument.
+    out_axes: The logical axes of the result.
+  """
+  if jax.sharding.get_abstract_mesh().empty:
+    return function
+
+  def spec(axes: tuple[str, ...]) -> PartitionSpec:
+    return PartitionSpec(*(RULES[axis] or None for axis in axes))
+
+  return jax.shard_map(
+    function,
+    in_specs=tuple(spec(axes) for axes in in_axes),
+    out_specs=spec(out_axes),
+    check_vma=False,  # kernels do not say what varies over the mesh
+  )
+
+
+def devices_along(axis: str) -> int:
+  """Devices of the current mesh that split a logical axis; 1 if none do."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return math.prod(mesh.shape.get(name, 1) for name in RULES[axis])
+
+
 def rows_per_device(batch_size: int) -> int:
   """Rows of a global batch on each device of the current mesh, 1 or more."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty:
-    return batch_size
-  count = math.prod(mesh.shape.get(axis, 1) for axis in RULES['batch'])
-  return max(1, batch_size // count)
+  return max(1, batch_size // devices_along('batch'))
 
 
 def batch_sharding(

@@ -228,11 +228,11 @@ def test_rotary_positions_turn_as_far_over_the_new_length_as_over_the_old():
     ),
     (
       lambda p, c: extend_vocabulary(p, c, 51, pieces=[[50]]),
-      'below the old vocab_size=50',
+      'between 0 and the old vocab_size=50',
     ),
     (
       lambda p, c: widen(p | {'tagger': {'weights': jnp.zeros(2)}}, c),
-      'tagger/weights is unknown',
+      'tagger/weights has no ParamInfo',
     ),
   ],
 )
@@ -295,9 +295,19 @@ def test_a_generator_grows_with_its_encoder(embedding_size):
   'embed_dim, embedding_size, share, found',
   [
     # 64 wide it has one head too.
-    (32, 0, 1.0, 'generator of width 32 .* would have num_heads=1, not 2'),
-    (256, 128, 0.25, 'width 64 .* would be as wide as the embeddings and lack'),
-    (128, 64, 0.5, 'width 64 .* is as wide as the embeddings and would need'),
+    (32, 0, 1.0, 'generator of width 32, which would have num_heads=1, not 2'),
+    (
+      256,
+      128,
+      0.25,
+      'width 64, which would be as wide as the embeddings and lack',
+    ),
+    (
+      128,
+      64,
+      0.5,
+      'width 64, which is as wide as the embeddings and would need',
+    ),
   ],
 )
 def test_a_generator_that_cannot_be_widened_alike_is_named(

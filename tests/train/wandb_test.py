@@ -2,6 +2,8 @@
 
 import json
 
+import wandb
+
 from bert_jax.train.logging import LoggingConfig, MetricWriter
 
 
@@ -20,6 +22,9 @@ def test_records_reach_weights_and_biases(tmp_path, monkeypatch):
   writer.close()
   lines = writer.path.read_text().splitlines()
   assert [json.loads(line)['kind'] for line in lines] == ['train', 'eval']
+  # Its service, which writes the file, is a process of its own: under load, the
+  # records were still in its memory here.
+  wandb.teardown()
   (file,) = (tmp_path / 'wandb').glob('offline-run-*/run-*.wandb')
   written = file.read_bytes()
   for name in (b'train/loss', b'4.5', b'eval/a/perplexity', b'9.25', b'seed'):

@@ -9,6 +9,7 @@ import jax
 from bert_jax.errors import InputError
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.reference import ReferenceAttention
+from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
 from bert_jax.models.attention.windowed import WindowedAttention
 
@@ -31,8 +32,8 @@ def choose(
 
   Args:
     backends: Backends in order of preference; empty for the automatic choice:
-      blocks of windows where they fit; all scores at once in short rows, and in
-      blocks in longer ones.
+      kernels on a TPU where they can; blocks of windows where they fit; all
+      scores at once in short rows, and in blocks in longer ones.
     view: The keys that each token sees.
     shapes: The sizes of the call.
     platform: 'cpu', 'gpu' or 'tpu'; None takes the platform of the current
@@ -47,7 +48,7 @@ def choose(
     f'{platform}'
   )
   refusals: list[str] = []
-  for backend in backends or _automatic(shapes):
+  for backend in backends or _automatic(shapes, platform):
     refusal = backend.supports(view, shapes, platform)
     if not refusal:
       how = 'as configured' if backends else 'chosen automatically'
@@ -80,10 +81,11 @@ def validate(backends: Any) -> None:
     backend.validate()
 
 
-def _automatic(shapes: Shapes) -> tuple[Backend, ...]:
+def _automatic(shapes: Shapes, platform: str) -> tuple[Backend, ...]:
   is_short = shapes.length <= _LONGEST_AT_ONCE
   whole = ReferenceAttention() if is_short else BlockedAttention()
-  return WindowedAttention(), whole
+  kernels = (SplashAttention(),) if platform == 'tpu' else ()
+  return *kernels, WindowedAttention(), whole
 
 
 def _sight(view: View) -> str:

@@ -14,11 +14,13 @@ from bert_jax.models import attention
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.reference import ReferenceAttention
+from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
 from bert_jax.parallel.mesh import MeshConfig
 
 # The lengths of packed texts, row by row; what they leave of a row is padding.
 TEXTS = {
+  300: ((300,), (130, 3, 1, 90, 60), (150, 85)),
   101: ((101,), (30, 3, 1, 50, 9), (45, 48)),
   64: ((64,), (31, 33), (1, 1, 1)),
   7: ((7,), (2, 3), ()),
@@ -49,6 +51,11 @@ def backends() -> list[type]:
   return found
 
 
+def as_tested(cls: type) -> Backend:
+  """A backend with its defaults, but with its kernels in an interpreter."""
+  return cls(interpret=True) if cls is SplashAttention else cls()
+
+
 def view_of(length: int, window: int) -> View:
   ids = np.zeros((len(TEXTS[length]), length), np.int32)
   for row, lengths in zip(ids, TEXTS[length], strict=True):
@@ -76,7 +83,7 @@ def attended(backend, view, dtype, **dropout):
 @pytest.mark.parametrize(('length', 'window', 'dtype'), CASES)
 @pytest.mark.parametrize(
   'backend',
-  [cls() for cls in backends() if cls is not ReferenceAttention]
+  [as_tested(cls) for cls in backends() if cls is not ReferenceAttention]
   # More than one block in these short rows.
   + [BlockedAttention(block_size=size) for size in (16, 50)],
   ids=str,
@@ -91,6 +98,10 @@ def test_a_backend_equals_the_reference_or_is_refused(
     with pytest.raises(InputError, match=f'not {cls.__name__}: '):
       choose((backend,), view, shapes)
     return
+  assert_equal_to_the_reference(backend, view, dtype)
+
+
+def assert_equal_to_the_reference(backend, view, dtype):
   for ours, expected in zip(
     attended(backend, view, dtype),
     attended(ReferenceAttention(), view, dtype),
@@ -100,6 +111,15 @@ def test_a_backend_equals_the_reference_or_is_refused(
       *(np.asarray(x, np.float32) for x in (ours, expected)),
       atol=TOLERANCE[dtype],
     )
+
+
+@pytest.mark.parametrize(
+  ('window', 'dtype'), [(0, 'float32'), (60, 'float32'), (60, 'bfloat16')]
+)
+def test_kernels_of_several_blocks(window, dtype):
+  """Rows of three blocks, some of which lie outside a window altogether."""
+  backend = SplashAttention(block_size=128, interpret=True)
+  assert_equal_to_the_reference(backend, view_of(300, window), dtype)
 
 
 @pytest.mark.parametrize('window', [0, 40])
@@ -118,9 +138,17 @@ def test_blocks_drop_what_the_reference_drops(window):
 
 
 @pytest.mark.parametrize(
+  ('backend', 'rate'),
+  [
+    (BlockedAttention(block_size=32), 0.3),
+    (SplashAttention(interpret=True), 0.0),
+  ],
+  ids=str,
+)
+@pytest.mark.parametrize(
   'mesh', [dict(data=4), dict(data=2, fsdp=2), dict(data=2, tensor=2)], ids=str
 )
-def test_blocks_on_a_mesh(mesh):
+def test_backends_on_a_mesh(mesh, backend, rate):
   """Rows lie on the axes data and fsdp, heads on the axis tensor."""
   shape = (4, 64, 2, 8)
   inputs = [
@@ -130,8 +158,8 @@ def test_blocks_on_a_mesh(mesh):
   seeds = jnp.arange(4, dtype=jnp.uint32)
 
   def total(query, key, ids, seeds):
-    found = BlockedAttention(block_size=32).attend(
-      query, key, key, View(ids), dropout_rate=0.3, dropout_seeds_B=seeds
+    found = backend.attend(
+      query, key, key, View(ids), dropout_rate=rate, dropout_seeds_B=seeds
     )
     return jnp.sum(found * query)
 
@@ -179,10 +207,11 @@ def test_every_backend_of_the_room_is_found_and_used():
     'ReferenceAttention',
     'BlockedAttention',
     'WindowedAttention',
+    'SplashAttention',
   } <= names
   for cls in backends():
     assert any(
-      not cls().supports(
+      not as_tested(cls).supports(
         view_of(length, window),
         Shapes(3, length, 2, 8, jnp.dtype(dtype), dropout=False),
         jax.default_backend(),
