@@ -6,6 +6,7 @@ which the extra `tpu` installs.
 
 import dataclasses
 import difflib
+import importlib.util
 import itertools
 import math
 import os
@@ -14,7 +15,7 @@ import re
 import jax
 from jax.experimental import topologies
 
-from bert_jax.errors import InputError, quoted, require_package
+from bert_jax.errors import InputError, quoted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,12 @@ def compile_only_devices(topology: Topology) -> list[jax.Device]:
 
   Raises InputError if libtpu is not installed.
   """
-  require_package('libtpu', f'--topology={topology.name}', 'tpu')
+  # `jax[tpu]` brings libtpu of the version that fits jaxlib.
+  if importlib.util.find_spec('libtpu') is None:
+    raise InputError(
+      f'--topology={topology.name} needs the package libtpu: pip install '
+      "'bert_jax[tpu]'"
+    )
   # libtpu would allow one process at a time, and look for the other hosts.
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
