@@ -4,6 +4,12 @@ The kernels are JAX's splash attention, of
 jax.experimental.pallas.ops.tpu.splash_attention. They keep the output and the
 logarithms of the softmax's sums for the backward pass, and skip blocks outside
 a window.
+
+Temporary memory of a forward and backward pass, as compiled for a v5e (8 rows
+of 1,024 tokens, 12 heads of 64, bf16; jax 0.12.0.1, libtpu 0.0.50.1): 62 MiB,
+beside 37 in BlockedAttention, 265 in WindowedAttention (window 128) and 769 in
+ReferenceAttention. No device has run the kernels yet: their numbers are tested
+in Pallas' interpreter.
 """
 
 import dataclasses
