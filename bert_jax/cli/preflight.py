@@ -6,9 +6,8 @@ bert-jax preflight --config=experiments/pretrain/bert_base.py \\
 
 Prints the memory of a chip by cause and whether the step fits; and, as
 estimates, time, MFU and cost. It needs no accelerator, but the extra tpu (pip
-install 'bert_jax[tpu]') and minutes of CPU; --config.scan_layers=true compiles
-soonest. Topologies are those of Cloud TPU, of v4, v5e, v5p, v6e and tpu7x. The
-exit status is 2 if the step does not fit.
+install 'bert_jax[tpu]') and minutes of CPU. Topologies are those of Cloud TPU,
+of v4, v5e, v5p, v6e and tpu7x. The exit status is 2 if the step does not fit.
 """
 
 import pathlib
@@ -29,16 +28,17 @@ VOCAB_SIZE = absl_flags.DEFINE_integer(
   'vocab_size',
   None,
   'Entries of the vocabulary where there is no corpus yet.',
-  lower_bound=1,
 )
 PRICE = absl_flags.DEFINE_float(
-  'price', None, 'Dollars for an hour of one chip.', lower_bound=0.0
+  'price', None, 'Dollars for an hour of one chip.'
 )
 JSON = absl_flags.DEFINE_string('json', '', 'A file to write all figures to.')
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
+  if PRICE.value is not None and not 0 <= PRICE.value < float('inf'):
+    raise InputError(f'--price={PRICE.value}: give dollars, such as 1.2')
   path = pathlib.Path(JSON.value)
   if not path.parent.is_dir():
     raise InputError(f'--json={path}: there is no folder {path.parent}')
