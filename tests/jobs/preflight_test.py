@@ -6,7 +6,6 @@ libtpu is no part of the suite. With it, one real compilation:
 """
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -21,6 +20,7 @@ from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs import preflight, preflight_table
 from bert_jax.jobs.preflight import Figures, Memory, StageFigures
 from bert_jax.jobs.pretrain import pretrain
+from bert_jax.models.config import modernbert_mini
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.parallel import topologies
@@ -344,13 +344,27 @@ def test_the_verb_prints_and_writes(tmp_path):
 
 
 @pytest.mark.tpu
-@pytest.mark.skipif(
-  importlib.util.find_spec('libtpu') is None,
-  reason='libtpu is not installed; pip install -e ".[tpu]" has it',
-)
 def test_a_small_model_compiles_for_v5e(without_corpus):
   figures = preflight.preflight(without_corpus, 'v5e:2x2', vocab_size=160)
   (stage,) = figures.stages
   assert figures.num_devices == 4 and figures.fits(stage)
   assert stage.collectives['all-reduce'].num_bytes >= figures.state_bytes[0]
   assert stage.traffic > 0
+
+
+@pytest.mark.tpu
+def test_kernels_of_whole_texts_and_windows_compile_for_v5e(
+  without_corpus, capfd
+):
+  """A loop over layers of both kinds, each by kernels, and rematerialised."""
+  without_corpus.model = modernbert_mini(
+    num_layers=7, embed_dim=128, num_heads=2, mlp_dim=128, max_positions=512
+  )
+  without_corpus.data.row_length = 512
+  without_corpus.scan_layers, without_corpus.remat = True, 'attention'
+  figures = preflight.preflight(without_corpus, 'v5e:2x2', vocab_size=160)
+  (stage,) = figures.stages
+  assert figures.fits(stage)
+  lines = capfd.readouterr().err.splitlines()
+  chosen = [line for line in lines if 'SplashAttention, chosen' in line]
+  assert len(chosen) == 2, lines
