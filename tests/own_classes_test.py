@@ -124,6 +124,29 @@ class MeanAttention:
     return total / seen.sum(axis=-1)[..., None, None]
 '''
 
+PRESET = '''
+"""A thin encoder that no family has: pre-norm, with windows and no biases."""
+
+
+def thin_encoder(**overrides):
+  fields = dict(
+    num_layers=3,
+    embed_dim=16,
+    num_heads=2,
+    mlp_dim=16,
+    positions='rotary',
+    norm_placement='pre',
+    activation='gelu_tanh',
+    use_bias=False,
+    global_every=2,
+    local_window=8,
+  )
+  return EncoderConfig(**(fields | overrides))
+'''
+MODEL = """EncoderConfig(
+      num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+    )"""
+
 
 @pytest.fixture
 def own(tmp_path, small_corpus, one_device):
@@ -137,6 +160,11 @@ def own(tmp_path, small_corpus, one_device):
   ):
     experiment = EXPERIMENT.format(part=part, corpus=str(small_corpus))
     (folder / f'{name}.py').write_text(code.strip() + IMPORTS + experiment)
+  experiment = EXPERIMENT.format(part='seed=1', corpus=str(small_corpus))
+  assert MODEL in experiment
+  experiment = experiment.replace(MODEL, 'thin_encoder(num_layers=2)')
+  # The imports follow, since a function needs them when it is called alone.
+  (folder / 'thin.py').write_text(PRESET.strip() + IMPORTS + experiment)
   return folder
 
 
@@ -202,6 +230,18 @@ def test_an_attention_backend(own, monkeypatch, capfd):
   assert "attention=['MeanAttention']: for whole texts in rows of 32" in line
   assert 'not MeanAttention: it is for rows of 16 tokens' in line
   assert not (own / 'refused' / 'checkpoints').exists()
+
+
+def test_a_preset(own, monkeypatch):
+  """Its config is one of the package, so that no verb asks for the file."""
+  stopped_and_continued(own, 'thin', monkeypatch)
+  recorded = json.loads((own / 'run' / 'config.json').read_text())
+  assert recorded['model']['_type'] == 'bert_jax.models.config.EncoderConfig'
+  assert recorded['model']['num_layers'] == 2
+  assert recorded['model']['global_every'] == 2
+  assert 'report.html' in verb(own, 'report', '--workdir=run')
+  grow = 'grow', '--input=run', '--output=grown', '--num_layers=4'
+  assert 'num_layers 2 -> 4' in verb(own, *grow)
 
 
 def test_tuning_with_a_class_of_ones_own(own):

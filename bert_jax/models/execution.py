@@ -1,7 +1,7 @@
 """How layers are computed, which changes speed and memory and not the numbers.
 
-Saved arrays are chosen by name: Dense layers and attention name their outputs
-with `checkpoint_name`.
+Saved arrays are chosen by name: Dense layers and attention backends name their
+outputs with `checkpoint_name`.
 """
 
 from collections.abc import Callable

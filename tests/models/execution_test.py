@@ -8,6 +8,7 @@ import pytest
 import toys
 
 from bert_jax.errors import InputError
+from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.dropout import row_seeds
 from bert_jax.models.execution import LayerExecution
 from bert_jax.models.functional import flatten
@@ -76,6 +77,24 @@ def test_a_loop_is_compiled_once_for_any_number_of_layers():
   loop = LayerExecution(scan_layers=True)
   assert num_products(12, loop) == num_products(2, loop)
   assert num_products(12, LayerExecution()) > 5 * num_products(2, loop)
+
+
+def test_kept_attention_is_not_computed_again():
+  """Its forward loops are there once, and again if nothing is kept."""
+
+  def num_loops(remat) -> int:
+    execution = LayerExecution((BlockedAttention(block_size=16),), remat)
+    model = model_with_heads(
+      CONFIGS['bert'], OBJECTIVE.heads(), 'float32', execution=execution
+    )
+    loss = functools.partial(loss_of, CONFIGS['bert'], execution)
+    lowered = jax.jit(jax.grad(loss)).lower(model.abstract_params())
+    return lowered.as_text().count('stablehlo.while')
+
+  assert num_loops('attention') == num_loops('dots') == num_loops('none')
+  # Two loops, over queries and keys, in each layer.
+  more = 2 * CONFIGS['bert'].num_layers
+  assert num_loops('full') == num_loops('none') + more
 
 
 def test_the_less_is_saved_the_less_memory():

@@ -5,11 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from bert_jax.models.attention.choose import choose
 from bert_jax.models.attention.rotary import Rotation, rotate, rotation
-from bert_jax.models.attention.view import ATTENDED, Backend, Shapes, View
+from bert_jax.models.attention.view import Backend, Shapes, View
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.layers import Dense
 from bert_jax.models.masks import RowLayout
@@ -107,5 +106,4 @@ class SelfAttention(nnx.Module):
       dropout_rate=self.dropout_rate,
       dropout_seeds_B=dropout_seeds_B,
     )
-    attended_BTNH = checkpoint_name(attended_BTNH, ATTENDED)
     return self.output(attended_BTNH, dropout_seeds_B)

@@ -4,8 +4,9 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from bert_jax.models.attention.view import Shapes, View
+from bert_jax.models.attention.view import ATTENDED, Shapes, View
 from bert_jax.models.dropout import dropout
 from bert_jax.models.products import product
 
@@ -61,6 +62,7 @@ def dot_product_attention(
   scores_BNTS = jnp.where(mask_B1TS, scores_BNTS, -1e30)
   weights_BNTS = jax.nn.softmax(scores_BNTS, axis=-1)
   weights_BNTS = dropout(weights_BNTS, dropout_rate, dropout_seeds_B)
-  return product(
+  attended_BTNH = product(
     'BNTS,BSNH->BTNH', weights_BNTS.astype(dtype), value_BSNH, dtype
-  ).astype(dtype)
+  )
+  return checkpoint_name(attended_BTNH.astype(dtype), ATTENDED)

@@ -106,4 +106,8 @@ class Backend(Protocol):
 
     The result has the dtype of `value`; the softmax is f32. Weights are dropped
     only if seeds uint32 [B] are given.
+
+    What `checkpoint_name(x, ATTENDED)` names in it is saved by the field
+    `remat` where that keeps attention; a backend without a name is computed
+    again.
     """
