@@ -240,8 +240,6 @@ def test_a_preset(own, monkeypatch):
   assert recorded['model']['num_layers'] == 2
   assert recorded['model']['global_every'] == 2
   assert 'report.html' in verb(own, 'report', '--workdir=run')
-  grow = 'grow', '--input=run', '--output=grown', '--num_layers=4'
-  assert 'num_layers 2 -> 4' in verb(own, *grow)
 
 
 def test_tuning_with_a_class_of_ones_own(own):
