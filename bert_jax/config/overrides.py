@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections.config_flags import config_path
 
-from bert_jax.errors import InputError, shown
+from bert_jax.errors import InputError, cut, shown
 
 # Errors of ast.literal_eval on a text that is no literal; it raises the last
 # two if brackets or signs are nested too deeply.
@@ -64,7 +64,7 @@ def find_field(path: str, fields: dict[str, Field]) -> Field:
       f'the nearest is --config.{near[0]}'
       if near
       else 'there are '
-      + (', '.join(name for name in fields if '.' not in name))
+      + cut(', '.join(name for name in fields if '.' not in name), 300)
     )
     raise InputError(f'--config.{shown(path)}: no such field; {hint}')
   field = fields[path]

@@ -136,6 +136,7 @@ def test_several_fields_at_once(verb, data):
 
 
 @pytest.mark.parametrize('verb', FILES)
+@hypothesis.example(name='000\x1f\x1f\x1f\x1f\x08\U0001239a', value='')
 @hypothesis.given(
   name=st.text(max_size=12)
   | st.lists(st.sampled_from(FIELDS['pretrain']), max_size=2).map('.'.join)
