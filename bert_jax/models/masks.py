@@ -59,3 +59,14 @@ def within_window(length: int, window: int) -> jax.Array:
   """
   column = jnp.arange(length)
   return (jnp.abs(column[:, None] - column) <= window // 2)[None, None]
+
+
+def filled_up(x: jax.Array, size: int, fill: int = 0) -> jax.Array:
+  """Adds places of `fill` to the rows of x, [B, T, ...] -> [B, G size, ...].
+
+  G is the least number for which no token is cut off.
+  """
+  missing = -x.shape[1] % size
+  return jnp.pad(
+    x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
+  )

@@ -5,9 +5,11 @@ the step knows the weight of the whole batch before the first microbatch:
 accumulated gradients then equal those of one batch.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.data.tokenizers.base import TokenTable
@@ -139,6 +141,19 @@ def row_keys(key: jax.Array, example_number_B2: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, words_2[0]), words_2[1])
 
   return jax.vmap(one)(example_number_B2)
+
+
+def summed(function: Callable[[Any], Any], parts: Any) -> Any:
+  """The sum of function(part) over the leading axis of `parts`, one by one."""
+
+  def add(total: Any, part: Any) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, function(part)), None
+
+  first = jax.tree.map(lambda x: x[0], parts)
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first)
+  )
+  return jax.lax.scan(add, zeros, parts)[0]
 
 
 def microbatches(batch: Any, count: int) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.models.masks import filled_up
+from bert_jax.objectives.base import summed
 from bert_jax.parallel.sharding import rows_per_device
 
 # Most f32 scores that a loss over a vocabulary computes at once on a device.
@@ -77,19 +79,11 @@ def in_pieces(
     return losses_of(*arrays)
 
   def pieces(x: jax.Array) -> jax.Array:
-    x = jnp.pad(
-      x, [(0, 0), (0, -num_positions % size)] + [(0, 0)] * (x.ndim - 2)
-    )
-    x = x.reshape(batch_size, -1, size, *x.shape[2:])
+    x = filled_up(x, size).reshape(batch_size, -1, size, *x.shape[2:])
     return jnp.moveaxis(x, 1, 0)
 
-  def add(sums, piece):
-    return jax.tree.map(jnp.add, sums, losses_of(*piece)), None
-
-  shapes = jax.eval_shape(losses_of, *arrays)
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  body = jax.checkpoint(add, prevent_cse=False)
-  return jax.lax.scan(body, zeros, tuple(map(pieces, arrays)))[0]
+  of_piece = jax.checkpoint(lambda piece: losses_of(*piece), prevent_cse=False)
+  return summed(of_piece, tuple(map(pieces, arrays)))
 
 
 def class_cross_entropy(

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from bert_jax.errors import InputError
+from bert_jax.parallel.sharding import devices_along
 
 AXES = ('data', 'fsdp', 'tensor')
 
@@ -44,11 +45,6 @@ class MeshConfig:
     )
 
 
-def num_batch_devices(mesh: jax.sharding.Mesh) -> int:
-  """Number of devices among which the rows of a batch are split."""
-  return mesh.shape['data'] * mesh.shape['fsdp']
-
-
 def check_batch_size(
   batch_size: int, mesh: jax.sharding.Mesh, num_microbatches: int = 1
 ) -> None:
@@ -57,7 +53,7 @@ def check_batch_size(
   Each microbatch is split over the devices by itself; with fewer rows than
   devices, every device would compute all of it.
   """
-  devices = num_batch_devices(mesh)
+  devices = devices_along('batch', mesh)
   if batch_size % (devices * num_microbatches) == 0:
     return
   parts = f'the {devices} devices along mesh axes data and fsdp'

@@ -66,10 +66,13 @@ def on_each_device(
   )
 
 
-def devices_along(axis: str) -> int:
-  """Devices of the current mesh that split a logical axis; 1 if none do."""
-  mesh = jax.sharding.get_abstract_mesh()
-  return math.prod(mesh.shape.get(name, 1) for name in RULES[axis])
+def devices_along(axis: str, mesh: jax.sharding.Mesh | None = None) -> int:
+  """Devices of a mesh, by default the current one, that split a logical axis.
+
+  Returns 1 if there is no mesh.
+  """
+  found = jax.sharding.get_abstract_mesh() if mesh is None else mesh
+  return math.prod(found.shape.get(name, 1) for name in RULES[axis])
 
 
 def rows_per_device(batch_size: int) -> int:
@@ -104,9 +107,7 @@ def parameter_shardings(
     spec: list[Any] = []
     for size, axis in zip(shape, logical_axes[path], strict=True):
       mesh_axes = RULES[axis] if axis else ()
-      devices = 1
-      for mesh_axis in mesh_axes:
-        devices *= mesh.shape[mesh_axis]
+      devices = devices_along(axis, mesh) if axis else 1
       if size % devices:
         raise InputError(
           f'parameter {path} has size {size} along {axis!r}, which mesh axis '

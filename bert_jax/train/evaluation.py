@@ -15,8 +15,7 @@ from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.objectives.base import SumAndWeight
-from bert_jax.parallel.mesh import num_batch_devices
-from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.train.state import TrainState, host_step
 
@@ -117,7 +116,7 @@ class HeldOutLosses:
     config: EvaluationConfig,
   ):
     mesh = jax.sharding.get_mesh()
-    devices = num_batch_devices(mesh)
+    devices = devices_along('batch', mesh)
     self._eval_step = eval_step
     self._held_out = held_out
     self._key = jax.random.key(config.seed)

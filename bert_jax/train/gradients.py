@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 
 from bert_jax.models import functional
-from bert_jax.objectives.base import Batch, SumAndWeight, microbatches
+from bert_jax.objectives.base import Batch, SumAndWeight, microbatches, summed
 
 # A prepared batch or a part of it, and the dropout seed of each of its rows.
 SeededBatch = tuple[Batch, jax.Array]
@@ -104,14 +103,6 @@ def in_microbatches(gradients: Gradients, count: int) -> Gradients:
     def of_part(part: SeededBatch) -> LossAndGradients:
       return gradients(loss_fn, params, frozen, part, key)
 
-    def accumulate(carry, part):
-      return jax.tree.map(jnp.add, carry, of_part(part)), None
-
-    parts = microbatches(batch, count)
-    first = jax.tree.map(lambda x: x[0], parts)
-    zeros = jax.tree.map(
-      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, first)
-    )
-    return jax.lax.scan(accumulate, zeros, parts)[0]
+    return summed(of_part, microbatches(batch, count))
 
   return accumulated

@@ -12,8 +12,7 @@ from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
 from bert_jax.optim.base import Optimizer
-from bert_jax.parallel.mesh import num_batch_devices
-from bert_jax.parallel.sharding import batch_sharding
+from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Features, Figures, Task, TaskConfig
 from bert_jax.tasks.metrics import mean_and_std
@@ -182,7 +181,7 @@ class Scoring:
   def _rows(self) -> tuple[RowsInOrder, int]:
     """The rows of the evaluation part, and the size of a batch."""
     ids = self._examples.eval.rows['input_ids']
-    devices = num_batch_devices(jax.sharding.get_mesh())
+    devices = devices_along('batch')
     batch_size = -(-self._experiment.eval_batch_size // devices) * devices
     rows = RowsInOrder(lambda rows: {'input_ids': ids[rows]}, len(ids))
     return rows, batch_size

@@ -19,6 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 from bert_jax.errors import InputError
 from bert_jax.models.attention.view import ATTENDED, Shapes, View
 from bert_jax.models.dropout import kept
+from bert_jax.models.masks import filled_up
 from bert_jax.models.products import product
 
 _MASKED = -1e30
@@ -65,7 +66,8 @@ class BlockedAttention:
     arrays = [query_BTNH * scale, key_BSNH, value_BSNH]
     attended_BTNH = _attend(
       call,
-      *(_filled_up(x, size) for x in (*arrays, *view.interval())),
+      # The interval [0, 0) of a query that fills up is empty.
+      *(filled_up(x, size) for x in (*arrays, *view.interval())),
       dropout_seeds_B,
     )
     return attended_BTNH[:, :length]
@@ -93,15 +95,6 @@ class _Block(NamedTuple):
     first = jnp.min(jnp.where(sees_BQ, self.start_BQ, jnp.iinfo(jnp.int32).max))
     last = jnp.max(jnp.where(sees_BQ, self.end_BQ, 0))
     return first // size, -(-last // size)
-
-
-def _filled_up(x: jax.Array, size: int) -> jax.Array:
-  """Zeros up to a whole number of blocks: [B, T, ...] -> [B, G size, ...].
-
-  The interval [0, 0) of a query that fills up is empty.
-  """
-  missing = -x.shape[1] % size
-  return jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
 
 
 def _cut(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
@@ -269,7 +262,7 @@ def _backward(call, saved, cotangent_BTNH):
 
 
 def _gradients_of_pair(block: _Block, arrays, scores, of_queries, drop):
-  """What a block of queries and a block of keys add to three gradients, f32.
+  """Parts of three gradients, f32, from one block of queries and one of keys.
 
   `arrays` are the keys, the values and the cotangent of the output; `scores`
   are those of `_scores`; `of_queries` are, for each query, the logarithm of its

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from bert_jax.errors import InputError
 from bert_jax.models.attention.view import ATTENDED, Shapes, View
+from bert_jax.models.masks import filled_up
 from bert_jax.parallel.sharding import devices_along, on_each_device
 
 # Blocks are made of whole vectors of the chip, which have 128 lanes.
@@ -73,19 +74,15 @@ class SplashAttention:
   ) -> jax.Array:
     assert dropout_seeds_B is None or not dropout_rate  # see `supports`
     length = query_BTNH.shape[1]
-    missing = -length % _LANES
     scale = query_BTNH.shape[-1] ** -0.5
     heads_BTNH = [
-      jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
-      for x in (query_BTNH * scale, key_BSNH, value_BSNH)
+      filled_up(x, _LANES) for x in (query_BTNH * scale, key_BSNH, value_BSNH)
     ]
     # Places that fill up a row see one another alone.
-    segment_ids_BT = jnp.pad(
-      view.segment_ids, ((0, 0), (0, missing)), constant_values=-1
-    )
+    segment_ids_BT = filled_up(view.segment_ids, _LANES, -1)
     call = _Call(
       view.window,
-      _block_size(self.block_size, length + missing, view.window),
+      _block_size(self.block_size, segment_ids_BT.shape[1], view.window),
       self.interpret,
     )
     of_heads = ('batch', 'length', 'heads', 'head_dim')

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from bert_jax.models.attention.reference import dot_product_attention
 from bert_jax.models.attention.view import Shapes, View
 from bert_jax.models.dropout import fold_each
+from bert_jax.models.masks import filled_up
 
 # Smallest size of a block; below it, computing is slow.
 MIN_BLOCK = 16
@@ -79,10 +80,7 @@ def _block(window: int) -> int:
 
 def _blocks(x: jax.Array, size: int, fill: int) -> jax.Array:
   """Cuts [B, T, ...] into blocks [B, G, size, ...]; fills up the last one."""
-  missing = -x.shape[1] % size
-  x = jnp.pad(
-    x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), constant_values=fill
-  )
+  x = filled_up(x, size, fill)
   return x.reshape(x.shape[0], -1, size, *x.shape[2:])
 
 
