@@ -18,7 +18,7 @@ from bert_jax.data.tokenizers.base import (
   TokenTable,
   token_table,
 )
-from bert_jax.errors import InputError, one_line
+from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_of
 from bert_jax.jobs.pretrain import (
   check_pairs,
@@ -33,11 +33,17 @@ from bert_jax.models import functional
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.objectives.base import PretrainingObjective
 from bert_jax.parallel import compiled, topologies
-from bert_jax.parallel.mesh import check_batch_size, num_batch_devices
-from bert_jax.parallel.sharding import batch_sharding, replicated
+from bert_jax.parallel.mesh import check_batch_size
+from bert_jax.parallel.sharding import (
+  batch_sharding,
+  devices_along,
+  replicated,
+)
 from bert_jax.pretrained import open_pretrained
 from bert_jax.stopping import StopSignal
+from bert_jax.train import xla_options
 from bert_jax.train.program import Program
+from bert_jax.workdir import default_compute_dtype
 
 # Pairs of a row where no corpus says how many there are at most.
 _PAIRS_OF_A_ROW = 4
@@ -92,7 +98,7 @@ class StageFigures:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figures:
-  """What preflight found out.
+  """All that preflight found out.
 
   vocabulary_from: where the size of the vocabulary is from.
   state_bytes: parameters and optimizer on one device.
@@ -111,8 +117,12 @@ class Figures:
   peak_flops: float
   bandwidth: float
   stages: tuple[StageFigures, ...]
-  changes: tuple[str, ...]
   versions: dict[str, str]
+  changes: tuple[str, ...] = ()
+
+  @property
+  def all_fit(self) -> bool:
+    return all(map(self.fits, self.stages))
 
   def fits(self, stage: StageFigures) -> bool:
     memory = stage.memory
@@ -154,7 +164,8 @@ def preflight(
   jax.config.update('jax_platforms', 'cpu')
   experiment, table, origin, batches = _read_data(experiment, vocab_size)
   if not experiment.compute_dtype:
-    experiment = dataclasses.replace(experiment, compute_dtype='bfloat16')
+    dtype = default_compute_dtype('tpu')
+    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
   mesh = experiment.mesh.build(topologies.compile_only_devices(topology))
   for stage in experiment.plan().stages:
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
@@ -176,12 +187,12 @@ def preflight(
     peak_flops=chip.tflops * 1e12 / devices,
     bandwidth=chip.memory_gb_per_second * 1e9 / devices,
     stages=stages,
-    changes=changes_that_save_memory(experiment, mesh),
     versions=_versions('jax', 'jaxlib', 'libtpu'),
   )
-  if all(map(figures.fits, stages)):
-    return dataclasses.replace(figures, changes=())
-  return figures
+  if figures.all_fit:
+    return figures
+  changes = changes_that_save_memory(experiment, mesh)
+  return dataclasses.replace(figures, changes=changes)
 
 
 def _abstract_key(mesh: jax.sharding.Mesh) -> Any:
@@ -258,21 +269,20 @@ def _compile_stages(
       )
       for name, array in row.items()
     }
-    figures = StageFigures(
-      num_steps=stage.num_steps,
-      row_length=length,
-      batch_size=stage.batch_size,
-      flops=flops(first + 1) - flops(first),
-      compile_seconds=0.0,
-    )
     lowered = program.lower(batch)
     start = time.perf_counter()
     compiled_fields = _compiled(
-      lowered, _state_bytes(program), experiment.xla_options
+      lowered, _state_bytes(program), bool(experiment.xla_options)
     )
-    seconds = time.perf_counter() - start
     found.append(
-      dataclasses.replace(figures, compile_seconds=seconds, **compiled_fields)
+      StageFigures(
+        num_steps=stage.num_steps,
+        row_length=length,
+        batch_size=stage.batch_size,
+        flops=flops(first + 1) - flops(first),
+        compile_seconds=time.perf_counter() - start,
+        **compiled_fields,
+      )
     )
   return tuple(found)
 
@@ -293,7 +303,7 @@ def _row(
 def _compiled(
   lowered: jax.stages.Lowered,
   state_bytes: tuple[int, int],
-  xla_options: tuple[str, ...],
+  has_options: bool,
 ) -> dict[str, Any]:
   """The fields of StageFigures that only the compiler knows.
 
@@ -304,11 +314,8 @@ def _compiled(
     with stop:  # a signal would wait for minutes otherwise
       executable = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    if xla_options and str(error).startswith('INVALID_ARGUMENT'):
-      raise InputError(
-        f'xla_options={",".join(xla_options)}: {one_line(error)}; correct or '
-        'leave out the option'
-      ) from error
+    if has_options and str(error).startswith('INVALID_ARGUMENT'):
+      raise xla_options.refusal(error, 'tpu') from error
     if not str(error).startswith('RESOURCE_EXHAUSTED'):
       raise
     return {'refusal': str(error).splitlines()[0]}
@@ -359,7 +366,7 @@ def changes_that_save_memory(
     better = 'dots' if experiment.remat == 'none' else 'full'
     changes.append(f'--config.remat={better}')
   twice = 2 * experiment.num_microbatches
-  devices = num_batch_devices(mesh)
+  devices = devices_along('batch', mesh)
   sizes = [stage.batch_size for stage in experiment.plan().stages]
   if not any(size % (devices * twice) for size in sizes):
     changes.append(f'--config.num_microbatches={twice}')

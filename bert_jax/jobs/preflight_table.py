@@ -13,10 +13,6 @@ from bert_jax.jobs.preflight import (
 GIB = 2**30
 
 
-def all_fit(figures: Figures) -> bool:
-  return all(map(figures.fits, figures.stages))
-
-
 def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
   """Yields the table; `price` is in dollars for an hour of one chip."""
   topology, chip = figures.topology, figures.topology.chip
@@ -38,7 +34,7 @@ def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
     if stage.memory is not None:
       yield from _collectives(stage)
       yield from _estimate(figures, stage)
-  if all_fit(figures):
+  if figures.all_fit:
     yield ''
     yield from _whole_run(figures, price)
 
@@ -51,7 +47,7 @@ def as_json(figures: Figures, price: float | None = None) -> dict[str, Any]:
     if stage.memory is not None:
       fields['memory']['total'] = stage.memory.total
       fields['step_seconds'] = _step_seconds(figures, stage)
-  value['fits'] = all_fit(figures)
+  value['fits'] = figures.all_fit
   if value['fits']:
     value['hours'] = _hours(figures)
     if price is not None:

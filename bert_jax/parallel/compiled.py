@@ -132,7 +132,11 @@ class Program:
         ahead += [(name, times * trips) for name in dict.fromkeys(called)]
 
   def _trips(self, loop: Instruction) -> int:
-    """How often a loop runs: as noted, or as its condition counts from 0."""
+    """How often a loop runs: as noted, or as its condition counts from 0.
+
+    A loop whose end depends on the data, such as one over the blocks of keys in
+    view, counts once.
+    """
     if noted := _TRIPS.search(loop.text):
       return int(noted[1])
     condition = _CONDITION.search(loop.text)

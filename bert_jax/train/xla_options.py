@@ -51,7 +51,12 @@ def check(texts: Sequence[str]) -> None:
   try:
     jax.jit(lambda: 0, compiler_options=options)()
   except jax.errors.JaxRuntimeError as error:
-    raise InputError(
-      f'xla_options are refused by XLA on {jax.default_backend()}: '
-      f'{one_line(error)}; correct or leave out the option'
-    ) from error
+    raise refusal(error, jax.default_backend()) from error
+
+
+def refusal(error: jax.errors.JaxRuntimeError, platform: str) -> InputError:
+  """The refusal of options that XLA named in an error of compilation."""
+  return InputError(
+    f'xla_options are refused by XLA on {platform}: {one_line(error)}; correct '
+    'or leave out the option'
+  )
