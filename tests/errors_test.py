@@ -1,4 +1,4 @@
-"""What a message shows of a user's text: one line of a bounded length."""
+"""Texts of users in messages: one line of a bounded length."""
 
 import pytest
 

@@ -226,7 +226,7 @@ class LayerStack(nnx.Module):
       leaves = [jnp.stack(leaf) for leaf in same]
     seeds = None
     if dropout_seeds_B is not None:
-      # Those of `fold`, with the number of the layer as an index.
+      # Seeds of `fold`, with the number of the layer as an index.
       seeds_BL = fold_each(dropout_seeds_B, config.num_layers + 1)
       assert seeds_BL is not None
       seeds = seeds_BL[:, first + 1 : first + 1 + size * count]

@@ -16,9 +16,9 @@ from bert_jax.models.layers import DENSE
 
 _names = jax.checkpoint_policies.save_only_these_names
 
-# What the backward pass finds saved within a layer; all else it computes again.
-# 'dots' also saves the outputs of all Dense layers, 'attention' those of
-# attention alone, and 'full' nothing but the input of the layer.
+# Policies of saving within a layer for the backward pass, which computes the
+# rest again. 'dots' saves the outputs of Dense layers and of attention,
+# 'attention' those of attention alone, and 'full' the input of the layer alone.
 _POLICIES = {
   'none': None,
   'dots': _names(DENSE, ATTENDED),

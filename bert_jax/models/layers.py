@@ -53,9 +53,11 @@ def truncated_normal(
 def residual_dtype(config: EncoderConfig, dtype: jnp.dtype) -> jnp.dtype:
   """The dtype of the states between layers: f32 in pre-norm encoders.
 
-  A pre-norm encoder adds to one sum in every layer, and rounding that sum to
-  bf16 each time made the error of 22 layers of ModernBERT's hidden states
-  0.0113 instead of 0.0026. A post-norm encoder norms it anew in every layer.
+  A pre-norm encoder adds to one sum in every layer. Rounding that sum to bf16
+  each time made the error of the hidden states of ModernBERT-base 0.0108
+  instead of 0.0017 (root mean square beside f32, relative; 4 x 128 tokens, two
+  fresh initialisations, on a CPU). A post-norm encoder norms the sum anew in
+  every layer.
   """
   return jnp.dtype(jnp.float32) if config.norm_placement == 'pre' else dtype
 

@@ -3,7 +3,8 @@
 Operands are rounded to the compute dtype, forward and backward, and sums are
 f32. JAX by itself would keep only the forward product so: its transpose of a
 product with `preferred_element_type=float32` gets an f32 cotangent, and both
-backward products then run f32 x f32 on a GPU, at half the rate or less.
+backward products are lowered as f32 x f32 for a GPU, two thirds of the FLOPs of
+a step.
 
 In compute dtype float32 all products have precision HIGHEST: without it, a GPU
 rounds f32 operands to TF32 and a TPU to bf16.

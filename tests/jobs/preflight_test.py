@@ -62,7 +62,7 @@ def without_corpus(small_experiment, all_devices):
 def test_the_step_is_that_of_training(
   cpu_for_tpu, small_experiment, small_tokenizer, tmp_path, monkeypatch
 ):
-  """What a run lowers for the same devices is the same text."""
+  """The lowered text equals that of a run on the same devices."""
   experiment = dataclasses.replace(
     small_experiment, num_steps=1, compute_dtype='float32'
   )

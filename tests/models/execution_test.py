@@ -18,7 +18,7 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 OBJECTIVE = MaskedLMConfig().build(toys.table())
 BATCH = OBJECTIVE.prepare(toys.batch(4, 40), jax.random.key(0))
 DROPOUT = dict(dropout=0.1, attention_dropout=0.1)
-# Of ModernBERT, the first layer, two rounds of three, and one layer more.
+# ModernBERT has its first layer, two rounds of three, and one layer more.
 CONFIGS = {
   'bert': toys.encoder_config(num_layers=3, max_positions=40, **DROPOUT),
   'albert': toys.family_config('albert', num_layers=3, **DROPOUT),

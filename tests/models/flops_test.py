@@ -91,7 +91,7 @@ def test_frozen_matrices_have_no_gradients():
 @pytest.mark.parametrize('targets', [('query', 'value'), ('all_linear',)])
 @pytest.mark.parametrize('family', ['distilbert', 'albert', 'modernbert'])
 def test_a_step_of_lora_has_as_many_as_xla_counts(family, targets):
-  """As above; XLA does without the gradient at the first layer's input."""
+  """XLA, unlike us, leaves out the gradient at the first layer's input."""
   sizes = dict(embed_dim=128, num_heads=2, mlp_dim=256, num_layers=6)
   config = toys.family_config(family, **sizes, global_every=1)
   method = LoRAConfig(rank=8, targets=targets).build()

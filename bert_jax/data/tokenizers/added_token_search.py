@@ -147,7 +147,7 @@ class _Matcher:
   """Maps texts to (id or None, first, end) of the stretches of each."""
 
   def __init__(self, tokens: Sequence[AddedToken]):
-    # Of two tokens of one spelling, the package finds the first.
+    # The package finds the first of two tokens that are spelt alike.
     once: dict[str, AddedToken] = {}
     for token in tokens:
       once.setdefault(token.content, token)
