@@ -7,7 +7,12 @@ bert-jax preflight --config=experiments/pretrain/bert_base.py \\
 Prints the memory of a chip by cause and whether the step fits; and, as
 estimates, time, MFU and cost. It needs no accelerator, but the extra tpu (pip
 install 'bert_jax[tpu]') and minutes of CPU. Topologies are those of Cloud TPU,
-of v4, v5e, v5p, v6e and tpu7x. The exit status is 2 if the step does not fit.
+of v4, v5e, v5p, v6e and tpu7x; the files of experiments/pretrain name the one
+that they are meant for. The exit status is 2 if the step does not fit.
+
+With --search --json=FILE it looks for the fastest plan that fits: which remat,
+microbatches, mesh and attention. FILE keeps what was compiled, so that the same
+command goes on after Ctrl-C.
 """
 
 import pathlib
@@ -15,14 +20,15 @@ import pathlib
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags
+from bert_jax.config.experiment_file import topology_of
 from bert_jax.errors import InputError
 
 CONFIG = flags.define_config()
 TOPOLOGY = absl_flags.DEFINE_string(
   'topology',
   None,
-  'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1.',
-  required=True,
+  'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1; by '
+  'default the TOPOLOGY of the experiment file.',
 )
 VOCAB_SIZE = absl_flags.DEFINE_integer(
   'vocab_size',
@@ -33,6 +39,20 @@ PRICE = absl_flags.DEFINE_float(
   'price', None, 'Dollars for an hour of one chip.'
 )
 JSON = absl_flags.DEFINE_string('json', '', 'A file to write all figures to.')
+SEARCH = absl_flags.DEFINE_bool(
+  'search', False, 'Look for the fastest plan that fits; needs --json.'
+)
+COMPILE_LIMIT = absl_flags.DEFINE_integer(
+  'compile_limit',
+  6,
+  'The most plans that a search compiles, with those in the file.',
+  lower_bound=1,
+)
+SEARCH_BATCHES = absl_flags.DEFINE_list(
+  'search_batches',
+  [],
+  'Batch sizes to choose from, such as 256,512; by default the recipe has one.',
+)
 
 
 def main(argv: list[str]) -> None:
@@ -42,11 +62,19 @@ def main(argv: list[str]) -> None:
   path = pathlib.Path(JSON.value)
   if not path.parent.is_dir():
     raise InputError(f'--json={path}: there is no folder {path.parent}')
+  name = TOPOLOGY.value or topology_of(flags.config_path())
+  if SEARCH.value:
+    _search(name, path)
+  else:
+    _preflight(name, path)
+
+
+def _preflight(topology_name: str, path: pathlib.Path) -> None:
   from bert_jax import durable_files
   from bert_jax.jobs import preflight, preflight_table
 
   figures = preflight.preflight(
-    CONFIG.value, TOPOLOGY.value, vocab_size=VOCAB_SIZE.value
+    CONFIG.value, topology_name, vocab_size=VOCAB_SIZE.value
   )
   for line in preflight_table.lines(figures, PRICE.value):
     print(line)
@@ -55,3 +83,24 @@ def main(argv: list[str]) -> None:
     durable_files.write_json(path, value)
   if figures.changes:
     raise InputError(preflight_table.change_line(figures))
+
+
+def _search(topology_name: str, path: pathlib.Path) -> None:
+  from bert_jax.jobs import preflight_search
+
+  if not JSON.value:
+    raise InputError(
+      '--search: give --json=FILE, which keeps the plans that were compiled'
+    )
+  found = preflight_search.search(
+    CONFIG.value,
+    topology_name,
+    path,
+    vocab_size=VOCAB_SIZE.value,
+    batch_sizes=flags.whole_numbers(SEARCH_BATCHES),
+    limit=COMPILE_LIMIT.value,
+  )
+  for line in preflight_search.lines(found, CONFIG.value):
+    print(line)
+  if found.best is None:
+    raise InputError(preflight_search.none_fits(found))

@@ -43,6 +43,7 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.stopping import StopSignal
 from bert_jax.train import xla_options
 from bert_jax.train.program import Program
+from bert_jax.train.state import state_bytes
 from bert_jax.workdir import default_compute_dtype
 
 # Pairs of a row where no corpus says how many there are at most.
@@ -141,6 +142,7 @@ def preflight(
   topology_name: str,
   *,
   vocab_size: int | None = None,
+  kept: str = 'it wrote nothing and can begin again.',
 ) -> Figures:
   """Compiles the step of each stage for a topology.
 
@@ -149,23 +151,17 @@ def preflight(
       model.vocab_size stands for the tokenizer.
     topology_name: such as v5e:2x4.
     vocab_size: entries of the vocabulary.
+    kept: ends the sentence 'stopped by ...;' of a signal while it compiles.
 
   Raises:
     InputError: the config cannot be, there is no such topology, or libtpu is
       not installed.
   """
-  if not isinstance(experiment, PretrainExperiment):
-    raise InputError(
-      f'--config: {type(experiment).__name__} has no num_steps; preflight is '
-      'for a file of experiments/pretrain'
-    )
+  check_kind(experiment)
   topology = topologies.named(topology_name)
   # The devices to compile for run nothing, and those that are here stay free.
   jax.config.update('jax_platforms', 'cpu')
-  experiment, table, origin, batches = _read_data(experiment, vocab_size)
-  if not experiment.compute_dtype:
-    dtype = default_compute_dtype('tpu')
-    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
+  experiment, table, origin, batches = read_data(experiment, vocab_size)
   mesh = experiment.mesh.build(topologies.compile_only_devices(topology))
   for stage in experiment.plan().stages:
     check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
@@ -173,7 +169,7 @@ def preflight(
     objective = experiment.objective.build(table)
     model = model_of(experiment, objective)
     program = program_of(experiment, objective, model, _abstract_key(mesh))
-    stages = _compile_stages(experiment, objective, program, batches)
+    stages = _compile_stages(experiment, objective, program, batches, kept)
   chip, devices = topology.chip, topology.chip.num_devices
   figures = Figures(
     topology=topology,
@@ -181,13 +177,13 @@ def preflight(
     vocab_size=table.vocab_size,
     vocabulary_from=origin,
     num_parameters=functional.num_parameters(program.abstract.params),
-    state_bytes=_state_bytes(program),
+    state_bytes=state_bytes(program.abstract, program.shardings),
     num_devices=mesh.size,
     device_memory=chip.memory_gib * 2**30 / devices,
     peak_flops=chip.tflops * 1e12 / devices,
     bandwidth=chip.memory_gb_per_second * 1e9 / devices,
     stages=stages,
-    versions=_versions('jax', 'jaxlib', 'libtpu'),
+    versions=compiler_versions(),
   )
   if figures.all_fit:
     return figures
@@ -195,20 +191,32 @@ def preflight(
   return dataclasses.replace(figures, changes=changes)
 
 
+def check_kind(experiment: Any) -> None:
+  """Raises InputError on an experiment that is not of pretraining."""
+  if not isinstance(experiment, PretrainExperiment):
+    raise InputError(
+      f'--config: {type(experiment).__name__} has no num_steps; preflight is '
+      'for a file of experiments/pretrain'
+    )
+
+
 def _abstract_key(mesh: jax.sharding.Mesh) -> Any:
   key = jax.eval_shape(lambda: jax.random.key(0))
   return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
 
 
-def _read_data(
+def read_data(
   experiment: PretrainExperiment, vocab_size: int | None
 ) -> tuple[PretrainExperiment, TokenTable, str, list[dict[str, Any]]]:
   """Reads the vocabulary and the shapes of rows.
 
   Returns:
-    (the experiment with its vocabulary's size, the table, where it is from, a
-    row of each stage; no rows where there is no corpus).
+    (the experiment with its vocabulary's size and compute dtype, the table,
+    where it is from, a row of each stage; no rows where there is no corpus).
   """
+  if not experiment.compute_dtype:
+    dtype = default_compute_dtype('tpu')
+    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
   data, model = experiment.data, experiment.model
   if data.all_corpora()[0].path:
     experiment.validate()
@@ -255,13 +263,14 @@ def _compile_stages(
   objective: PretrainingObjective,
   program: Program,
   rows: list[dict[str, Any]],
+  kept: str,
 ) -> tuple[StageFigures, ...]:
   flops = flops_before(experiment, objective)
   plan = experiment.plan()
   found = []
   for number, stage in enumerate(plan.stages):
     length, first = stage.row_length, plan.first_steps[number]
-    row = rows[number] if rows else _row(objective, length)
+    row = rows[number] if rows else row_shapes(objective, length)
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = {
       name: jax.ShapeDtypeStruct(
@@ -272,7 +281,10 @@ def _compile_stages(
     lowered = program.lower(batch)
     start = time.perf_counter()
     compiled_fields = _compiled(
-      lowered, _state_bytes(program), bool(experiment.xla_options)
+      lowered,
+      state_bytes(program.abstract, program.shardings),
+      bool(experiment.xla_options),
+      kept,
     )
     found.append(
       StageFigures(
@@ -287,7 +299,7 @@ def _compile_stages(
   return tuple(found)
 
 
-def _row(
+def row_shapes(
   objective: PretrainingObjective, length: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """The shapes of one row where no corpus says what is beside the ids."""
@@ -302,14 +314,15 @@ def _row(
 
 def _compiled(
   lowered: jax.stages.Lowered,
-  state_bytes: tuple[int, int],
+  of_state: tuple[int, int],
   has_options: bool,
+  kept: str,
 ) -> dict[str, Any]:
   """The fields of StageFigures that only the compiler knows.
 
   Raises InputError if the compiler of the chips does not take the options.
   """
-  stop = StopSignal('preflight', 'it wrote nothing and can begin again.')
+  stop = StopSignal('preflight', kept)
   try:
     with stop:  # a signal would wait for minutes otherwise
       executable = lowered.compile()
@@ -320,7 +333,7 @@ def _compiled(
       raise
     return {'refusal': str(error).splitlines()[0]}
   stats: Any = executable.memory_analysis()
-  parameters, optimizer = state_bytes
+  parameters, optimizer = of_state
   given = stats.output_size_in_bytes - stats.alias_size_in_bytes
   text = compiled.Program(executable.as_text() or '')
   return {
@@ -335,26 +348,6 @@ def _compiled(
     'traffic': text.memory_traffic(),
     'collectives': text.collectives(),
   }
-
-
-def _state_bytes(program: Program) -> tuple[int, int]:
-  """Bytes of (parameters, optimizer) on one device."""
-
-  def of(arrays: Any, shardings: Any) -> int:
-    sizes = jax.tree.map(
-      lambda x, sharding: (
-        np.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
-      ),
-      arrays,
-      shardings,
-    )
-    return int(sum(jax.tree.leaves(sizes)))
-
-  state, shardings = program.abstract, program.shardings
-  return (
-    of(state.params, shardings.params),
-    of(state.optimizer_state, shardings.optimizer_state),
-  )
 
 
 def changes_that_save_memory(
@@ -379,9 +372,10 @@ def changes_that_save_memory(
   return tuple(changes[:3])
 
 
-def _versions(*names: str) -> dict[str, str]:
+def compiler_versions() -> dict[str, str]:
+  """The versions of the packages that decide what a program becomes."""
   found = {}
-  for name in names:
+  for name in ('jax', 'jaxlib', 'libtpu'):
     try:
       found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -25,6 +25,8 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import WarmupStableDecay
 
+TOPOLOGY = 'v6e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
