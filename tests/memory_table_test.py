@@ -37,14 +37,15 @@ def test_a_recipe_can_be_laid_out_on_its_topology(path):
 
 
 def test_every_recipe_is_a_row(memory_table):
-  """A row that is not in the file is not compiled yet, and fits nowhere."""
+  """The file has each row, or says that it is not compiled yet."""
   rows = {row.name: row for row in memory_table.rows()}
   assert len(rows) == len(memory_table.rows())
-  found = json.loads(memory_table.RESULTS.read_text())['rows']
-  assert set(found) <= set(rows)
-  own = {f'{path.stem} {topology_of(str(path))}' for path in RECIPES}
-  assert own <= set(rows)
-  assert own - set(found) == set()
+  value = json.loads(memory_table.RESULTS.read_text())
+  found, missing = value['rows'], value['not_compiled_yet']
+  assert sorted([*found, *missing]) == sorted(rows)
+  assert {f'{path.stem} {topology_of(str(path))}' for path in RECIPES} <= set(
+    rows
+  )
   for name, value in found.items():
     assert set(value['versions']) == {'jax', 'jaxlib', 'libtpu'}
     stages = rows[name].experiment().plan().stages
@@ -58,18 +59,23 @@ def test_every_recipe_is_a_row(memory_table):
     assert value['fits'] == (not value['changes'])
 
 
-def test_the_recipes_fit(memory_table):
-  found = json.loads(memory_table.RESULTS.read_text())['rows']
+def test_recipes_fit_their_topologies(memory_table):
+  value = json.loads(memory_table.RESULTS.read_text())
   for path in RECIPES:
-    assert found[f'{path.stem} {topology_of(str(path))}']['fits'], path.stem
+    name = f'{path.stem} {topology_of(str(path))}'
+    if name not in value['not_compiled_yet']:
+      assert value['rows'][name]['fits'], name
 
 
 @pytest.mark.tpu
 @pytest.mark.parametrize('number', range(3))
 def test_a_sentinel_takes_what_the_table_says(memory_table, number):
+  """A sentinel without a row in the file yet has to fit at least."""
   row = memory_table.Row(*memory_table.SENTINELS[number])
-  known = json.loads(memory_table.RESULTS.read_text())['rows'][row.name]
+  rows = json.loads(memory_table.RESULTS.read_text())['rows']
   now = memory_table.measured(row)
+  assert now['fits']
+  known = rows.get(row.name, now)
   same = now['versions'] == known['versions']
   [stage], [before] = now['stages'], known['stages']
   assert stage['gib'] == pytest.approx(before['gib'], rel=0.01 if same else 0.1)

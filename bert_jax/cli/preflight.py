@@ -86,12 +86,12 @@ def _preflight(topology_name: str, path: pathlib.Path) -> None:
 
 
 def _search(topology_name: str, path: pathlib.Path) -> None:
-  from bert_jax.jobs import preflight_search
-
   if not JSON.value:
     raise InputError(
       '--search: give --json=FILE, which keeps the plans that were compiled'
     )
+  from bert_jax.jobs import preflight_search
+
   found = preflight_search.search(
     CONFIG.value,
     topology_name,

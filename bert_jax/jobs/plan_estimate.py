@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 
 from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import PretrainExperiment, model_of
@@ -155,7 +156,7 @@ def _residuals(
   found = {
     id(x): x.aval
     for x in jaxpr.outvars
-    if id(x) not in given and hasattr(x, 'count')
+    if id(x) not in given and not isinstance(x, Literal)
   }
   return list(found.values())
 

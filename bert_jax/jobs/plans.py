@@ -25,7 +25,7 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.state import init_state, state_bytes, state_shardings
 
 # Attention backends that a search puts in place of an experiment's own.
-_BACKENDS = ((BlockedAttention(),), (ReferenceAttention(),))
+BACKENDS = ((BlockedAttention(),), (ReferenceAttention(),))
 
 
 class Plan(NamedTuple):
@@ -280,7 +280,7 @@ class Estimator:
     """The experiment's own backends, and others that come to something else."""
     lengths = {stage.row_length for stage in self.experiment.plan().stages}
     found: dict[Any, tuple[Backend, ...]] = {}
-    for attention in (self.experiment.attention, *_BACKENDS):
+    for attention in (self.experiment.attention, *BACKENDS):
       names = str([self._chosen(attention, length) for length in lengths])
       found.setdefault(names, attention)
     return list(found.values())

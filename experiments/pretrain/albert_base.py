@@ -41,4 +41,6 @@ def get_config() -> PretrainExperiment:
     optimizer=AdamWConfig(
       learning_rate=6e-4, schedule=Linear(warmup_steps=3125), b2=0.98
     ),
+    remat='dots',
+    scan_layers=True,
   )

@@ -14,7 +14,6 @@ from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_large
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
-from bert_jax.parallel.mesh import MeshConfig
 
 TOPOLOGY = 'v5e:2x4'
 
@@ -29,7 +28,6 @@ def get_config() -> PretrainExperiment:
     optimizer=AdamWConfig(
       learning_rate=1e-4, schedule=Linear(warmup_steps=10_000)
     ),
-    mesh=MeshConfig(fsdp=8),
     remat='dots',
     scan_layers=True,
   )

@@ -26,7 +26,7 @@ def get_config() -> PretrainExperiment:
     model=modernbert_large(max_positions=1024, rotary_theta=10_000.0),
     num_steps=340_800,
     batch_size=4928,
-    num_microbatches=56,
+    num_microbatches=28,
     data=DataConfig(row_length=1024),
     objective=MaskedLMConfig(mask_rate=0.3),
     optimizer=AdamWConfig(
@@ -35,6 +35,6 @@ def get_config() -> PretrainExperiment:
       b2=0.98,
       weight_decay=1e-5,
     ),
-    remat='dots',
+    remat='attention',
     scan_layers=True,
   )

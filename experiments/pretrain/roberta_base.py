@@ -31,4 +31,6 @@ def get_config() -> PretrainExperiment:
       b2=0.98,
       clip_norm=0.0,
     ),
+    remat='attention',
+    scan_layers=True,
   )

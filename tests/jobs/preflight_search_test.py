@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import pytest
 
+from bert_jax.config.experiment_file import topology_of
 from bert_jax.config.overrides import set_field
 from bert_jax.data.reading.plan import Stage
 from bert_jax.errors import InputError
-from bert_jax.jobs import plan_estimate, preflight, preflight_search
+from bert_jax.jobs import plan_estimate, plans, preflight, preflight_search
 from bert_jax.jobs.plan_estimate import Layout, Saved
 from bert_jax.jobs.plans import Estimate, Estimator, Plan
 from bert_jax.jobs.preflight_search import Tried
@@ -21,6 +26,7 @@ from bert_jax.parallel import topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.stopping import Stopped
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = MeshConfig.build
 
 
@@ -33,6 +39,17 @@ def experiment(small_experiment, monkeypatch):
   )
   data = dataclasses.replace(small_experiment.data, path='')
   return dataclasses.replace(small_experiment, data=data, batch_size=32)
+
+
+@pytest.fixture
+def few_plans(experiment, monkeypatch):
+  """Leaves a search two devices and two ways to save layers."""
+  monkeypatch.setattr(
+    topologies, 'compile_only_devices', lambda topology: jax.devices()[:2]
+  )
+  monkeypatch.setattr(plans, 'REMATS', ('none', 'full'))
+  monkeypatch.setattr(plans, 'BACKENDS', ())
+  experiment.model.num_layers = 1
 
 
 @pytest.fixture
@@ -54,10 +71,12 @@ def search(experiment, path, **fields):
   )
 
 
-def test_flags_of_the_best_plan_give_its_figures(experiment, tmp_path):
+def test_flags_of_the_best_plan_give_its_figures(
+  experiment, few_plans, tmp_path
+):
   path = tmp_path / 'plans.json'
-  found = search(experiment, path, limit=3)
-  assert 1 <= len(found.tried) <= 3
+  found = search(experiment, path, limit=2)
+  assert 1 <= len(found.tried) <= 2
   best = found.best
   assert best is not None and best.fits
   *_, title, flags = preflight_search.lines(found, experiment)
@@ -77,7 +96,7 @@ def test_flags_of_the_best_plan_give_its_figures(experiment, tmp_path):
 
 
 def test_a_search_goes_on_and_compiles_nothing_twice(
-  experiment, tmp_path, monkeypatch, capfd
+  experiment, few_plans, tmp_path, monkeypatch, capfd
 ):
   path = tmp_path / 'plans.json'
   compiled = []
@@ -91,7 +110,7 @@ def test_a_search_goes_on_and_compiles_nothing_twice(
 
   monkeypatch.setattr(preflight, 'preflight', counted)
   with pytest.raises(Stopped) as stopped:
-    search(experiment, path, limit=3)
+    search(experiment, path, limit=2)
   assert str(stopped.value) == (
     f'stopped by Ctrl-C; what was compiled is in {path}; the same command goes '
     'on.'
@@ -104,46 +123,46 @@ def test_a_search_goes_on_and_compiles_nothing_twice(
     return real(*arguments, **fields)
 
   monkeypatch.setattr(preflight, 'preflight', recorded)
-  found = search(experiment, path, limit=3)
-  assert len(calls) == len(found.tried) - 1
-  again = search(experiment, path, limit=3)
-  assert len(calls) == len(found.tried) - 1
+  found = search(experiment, path, limit=2)
+  assert len(found.tried) == 2 and len(calls) == 1
+  again = search(experiment, path, limit=2)
+  assert len(calls) == 1
   assert again == found
-  assert 'plan 1 of at most 3, 0 s so far: --config.remat=' in (
+  assert 'plan 1 of at most 2, 0 s so far: --config.remat=' in (
     capfd.readouterr().err
   )
-  # Another topology, or another model, is another plan.
+  # Another model has other plans.
   experiment.model.mlp_dim = 64
   search(experiment, path, limit=1)
-  assert len(calls) == len(found.tried)
+  assert len(calls) == 2
 
 
-def test_the_batch_stays_unless_it_is_asked_for(experiment, small_chips):
+def test_the_batch_stays_unless_it_is_asked_for(experiment):
   topology = topologies.named('v5e:2x4')
   estimator = Estimator(experiment, topology, 160)
-  plans = list(estimator.plans())
-  assert {plan.batch_size for plan in plans} == {32}
-  assert {plan.layout[:3] for plan in plans} == {
+  found = list(estimator.plans())
+  assert {plan.batch_size for plan in found} == {32}
+  assert {plan.layout[:3] for plan in found} == {
     (8 // (fsdp * tensor), fsdp, tensor)
     for fsdp in (1, 2, 4, 8)
     for tensor in (1, 2, 4, 8)
     if fsdp * tensor <= 8
   }
-  assert {plan.remat for plan in plans} == {'none', 'dots', 'attention', 'full'}
+  assert {plan.remat for plan in found} == {'none', 'dots', 'attention', 'full'}
   # Rows of 32 tokens take the reference without a choice.
-  assert {str(plan.attention) for plan in plans} == {
+  assert {str(plan.attention) for plan in found} == {
     '()',
     '(BlockedAttention(block_size=256),)',
   }
-  assert max(plan.layout.num_microbatches for plan in plans) == 32
+  assert max(plan.layout.num_microbatches for plan in found) == 32
   batches = {plan.batch_size for plan in estimator.plans((64, 24))}
   assert batches == {64, 24}
   # Two heads cannot be split among eight devices.
-  [wide] = [plan for plan in plans if plan.layout == Layout(1, 1, 8, 1)][:1]
+  [wide] = [plan for plan in found if plan.layout == Layout(1, 1, 8, 1)][:1]
   assert estimator.estimate(wide) is None
 
 
-def test_nothing_fits(experiment, small_chips, tmp_path):
+def test_nothing_fits(experiment, few_plans, small_chips, tmp_path):
   small_chips(0.01)
   found = search(experiment, tmp_path / 'plans.json')
   assert len(found.tried) == 1 and found.best is None
@@ -152,7 +171,7 @@ def test_nothing_fits(experiment, small_chips, tmp_path):
   assert 'no room' in lines[2] and 'The fastest' not in lines[-1]
 
 
-def test_bad_input_is_one_line(experiment, tmp_path):
+def test_bad_input_is_one_line(experiment, few_plans, tmp_path):
   def refused(**fields) -> str:
     with pytest.raises(InputError) as error:
       search(experiment, tmp_path / 'plans.json', **fields)
@@ -271,3 +290,38 @@ def test_what_a_fitting_plan_makes_pointless(experiment, memory, remat, may_be):
   assert not preflight_search.may_be_better(one, fits)
   too_large = Tried(estimate=one, fits=False, **fields)
   assert preflight_search.may_be_better(other, too_large) == (memory < 100)
+
+
+def test_the_verb_asks_for_what_is_missing(tmp_path):
+  """Processes of their own, for the flags of verbs are there once a process."""
+  file = tmp_path / 'mine.py'
+  recipe = (ROOT / 'experiments' / 'pretrain' / 'bert_mini.py').read_text()
+  file.write_text(recipe.replace('TOPOLOGY', 'ELSEWHERE'))
+
+  def error_of(*words) -> str:
+    done = subprocess.run(
+      [sys.executable, '-m', 'bert_jax', 'preflight', *words],
+      env=os.environ | {'PYTHONPATH': str(ROOT)},
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+  assert error_of(f'--config={file}', '--search') == (
+    'bert-jax preflight: --topology is missing; give --topology=v5e:2x4, or a '
+    f"line TOPOLOGY = 'v5e:2x4' in {file}\n"
+  )
+  assert error_of(f'--config={file}', '--topology=v5e:2x4', '--search') == (
+    'bert-jax preflight: --search: give --json=FILE, which keeps the plans '
+    'that were compiled\n'
+  )
+
+
+def test_the_topology_of_a_file_is_read(tmp_path):
+  file = tmp_path / 'own.py'
+  file.write_text("TOPOLOGY = 'v5p:2x2x1'\nraise ValueError('was run')\n")
+  assert topology_of(f'{file}:argument') == 'v5p:2x2x1'
+  file.write_text("def f():\n  TOPOLOGY = 'v5p:2x2x1'\n")
+  with pytest.raises(InputError, match='--topology is missing'):
+    topology_of(str(file))
