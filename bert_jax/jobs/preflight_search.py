@@ -125,9 +125,10 @@ def _estimates(
     else:
       found.append(estimate)
   if smallest is None:
+    sizes = batch_sizes or (estimator.experiment.batch_size,)
     raise InputError(
-      f'--search: no mesh of {estimator.topology.name} divides the batch '
-      f'{estimator.experiment.batch_size}; give another --topology, or '
+      f'--search: no mesh of {estimator.topology.name} divides a batch of '
+      f'{" or ".join(map(str, sizes))}; give another --topology, or '
       '--search_batches'
     )
   if not found:
