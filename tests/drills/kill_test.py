@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.drills
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

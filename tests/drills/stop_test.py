@@ -27,6 +27,8 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 # call that is 'endless' never comes back to Python, as a compilation seems to.
 HOOKS = """
 import hashlib, importlib, os, sys, time
+
+pytestmark = pytest.mark.drills
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
   'opening': ('bert_jax.jobs.pretrain', 'open_data', 'endless'),
