@@ -17,7 +17,7 @@ from bert_jax.report.page import write_report
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 
-pytestmark = pytest.mark.drills
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.logging import LoggingConfig, MetricWriter
 from bert_jax.workdir import Workdir
 
-pytestmark = pytest.mark.drills
+pytestmark = pytest.mark.processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -37,7 +37,7 @@ from bert_jax.train.checkpoint import (
 from bert_jax.train.state import init_state, state_shardings, with_shardings
 from bert_jax.workdir import Workdir
 
-pytestmark = pytest.mark.drills
+pytestmark = pytest.mark.processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = toys.model(MaskedLMConfig().build(toys.table()))

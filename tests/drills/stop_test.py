@@ -28,7 +28,7 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 HOOKS = """
 import hashlib, importlib, os, sys, time
 
-pytestmark = pytest.mark.drills
+pytestmark = pytest.mark.processes
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
   'opening': ('bert_jax.jobs.pretrain', 'open_data', 'endless'),

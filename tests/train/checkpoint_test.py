@@ -115,6 +115,8 @@ def damage(path, how) -> None:
     path.write_bytes(data)
 
 
+# Reading each of dozens of damaged copies takes minutes.
+@pytest.mark.processes
 @pytest.mark.parametrize('how', ['flipped', 'cut', 'removed'])
 def test_damage_in_any_file_is_found_or_does_no_harm(
   saved, tmp_path, one_device, capsys, how
