@@ -38,17 +38,18 @@ least and most of 3 runs (bert_jax) and 2 (transformers):
 bert_jax-float32      1.04-1.08  0.09-0.11
 transformers-float32       0.90  0.17-0.19
 
-Ours is as fast as theirs there, not faster. The products alone need 0.58 s at the
-speed of a product of 2048 by torch on that core, 159 GFLOP/s, and 0.73 s at that
-of XLA, 126: a step ran at 0.50 and 0.63 of these. Of 1,080 ms (step_profile.py),
-products take 740 (layers 418, vocabulary 244, attention 78), norms 69, what
-attention does beside products 55, the loss 53, rotary positions 47, the optimizer
-30, copies beside products 50, GELU 20.
+Ours is as fast as theirs there, not faster. The products alone need 0.58 s at
+the speed of a product of 2048 by torch on that core, 159 GFLOP/s, and 0.73 s at
+that of XLA, 126: a step ran at 0.50 and 0.63 of these. Of 1,080 ms
+(step_profile.py), products take 740 (layers 418, vocabulary 244, attention 78),
+norms 69, what attention does beside products 55, the loss 53, rotary positions
+47, the optimizer 30, copies beside products 50, GELU 20.
 
 More microbatches do not help: 1, 2 and 4 took 1.20, 1.21 and 1.22 s a step at
 6x384, batch 32 x 64 (user and system, large pages; one run each, the first in a
-process of its own). Where two had been 1.5 times as fast, one had paid for pages:
-0.72 s of system time a step where programs of other sizes ran in between.
+process of its own). Where two had been 1.5 times as fast, one had paid for
+pages: 0.72 s of system time a step where programs of other sizes ran in
+between.
 """
 
 import statistics
