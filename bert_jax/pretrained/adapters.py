@@ -85,15 +85,16 @@ def why_no_adapter(base: Pretrained, head: TaskHead | None) -> str:
     'give --output_format=huggingface to write base and corrections merged'
   )
   checkpoint = base.checkpoint
-  if checkpoint is None:
+  config = local_path(base.origin) / recognise.CONFIG
+  if checkpoint is None or not config.is_file():
+    what = 'no Hugging Face folder' if checkpoint else 'a workdir'
     return (
-      f'its base {base.origin} is a workdir, which peft cannot load; {merged}, '
-      'or export the base first and tune from there'
+      f'peft cannot load its base {base.origin}, which is {what}; {merged}, or '
+      'export the base first and tune from there'
     )
   if head is None or head.kind != TEXTS:
     return f'--output_format=peft holds only heads for whole texts; {merged}'
-  in_base = huggingface.read_json(local_path(base.origin) / recognise.CONFIG)
-  pooling = pooling_of(checkpoint.family, in_base)
+  pooling = pooling_of(checkpoint.family, huggingface.read_json(config))
   if pooling != head.pooling:
     return (
       f'task.pooling is {head.pooling}, but peft would use {pooling}, from '

@@ -189,8 +189,12 @@ def test_what_will_be_refused_is_said_before_training(
   of_words = TaskHead(kind=WORDS, output_names=('a', 'b'))
   for head in (of_words, None):
     assert why_no_adapter(base, head).startswith('--output_format=peft holds')
+  of_texts = TaskHead(output_names=('a', 'b'))
   workdir = open_pretrained(str(tmp_path / 'base_workdir'))
-  assert 'base_workdir is a workdir, which peft' in why_no_adapter(
-    workdir, TaskHead(output_names=('a', 'b'))
+  assert 'base_workdir, which is a workdir;' in why_no_adapter(
+    workdir, of_texts
   )
-  assert not why_no_adapter(base, TaskHead(output_names=('a', 'b')))
+  # A checkpoint of Google's, or an adapter, lies in a folder without config.
+  other = dataclasses.replace(base, origin=str(tmp_path))
+  assert 'which is no Hugging Face folder' in why_no_adapter(other, of_texts)
+  assert not why_no_adapter(base, of_texts)
