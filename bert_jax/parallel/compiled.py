@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 COLLECTIVES = (
   'all-reduce',
   'all-gather',
@@ -33,6 +35,11 @@ _WITHOUT_TRAFFIC = {
   *('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while'),
   *('conditional', 'call', 'after-all', 'partition-id', 'opt-barrier'),
 }
+_CONTRACTED = re.compile(r'\blhs_contracting_dims=\{([\d,]*)\}')
+_GROUPS = re.compile(
+  r'\b(?:replica_groups|source_target_pairs)='
+  r'(?:\{(\{[\d,{}]*\})?\}|\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?)'
+)
 _READ_PARTS = ('dynamic-slice', 'slice', 'gather')
 
 
@@ -42,10 +49,12 @@ class Collective:
 
   num_bytes: the arrays that they take or give, the larger of the two, on one
     device.
+  crossing_bytes: those of collectives between devices of several slices.
   """
 
   count: int
   num_bytes: int
+  crossing_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +89,18 @@ class Program:
     if not self._entry:
       raise ValueError('the text of the compiled program has no ENTRY')
 
-  def collectives(self) -> dict[str, Collective]:
-    """Collectives in one run by kind, those of loops as often as they run."""
+  def collectives(
+    self, devices_per_slice: int | None = None
+  ) -> dict[str, Collective]:
+    """Collectives in one run by kind, those of loops as often as they run.
+
+    Args:
+      devices_per_slice: devices of the program that follow each other in one
+        slice; None: all are in one.
+    """
     counts: collections.Counter[str] = collections.Counter()
     sizes: collections.Counter[str] = collections.Counter()
+    crossing: collections.Counter[str] = collections.Counter()
     for computation, instruction, times in self._walk(fusions=True):
       kind = instruction.kind.removesuffix('-start')
       if kind not in COLLECTIVES:
@@ -96,7 +113,12 @@ class Program:
         given -= taken  # the results of a start have its operands too
       counts[kind] += times
       sizes[kind] += times * max(taken, given)
-    return {kind: Collective(counts[kind], sizes[kind]) for kind in counts}
+      if devices_per_slice and _crosses(instruction.text, devices_per_slice):
+        crossing[kind] += times * max(taken, given)
+    return {
+      kind: Collective(counts[kind], sizes[kind], crossing[kind])
+      for kind in counts
+    }
 
   def memory_traffic(self) -> int:
     """Bytes that one run reads from and writes to the memory of a device.
@@ -108,6 +130,23 @@ class Program:
       times * self._traffic(computation, instruction)
       for computation, instruction, times in self._walk(fusions=False)
     )
+
+  def products(self) -> dict[str, float]:
+    """FLOPs of `dot` in one run by the dtypes of both operands, most first."""
+    found: collections.Counter[str] = collections.Counter()
+    for computation, instruction, times in self._walk(fusions=True):
+      if instruction.kind != 'dot':
+        continue
+      contracted = _CONTRACTED.search(instruction.text)
+      assert contracted, instruction.text
+      (left, left_sizes), (right, _) = (
+        _dtype_and_sizes(computation[name].results)
+        for name in instruction.operands
+      )
+      result = math.prod(_dtype_and_sizes(instruction.results)[1])
+      depth = math.prod(left_sizes[i] for i in _numbers(contracted[1]))
+      found[f'{left} x {right}'] += times * 2 * result * depth
+    return dict(found.most_common())
 
   def _walk(
     self, *, fusions: bool
@@ -122,7 +161,7 @@ class Program:
         kind = instruction.kind
         if not (
           kind in ('while', 'conditional', 'call')
-          or (fusions and (kind == 'fusion' or kind.startswith('async-')))
+          or (fusions and kind in ('fusion', 'fusion-start', 'async-start'))
         ):
           continue
         trips = self._trips(instruction) if kind == 'while' else 1
@@ -156,12 +195,15 @@ class Program:
       return 0
     if 'custom_call_target="AllocateBuffer"' in instruction.text:
       return 0
+    if kind == 'fusion-done':  # of CUDA; its start has the operands
+      start = computation[instruction.operands[0]]
+      return self._fusion_traffic(computation, start, results)
     if kind.endswith('-done'):
       # A copy or slice reads or writes the chip at its other end.
       both = kind.removesuffix('-done') in COLLECTIVES
       return num_bytes(results) * (1 + both)
     if kind == 'fusion':
-      return self._fusion_traffic(computation, instruction)
+      return self._fusion_traffic(computation, instruction, results)
     if kind in _READ_PARTS:
       return num_bytes(results) + num_bytes(results, in_memory=True)
     operands = [computation[name].results for name in instruction.operands]
@@ -170,7 +212,10 @@ class Program:
     return sum(num_bytes(x, in_memory=True) for x in (results, *operands))
 
   def _fusion_traffic(
-    self, computation: dict[str, Instruction], fusion: Instruction
+    self,
+    computation: dict[str, Instruction],
+    fusion: Instruction,
+    results: str,
   ) -> int:
     inner = self._inner(fusion)
     parameters = self._parameters(inner)
@@ -179,7 +224,7 @@ class Program:
       array = computation[name].results
       if num_bytes(array, in_memory=True):
         total += min(num_bytes(array), self._read(inner, parameters[number]))
-    written = num_bytes(fusion.results, in_memory=True)
+    written = num_bytes(results, in_memory=True)
     updates = [x for x in inner.values() if x.kind == 'dynamic-update-slice']
     for update in updates:
       whole = num_bytes(update.results)
@@ -216,6 +261,43 @@ class Program:
       if line.kind == 'parameter'
       for number in re.findall(r' parameter\((\d+)\)', line.text)
     }
+
+
+def _crosses(collective: str, devices_per_slice: int) -> bool:
+  """True if a collective joins devices of several slices.
+
+  Its groups stand as lists of devices, `{{0,1},{2,3}}`, or as an order of all
+  devices, `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`; none means all in one group.
+
+  Raises ValueError on groups of another form.
+  """
+  match = _GROUPS.search(collective)
+  if not match:
+    raise ValueError(f'a collective without groups of devices: {collective}')
+  lists, shape, order, permutation = match.groups()
+  if shape:
+    ids = np.arange(math.prod(_numbers(order))).reshape(_numbers(order))
+    ids = ids.transpose(_numbers(permutation) if permutation else None)
+    groups = ids.reshape(_numbers(shape)).tolist()
+  elif lists:
+    groups = [_numbers(group) for group in re.findall(r'[\d,]+', lists[1:-1])]
+  else:
+    return True
+  return any(
+    len({device // devices_per_slice for device in group}) > 1
+    for group in groups
+  )
+
+
+def _dtype_and_sizes(array: str) -> tuple[str, list[int]]:
+  """The parts of the type of one array, such as `f32[8,2]{1,0}`."""
+  match = _ARRAY.search(array)
+  assert match, array
+  return match[1], _numbers(match[3])
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(number) for number in text.split(',') if number]
 
 
 def num_bytes(arrays: str, *, in_memory: bool = False) -> int:

@@ -149,3 +149,35 @@ def test_bytes_of_types():
 def test_a_text_without_an_entry_is_no_program():
   with pytest.raises(ValueError, match='no ENTRY'):
     Program('')
+
+
+@pytest.mark.parametrize(
+  ('groups', 'crosses'),
+  [
+    ('replica_groups={{0,1},{2,3}}', False),
+    ('replica_groups={{0,2},{1,3}}', True),
+    ('replica_groups={}', True),
+    ('replica_groups=[2,2]<=[4]', False),
+    ('replica_groups=[1,4]<=[4]', True),
+    ('replica_groups=[2,2]<=[2,2]T(1,0)', True),
+    ('source_target_pairs={{0,1},{1,0}}', False),
+    ('source_target_pairs={{0,2},{1,3}}', True),
+  ],
+)
+def test_collectives_between_slices(groups, crosses):
+  """Four devices in two slices, and an array of 8 bytes."""
+  program = Program(
+    'ENTRY %main (p: f32[2]) -> f32[2] {\n'
+    '  %p = f32[2]{0} parameter(0)\n'
+    f'  ROOT %r = f32[2]{{0}} all-reduce(%p), channel_id=1, {groups}\n'
+    '}\n'
+  )
+  crossing = 8 if crosses else 0
+  assert program.collectives(2) == {'all-reduce': Collective(1, 8, crossing)}
+  assert program.collectives() == {'all-reduce': Collective(1, 8)}
+
+
+def test_groups_of_another_form_are_no_groups():
+  text = OF_LIBTPU
+  with pytest.raises(ValueError, match='a collective without groups'):
+    Program(text).collectives(2)
