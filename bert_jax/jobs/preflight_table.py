@@ -101,8 +101,12 @@ def _collectives(stage: StageFigures) -> Iterator[str]:
     yield _row(
       f'  {kind}', _gib(found.num_bytes), f'in {found.count} a step and device'
     )
-  if crossing := sum(x.crossing_bytes for x in stage.collectives.values()):
-    yield _row('  of it between slices', _gib(crossing), 'a step and device')
+  crossing = [x.crossing_bytes for x in stage.collectives.values()]
+  if None in crossing:
+    yield '  which of them cross slices, the program does not say'
+  elif any(crossing):
+    size = sum(x or 0 for x in crossing)
+    yield _row('  of it across slices', _gib(size), 'a step and device')
 
 
 def _estimate(figures: Figures, stage: StageFigures) -> Iterator[str]:

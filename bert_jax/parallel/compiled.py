@@ -35,10 +35,14 @@ _WITHOUT_TRAFFIC = {
   *('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while'),
   *('conditional', 'call', 'after-all', 'partition-id', 'opt-barrier'),
 }
+_BETWEEN_SLICES = re.compile(r'\b_xla_megascale_transfer_type="(\w+)"')
+_CHANNEL = re.compile(r'\bchannel_id=(\d+)')
 _CONTRACTED = re.compile(r'\blhs_contracting_dims=\{([\d,]*)\}')
 _GROUPS = re.compile(
-  r'\b(?:replica_groups|source_target_pairs)='
-  r'(?:\{(\{[\d,{}]*\})?\}|\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?)'
+  r'\b(?:replica_groups|source_target_pairs)=(?:'
+  r'\{(?P<lists>\{[\d,{}]*\})?\}'
+  r'|\[(?P<shape>[\d,]+)\]<=\[(?P<order>[\d,]+)\](?:T\((?P<axes>[\d,]+)\))?'
+  r"|mesh\[(?P<mesh>(?:'\w+'=\d+,?)+)\] \{(?P<names>(?:'\w+',?)*)\})"
 )
 _READ_PARTS = ('dynamic-slice', 'slice', 'gather')
 
@@ -49,12 +53,13 @@ class Collective:
 
   num_bytes: the arrays that they take or give, the larger of the two, on one
     device.
-  crossing_bytes: those of collectives between devices of several slices.
+  crossing_bytes: those of collectives between devices of several slices; None
+    if the text has groups of devices in a form that is not known here.
   """
 
   count: int
   num_bytes: int
-  crossing_bytes: int = 0
+  crossing_bytes: int | None = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +106,20 @@ class Program:
     counts: collections.Counter[str] = collections.Counter()
     sizes: collections.Counter[str] = collections.Counter()
     crossing: collections.Counter[str] = collections.Counter()
+    unknown: set[str] = set()
+    channels: set[tuple[str, str]] = set()
     for computation, instruction, times in self._walk(fusions=True):
       kind = instruction.kind.removesuffix('-start')
-      if kind not in COLLECTIVES:
+      # libtpu leaves what crosses slices to the host, which reduces or gathers.
+      if between := _BETWEEN_SLICES.search(instruction.text):
+        kind = between[1].lower().replace('_', '-')
+      if kind not in COLLECTIVES or instruction.kind == 'recv':
         continue
+      # libtpu repeats one in each of the fusions in which it makes progress.
+      if channel := _CHANNEL.search(instruction.text):
+        if (instruction.kind, channel[1]) in channels:
+          continue
+        channels.add((instruction.kind, channel[1]))
       taken = sum(
         num_bytes(computation[name].results) for name in instruction.operands
       )
@@ -113,10 +128,17 @@ class Program:
         given -= taken  # the results of a start have its operands too
       counts[kind] += times
       sizes[kind] += times * max(taken, given)
-      if devices_per_slice and _crosses(instruction.text, devices_per_slice):
+      crosses: bool | None = bool(between)
+      if devices_per_slice and not between:
+        crosses = _crosses(instruction.text, devices_per_slice)
+      if crosses is None:
+        unknown.add(kind)
+      elif crosses:
         crossing[kind] += times * max(taken, given)
     return {
-      kind: Collective(counts[kind], sizes[kind], crossing[kind])
+      kind: Collective(
+        counts[kind], sizes[kind], None if kind in unknown else crossing[kind]
+      )
       for kind in counts
     }
 
@@ -263,24 +285,34 @@ class Program:
     }
 
 
-def _crosses(collective: str, devices_per_slice: int) -> bool:
+def _crosses(collective: str, devices_per_slice: int) -> bool | None:
   """True if a collective joins devices of several slices.
 
-  Its groups stand as lists of devices, `{{0,1},{2,3}}`, or as an order of all
-  devices, `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`; none means all in one group.
-
-  Raises ValueError on groups of another form.
+  Its groups stand as lists of devices, `{{0,1},{2,3}}`; as an order of all,
+  `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`; or as the axes of a mesh along which
+  devices form a group, `mesh['data'=2,'fsdp'=2] {'fsdp'}`. `{}` means all in
+  one. Returns None for another form.
   """
   match = _GROUPS.search(collective)
   if not match:
-    raise ValueError(f'a collective without groups of devices: {collective}')
-  lists, shape, order, permutation = match.groups()
-  if shape:
-    ids = np.arange(math.prod(_numbers(order))).reshape(_numbers(order))
-    ids = ids.transpose(_numbers(permutation) if permutation else None)
-    groups = ids.reshape(_numbers(shape)).tolist()
-  elif lists:
-    groups = [_numbers(group) for group in re.findall(r'[\d,]+', lists[1:-1])]
+    return None
+  if match['lists']:
+    lists = re.findall(r'\{([\d,]+)\}', match['lists'])
+    groups = [_numbers(group) for group in lists]
+  elif match['shape']:
+    order = _numbers(match['order'])
+    axes = _numbers(match['axes']) if match['axes'] else None
+    ids = np.arange(math.prod(order)).reshape(order).transpose(axes)
+    groups = ids.reshape(_numbers(match['shape'])).tolist()
+  elif match['mesh']:
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", match['mesh']))
+    along = re.findall(r'\w+', match['names'])
+    order = [*sorted(sizes.keys() - set(along)), *along]
+    ids = np.arange(math.prod(map(int, sizes.values())))
+    ids = ids.reshape([int(size) for size in sizes.values()])
+    ids = ids.transpose([list(sizes).index(name) for name in order])
+    size = math.prod(int(sizes[name]) for name in along)
+    groups = ids.reshape(-1, size).tolist()
   else:
     return True
   return any(

@@ -106,8 +106,12 @@ def test_words_for_gpus_and_slices():
   text = text_of(figures, price=2.0)
   assert text.startswith('2 x h100:2: 4 GPUs, products in bfloat16')
   assert '16 GiB a GPU (0.75 of its memory is taken): fits' in text
-  assert '\nof it between slices 0.500 GiB a step and device\n' in text
+  assert '\nof it across slices 0.500 GiB a step and device\n' in text
   assert 'at $2 for an hour of a GPU' in text
   assert text.endswith('\nwarning: one')
+  collectives = {'all-reduce': Collective(3, 2**30, None)}
+  stage = dataclasses.replace(stage, collectives=collectives)
+  unknown = dataclasses.replace(figures, stages=(stage,))
+  assert '\nwhich of them cross slices, the program' in text_of(unknown)
   changes = dataclasses.replace(figures, changes=('--config.remat=dots',))
   assert 'fit a GPU of h100:2' in preflight_table.change_line(changes)

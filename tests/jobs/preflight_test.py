@@ -23,7 +23,7 @@ from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import modernbert_mini
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
-from bert_jax.parallel import topologies
+from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.program import Program
 
@@ -118,6 +118,26 @@ def test_fsdp_splits_the_state(cpu_for_tpu, without_corpus):
   assert sum(split.state_bytes) < 0.5 * sum(whole.state_bytes)
 
 
+def test_slices_exchange_gradients_alone(cpu_for_tpu, without_corpus):
+  """Parameters are gathered within a slice of four devices."""
+  without_corpus.mesh.fsdp = 4
+  figures = preflight.preflight(
+    without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+  )
+  assert figures.num_devices == 8
+  (stage,) = figures.stages
+  assert stage.collectives['all-gather'].num_bytes > 0
+  assert stage.collectives['all-gather'].crossing_bytes == 0
+  gradients = figures.state_bytes[0]  # a quarter of all, as of the parameters
+  assert gradients <= stage.collectives['all-reduce'].crossing_bytes
+  without_corpus.mesh.fsdp = 8
+  assert 'for only data crosses slices' in refused(
+    lambda: preflight.preflight(
+      without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+    )
+  )
+
+
 def test_pairs_are_there_without_a_corpus(cpu_for_tpu, without_corpus):
   without_corpus.objective = WeightedSumConfig(
     objectives=(without_corpus.objective, SentencePairsConfig())
@@ -189,6 +209,33 @@ def test_another_error_of_the_compiler_is_no_verdict(
   monkeypatch.setattr(jax.stages.Lowered, 'compile', compile_)
   with pytest.raises(jax.errors.JaxRuntimeError, match='a bug'):
     preflight.preflight(without_corpus, 'v5e:2x4', vocab_size=160)
+
+
+def test_what_fits_into_nearly_all_of_a_gpu(
+  cpu_for_tpu, without_corpus, monkeypatch
+):
+  """The first change is JAX's share of the memory, where that suffices."""
+  gpu = chips.GPUS['h100']
+  needed = preflight.preflight(without_corpus, 'h100:8', vocab_size=160)
+  assert needed.device_memory == 0.75 * gpu.memory_bytes
+  assert needed.all_fit
+  total = needed.stages[0].memory.total
+  memory_bytes = int(total / 0.8)
+  small = dataclasses.replace(gpu, memory_bytes=memory_bytes)
+  monkeypatch.setitem(chips.GPUS, 'h100', small)
+
+  def changes():
+    figures = preflight.preflight(without_corpus, 'h100:8', vocab_size=160)
+    return figures.changes
+
+  assert changes()[0] == 'XLA_CLIENT_MEM_FRACTION=0.92 in the environment'
+  monkeypatch.setenv('XLA_CLIENT_MEM_FRACTION', '0.9')
+  assert changes() == ()
+  monkeypatch.setenv('XLA_CLIENT_MEM_FRACTION', '90')
+  assert refused(changes) == (
+    "XLA_CLIENT_MEM_FRACTION='90' in the environment; give a share above 0 and "
+    'at most 1, such as 0.9'
+  )
 
 
 def test_changes_follow_the_config(cpu_for_tpu, without_corpus):
@@ -312,6 +359,19 @@ def test_a_small_model_compiles_for_v5e(without_corpus):
   assert figures.num_devices == 4 and figures.fits(stage)
   assert stage.collectives['all-reduce'].num_bytes >= figures.state_bytes[0]
   assert stage.traffic > 0
+
+
+@pytest.mark.tpu
+def test_two_slices_of_v5e_exchange_gradients_alone(without_corpus):
+  """libtpu hands what crosses slices to the host, as sends."""
+  without_corpus.mesh.fsdp = 4
+  figures = preflight.preflight(
+    without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+  )
+  (stage,) = figures.stages
+  assert figures.num_devices == 8 and figures.fits(stage)
+  assert stage.collectives['all-gather'].crossing_bytes == 0
+  assert stage.collectives['all-reduce'].crossing_bytes > 0
 
 
 @pytest.mark.tpu
