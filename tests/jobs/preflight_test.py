@@ -167,6 +167,8 @@ def test_bad_input_is_one_line(cpu_for_tpu, without_corpus, small_experiment):
   assert 'fsdp=3 x tensor=1 is 6 devices, but there are 8' in with_fields(
     mesh=mesh
   )
+  mesh = dataclasses.replace(without_corpus.mesh, tensor=8)
+  assert 'mesh axis tensor=8 does not divide' in with_fields(mesh=mesh)
   assert 'choose a multiple of 8' in with_fields(batch_size=12)
   assert 'num_steps is 0' in with_fields(num_steps=0)
   finetune = FinetuneExperiment(num_epochs=1, batch_size=8)
@@ -343,6 +345,9 @@ def test_the_verb_prints_and_writes(tmp_path):
     f'bert-jax preflight: --json={tmp_path}/none/a.json: there is no folder '
     f'{tmp_path}/none\n'
   )
+  done = run(f'--measured={tmp_path}/none.json')
+  assert done.returncode == 2
+  assert done.stderr.endswith('/none.json: there is no such file\n')
   environment['MEMORY_GIB'] = '0.0001'
   done = run()
   assert done.returncode == 2
