@@ -20,11 +20,11 @@ from bert_jax.data.tokenizers.base import (
 )
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.jobs.measured_speed import MeasuredSpeed, measured_speed
 from bert_jax.jobs.preflight_figures import (
   Figures,
   Memory,
   StageFigures,
-  measured_fields,
 )
 from bert_jax.jobs.preflight_lints import lints
 from bert_jax.jobs.pretrain import (
@@ -79,7 +79,8 @@ def preflight(
     topology_name: such as v5e:2x4 or h100:8.
     vocab_size: entries of the vocabulary.
     num_slices: slices of that topology, which data alone crosses.
-    measured: the speed of such a device, for measured_fields().
+    measured: the JSON of check_device on such a device; None: it is assumed
+      that a step reaches 0.4 to 1 of the speed of its roofline.
 
   Raises:
     InputError: the config cannot be, there is no such topology, or its compiler
@@ -92,8 +93,7 @@ def preflight(
     )
   topology = topologies.named(topology_name, num_slices)
   device = _device_fields(topology.chip)
-  if measured is not None:
-    device |= measured_fields(measured, topology)
+  speed = None if measured is None else measured_speed(measured, topology)
   # The devices to compile for run nothing, and those that are here stay free.
   jax.config.update('jax_platforms', 'cpu')
   experiment, table, origin, batches = _read_data(experiment, vocab_size)
@@ -119,9 +119,19 @@ def preflight(
   )
   return dataclasses.replace(
     figures,
+    **_speed_fields(figures, speed),
     warnings=tuple(lints(experiment, table.vocab_size, figures)),
     changes=() if figures.all_fit else _changes(experiment, mesh, figures),
   )
+
+
+def _speed_fields(
+  figures: Figures, speed: MeasuredSpeed | None
+) -> dict[str, Any]:
+  if speed is None:
+    return {}
+  longest = max(stage.row_length for stage in figures.stages)
+  return speed.figures(figures.num_parameters, longest)
 
 
 def _device_fields(chip: topologies.Chip) -> dict[str, Any]:

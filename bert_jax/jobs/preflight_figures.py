@@ -1,9 +1,7 @@
 """What preflight finds out about the steps of a run."""
 
 import dataclasses
-from typing import Any
 
-from bert_jax.errors import InputError, quoted
 from bert_jax.parallel import compiled, topologies
 
 # A measured step has taken up to 1 / 0.4 of the time of its roofline.
@@ -111,36 +109,3 @@ class Figures:
     worst, best = self.shares_of_roofline
     roofline = self.roofline_seconds(stage)
     return roofline / best, roofline / worst
-
-
-def measured_fields(
-  measured: dict[str, Any], topology: topologies.Topology
-) -> dict[str, Any]:
-  """The fields of Figures for a speed that a device of a topology reached.
-
-  Args:
-    measured: has 'device_kind', as JAX names it, and 'share_of_roofline', the
-      roofline's time of a step over the measured one.
-
-  Raises:
-    InputError: it lacks one, or is of another device.
-  """
-  kind = measured.get('device_kind')
-  share = measured.get('share_of_roofline')
-  if not isinstance(kind, str) or not isinstance(share, float | int):
-    raise InputError(
-      '--measured: the file has no device_kind and share_of_roofline; give one '
-      'that bert-jax check_device wrote'
-    )
-  if not 0 < share <= 1:
-    raise InputError(
-      f'--measured: share_of_roofline is {share}; it must be above 0 and at '
-      'most 1'
-    )
-  if not kind.startswith(topology.chip.device_kinds):
-    raise InputError(
-      f'--measured: the file is of {quoted(kind)}, and --topology='
-      f'{topology.name} has {topology.chip.device_kinds[0]}; give that of the '
-      'same kind'
-    )
-  return {'measured_on': kind, 'shares_of_roofline': (share, share)}

@@ -7,7 +7,7 @@ from flights import figures_of
 
 from bert_jax.errors import InputError
 from bert_jax.jobs import preflight_table, published_runs
-from bert_jax.jobs.preflight_figures import measured_fields
+from bert_jax.jobs.measured_speed import measured_speed
 from bert_jax.parallel import topologies
 from bert_jax.parallel.compiled import Collective
 
@@ -45,11 +45,31 @@ def test_published_runs_stand_below_the_estimate():
   assert all(run['source'] for run in runs)
 
 
+def report(kind, *steps):
+  """The JSON of check_device: (parameters, length of rows, share) a step."""
+  timed = [
+    {
+      'recipe': 'bert_base',
+      'num_parameters': num_parameters,
+      'row_length': row_length,
+      'share_of_roofline': share,
+    }
+    for num_parameters, row_length, share in steps
+  ]
+  return {'device_kind': kind, 'parts': {'recipes': {'timed': timed}}}
+
+
 def test_a_measured_speed_replaces_the_range():
-  topology = topologies.named('v5e:2x2')
-  measured = {'device_kind': 'TPU v5 lite', 'share_of_roofline': 0.5}
+  measured = report(
+    'TPU v5 lite',
+    (110_000_000, 128, 0.3),
+    (335_000_000, 512, 0.0),
+    (330_000_000, 128, 0.5),
+  )
+  speed = measured_speed(measured, topologies.named('v5e:2x2'))
+  figures = figures_of(0)  # of 268 million parameters and rows of 100
   figures = dataclasses.replace(
-    figures_of(0), **measured_fields(measured, topology)
+    figures, **speed.figures(figures.num_parameters, 100)
   )
   assert figures.step_seconds(figures.stages[0]) == (0.5, 0.5)
   text = text_of(figures, price=1.5)
@@ -71,14 +91,12 @@ def test_a_measured_speed_replaces_the_range():
 @pytest.mark.parametrize(
   ('measured', 'message'),
   [
-    ({}, 'has no device_kind and share_of_roofline; give one that bert-jax'),
-    ({'device_kind': 'TPU v5 lite'}, 'has no device_kind and share_of_'),
+    ({}, 'has no timed recipes with a share of their roofline; give one that'),
+    ({'device_kind': 'TPU v5 lite', 'parts': []}, 'has no timed recipes'),
+    (report('TPU v5 lite', (1, 1, 'x')), 'has no timed recipes'),
+    (report('TPU v5 lite', (110_000_000, 128, 0.0)), 'has no timed recipes'),
     (
-      {'device_kind': 'TPU v5 lite', 'share_of_roofline': 1.5},
-      'share_of_roofline is 1.5; it must be above 0 and at most 1',
-    ),
-    (
-      {'device_kind': 'NVIDIA H100 80GB HBM3', 'share_of_roofline': 0.5},
+      report('NVIDIA H100 80GB HBM3', (110_000_000, 128, 0.5)),
       "is of 'NVIDIA H100 80GB HBM3', and --topology=v5e:2x2 has TPU v5 lite; "
       'give that of the same kind',
     ),
@@ -86,7 +104,7 @@ def test_a_measured_speed_replaces_the_range():
 )
 def test_a_speed_that_does_not_belong_is_refused(measured, message):
   with pytest.raises(InputError) as error:
-    measured_fields(measured, topologies.named('v5e:2x2'))
+    measured_speed(measured, topologies.named('v5e:2x2'))
   assert str(error.value).startswith('--measured: ')
   assert message in str(error.value)
 
