@@ -54,7 +54,7 @@ PUBLISHED_RUNS = (
     row_length=128,
     hardware='1 x A100',
     speed='580 sequences/s',
-    source='NVIDIA; the page was not read again',
+    source='NVIDIA; its page was not checked',
   ),
   PublishedRun(
     model='BERT-large without padding, MLPerf Training of NVIDIA',
@@ -62,7 +62,7 @@ PUBLISHED_RUNS = (
     row_length=512,
     hardware='8 x H100',
     speed='979 sequences/s a GPU',
-    source='MLCommons; the page was not read again',
+    source='MLCommons; its page was not checked',
   ),
 )
 
