@@ -5,19 +5,14 @@ import time
 import jax
 import jax.numpy as jnp
 
-from bert_jax.parallel.topologies import CHIPS
+from bert_jax.parallel.chips import CHIPS, GPUS
 
 # Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, keyed by
 # the beginning of jax.Device.device_kind.
 PEAK_TFLOPS = {
-  **{
-    kind: chip.tflops / chip.num_devices
-    for chip in CHIPS.values()
-    for kind in chip.device_kinds
-  },
-  'NVIDIA A100': 312.0,
-  'NVIDIA H100': 989.0,
-  'NVIDIA H200': 989.0,
+  kind: chip.tflops / chip.num_devices
+  for chip in (*CHIPS.values(), *GPUS.values())
+  for kind in chip.device_kinds
 }
 
 
