@@ -12,7 +12,7 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.task_head import TaskHead
 from bert_jax.tasks.base import Facts, Task
-from bert_jax.train.restore import Initial
+from bert_jax.train.initial import Initial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,20 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
   if stated_tflops:
     return stated_tflops * 1e12 * len(devices), 'logging.peak_tflops'
   kind = devices[0].device_kind
-  for name, tflops in PEAK_TFLOPS.items():
-    if kind.startswith(name):
-      return tflops * 1e12 * len(devices), f'{kind}, bf16, data sheet'
+  if peak := datasheet_flops(kind):
+    return peak * len(devices), f'{kind}, bf16, data sheet'
   if devices[0].platform == 'cpu':
     # Simulated devices share the cores, so one product measures all of them.
     return _measured_peak(), 'f32 matrix product of 1024, measured at the start'
   return 0.0, f'no peak known for {kind}; set logging.peak_tflops'
+
+
+def datasheet_flops(device_kind: str) -> float:
+  """The bf16 peak of one device in FLOP/s; 0 if none is known."""
+  for name, tflops in PEAK_TFLOPS.items():
+    if device_kind.startswith(name):
+      return tflops * 1e12
+  return 0.0
 
 
 def _measured_peak() -> float:
