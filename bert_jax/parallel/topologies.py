@@ -136,6 +136,18 @@ def named(name: str) -> Topology:
   return Topology(name, chip, math.prod(shape))
 
 
+def chip_of(device_kind: str) -> Chip | None:
+  """The chip of a device, by its jax.Device.device_kind; None if unknown."""
+  return next(
+    (
+      chip
+      for chip in CHIPS.values()
+      if any(map(device_kind.startswith, chip.device_kinds))
+    ),
+    None,
+  )
+
+
 def compile_only_devices(topology: Topology) -> list[jax.Device]:
   """Devices to compile for; they can hold and run nothing.
 
