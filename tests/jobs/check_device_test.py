@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from bert_jax.config.overrides import set_field
 from bert_jax.data.reading.plan import Stage
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
@@ -307,6 +308,46 @@ def test_every_recipe_makes_a_step():
       step = synthetic_step(experiment, 2, length)
     assert step.program.abstract.params, name
     assert step.batch(0)['input_ids'].shape == (2, length)
+
+
+@pytest.mark.parametrize(
+  ('words', 'line'),
+  [
+    (
+      ['--part=peak'],
+      "--part: there is no part 'peak'; give some of peaks, attention, "
+      'precision, recipes, determinism',
+    ),
+    (
+      ['--json=nowhere/device.json'],
+      '--json=nowhere/device.json: there is no folder nowhere',
+    ),
+    (
+      [
+        '--config=experiments/pretrain/bert_mini.py',
+        '--config.model.vocab_size=100',
+        '--recipes=bert_base',
+      ],
+      '--recipes=bert_base: --config is timed in their place; leave one out',
+    ),
+  ],
+)
+def test_flags_that_cannot_be_are_refused(words, line):
+  done = subprocess.run(
+    [sys.executable, '-m', 'bert_jax', 'check_device', *words],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert done.stderr == f'bert-jax check_device: {line}\n'
+
+
+def test_a_field_is_not_set_without_the_package_for_it(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'ml_collections.config_flags', None)
+  own = recipes.RECIPES['bert_tiny']()
+  with pytest.raises(InputError, match='--config.seed needs the package ml_'):
+    set_field(own, 'seed', '1')
 
 
 def test_refusals_are_one_line():
