@@ -89,8 +89,7 @@ def finetune(
         source = source.kept()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
-    xla_options.check(experiment.xla_options, experiment.deterministic)
-    xla_options.print_promise(experiment.deterministic)
+    xla_options.check_run(experiment)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
     # A run that goes on has its parameters and does not read init_from again.
