@@ -100,13 +100,13 @@ class Estimator:
     self.topology = topology
     self.link = LINKS[generation]
     self.experiment, table, _, self._rows = preflight.read_data(
-      experiment, vocab_size
+      experiment, vocab_size, topology.chip.platform
     )
     self.devices = topologies.compile_only_devices(topology)
-    chip, shared = topology.chip, topology.chip.num_devices
-    self.device_memory = chip.memory_gib * 2**30 / shared
-    self.peak_flops = chip.tflops * 1e12 / shared
-    self.bandwidth = chip.memory_gb_per_second * 1e9 / shared
+    device = preflight.device_fields(topology.chip)
+    self.device_memory = device['device_memory']
+    self.peak_flops = device['peak_flops']
+    self.bandwidth = device['bandwidth']
     self.objective = self.experiment.objective.build(table)
     self._model = model_of(self.experiment, self.objective)
     optimizer = self.experiment.optimizer.build(self._model.infos)
@@ -272,7 +272,7 @@ class Estimator:
       for layer in range(config.num_layers)
     }
     return tuple(
-      choose(attention, View(ids, window), shapes, self.devices[0].platform)
+      choose(attention, View(ids, window), shapes, self.topology.chip.platform)
       for window in sorted(windows)
     )
 

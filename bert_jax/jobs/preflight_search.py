@@ -100,7 +100,7 @@ def search(
         file=sys.stderr,
         flush=True,
       )
-      stages = file.stages(plan.of(experiment), topology_name, vocab_size, kept)
+      stages = file.stages(plan.of(experiment), topology, vocab_size, kept)
       tried.append(_tried(estimator, ahead[0], stages))
       ahead = [x for x in ahead if may_be_better(x, tried[-1])]
   counts['not compiled'] = len(estimates) - len(tried)
@@ -193,20 +193,20 @@ class _File:
   def stages(
     self,
     experiment: PretrainExperiment,
-    topology_name: str,
+    topology: topologies.Topology,
     vocab_size: int | None,
     kept: str,
   ) -> list[dict[str, Any]]:
     """What is in the file for a plan, or else what the compiler says."""
-    versions = preflight.compiler_versions()
-    facts = [encode(experiment), vocab_size, topology_name, versions]
+    versions = preflight.compiler_versions(topology.chip.platform)
+    facts = [encode(experiment), vocab_size, topology.name, versions]
     digest = json_digest(facts, sort_keys=True)[:16]
     if digest not in self.plans:
       figures = preflight.preflight(
-        experiment, topology_name, vocab_size=vocab_size, kept=kept
+        experiment, topology.name, vocab_size=vocab_size, kept=kept
       )
       self.plans[digest] = {
-        'topology': topology_name,
+        'topology': topology.name,
         'versions': versions,
         'remat': experiment.remat,
         'num_microbatches': experiment.num_microbatches,
