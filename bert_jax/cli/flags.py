@@ -174,7 +174,7 @@ def parse(
       raise InputError(missing_config(verb))
   if experiment is not None and config is not None:
     argv, paths = _with_overrides(argv, flag_values, config)
-    experiment.overrides, experiment.path = tuple(paths), path
+    experiment.overrides, experiment.path = tuple(paths), path or ''
   try:
     words = flag_values(argv)[1:]
   except flags.Error as error:

@@ -9,11 +9,12 @@ after each row: the script goes on where it was stopped. --again compiles rows
 that are there, --only=TEXT those whose names contain a text, and --show prints
 the table. Rows without figures stand under `not_compiled_yet`.
 
-Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen on two
-cores with much other work (jax 0.12.0.1, libtpu 0.0.50.1), where a row took 3
-CPU minutes and 24 of the clock:
+Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen (jax
+0.12.0.1, libtpu 0.0.50.1) on two cores with much other work, where a row took 3
+CPU minutes and 10 to 24 minutes of the clock:
 
 GiB of a chip's 16  estimate
+             7.44      7.09   bert_base v5e:2x4, scan_layers, remat=dots
              3.47      2.71   bert_mini v5e:1x1, scan_layers, remat=dots
 """
 
