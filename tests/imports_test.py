@@ -6,15 +6,12 @@ is read (ast); nothing of it is imported.
 """
 
 import ast
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
+from other_process import ROOT, run_python
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'bert_jax'
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -219,13 +216,7 @@ for path in sorted(pathlib.Path('experiments/pretrain').glob('*.py')):
 def test_experiments_load_without_orbax_or_readers():
   folder = ROOT / 'experiments' / 'pretrain'
   program = BLOCK_PACKAGES + LOAD_EXPERIMENTS
-  done = subprocess.run(
-    [sys.executable, '-c', program, *sorted(LIGHT)],
-    cwd=ROOT,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-  )
+  done = run_python('-c', program, folder, *sorted(LIGHT))
   assert done.returncode == 0, done.stderr
   assert done.stdout.split() == sorted(p.stem for p in folder.glob('*.py'))
 

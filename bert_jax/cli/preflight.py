@@ -1,13 +1,15 @@
-"""Compile a pretraining step for TPU chips that you do not have yet.
+"""Compile a pretraining step for chips or GPUs that you do not have yet.
 
 bert-jax preflight --config=experiments/pretrain/bert_base.py \\
     --topology=v5e:2x4 --vocab_size=30522 --price=1.2 \\
     --config.remat=dots --config.scan_layers=true
 
-Prints the memory of a chip by cause and whether the step fits; and, as
-estimates, time, MFU and cost. It needs no accelerator, but the extra tpu (pip
-install 'bert_jax[tpu]') and minutes of CPU. Topologies are those of Cloud TPU,
-of v4, v5e, v5p, v6e and tpu7x. The exit status is 2 if the step does not fit.
+Prints the memory of a chip by cause and whether the step fits; as estimates,
+time, MFU and cost, beside what others have published; and warnings about the
+config. It needs no accelerator, but minutes of CPU and the compiler: the extra
+tpu (pip install 'bert_jax[tpu]') for the TPUs v4, v5e, v5p, v6e and tpu7x, the
+extra cuda for the GPUs a100, h100, h200 and b200, such as --topology=h100:8.
+The exit status is 2 if the step does not fit.
 """
 
 import pathlib
@@ -21,8 +23,14 @@ CONFIG = flags.define_config()
 TOPOLOGY = absl_flags.DEFINE_string(
   'topology',
   None,
-  'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1.',
+  'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1, or the '
+  'kind and number of GPUs in a host, such as h100:8.',
   required=True,
+)
+NUM_SLICES = absl_flags.DEFINE_integer(
+  'num_slices',
+  1,
+  'Slices, or hosts of GPUs, of that topology; mesh.data crosses them.',
 )
 VOCAB_SIZE = absl_flags.DEFINE_integer(
   'vocab_size',
@@ -30,7 +38,13 @@ VOCAB_SIZE = absl_flags.DEFINE_integer(
   'Entries of the vocabulary where there is no corpus yet.',
 )
 PRICE = absl_flags.DEFINE_float(
-  'price', None, 'Dollars for an hour of one chip.'
+  'price', None, 'Dollars for an hour of one chip or GPU.'
+)
+MEASURED = absl_flags.DEFINE_string(
+  'measured',
+  '',
+  'A file that bert-jax check_device --json wrote on such a chip; its speed is '
+  'taken in place of a range.',
 )
 JSON = absl_flags.DEFINE_string('json', '', 'A file to write all figures to.')
 
@@ -43,10 +57,21 @@ def main(argv: list[str]) -> None:
   if not path.parent.is_dir():
     raise InputError(f'--json={path}: there is no folder {path.parent}')
   from bert_jax import durable_files
+  from bert_jax.config.json_files import read_object
   from bert_jax.jobs import preflight, preflight_table
 
+  measured = None
+  if MEASURED.value:
+    measured_path = pathlib.Path(MEASURED.value)
+    if not measured_path.is_file():
+      raise InputError(f'--measured={measured_path}: there is no such file')
+    measured = read_object(measured_path, 'give one of bert-jax check_device')
   figures = preflight.preflight(
-    CONFIG.value, TOPOLOGY.value, vocab_size=VOCAB_SIZE.value
+    CONFIG.value,
+    TOPOLOGY.value,
+    vocab_size=VOCAB_SIZE.value,
+    num_slices=NUM_SLICES.value,
+    measured=measured,
   )
   for line in preflight_table.lines(figures, PRICE.value):
     print(line)

@@ -1,4 +1,4 @@
-"""A pretraining step compiled for TPU chips that are not there.
+"""A pretraining step compiled for TPU chips or GPUs that are not there.
 
 The program is the one that a run compiles. Its memory is what the compiler
 says; its speed is an estimate.
@@ -20,6 +20,13 @@ from bert_jax.data.tokenizers.base import (
 )
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.jobs.measured_speed import MeasuredSpeed, measured_speed
+from bert_jax.jobs.preflight_figures import (
+  Figures,
+  Memory,
+  StageFigures,
+)
+from bert_jax.jobs.preflight_lints import lints
 from bert_jax.jobs.pretrain import (
   check_pairs,
   flops_before,
@@ -47,93 +54,13 @@ from bert_jax.workdir import default_compute_dtype
 
 # Pairs of a row where no corpus says how many there are at most.
 _PAIRS_OF_A_ROW = 4
-# A measured step has taken up to 1 / 0.4 of the time of its roofline.
-WORST_SHARE_OF_ROOFLINE = 0.4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Memory:
-  """Bytes on one device while a step runs.
-
-  other_arguments: the batch, and what the layout of arguments fills up.
-  results: what the step gives beside the state, which takes the old one's
-    place.
-  """
-
-  parameters: int
-  optimizer: int
-  other_arguments: int
-  temporaries: int
-  results: int
-  program: int
-
-  @property
-  def total(self) -> int:
-    return sum(dataclasses.astuple(self))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StageFigures:
-  """The step of a stage.
-
-  refusal: the compiler's own words where the step does not fit; then `memory`
-    is None, and so is what follows it.
-  flops: model FLOPs of a step on all devices; see models/flops.py.
-  traffic: bytes that a step reads and writes in the memory of one device.
-  collectives: those of one step, by kind; bytes are those of one device.
-  """
-
-  num_steps: int
-  row_length: int
-  batch_size: int
-  flops: float
-  compile_seconds: float
-  refusal: str = ''
-  memory: Memory | None = None
-  traffic: int = 0
-  collectives: dict[str, compiled.Collective] = dataclasses.field(
-    default_factory=dict
-  )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Figures:
-  """All that preflight found out.
-
-  vocabulary_from: where the size of the vocabulary is from.
-  state_bytes: parameters and optimizer on one device.
-  device_memory, peak_flops, bandwidth: of one device: bytes, FLOP/s, bytes/s.
-  changes: what would make it fit; empty if it does.
-  """
-
-  topology: topologies.Topology
-  compute_dtype: str
-  vocab_size: int
-  vocabulary_from: str
-  num_parameters: int
-  state_bytes: tuple[int, int]
-  num_devices: int
-  device_memory: float
-  peak_flops: float
-  bandwidth: float
-  stages: tuple[StageFigures, ...]
-  versions: dict[str, str]
-  changes: tuple[str, ...] = ()
-
-  @property
-  def all_fit(self) -> bool:
-    return all(map(self.fits, self.stages))
-
-  def fits(self, stage: StageFigures) -> bool:
-    memory = stage.memory
-    return memory is not None and memory.total <= self.device_memory
-
-  def roofline_seconds(self, stage: StageFigures) -> float:
-    """The time of a step by arithmetic or by memory, whichever is longer."""
-    return max(
-      stage.flops / (self.num_devices * self.peak_flops),
-      stage.traffic / self.bandwidth,
-    )
+# The packages of the compilers, by platform.
+_COMPILERS = {
+  'tpu': ('libtpu',),
+  'gpu': ('jax-cuda13-plugin', 'nvidia-cudnn-cu13'),
+}
+# The rest is for CUDA itself and its libraries.
+_LARGEST_SHARE = 0.92
 
 
 def preflight(
@@ -141,40 +68,43 @@ def preflight(
   topology_name: str,
   *,
   vocab_size: int | None = None,
+  num_slices: int = 1,
+  measured: dict[str, Any] | None = None,
 ) -> Figures:
   """Compiles the step of each stage for a topology.
 
   Args:
     experiment: a pretraining experiment; without data.path, `vocab_size` or
       model.vocab_size stands for the tokenizer.
-    topology_name: such as v5e:2x4.
+    topology_name: such as v5e:2x4 or h100:8.
     vocab_size: entries of the vocabulary.
+    num_slices: slices of that topology, which data alone crosses.
+    measured: the JSON of check_device on such a device; None: it is assumed
+      that a step reaches 0.4 to 1 of the speed of its roofline.
 
   Raises:
-    InputError: the config cannot be, there is no such topology, or libtpu is
-      not installed.
+    InputError: the config cannot be, there is no such topology, or its compiler
+      is not installed.
   """
   if not isinstance(experiment, PretrainExperiment):
     raise InputError(
       f'--config: {type(experiment).__name__} has no num_steps; preflight is '
       'for a file of experiments/pretrain'
     )
-  topology = topologies.named(topology_name)
+  topology = topologies.named(topology_name, num_slices)
+  device = _device_fields(topology.chip)
+  speed = None if measured is None else measured_speed(measured, topology)
   # The devices to compile for run nothing, and those that are here stay free.
   jax.config.update('jax_platforms', 'cpu')
   experiment, table, origin, batches = _read_data(experiment, vocab_size)
   if not experiment.compute_dtype:
-    dtype = default_compute_dtype('tpu')
+    dtype = default_compute_dtype(topology.chip.platform)
     experiment = dataclasses.replace(experiment, compute_dtype=dtype)
-  mesh = experiment.mesh.build(topologies.compile_only_devices(topology))
-  for stage in experiment.plan().stages:
-    check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
+  mesh = _mesh(experiment, topology)
   with jax.set_mesh(mesh):
     objective = experiment.objective.build(table)
-    model = model_of(experiment, objective)
-    program = program_of(experiment, objective, model, _abstract_key(mesh))
-    stages = _compile_stages(experiment, objective, program, batches)
-  chip, devices = topology.chip, topology.chip.num_devices
+    program = _abstract_program(experiment, objective)
+    stages = _compile_stages(experiment, objective, program, batches, topology)
   figures = Figures(
     topology=topology,
     compute_dtype=experiment.compute_dtype,
@@ -182,22 +112,72 @@ def preflight(
     vocabulary_from=origin,
     num_parameters=functional.num_parameters(program.abstract.params),
     state_bytes=_state_bytes(program),
-    num_devices=mesh.size,
-    device_memory=chip.memory_gib * 2**30 / devices,
-    peak_flops=chip.tflops * 1e12 / devices,
-    bandwidth=chip.memory_gb_per_second * 1e9 / devices,
+    num_devices=topology.num_devices,
     stages=stages,
-    versions=_versions('jax', 'jaxlib', 'libtpu'),
+    versions=_versions('jax', 'jaxlib', *_COMPILERS[topology.chip.platform]),
+    **device,
   )
-  if figures.all_fit:
-    return figures
+  return dataclasses.replace(
+    figures,
+    **_speed_fields(figures, speed),
+    warnings=tuple(lints(experiment, table.vocab_size, figures)),
+    changes=() if figures.all_fit else _changes(experiment, mesh, figures),
+  )
+
+
+def _speed_fields(
+  figures: Figures, speed: MeasuredSpeed | None
+) -> dict[str, Any]:
+  if speed is None:
+    return {}
+  longest = max(stage.row_length for stage in figures.stages)
+  return speed.figures(figures.num_parameters, longest)
+
+
+def _device_fields(chip: topologies.Chip) -> dict[str, Any]:
+  """The fields of Figures that describe one device."""
+  share, devices = topologies.memory_share(chip), chip.num_devices
+  return {
+    'device_memory': share * chip.memory_gib * 2**30 / devices,
+    'memory_share': share,
+    'peak_flops': chip.tflops * 1e12 / devices,
+    'bandwidth': chip.memory_gb_per_second * 1e9 / devices,
+  }
+
+
+def _mesh(
+  experiment: PretrainExperiment, topology: topologies.Topology
+) -> jax.sharding.Mesh:
+  """The mesh of the run; InputError if it does not split the batches."""
+  devices = topologies.compile_only_devices(topology)
+  mesh = experiment.mesh.build(devices, topology.num_slices)
+  for stage in experiment.plan().stages:
+    check_batch_size(stage.batch_size, mesh, experiment.num_microbatches)
+  return mesh
+
+
+def _changes(
+  experiment: PretrainExperiment, mesh: jax.sharding.Mesh, figures: Figures
+) -> tuple[str, ...]:
+  """The changes to try; first, whether nearly all of a GPU suffices."""
   changes = changes_that_save_memory(experiment, mesh)
-  return dataclasses.replace(figures, changes=changes)
+  if figures.memory_share < _LARGEST_SHARE:
+    whole = figures.device_memory / figures.memory_share
+    larger = dataclasses.replace(figures, device_memory=_LARGEST_SHARE * whole)
+    if larger.all_fit:
+      name = topologies.MEMORY_FRACTION
+      changes = (f'{name}={_LARGEST_SHARE} in the environment', *changes)
+  return changes[:3]
 
 
-def _abstract_key(mesh: jax.sharding.Mesh) -> Any:
+def _abstract_program(
+  experiment: PretrainExperiment, objective: PretrainingObjective
+) -> Program:
   key = jax.eval_shape(lambda: jax.random.key(0))
-  return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
+  sharding = replicated(jax.sharding.get_mesh())
+  abstract: Any = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding)
+  model = model_of(experiment, objective)
+  return program_of(experiment, objective, model, abstract)
 
 
 def _read_data(
@@ -255,6 +235,7 @@ def _compile_stages(
   objective: PretrainingObjective,
   program: Program,
   rows: list[dict[str, Any]],
+  topology: topologies.Topology,
 ) -> tuple[StageFigures, ...]:
   flops = flops_before(experiment, objective)
   plan = experiment.plan()
@@ -272,7 +253,7 @@ def _compile_stages(
     lowered = program.lower(batch)
     start = time.perf_counter()
     compiled_fields = _compiled(
-      lowered, _state_bytes(program), bool(experiment.xla_options)
+      lowered, _state_bytes(program), topology, bool(experiment.xla_options)
     )
     found.append(
       StageFigures(
@@ -303,6 +284,7 @@ def _row(
 def _compiled(
   lowered: jax.stages.Lowered,
   state_bytes: tuple[int, int],
+  topology: topologies.Topology,
   has_options: bool,
 ) -> dict[str, Any]:
   """The fields of StageFigures that only the compiler knows.
@@ -315,7 +297,7 @@ def _compiled(
       executable = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if has_options and str(error).startswith('INVALID_ARGUMENT'):
-      raise xla_options.refusal(error, 'tpu') from error
+      raise xla_options.refusal(error, topology.chip.platform) from error
     if not str(error).startswith('RESOURCE_EXHAUSTED'):
       raise
     return {'refusal': str(error).splitlines()[0]}
@@ -323,6 +305,8 @@ def _compiled(
   parameters, optimizer = state_bytes
   given = stats.output_size_in_bytes - stats.alias_size_in_bytes
   text = compiled.Program(executable.as_text() or '')
+  slices = topology.num_slices
+  per_slice = topology.num_devices // slices if slices > 1 else None
   return {
     'memory': Memory(
       parameters=parameters,
@@ -333,7 +317,8 @@ def _compiled(
       program=stats.generated_code_size_in_bytes,
     ),
     'traffic': text.memory_traffic(),
-    'collectives': text.collectives(),
+    'collectives': text.collectives(per_slice),
+    'products': text.products() if topology.chip.platform == 'gpu' else {},
   }
 
 

@@ -1,24 +1,29 @@
 """The figures of preflight as lines of text, and as JSON."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.jobs.preflight import (
+from bert_jax.jobs import published_runs
+from bert_jax.jobs.preflight_figures import (
   WORST_SHARE_OF_ROOFLINE,
   Figures,
   StageFigures,
 )
 
 GIB = 2**30
+# Lines of published runs.
+_MOST_PUBLISHED = 2
 
 
 def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
   """Yields the table; `price` is in dollars for an hour of one chip."""
   topology, chip = figures.topology, figures.topology.chip
   devices = f', {chip.num_devices} devices each' if chip.num_devices > 1 else ''
+  units = chip.unit if topology.num_chips == 1 else f'{chip.unit}s'
   yield (
-    f'{topology.name}: {topology.num_chips} chips{devices}, products in '
+    f'{topology}: {topology.num_chips} {units}{devices}, products in '
     f'{figures.compute_dtype}, compiled without hardware by '
     + ', '.join(f'{name} {text}' for name, text in figures.versions.items())
   )
@@ -37,6 +42,9 @@ def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
   if figures.all_fit:
     yield ''
     yield from _whole_run(figures, price)
+  yield from _published(figures)
+  for warning in figures.warnings:
+    yield f'warning: {warning}'
 
 
 def as_json(figures: Figures, price: float | None = None) -> dict[str, Any]:
@@ -46,8 +54,11 @@ def as_json(figures: Figures, price: float | None = None) -> dict[str, Any]:
     fields['fits'] = figures.fits(stage)
     if stage.memory is not None:
       fields['memory']['total'] = stage.memory.total
-      fields['step_seconds'] = _step_seconds(figures, stage)
+      fields['step_seconds'] = figures.step_seconds(stage)
   value['fits'] = figures.all_fit
+  value['published_runs'] = [
+    dataclasses.asdict(run) for run in published_runs.PUBLISHED_RUNS
+  ]
   if value['fits']:
     value['hours'] = _hours(figures)
     if price is not None:
@@ -57,15 +68,19 @@ def as_json(figures: Figures, price: float | None = None) -> dict[str, Any]:
 
 def change_line(figures: Figures) -> str:
   """One line for a step that does not fit."""
+  unit = figures.topology.chip.unit
   return (
-    f'the step does not fit a chip of {figures.topology.name}; try in turn, or '
-    f'together: {", ".join(figures.changes)}'
+    f'the step does not fit a {unit} of {figures.topology.name}; try in turn, '
+    f'or together: {", ".join(figures.changes)}'
   )
 
 
 def _memory(figures: Figures, stage: StageFigures) -> Iterator[str]:
-  of = 'chip' if figures.topology.chip.num_devices == 1 else 'device'
+  chip = figures.topology.chip
+  of = chip.unit if chip.num_devices == 1 else 'device'
   limit = f'of {figures.device_memory / GIB:.4g} GiB a {of}'
+  if figures.memory_share < 1:
+    limit += f' ({figures.memory_share:.4g} of its memory is taken)'
   if stage.memory is None:
     for name, size in zip(
       ('parameters', 'optimizer'), figures.state_bytes, strict=True
@@ -86,6 +101,12 @@ def _collectives(stage: StageFigures) -> Iterator[str]:
     yield _row(
       f'  {kind}', _gib(found.num_bytes), f'in {found.count} a step and device'
     )
+  crossing = [x.crossing_bytes for x in stage.collectives.values()]
+  if None in crossing:
+    yield '  which of them cross slices, the program does not say'
+  elif any(crossing):
+    size = sum(x or 0 for x in crossing)
+    yield _row('  of it across slices', _gib(size), 'a step and device')
 
 
 def _estimate(figures: Figures, stage: StageFigures) -> Iterator[str]:
@@ -96,25 +117,35 @@ def _estimate(figures: Figures, stage: StageFigures) -> Iterator[str]:
     f'{stage.flops:.3g}',
     f'a step, {stage.flops / tokens:.3g} a token (bert_jax/models/flops.py)',
   )
+  if products := sum(stage.products.values()):
+    shares = ', '.join(
+      f'{flops / products:.2%} {dtypes}'
+      for dtypes, flops in stage.products.items()
+    )
+    yield _row('  products', f'{products:.3g}', f'a step and device: {shares}')
   yield _row('  memory traffic', _gib(stage.traffic), 'a step and device')
-  best, worst = _step_seconds(figures, stage)
+  best, worst = figures.step_seconds(stage)
   by_flops = stage.flops / peak
-  side = 'arithmetic' if best == by_flops else 'memory'
+  is_flops = figures.roofline_seconds(stage) == by_flops
+  side = 'arithmetic' if is_flops else 'memory'
   yield _row(
     '  a step, estimated',
     f'{best * 1e3:,.0f} ms',
-    f'to {worst * 1e3:,.0f} ms; the roofline is of {side}: '
-    f'{by_flops * 1e3:.3g} ms of FLOPs at {figures.peak_flops / 1e12:.4g} '
-    f'TFLOP/s, {stage.traffic / figures.bandwidth * 1e3:.3g} ms of traffic at '
+    _until(figures, f'to {worst * 1e3:,.0f} ms; ')
+    + f'the roofline is of {side}: {by_flops * 1e3:.3g} ms of FLOPs at '
+    f'{figures.peak_flops / 1e12:.4g} TFLOP/s, '
+    f'{stage.traffic / figures.bandwidth * 1e3:.3g} ms of traffic at '
     f'{figures.bandwidth / 1e9:.4g} GB/s',
   )
   yield _row(
-    '  tokens/s', f'{tokens / best:,.0f}', f'down to {tokens / worst:,.0f}'
+    '  tokens/s',
+    f'{tokens / best:,.0f}',
+    _until(figures, f'down to {tokens / worst:,.0f}'),
   )
   yield _row(
     '  MFU',
     f'{stage.flops / peak / best:.1%}',
-    f'down to {stage.flops / peak / worst:.1%}',
+    _until(figures, f'down to {stage.flops / peak / worst:.1%}'),
   )
 
 
@@ -124,39 +155,63 @@ def _whole_run(figures: Figures, price: float | None) -> Iterator[str]:
   yield _row(
     'hours, estimated',
     f'{best:,.1f}',
-    f'to {worst:,.1f} for {steps:,} steps without evaluation and saves',
+    _until(figures, f'to {worst:,.1f} ')
+    + f'for {steps:,} steps without evaluation and saves',
   )
   if price is not None:
+    unit = figures.topology.chip.unit
     best, worst = _dollars(figures, price)
     yield _row(
       'cost, estimated',
       f'${best:,.0f}',
-      f'to ${worst:,.0f} at ${price:g} for an hour of a chip',
+      _until(figures, f'to ${worst:,.0f} ')
+      + f'at ${price:g} for an hour of a {unit}',
     )
+  if figures.measured_on:
+    how = (
+      f'are the roofline / {figures.shares_of_roofline[0]:.3g}, as measured on '
+      f'{figures.measured_on}'
+    )
+  else:
+    how = f'run from the roofline to the roofline / {WORST_SHARE_OF_ROOFLINE}'
   yield (
-    'Estimates run from the roofline, the larger of FLOPs / peak and traffic / '
-    f'bandwidth, to the roofline / {WORST_SHARE_OF_ROOFLINE}. No accelerator '
-    'was asked.'
+    f'Estimates {how}; the roofline is the larger of FLOPs / peak and traffic '
+    '/ bandwidth. No accelerator was asked.'
   )
 
 
-def _step_seconds(figures: Figures, stage: StageFigures) -> tuple[float, float]:
-  best = figures.roofline_seconds(stage)
-  return best, best / WORST_SHARE_OF_ROOFLINE
+def _published(figures: Figures) -> Iterator[str]:
+  length = max(stage.row_length for stage in figures.stages)
+  runs = published_runs.comparable(figures.num_parameters, length)
+  for run in itertools.islice(runs, _MOST_PUBLISHED):
+    mfu = '' if run.mfu is None else f', MFU {run.mfu:.1%}'
+    yield (
+      f'published, with other software: {run.model}, {run.row_length} tokens, '
+      f'{run.hardware}: {run.speed}{mfu} ({run.source})'
+    )
 
 
 def _hours(figures: Figures) -> tuple[float, float]:
-  best = sum(
-    stage.num_steps * figures.roofline_seconds(stage) / 3600
-    for stage in figures.stages
+  times = [figures.step_seconds(stage) for stage in figures.stages]
+  best, worst = (
+    sum(
+      stage.num_steps * time[end] / 3600
+      for stage, time in zip(figures.stages, times, strict=True)
+    )
+    for end in (0, 1)
   )
-  return best, best / WORST_SHARE_OF_ROOFLINE
+  return best, worst
 
 
 def _dollars(figures: Figures, price: float) -> tuple[float, float]:
   best, worst = _hours(figures)
   chips = figures.topology.num_chips
   return best * chips * price, worst * chips * price
+
+
+def _until(figures: Figures, words: str) -> str:
+  """The words for the end of a range; a measured speed has none."""
+  return '' if figures.measured_on else words
 
 
 def _gib(num_bytes: float) -> str:

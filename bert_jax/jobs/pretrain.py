@@ -76,8 +76,7 @@ def pretrain(
       description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
-    xla_options.check(experiment.xla_options, experiment.deterministic)
-    xla_options.print_promise(experiment.deterministic)
+    xla_options.check_run(experiment)
     inputs = RunInputs(workdir, description)
     inputs.check(experiment, allow_change, read_at_start='init_from')
     workdir.save_tokenizer(tokenizer)

@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 COLLECTIVES = (
   'all-reduce',
   'all-gather',
@@ -33,6 +35,15 @@ _WITHOUT_TRAFFIC = {
   *('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while'),
   *('conditional', 'call', 'after-all', 'partition-id', 'opt-barrier'),
 }
+_BETWEEN_SLICES = re.compile(r'\b_xla_megascale_transfer_type="(\w+)"')
+_CHANNEL = re.compile(r'\bchannel_id=(\d+)')
+_CONTRACTED = re.compile(r'\blhs_contracting_dims=\{([\d,]*)\}')
+_GROUPS = re.compile(
+  r'\b(?:replica_groups|source_target_pairs)=(?:'
+  r'\{(?P<lists>\{[\d,{}]*\})?\}'
+  r'|\[(?P<shape>[\d,]+)\]<=\[(?P<order>[\d,]+)\](?:T\((?P<axes>[\d,]+)\))?'
+  r"|mesh\[(?P<mesh>(?:'\w+'=\d+,?)+)\] \{(?P<names>(?:'\w+',?)*)\})"
+)
 _READ_PARTS = ('dynamic-slice', 'slice', 'gather')
 
 
@@ -42,10 +53,13 @@ class Collective:
 
   num_bytes: the arrays that they take or give, the larger of the two, on one
     device.
+  crossing_bytes: those of collectives between devices of several slices; None
+    if the text has groups of devices in a form that is not known here.
   """
 
   count: int
   num_bytes: int
+  crossing_bytes: int | None = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +94,32 @@ class Program:
     if not self._entry:
       raise ValueError('the text of the compiled program has no ENTRY')
 
-  def collectives(self) -> dict[str, Collective]:
-    """Collectives in one run by kind, those of loops as often as they run."""
+  def collectives(
+    self, devices_per_slice: int | None = None
+  ) -> dict[str, Collective]:
+    """Collectives in one run by kind, those of loops as often as they run.
+
+    Args:
+      devices_per_slice: devices of the program that follow each other in one
+        slice; None: all are in one.
+    """
     counts: collections.Counter[str] = collections.Counter()
     sizes: collections.Counter[str] = collections.Counter()
+    crossing: collections.Counter[str] = collections.Counter()
+    unknown: set[str] = set()
+    channels: set[tuple[str, str]] = set()
     for computation, instruction, times in self._walk(fusions=True):
       kind = instruction.kind.removesuffix('-start')
-      if kind not in COLLECTIVES:
+      # libtpu leaves what crosses slices to the host, which reduces or gathers.
+      if between := _BETWEEN_SLICES.search(instruction.text):
+        kind = between[1].lower().replace('_', '-')
+      if kind not in COLLECTIVES or instruction.kind == 'recv':
         continue
+      # libtpu repeats one in each of the fusions in which it makes progress.
+      if channel := _CHANNEL.search(instruction.text):
+        if (instruction.kind, channel[1]) in channels:
+          continue
+        channels.add((instruction.kind, channel[1]))
       taken = sum(
         num_bytes(computation[name].results) for name in instruction.operands
       )
@@ -96,7 +128,19 @@ class Program:
         given -= taken  # the results of a start have its operands too
       counts[kind] += times
       sizes[kind] += times * max(taken, given)
-    return {kind: Collective(counts[kind], sizes[kind]) for kind in counts}
+      crosses: bool | None = bool(between)
+      if devices_per_slice and not between:
+        crosses = _crosses(instruction.text, devices_per_slice)
+      if crosses is None:
+        unknown.add(kind)
+      elif crosses:
+        crossing[kind] += times * max(taken, given)
+    return {
+      kind: Collective(
+        counts[kind], sizes[kind], None if kind in unknown else crossing[kind]
+      )
+      for kind in counts
+    }
 
   def memory_traffic(self) -> int:
     """Bytes that one run reads from and writes to the memory of a device.
@@ -108,6 +152,23 @@ class Program:
       times * self._traffic(computation, instruction)
       for computation, instruction, times in self._walk(fusions=False)
     )
+
+  def products(self) -> dict[str, float]:
+    """FLOPs of `dot` in one run by the dtypes of both operands, most first."""
+    found: collections.Counter[str] = collections.Counter()
+    for computation, instruction, times in self._walk(fusions=True):
+      if instruction.kind != 'dot':
+        continue
+      contracted = _CONTRACTED.search(instruction.text)
+      assert contracted, instruction.text
+      (left, left_sizes), (right, _) = (
+        _dtype_and_sizes(computation[name].results)
+        for name in instruction.operands
+      )
+      result = math.prod(_dtype_and_sizes(instruction.results)[1])
+      depth = math.prod(left_sizes[i] for i in _numbers(contracted[1]))
+      found[f'{left} x {right}'] += times * 2 * result * depth
+    return dict(found.most_common())
 
   def _walk(
     self, *, fusions: bool
@@ -122,7 +183,7 @@ class Program:
         kind = instruction.kind
         if not (
           kind in ('while', 'conditional', 'call')
-          or (fusions and (kind == 'fusion' or kind.startswith('async-')))
+          or (fusions and kind in ('fusion', 'fusion-start', 'async-start'))
         ):
           continue
         trips = self._trips(instruction) if kind == 'while' else 1
@@ -156,12 +217,15 @@ class Program:
       return 0
     if 'custom_call_target="AllocateBuffer"' in instruction.text:
       return 0
+    if kind == 'fusion-done':  # of CUDA; its start has the operands
+      start = computation[instruction.operands[0]]
+      return self._fusion_traffic(computation, start, results)
     if kind.endswith('-done'):
       # A copy or slice reads or writes the chip at its other end.
       both = kind.removesuffix('-done') in COLLECTIVES
       return num_bytes(results) * (1 + both)
     if kind == 'fusion':
-      return self._fusion_traffic(computation, instruction)
+      return self._fusion_traffic(computation, instruction, results)
     if kind in _READ_PARTS:
       return num_bytes(results) + num_bytes(results, in_memory=True)
     operands = [computation[name].results for name in instruction.operands]
@@ -170,7 +234,10 @@ class Program:
     return sum(num_bytes(x, in_memory=True) for x in (results, *operands))
 
   def _fusion_traffic(
-    self, computation: dict[str, Instruction], fusion: Instruction
+    self,
+    computation: dict[str, Instruction],
+    fusion: Instruction,
+    results: str,
   ) -> int:
     inner = self._inner(fusion)
     parameters = self._parameters(inner)
@@ -179,7 +246,7 @@ class Program:
       array = computation[name].results
       if num_bytes(array, in_memory=True):
         total += min(num_bytes(array), self._read(inner, parameters[number]))
-    written = num_bytes(fusion.results, in_memory=True)
+    written = num_bytes(results, in_memory=True)
     updates = [x for x in inner.values() if x.kind == 'dynamic-update-slice']
     for update in updates:
       whole = num_bytes(update.results)
@@ -216,6 +283,53 @@ class Program:
       if line.kind == 'parameter'
       for number in re.findall(r' parameter\((\d+)\)', line.text)
     }
+
+
+def _crosses(collective: str, devices_per_slice: int) -> bool | None:
+  """True if a collective joins devices of several slices.
+
+  Its groups stand as lists of devices, `{{0,1},{2,3}}`; as an order of all,
+  `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`; or as the axes of a mesh along which
+  devices form a group, `mesh['data'=2,'fsdp'=2] {'fsdp'}`. `{}` means all in
+  one. Returns None for another form.
+  """
+  match = _GROUPS.search(collective)
+  if not match:
+    return None
+  if match['lists']:
+    lists = re.findall(r'\{([\d,]+)\}', match['lists'])
+    groups = [_numbers(group) for group in lists]
+  elif match['shape']:
+    order = _numbers(match['order'])
+    axes = _numbers(match['axes']) if match['axes'] else None
+    ids = np.arange(math.prod(order)).reshape(order).transpose(axes)
+    groups = ids.reshape(_numbers(match['shape'])).tolist()
+  elif match['mesh']:
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", match['mesh']))
+    along = re.findall(r'\w+', match['names'])
+    order = [*sorted(sizes.keys() - set(along)), *along]
+    ids = np.arange(math.prod(map(int, sizes.values())))
+    ids = ids.reshape([int(size) for size in sizes.values()])
+    ids = ids.transpose([list(sizes).index(name) for name in order])
+    size = math.prod(int(sizes[name]) for name in along)
+    groups = ids.reshape(-1, size).tolist()
+  else:
+    return True
+  return any(
+    len({device // devices_per_slice for device in group}) > 1
+    for group in groups
+  )
+
+
+def _dtype_and_sizes(array: str) -> tuple[str, list[int]]:
+  """The parts of the type of one array, such as `f32[8,2]{1,0}`."""
+  match = _ARRAY.search(array)
+  assert match, array
+  return match[1], _numbers(match[3])
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(number) for number in text.split(',') if number]
 
 
 def num_bytes(arrays: str, *, in_memory: bool = False) -> int:

@@ -19,12 +19,26 @@ class MeshConfig:
   fsdp: int = 1
   tensor: int = 1
 
-  def build(self, devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """Builds a mesh over `devices` (default: all).
+  def build(
+    self,
+    devices: list[jax.Device] | None = None,
+    num_slices: int | None = None,
+  ) -> jax.sharding.Mesh:
+    """Builds a mesh in which data alone crosses slices.
 
-    Raises InputError if the axes do not fill the devices exactly.
+    Args:
+      devices: default: all.
+      num_slices: slices, which the slow network of the data centre joins, if
+        `devices` come slice by slice; None: what the devices say.
+
+    Raises:
+      InputError: the axes do not fill the devices exactly, or fsdp x tensor
+        does not divide those of a slice.
     """
     devices = jax.devices() if devices is None else devices
+    if num_slices is None:
+      devices = sorted(devices, key=_slice_of)
+      num_slices = len(set(map(_slice_of, devices)))
     other = self.fsdp * self.tensor
     if self.fsdp < 1 or self.tensor < 1 or self.data < 0:
       raise InputError(
@@ -37,12 +51,22 @@ class MeshConfig:
         f'{data * other} devices, but there are {len(devices)}; '
         'choose axes whose product is that number'
       )
+    if (len(devices) // num_slices) % other:
+      raise InputError(
+        f'mesh fsdp={self.fsdp} x tensor={self.tensor} is {other} devices, '
+        f'which do not divide the {len(devices) // num_slices} of each of '
+        f'{num_slices} slices; choose divisors, for only data crosses slices'
+      )
     # Auto axes let the compiler place unconstrained arrays.
     return jax.sharding.Mesh(
       np.asarray(devices).reshape(data, self.fsdp, self.tensor),
       AXES,
       axis_types=(jax.sharding.AxisType.Auto,) * 3,
     )
+
+
+def _slice_of(device: jax.Device) -> int:
+  return getattr(device, 'slice_index', 0)
 
 
 def check_batch_size(

@@ -1,93 +1,25 @@
-"""TPU topologies by name, such as v5e:2x4, and what their chips can do.
+"""Topologies by name, such as v5e:2x4 or h100:8: devices to compile for.
 
-A topology gives devices to compile for where there are none. That takes libtpu,
-which the extra `tpu` installs.
+They are devices of a compiler alone, where there are no chips. That takes
+libtpu, which the extra `tpu` installs, or the CUDA libraries of the extra
+`cuda`.
 """
 
+import contextlib
 import dataclasses
 import difflib
-import importlib.util
 import itertools
 import math
 import os
 import re
+from importlib import metadata
 
 import jax
 from jax.experimental import topologies
 
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError, quoted, require_package
+from bert_jax.parallel.chips import CHIPS, GPUS, Chip, Gpu, Tpu
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Chip:
-  """Figures of a chip, from Cloud TPU's page on each generation.
-
-  Source: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm and the
-  pages v4, v5e, v5p, v6e and tpu7x beside it, as of November 2026.
-
-  device_kinds: the beginnings of jax.Device.device_kind.
-  tflops: dense bf16 products, 10^12 FLOP/s.
-  memory_gib: HBM in GiB. memory_gb_per_second: its bandwidth in 10^9 bytes.
-  num_devices: devices of JAX on one chip, which share its figures.
-  num_axes: axes of a slice. max_chips: chips in the largest slice.
-  config_name: the chip configuration of libtpu; '' for its default.
-  """
-
-  device_kinds: tuple[str, ...]
-  tflops: float
-  memory_gib: float
-  memory_gb_per_second: float
-  num_devices: int = 1
-  num_axes: int
-  max_chips: int
-  config_name: str = ''
-
-
-CHIPS = {
-  # A run joins both cores of a chip to one device; libtpu's default does not.
-  'v4': Chip(
-    device_kinds=('TPU v4',),
-    tflops=275,
-    memory_gib=32,
-    memory_gb_per_second=1200,
-    num_axes=3,
-    max_chips=4096,
-    config_name='megacore',
-  ),
-  'v5e': Chip(
-    device_kinds=('TPU v5 lite', 'TPU v5e'),
-    tflops=197,
-    memory_gib=16,
-    memory_gb_per_second=819,
-    num_axes=2,
-    max_chips=256,
-  ),
-  'v5p': Chip(
-    device_kinds=('TPU v5p', 'TPU v5'),
-    tflops=459,
-    memory_gib=95,
-    memory_gb_per_second=2765,
-    num_axes=3,
-    max_chips=6144,
-  ),
-  'v6e': Chip(
-    device_kinds=('TPU v6 lite', 'TPU v6e'),
-    tflops=918,
-    memory_gib=32,
-    memory_gb_per_second=1638,
-    num_axes=2,
-    max_chips=256,
-  ),
-  'tpu7x': Chip(
-    device_kinds=('TPU7x',),
-    tflops=2307,
-    memory_gib=192,
-    memory_gb_per_second=7380,
-    num_devices=2,
-    num_axes=3,
-    max_chips=9216,
-  ),
-}
 # Names under which Cloud TPU also sells a generation.
 _OTHER_NAMES = {
   'v5litepod': 'v5e',
@@ -100,82 +32,150 @@ _FLAT = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 _SMALL_CUBES = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))
 
 
-@dataclasses.dataclass(frozen=True)
+# The variable that sets the share of a GPU's memory that JAX takes.
+MEMORY_FRACTION = 'XLA_CLIENT_MEM_FRACTION'
+# GPUs of one host, which NVLink joins.
+_LARGEST_HOST = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Topology:
-  """A slice of TPU chips. name: such as v5e:2x4."""
+  """Slices of TPU chips, or hosts of GPUs.
+
+  name: that of one slice, such as v5e:2x4 or h100:8.
+  num_chips: chips or GPUs in all slices together.
+  num_slices: slices that are joined by the network of the data centre alone.
+  """
 
   name: str
   chip: Chip
   num_chips: int
+  num_slices: int = 1
+
+  @property
+  def num_devices(self) -> int:
+    return self.num_chips * self.chip.num_devices
+
+  def __str__(self) -> str:
+    times = f'{self.num_slices} x ' if self.num_slices > 1 else ''
+    return f'{times}{self.name}'
 
 
-def named(name: str) -> Topology:
+def named(name: str, num_slices: int = 1) -> Topology:
   """The topology of a name; InputError, with the nearest, if there is none."""
+  if num_slices < 1:
+    raise InputError(f'--num_slices={num_slices}: give 1 or more')
   kind, _, sizes = name.partition(':')
-  chip = CHIPS.get(kind)
+  chips: dict[str, Chip] = {**CHIPS, **GPUS}
+  chip = chips.get(kind)
   if chip is None:
-    known = {**{name: name for name in CHIPS}, **_OTHER_NAMES}
+    known = {**{name: name for name in chips}, **_OTHER_NAMES}
     near = difflib.get_close_matches(kind.lower(), known, 1, cutoff=0.3)
     nearest = f'; the nearest is {known[near[0]]}' if near else ''
     raise InputError(
       f'--topology={name}: no TPU {quoted(kind)} is known{nearest}; give '
-      f'GENERATION:SIZES, such as v5e:2x4, of {", ".join(CHIPS)}'
+      f'GENERATION:SIZES, such as v5e:2x4, of {", ".join(CHIPS)}, or '
+      f'GPU:NUMBER, such as h100:8, of {", ".join(GPUS)}'
     )
-  shapes = _shapes(chip)
+  shapes: list[tuple[int, ...]]
+  if isinstance(chip, Tpu):
+    shapes, noun = _shapes(chip), f'{kind} has no slice of that shape'
+  else:
+    shapes = [(number,) for number in range(1, _LARGEST_HOST + 1)]
+    noun = f'a host has 1 to {_LARGEST_HOST} GPUs, and --num_slices says hosts'
   if re.fullmatch(r'\d{1,6}(x\d{1,6})*', sizes):
     shape = tuple(int(size) for size in sizes.split('x'))
   else:
     shape = ()
   # libtpu ends the process on some sizes that do not exist.
   if shape not in shapes:
-    near = _nearest(shape, shapes)
-    raise InputError(
-      f'--topology={name}: {kind} has no slice of that shape; the nearest is '
-      f'{kind}:{"x".join(map(str, near))}'
-    )
-  return Topology(name, chip, math.prod(shape))
+    near = 'x'.join(map(str, _nearest(shape, shapes)))
+    raise InputError(f'--topology={name}: {noun}; the nearest is {kind}:{near}')
+  return Topology(
+    name=name,
+    chip=chip,
+    num_chips=num_slices * math.prod(shape),
+    num_slices=num_slices,
+  )
 
 
-def chip_of(device_kind: str) -> Chip | None:
-  """The chip of a device, by its jax.Device.device_kind; None if unknown."""
-  return next(
-    (
-      chip
-      for chip in CHIPS.values()
-      if any(map(device_kind.startswith, chip.device_kinds))
-    ),
-    None,
+def memory_share(chip: Chip) -> float:
+  """The share of a chip's memory that JAX takes at its start.
+
+  A GPU's is 0.75 unless XLA_CLIENT_MEM_FRACTION says otherwise; see JAX's page
+  on GPU memory allocation. Raises InputError on a value that is no share.
+  """
+  if chip.platform != 'gpu':
+    return 1.0
+  text = os.environ.get(MEMORY_FRACTION, '0.75')
+  with contextlib.suppress(ValueError):
+    if 0 < float(text) <= 1:
+      return float(text)
+  raise InputError(
+    f'{MEMORY_FRACTION}={quoted(text)} in the environment; give a share above '
+    '0 and at most 1, such as 0.9'
   )
 
 
 def compile_only_devices(topology: Topology) -> list[jax.Device]:
-  """Devices to compile for; they can hold and run nothing.
+  """Devices to compile for, slice by slice; they can hold and run nothing.
 
-  Raises InputError if libtpu is not installed.
+  Raises InputError if the compiler of the chips is not installed.
   """
-  # `jax[tpu]` brings libtpu of the version that fits jaxlib.
-  if importlib.util.find_spec('libtpu') is None:
-    raise InputError(
-      f'--topology={topology.name} needs the package libtpu: pip install '
-      "'bert_jax[tpu]'"
-    )
-  # libtpu would allow one process at a time, and look for the other hosts.
-  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  chip = topology.chip
   # Without the chips, JAX could not read what it has put in its cache.
   jax.config.update('jax_enable_compilation_cache', False)
-  options = {}
-  if topology.chip.config_name:
-    options['chip_config_name'] = topology.chip.config_name
-  described = topologies.get_topology_desc(
-    platform='tpu', topology_name=topology.name, **options
-  )
+  if isinstance(chip, Tpu):
+    described = _describe_tpus(topology, chip)
+  else:
+    assert isinstance(chip, Gpu)
+    described = _describe_gpus(topology, chip)
   devices = list(described.devices)
-  assert len(devices) == topology.num_chips * topology.chip.num_devices
+  assert len(devices) == topology.num_devices
   return devices
 
 
-def _shapes(chip: Chip) -> list[tuple[int, ...]]:
+def _describe_tpus(
+  topology: Topology, chip: Tpu
+) -> topologies.TopologyDescription:
+  # `jax[tpu]` brings libtpu of the version that fits jaxlib.
+  require_package('libtpu', f'--topology={topology.name}', 'tpu')
+  # libtpu would allow one process at a time, and look for the other hosts.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  options: dict[str, str | int] = {}
+  if chip.config_name:
+    options['chip_config_name'] = chip.config_name
+  if topology.num_slices > 1:
+    options['num_slices'] = topology.num_slices
+  return topologies.get_topology_desc(
+    platform='tpu', topology_name=topology.name, **options
+  )
+
+
+def _describe_gpus(
+  topology: Topology, chip: Gpu
+) -> topologies.TopologyDescription:
+  try:
+    version = metadata.version('nvidia-cudnn-cu13')
+    metadata.version('jax-cuda13-plugin')
+  except metadata.PackageNotFoundError as error:
+    raise InputError(
+      f'--topology={topology.name} needs the package {error.name}: pip '
+      "install 'bert_jax[cuda]'"
+    ) from error
+  major, minor, patch = map(int, version.split('.')[:3])
+  per_slice = topology.num_chips // topology.num_slices
+  return topologies.get_topology_desc(
+    platform='cuda',
+    topology_name=topology.name,
+    # Slices x hosts of a slice x GPUs of a host.
+    topology=f'{topology.num_slices}x1x{per_slice}',
+    target_config=chip.target_config((major, minor, patch)),
+  )
+
+
+def _shapes(chip: Tpu) -> list[tuple[int, ...]]:
   """The slices of a generation: larger cubes have multiples of 4 in order."""
   if chip.num_axes == 2:
     return list(_FLAT)

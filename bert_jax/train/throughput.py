@@ -5,20 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from bert_jax.parallel.topologies import CHIPS
-
-# Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, keyed by
-# the beginning of jax.Device.device_kind.
-PEAK_TFLOPS = {
-  **{
-    kind: chip.tflops / chip.num_devices
-    for chip in CHIPS.values()
-    for kind in chip.device_kinds
-  },
-  'NVIDIA A100': 312.0,
-  'NVIDIA H100': 989.0,
-  'NVIDIA H200': 989.0,
-}
+from bert_jax.parallel.chips import chip_of
 
 
 def peak_flops(stated_tflops: float) -> tuple[float, str]:
@@ -36,11 +23,9 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
 
 
 def datasheet_flops(device_kind: str) -> float:
-  """The bf16 peak of one device in FLOP/s; 0 if none is known."""
-  for name, tflops in PEAK_TFLOPS.items():
-    if device_kind.startswith(name):
-      return tflops * 1e12
-  return 0.0
+  """The dense bf16 peak of one device in FLOP/s; 0 if none is known."""
+  chip = chip_of(device_kind)
+  return chip.tflops * 1e12 / chip.num_devices if chip else 0.0
 
 
 def _measured_peak() -> float:

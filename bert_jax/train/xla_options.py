@@ -110,6 +110,12 @@ def check(texts: Sequence[str], deterministic: bool = False) -> None:
     raise refusal(error, jax.default_backend()) from error
 
 
+def check_run(fields: OptionFields) -> None:
+  """Checks the options of a run, and prints what it does not promise."""
+  check(fields.xla_options, fields.deterministic)
+  print_promise(fields.deterministic)
+
+
 def refusal(error: jax.errors.JaxRuntimeError, platform: str) -> InputError:
   """The refusal of options that XLA named in an error of compilation."""
   return InputError(

@@ -34,7 +34,7 @@ from bert_jax.jobs.check_device.synthetic import (
   synthetic_step,
   synthetic_table,
 )
-from bert_jax.jobs.measured import measured_shares
+from bert_jax.jobs.measured_speed import MeasuredStep
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import BACKENDS
 from bert_jax.models.attention.reference import ReferenceAttention
@@ -380,26 +380,7 @@ def test_refusals_are_one_line():
     recipes.check_own(own)
 
 
-def report_of(path, **fields):
-  report = {
-    'device_kind': 'NVIDIA H100 80GB HBM3',
-    'parts': {
-      'recipes': {'timed': [{'share_of_roofline': x} for x in (0.5, 0.0, 0.75)]}
-    },
-  }
-  path.write_text(json.dumps(report | fields))
-  return path
-
-
-def test_preflight_can_read_what_was_measured(tmp_path):
-  path = report_of(tmp_path / 'device.json')
-  assert measured_shares(path, ('NVIDIA H100',)) == (0.5, 0.75)
-  for fields, kinds, message in [
-    ({}, ('TPU v5e',), "is of a NVIDIA H100 80GB HBM3, and .* 'TPU v5e'"),
-    ({'parts': {'peaks': {}}}, ('NVIDIA',), 'no step of a known roofline'),
-    ({'device_kind': 1}, ('NVIDIA',), 'names no device_kind'),
-  ]:
-    with pytest.raises(InputError, match=message):
-      measured_shares(report_of(path, **fields), kinds)
-  with pytest.raises(InputError, match='there is no such file'):
-    measured_shares(tmp_path / 'none.json', ('NVIDIA',))
+def test_preflight_finds_what_it_reads_of_a_timed_recipe():
+  fields = {field.name for field in dataclasses.fields(recipes.Timed)}
+  read = {field.name for field in dataclasses.fields(MeasuredStep)} - {'share'}
+  assert read | {'share_of_roofline'} <= fields

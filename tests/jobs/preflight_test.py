@@ -7,28 +7,23 @@ libtpu is no part of the suite. With it, one real compilation:
 
 import dataclasses
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import pytest
+from flights import figures_of
+from other_process import ROOT, run_python
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs import preflight, preflight_table
-from bert_jax.jobs.preflight import Figures, Memory, StageFigures
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import modernbert_mini
 from bert_jax.objectives.sentence_pairs import SentencePairsConfig
 from bert_jax.objectives.weighted_sum import WeightedSumConfig
-from bert_jax.parallel import topologies
-from bert_jax.parallel.compiled import Collective
+from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.program import Program
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 OOM = (
   'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the '
   'total memory required for HLO temporaries (16.68G) exceeds available HBM '
@@ -119,6 +114,26 @@ def test_fsdp_splits_the_state(cpu_for_tpu, without_corpus):
   assert sum(split.state_bytes) < 0.5 * sum(whole.state_bytes)
 
 
+def test_slices_exchange_gradients_alone(cpu_for_tpu, without_corpus):
+  """Parameters are gathered within a slice of four devices."""
+  without_corpus.mesh.fsdp = 4
+  figures = preflight.preflight(
+    without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+  )
+  assert figures.num_devices == 8
+  (stage,) = figures.stages
+  assert stage.collectives['all-gather'].num_bytes > 0
+  assert stage.collectives['all-gather'].crossing_bytes == 0
+  gradients = figures.state_bytes[0]  # a quarter of all, as of the parameters
+  assert gradients <= stage.collectives['all-reduce'].crossing_bytes
+  without_corpus.mesh.fsdp = 8
+  assert 'for only data crosses slices' in refused(
+    lambda: preflight.preflight(
+      without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+    )
+  )
+
+
 def test_pairs_are_there_without_a_corpus(cpu_for_tpu, without_corpus):
   without_corpus.objective = WeightedSumConfig(
     objectives=(without_corpus.objective, SentencePairsConfig())
@@ -148,6 +163,8 @@ def test_bad_input_is_one_line(cpu_for_tpu, without_corpus, small_experiment):
   assert 'fsdp=3 x tensor=1 is 6 devices, but there are 8' in with_fields(
     mesh=mesh
   )
+  mesh = dataclasses.replace(without_corpus.mesh, tensor=8)
+  assert 'mesh axis tensor=8 does not divide' in with_fields(mesh=mesh)
   assert 'choose a multiple of 8' in with_fields(batch_size=12)
   assert 'num_steps is 0' in with_fields(num_steps=0)
   finetune = FinetuneExperiment(num_epochs=1, batch_size=8)
@@ -192,6 +209,33 @@ def test_another_error_of_the_compiler_is_no_verdict(
     preflight.preflight(without_corpus, 'v5e:2x4', vocab_size=160)
 
 
+def test_what_fits_into_nearly_all_of_a_gpu(
+  cpu_for_tpu, without_corpus, monkeypatch
+):
+  """The first change is JAX's share of the memory, where that suffices."""
+  gpu = chips.GPUS['h100']
+  needed = preflight.preflight(without_corpus, 'h100:8', vocab_size=160)
+  assert needed.device_memory == 0.75 * gpu.memory_bytes
+  assert needed.all_fit
+  total = needed.stages[0].memory.total
+  memory_bytes = int(total / 0.8)
+  small = dataclasses.replace(gpu, memory_bytes=memory_bytes)
+  monkeypatch.setitem(chips.GPUS, 'h100', small)
+
+  def changes():
+    figures = preflight.preflight(without_corpus, 'h100:8', vocab_size=160)
+    return figures.changes
+
+  assert changes()[0] == 'XLA_CLIENT_MEM_FRACTION=0.92 in the environment'
+  monkeypatch.setenv('XLA_CLIENT_MEM_FRACTION', '0.9')
+  assert changes() == ()
+  monkeypatch.setenv('XLA_CLIENT_MEM_FRACTION', '90')
+  assert refused(changes) == (
+    "XLA_CLIENT_MEM_FRACTION='90' in the environment; give a share above 0 and "
+    'at most 1, such as 0.9'
+  )
+
+
 def test_changes_follow_the_config(cpu_for_tpu, without_corpus):
   mesh = without_corpus.mesh.build(jax.devices())
   without_corpus.remat = 'full'
@@ -199,43 +243,6 @@ def test_changes_follow_the_config(cpu_for_tpu, without_corpus):
   assert preflight.changes_that_save_memory(without_corpus, mesh) == (
     '--config.mesh.fsdp=8',
     'attention=(BlockedAttention(),) in the experiment file',
-  )
-
-
-def figures_of(traffic: int, temporaries: int = 2**30) -> Figures:
-  """Steps of 197 TFLOP on four chips, which take a quarter of a second."""
-  memory = Memory(
-    parameters=2**30,
-    optimizer=2**31,
-    other_arguments=0,
-    temporaries=temporaries,
-    results=0,
-    program=2**20,
-  )
-  stage = StageFigures(
-    num_steps=14_400,
-    row_length=100,
-    batch_size=40,
-    flops=197e12,
-    compile_seconds=61.4,
-    memory=memory,
-    traffic=traffic,
-    collectives={'all-reduce': Collective(3, 2**30)},
-  )
-  return Figures(
-    topology=topologies.named('v5e:2x2'),
-    compute_dtype='bfloat16',
-    vocab_size=30522,
-    vocabulary_from='--vocab_size',
-    num_parameters=268435456,
-    state_bytes=(2**30, 2**31),
-    num_devices=4,
-    device_memory=16 * 2**30,
-    peak_flops=197e12,
-    bandwidth=819e9,
-    stages=(stage,),
-    changes=(),
-    versions={'jax': '0.12.0', 'libtpu': '0.0.50'},
   )
 
 
@@ -303,7 +310,7 @@ def test_the_verb_prints_and_writes(tmp_path):
   path = tmp_path / 'flight.json'
   sizes = {'num_layers': 1, 'embed_dim': 32, 'num_heads': 2, 'mlp_dim': 32}
   command = [
-    *(sys.executable, '-c', START, 'preflight'),
+    *('-c', START, 'preflight'),
     f'--config={ROOT}/experiments/pretrain/bert_mini.py',
     *(f'--config.model.{name}={size}' for name, size in sizes.items()),
     '--config.batch_size=8',
@@ -312,14 +319,7 @@ def test_the_verb_prints_and_writes(tmp_path):
     '--topology=v5e:2x4',
     '--price=2',
   ]
-  environment = os.environ | {'PYTHONPATH': str(ROOT)}
-
-  def run(*more):
-    return subprocess.run(
-      [*command, *more], env=environment, capture_output=True, text=True
-    )
-
-  done = run(f'--json={path}')
+  done = run_python(*command, f'--json={path}')
   assert done.returncode == 0, done.stderr
   assert '16 GiB a chip: fits' in done.stdout
   assert 'cost, estimated' in done.stdout
@@ -328,14 +328,16 @@ def test_the_verb_prints_and_writes(tmp_path):
   assert value['stages'][0]['memory']['total'] > 0
   assert value['hours'][1] == pytest.approx(value['hours'][0] / 0.4)
   assert value['dollars'][0] == pytest.approx(16 * value['hours'][0])
-  done = run(f'--json={tmp_path}/none/a.json')
+  done = run_python(*command, f'--json={tmp_path}/none/a.json')
   assert done.returncode == 2
   assert done.stderr == (
     f'bert-jax preflight: --json={tmp_path}/none/a.json: there is no folder '
     f'{tmp_path}/none\n'
   )
-  environment['MEMORY_GIB'] = '0.0001'
-  done = run()
+  done = run_python(*command, f'--measured={tmp_path}/none.json')
+  assert done.returncode == 2
+  assert done.stderr.endswith('/none.json: there is no such file\n')
+  done = run_python(*command, MEMORY_GIB='0.0001')
   assert done.returncode == 2
   assert 'a chip: does not fit' in done.stdout
   assert done.stderr.splitlines()[-1].startswith(
@@ -350,6 +352,19 @@ def test_a_small_model_compiles_for_v5e(without_corpus):
   assert figures.num_devices == 4 and figures.fits(stage)
   assert stage.collectives['all-reduce'].num_bytes >= figures.state_bytes[0]
   assert stage.traffic > 0
+
+
+@pytest.mark.tpu
+def test_two_slices_of_v5e_exchange_gradients_alone(without_corpus):
+  """libtpu hands what crosses slices to the host, as sends."""
+  without_corpus.mesh.fsdp = 4
+  figures = preflight.preflight(
+    without_corpus, 'v5e:2x2', vocab_size=160, num_slices=2
+  )
+  (stage,) = figures.stages
+  assert figures.num_devices == 8 and figures.fits(stage)
+  assert stage.collectives['all-gather'].crossing_bytes == 0
+  assert stage.collectives['all-reduce'].crossing_bytes > 0
 
 
 @pytest.mark.tpu

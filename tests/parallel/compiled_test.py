@@ -149,3 +149,127 @@ def test_bytes_of_types():
 def test_a_text_without_an_entry_is_no_program():
   with pytest.raises(ValueError, match='no ENTRY'):
     Program('')
+
+
+@pytest.mark.parametrize(
+  ('groups', 'crosses'),
+  [
+    ('replica_groups={{0,1},{2,3}}', False),
+    ('replica_groups={{0,2},{1,3}}', True),
+    ('replica_groups={}', True),
+    ('replica_groups=[2,2]<=[4]', False),
+    ('replica_groups=[1,4]<=[4]', True),
+    ('replica_groups=[2,2]<=[2,2]T(1,0)', True),
+    ("replica_groups=mesh['data'=2,'fsdp'=2,'tensor'=1] {'fsdp'}", False),
+    ("replica_groups=mesh['data'=2,'fsdp'=2,'tensor'=1] {'data'}", True),
+    ("replica_groups=mesh['data'=2,'fsdp'=2] {'data','fsdp'}", True),
+    ("replica_groups=mesh['data'=2,'fsdp'=2] {}", False),
+    ('source_target_pairs={{0,1},{1,0}}', False),
+    ('source_target_pairs={{0,2},{1,3}}', True),
+  ],
+)
+def test_collectives_between_slices(groups, crosses):
+  """Four devices in two slices, and an array of 8 bytes."""
+  program = Program(
+    'ENTRY %main (p: f32[2]) -> f32[2] {\n'
+    '  %p = f32[2]{0} parameter(0)\n'
+    f'  ROOT %r = f32[2]{{0}} all-reduce(%p), channel_id=1, {groups}\n'
+    '}\n'
+  )
+  crossing = 8 if crosses else 0
+  assert program.collectives(2) == {'all-reduce': Collective(1, 8, crossing)}
+  assert program.collectives() == {'all-reduce': Collective(1, 8)}
+
+
+def test_groups_of_another_form_are_not_guessed():
+  found = Program(OF_LIBTPU).collectives(2)['all-reduce']
+  assert found.count == 10 and found.crossing_bytes is None
+
+
+# Lines of XLA for CUDA, shortened: products lie in fusions of Triton, and what
+# runs beside them, such as the update of a stack of layers, starts and is done.
+OF_CUDA = """HloModule jit_f, is_scheduled=true
+
+%product (a: bf16[384,512,64], b: bf16[384,64,512]) -> f32[384,512,512] {
+  %a = bf16[384,512,64]{2,1,0} parameter(0)
+  %b = bf16[384,64,512]{2,1,0} parameter(1)
+  ROOT %dot.27 = f32[384,512,512]{2,1,0} dot(%a, %b), lhs_batch_dims={0}, \
+lhs_contracting_dims={2}, rhs_batch_dims={0}, rhs_contracting_dims={1}
+}
+
+%update (s: bf16[12,8,128], i: s32[], l: bf16[8,128]) -> bf16[12,8,128] {
+  %s = bf16[12,8,128]{2,1,0} parameter(0)
+  %l = bf16[8,128]{1,0} parameter(2)
+  %bitcast.92 = bf16[1,8,128]{2,1,0} bitcast(%l)
+  %i = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %dus.55 = bf16[12,8,128]{2,1,0} dynamic-update-slice(%s, %bitcast.92, \
+%i, %zero, %zero)
+}
+
+ENTRY %main (s: bf16[12,8,128], i: s32[], l: bf16[8,128]) -> bf16[12,8,128] {
+  %s = bf16[12,8,128]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %l = bf16[8,128]{1,0} parameter(2)
+  %start.26 = ((bf16[12,8,128]{2,1,0}, s32[], bf16[8,128]{1,0}), \
+bf16[12,8,128]{2,1,0}, u32[]) fusion-start(%s, %i, %l), kind=kLoop, \
+calls=%update
+  %q = bf16[384,512,64]{2,1,0} constant({...})
+  %k = bf16[384,64,512]{2,1,0} constant({...})
+  %scores = f32[384,512,512]{2,1,0} fusion(%q, %k), kind=kCustom, \
+calls=%product, backend_config={"kind":"__triton_nested_gemm_fusion"}
+  ROOT %done.26 = bf16[12,8,128]{2,1,0} fusion-done(%start.26)
+}
+"""
+
+
+def test_the_text_of_cuda():
+  program = Program(OF_CUDA)
+  scores = 384 * 512 * 512
+  assert program.products() == {'bf16 x bf16': 2 * scores * 64}
+  # One layer of twelve is read and written, and the number of the layer read.
+  layer = 8 * 128 * 2
+  product = 2 * 2 * 384 * 512 * 64 + 4 * scores
+  assert program.memory_traffic() == product + 2 * layer + 4
+
+
+# Lines of libtpu for two slices, shortened: the host joins the slices, and two
+# fusions make progress with one and the same gather.
+OF_TWO_SLICES = """HloModule jit_f, is_scheduled=true, num_partitions=8
+
+%first (x: bf16[128,128]) -> bf16[256,128] {
+  %x = bf16[128,128]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %ag.1 = bf16[256,128]{1,0:T(8,128)(2,1)} all-gather(%x), \
+channel_id=5, replica_groups={{0,1},{2,3},{4,5},{6,7}}, dimensions={0}
+}
+
+%second (x: bf16[128,128]) -> bf16[256,128] {
+  %x = bf16[128,128]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %ag.2 = bf16[256,128]{1,0:T(8,128)(2,1)} all-gather(%x), \
+channel_id=5, replica_groups={{0,1},{2,3},{4,5},{6,7}}, dimensions={0}
+}
+
+ENTRY %main (x: bf16[128,128], g: f32[32,8,128]) -> bf16[256,128] {
+  %x = bf16[128,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %g = f32[32,8,128]{2,1,0:T(8,128)} parameter(1)
+  %token = token[] after-all()
+  %send.3 = (f32[32,8,128]{2,1,0:T(8,128)}, u32[]{:S(2)}, token[]) \
+send(%g, %token), channel_id=5, is_host_transfer=true, frontend_attributes=\
+{_xla_host_transfer_handler_name="xla_megascale_runtime",\
+_xla_megascale_transfer_type="ALL_REDUCE"}
+  %recv.3 = (f32[32,8,128]{2,1,0:T(8,128)}, u32[]{:S(2)}, token[]) \
+recv(%token), channel_id=6, is_host_transfer=true, frontend_attributes=\
+{_xla_host_transfer_handler_name="xla_megascale_runtime",\
+_xla_megascale_transfer_type="ALL_REDUCE"}
+  %a = bf16[256,128]{1,0:T(8,128)(2,1)} fusion(%x), calls=%first
+  ROOT %b = bf16[256,128]{1,0:T(8,128)(2,1)} fusion(%x), calls=%second
+}
+"""
+
+
+def test_the_text_of_two_slices():
+  gradients, gathered = 32 * 8 * 128 * 4, 256 * 128 * 2
+  assert Program(OF_TWO_SLICES).collectives(4) == {
+    'all-reduce': Collective(1, gradients, gradients),
+    'all-gather': Collective(1, gathered),
+  }

@@ -15,7 +15,7 @@ from bert_jax.jobs.check_device.base import (
   seconds_of,
 )
 from bert_jax.models.products import product
-from bert_jax.parallel.topologies import chip_of
+from bert_jax.parallel.chips import chip_of
 from bert_jax.train.throughput import datasheet_flops
 
 

@@ -1,0 +1,42 @@
+"""Meshes over devices of several slices, which only data crosses."""
+
+import jax
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.parallel import mesh
+from bert_jax.parallel.mesh import MeshConfig
+
+
+@pytest.fixture
+def build(monkeypatch):
+  """Builds meshes of eight devices whose slices alternate."""
+  monkeypatch.setattr(mesh, '_slice_of', lambda device: device.id % 2)
+  # tests/conftest.py puts the meshes of small experiments on one device.
+  return lambda **axes: MeshConfig(**axes).build(jax.devices())
+
+
+def test_only_data_crosses_slices(build):
+  built = build(fsdp=2, tensor=2)
+  assert built.devices.shape == (2, 2, 2)
+  for number, of_slice in enumerate(built.devices):
+    assert {device.id % 2 for device in of_slice.flat} == {number}
+
+
+def test_all_of_a_mesh_may_be_data(build):
+  ids = [device.id for device in build().devices.flat]
+  assert ids == [0, 2, 4, 6, 1, 3, 5, 7]
+
+
+def test_fsdp_over_slices_is_refused(build):
+  with pytest.raises(InputError) as error:
+    build(fsdp=8)
+  assert str(error.value) == (
+    'mesh fsdp=8 x tensor=1 is 8 devices, which do not divide the 4 of each of '
+    '2 slices; choose divisors, for only data crosses slices'
+  )
+
+
+def test_one_slice_keeps_the_order_of_its_devices():
+  built = MeshConfig(fsdp=2).build(jax.devices())
+  assert list(built.devices.flat) == jax.devices()
