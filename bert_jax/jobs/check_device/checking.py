@@ -55,9 +55,8 @@ def _without_nan(value: Any) -> Any:
     return {key: _without_nan(x) for key, x in value.items()}
   if isinstance(value, list | tuple):
     return [_without_nan(x) for x in value]
-  return (
-    None if isinstance(value, float) and not math.isfinite(value) else value
-  )
+  is_nan = isinstance(value, float) and not math.isfinite(value)
+  return None if is_nan else value
 
 
 def environment() -> dict[str, Any]:
