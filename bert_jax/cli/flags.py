@@ -34,10 +34,11 @@ _SHOULD_BE = {
 class _ExperimentFlag(flags.Flag):
   """`--config` of a verb that runs what the file says.
 
-  overrides: the fields that the command line sets.
+  overrides: the fields that the command line sets. path: the file.
   """
 
   overrides: tuple[str, ...] = ()
+  path: str = ''
 
 
 def define_config(
@@ -74,6 +75,12 @@ def overridden(flag_values: flags.FlagValues = flags.FLAGS) -> tuple[str, ...]:
   """The fields of `--config` that the command line sets."""
   flag = _experiment_flag(flag_values)
   return () if flag is None else flag.overrides
+
+
+def config_path(flag_values: flags.FlagValues = flags.FLAGS) -> str:
+  """The file that `--config` names, '' for none."""
+  flag = _experiment_flag(flag_values)
+  return '' if flag is None else flag.path
 
 
 def define_own_classes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -167,7 +174,7 @@ def parse(
       raise InputError(missing_config(verb))
   if experiment is not None and config is not None:
     argv, paths = _with_overrides(argv, flag_values, config)
-    experiment.overrides = tuple(paths)
+    experiment.overrides, experiment.path = tuple(paths), path
   try:
     words = flag_values(argv)[1:]
   except flags.Error as error:

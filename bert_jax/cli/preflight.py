@@ -9,7 +9,12 @@ time, MFU and cost, beside what others have published; and warnings about the
 config. It needs no accelerator, but minutes of CPU and the compiler: the extra
 tpu (pip install 'bert_jax[tpu]') for the TPUs v4, v5e, v5p, v6e and tpu7x, the
 extra cuda for the GPUs a100, h100, h200 and b200, such as --topology=h100:8.
-The exit status is 2 if the step does not fit.
+Without --topology it is the one that the file is meant for. The exit status is
+2 if the step does not fit.
+
+With --search --json=FILE it looks for the fastest plan that fits: which remat,
+microbatches, mesh and attention. FILE keeps what was compiled, so that the same
+command goes on after Ctrl-C.
 """
 
 import pathlib
@@ -17,6 +22,7 @@ import pathlib
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags
+from bert_jax.config.experiment_file import topology_of
 from bert_jax.errors import InputError
 
 CONFIG = flags.define_config()
@@ -24,8 +30,8 @@ TOPOLOGY = absl_flags.DEFINE_string(
   'topology',
   None,
   'The generation and shape of a slice, such as v5e:2x4 or v5p:2x2x1, or the '
-  'kind and number of GPUs in a host, such as h100:8.',
-  required=True,
+  'kind and number of GPUs in a host, such as h100:8; by default the TOPOLOGY '
+  'of the experiment file.',
 )
 NUM_SLICES = absl_flags.DEFINE_integer(
   'num_slices',
@@ -47,6 +53,20 @@ MEASURED = absl_flags.DEFINE_string(
   'taken in place of a range.',
 )
 JSON = absl_flags.DEFINE_string('json', '', 'A file to write all figures to.')
+SEARCH = absl_flags.DEFINE_bool(
+  'search', False, 'Look for the fastest plan that fits; needs --json.'
+)
+COMPILE_LIMIT = absl_flags.DEFINE_integer(
+  'compile_limit',
+  6,
+  'The most plans that a search compiles, with those in the file.',
+  lower_bound=1,
+)
+SEARCH_BATCHES = absl_flags.DEFINE_list(
+  'search_batches',
+  [],
+  'Batch sizes to choose from, such as 256,512; by default the recipe has one.',
+)
 
 
 def main(argv: list[str]) -> None:
@@ -56,6 +76,14 @@ def main(argv: list[str]) -> None:
   path = pathlib.Path(JSON.value)
   if not path.parent.is_dir():
     raise InputError(f'--json={path}: there is no folder {path.parent}')
+  name = TOPOLOGY.value or topology_of(flags.config_path())
+  if SEARCH.value:
+    _search(name, path)
+  else:
+    _preflight(name, path)
+
+
+def _preflight(topology_name: str, path: pathlib.Path) -> None:
   from bert_jax import durable_files
   from bert_jax.config.json_files import read_object
   from bert_jax.jobs import preflight, preflight_table
@@ -68,7 +96,7 @@ def main(argv: list[str]) -> None:
     measured = read_object(measured_path, 'give one of bert-jax check_device')
   figures = preflight.preflight(
     CONFIG.value,
-    TOPOLOGY.value,
+    topology_name,
     vocab_size=VOCAB_SIZE.value,
     num_slices=NUM_SLICES.value,
     measured=measured,
@@ -80,3 +108,29 @@ def main(argv: list[str]) -> None:
     durable_files.write_json(path, value)
   if figures.changes:
     raise InputError(preflight_table.change_line(figures))
+
+
+def _search(topology_name: str, path: pathlib.Path) -> None:
+  if not JSON.value:
+    raise InputError(
+      '--search: give --json=FILE, which keeps the plans that were compiled'
+    )
+  if NUM_SLICES.value != 1 or MEASURED.value:
+    raise InputError(
+      '--search is for one slice and by estimates; leave --num_slices and '
+      '--measured out'
+    )
+  from bert_jax.jobs import preflight_search
+
+  found = preflight_search.search(
+    CONFIG.value,
+    topology_name,
+    path,
+    vocab_size=VOCAB_SIZE.value,
+    batch_sizes=flags.whole_numbers(SEARCH_BATCHES),
+    limit=COMPILE_LIMIT.value,
+  )
+  for line in preflight_search.lines(found, CONFIG.value):
+    print(line)
+  if found.best is None:
+    raise InputError(preflight_search.none_fits(found))

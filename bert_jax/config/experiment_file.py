@@ -1,5 +1,6 @@
 """Experiment files: Python whose `get_config()` returns an experiment."""
 
+import ast
 import contextlib
 import dataclasses
 import difflib
@@ -37,6 +38,30 @@ def load_config(path: str) -> Any:
       'must return a dataclass instance'
     )
   return config
+
+
+def topology_of(path: str) -> str:
+  """The topology that an experiment file is meant for, such as 'v5e:2x4'.
+
+  It is a line TOPOLOGY = '...' of the file, which is read and not run.
+
+  Raises:
+    InputError: there is no such line.
+  """
+  file = path.split(':', 1)[0]
+  tree = ast.parse(pathlib.Path(file).read_text('utf-8'), file)
+  for node in tree.body:
+    if (
+      isinstance(node, ast.Assign)
+      and [ast.unparse(target) for target in node.targets] == ['TOPOLOGY']
+      and isinstance(node.value, ast.Constant)
+      and isinstance(node.value.value, str)
+    ):
+      return node.value.value
+  raise InputError(
+    f'--topology is missing; give --topology=v5e:2x4, or a line TOPOLOGY = '
+    f"'v5e:2x4' in {path}"
+  )
 
 
 def load_classes(path: str, modules: Iterable[str]) -> None:

@@ -50,6 +50,7 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.stopping import StopSignal
 from bert_jax.train import xla_options
 from bert_jax.train.program import Program
+from bert_jax.train.state import state_bytes
 from bert_jax.workdir import default_compute_dtype
 
 # Pairs of a row where no corpus says how many there are at most.
@@ -70,6 +71,7 @@ def preflight(
   vocab_size: int | None = None,
   num_slices: int = 1,
   measured: dict[str, Any] | None = None,
+  kept: str = 'it wrote nothing and can begin again.',
 ) -> Figures:
   """Compiles the step of each stage for a topology.
 
@@ -81,40 +83,38 @@ def preflight(
     num_slices: slices of that topology, which data alone crosses.
     measured: the JSON of check_device on such a device; None: it is assumed
       that a step reaches 0.4 to 1 of the speed of its roofline.
+    kept: ends the sentence 'stopped by ...;' of a signal while it compiles.
 
   Raises:
     InputError: the config cannot be, there is no such topology, or its compiler
       is not installed.
   """
-  if not isinstance(experiment, PretrainExperiment):
-    raise InputError(
-      f'--config: {type(experiment).__name__} has no num_steps; preflight is '
-      'for a file of experiments/pretrain'
-    )
+  check_kind(experiment)
   topology = topologies.named(topology_name, num_slices)
-  device = _device_fields(topology.chip)
+  device = device_fields(topology.chip)
   speed = None if measured is None else measured_speed(measured, topology)
   # The devices to compile for run nothing, and those that are here stay free.
   jax.config.update('jax_platforms', 'cpu')
-  experiment, table, origin, batches = _read_data(experiment, vocab_size)
-  if not experiment.compute_dtype:
-    dtype = default_compute_dtype(topology.chip.platform)
-    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
+  experiment, table, origin, batches = read_data(
+    experiment, vocab_size, topology.chip.platform
+  )
   mesh = _mesh(experiment, topology)
   with jax.set_mesh(mesh):
     objective = experiment.objective.build(table)
     program = _abstract_program(experiment, objective)
-    stages = _compile_stages(experiment, objective, program, batches, topology)
+    stages = _compile_stages(
+      experiment, objective, program, batches, topology, kept
+    )
   figures = Figures(
     topology=topology,
     compute_dtype=experiment.compute_dtype,
     vocab_size=table.vocab_size,
     vocabulary_from=origin,
     num_parameters=functional.num_parameters(program.abstract.params),
-    state_bytes=_state_bytes(program),
+    state_bytes=state_bytes(program.abstract, program.shardings),
     num_devices=topology.num_devices,
     stages=stages,
-    versions=_versions('jax', 'jaxlib', *_COMPILERS[topology.chip.platform]),
+    versions=compiler_versions(topology.chip.platform),
     **device,
   )
   return dataclasses.replace(
@@ -134,7 +134,16 @@ def _speed_fields(
   return speed.figures(figures.num_parameters, longest)
 
 
-def _device_fields(chip: topologies.Chip) -> dict[str, Any]:
+def check_kind(experiment: Any) -> None:
+  """Raises InputError on an experiment that is not of pretraining."""
+  if not isinstance(experiment, PretrainExperiment):
+    raise InputError(
+      f'--config: {type(experiment).__name__} has no num_steps; preflight is '
+      'for a file of experiments/pretrain'
+    )
+
+
+def device_fields(chip: topologies.Chip) -> dict[str, Any]:
   """The fields of Figures that describe one device."""
   share, devices = topologies.memory_share(chip), chip.num_devices
   return {
@@ -180,15 +189,19 @@ def _abstract_program(
   return program_of(experiment, objective, model, abstract)
 
 
-def _read_data(
-  experiment: PretrainExperiment, vocab_size: int | None
+def read_data(
+  experiment: PretrainExperiment, vocab_size: int | None, platform: str
 ) -> tuple[PretrainExperiment, TokenTable, str, list[dict[str, Any]]]:
   """Reads the vocabulary and the shapes of rows.
 
   Returns:
-    (the experiment with its vocabulary's size, the table, where it is from, a
-    row of each stage; no rows where there is no corpus).
+    (the experiment with its vocabulary's size and the compute dtype of the
+    platform, the table, where it is from, a row of each stage; no rows where
+    there is no corpus).
   """
+  if not experiment.compute_dtype:
+    dtype = default_compute_dtype(platform)
+    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
   data, model = experiment.data, experiment.model
   if data.all_corpora()[0].path:
     experiment.validate()
@@ -236,13 +249,14 @@ def _compile_stages(
   program: Program,
   rows: list[dict[str, Any]],
   topology: topologies.Topology,
+  kept: str,
 ) -> tuple[StageFigures, ...]:
   flops = flops_before(experiment, objective)
   plan = experiment.plan()
   found = []
   for number, stage in enumerate(plan.stages):
     length, first = stage.row_length, plan.first_steps[number]
-    row = rows[number] if rows else _row(objective, length)
+    row = rows[number] if rows else row_shapes(objective, length)
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = {
       name: jax.ShapeDtypeStruct(
@@ -253,7 +267,11 @@ def _compile_stages(
     lowered = program.lower(batch)
     start = time.perf_counter()
     compiled_fields = _compiled(
-      lowered, _state_bytes(program), topology, bool(experiment.xla_options)
+      lowered,
+      state_bytes(program.abstract, program.shardings),
+      topology,
+      bool(experiment.xla_options),
+      kept,
     )
     found.append(
       StageFigures(
@@ -268,7 +286,7 @@ def _compile_stages(
   return tuple(found)
 
 
-def _row(
+def row_shapes(
   objective: PretrainingObjective, length: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """The shapes of one row where no corpus says what is beside the ids."""
@@ -283,15 +301,16 @@ def _row(
 
 def _compiled(
   lowered: jax.stages.Lowered,
-  state_bytes: tuple[int, int],
+  of_state: tuple[int, int],
   topology: topologies.Topology,
   has_options: bool,
+  kept: str,
 ) -> dict[str, Any]:
   """The fields of StageFigures that only the compiler knows.
 
   Raises InputError if the compiler of the chips does not take the options.
   """
-  stop = StopSignal('preflight', 'it wrote nothing and can begin again.')
+  stop = StopSignal('preflight', kept)
   try:
     with stop:  # a signal would wait for minutes otherwise
       executable = lowered.compile()
@@ -302,7 +321,7 @@ def _compiled(
       raise
     return {'refusal': str(error).splitlines()[0]}
   stats: Any = executable.memory_analysis()
-  parameters, optimizer = state_bytes
+  parameters, optimizer = of_state
   given = stats.output_size_in_bytes - stats.alias_size_in_bytes
   text = compiled.Program(executable.as_text() or '')
   slices = topology.num_slices
@@ -320,26 +339,6 @@ def _compiled(
     'collectives': text.collectives(per_slice),
     'products': text.products() if topology.chip.platform == 'gpu' else {},
   }
-
-
-def _state_bytes(program: Program) -> tuple[int, int]:
-  """Bytes of (parameters, optimizer) on one device."""
-
-  def of(arrays: Any, shardings: Any) -> int:
-    sizes = jax.tree.map(
-      lambda x, sharding: (
-        np.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
-      ),
-      arrays,
-      shardings,
-    )
-    return int(sum(jax.tree.leaves(sizes)))
-
-  state, shardings = program.abstract, program.shardings
-  return (
-    of(state.params, shardings.params),
-    of(state.optimizer_state, shardings.optimizer_state),
-  )
 
 
 def changes_that_save_memory(
@@ -364,9 +363,10 @@ def changes_that_save_memory(
   return tuple(changes[:3])
 
 
-def _versions(*names: str) -> dict[str, str]:
+def compiler_versions(platform: str) -> dict[str, str]:
+  """The versions of the packages that decide what a program becomes."""
   found = {}
-  for name in names:
+  for name in ('jax', 'jaxlib', *_COMPILERS[platform]):
     try:
       found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -25,6 +25,7 @@ _POLICIES = {
   'attention': _names(ATTENDED),
   'full': jax.checkpoint_policies.nothing_saveable,
 }
+REMATS = tuple(_POLICIES)
 
 
 class LayerExecution(NamedTuple):

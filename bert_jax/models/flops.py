@@ -24,10 +24,18 @@ def flops_per_row(
   dim, length, table_dim = config.embed_dim, row_length, config.table_dim
   kernels = 3 if config.gated else 2
   layer = length * (4 * dim * dim + kernels * dim * config.mlp_dim)
-  pairs = sum(_num_pairs(config, i, length) for i in range(config.num_layers))
   projection = length * table_dim * dim if table_dim != dim else 0
   head = num_predicted * (dim * table_dim + table_dim * config.table_size)
-  return 6 * (config.num_layers * layer + 2 * pairs * dim + projection + head)
+  products = 6 * (config.num_layers * layer + projection + head)
+  return products + attention_flops_per_row(config, length)
+
+
+def attention_flops_per_row(config: EncoderConfig, row_length: int) -> int:
+  """The part of `flops_per_row` for scores and for sums of values."""
+  pairs = sum(
+    _num_pairs(config, i, row_length) for i in range(config.num_layers)
+  )
+  return 12 * pairs * config.embed_dim
 
 
 def tuning_flops_per_row(

@@ -177,3 +177,22 @@ def with_shardings(abstract: TrainState, shardings: TrainState) -> TrainState:
     abstract,
     shardings,
   )
+
+
+def state_bytes(abstract: TrainState, shardings: TrainState) -> tuple[int, int]:
+  """Bytes of (parameters, optimizer) on one device."""
+
+  def of(arrays: Any, shardings: Any) -> int:
+    sizes = jax.tree.map(
+      lambda x, sharding: (
+        np.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
+      ),
+      arrays,
+      shardings,
+    )
+    return int(sum(jax.tree.leaves(sizes)))
+
+  return (
+    of(abstract.params, shardings.params),
+    of(abstract.optimizer_state, shardings.optimizer_state),
+  )

@@ -20,6 +20,8 @@ from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
@@ -39,4 +41,6 @@ def get_config() -> PretrainExperiment:
     optimizer=AdamWConfig(
       learning_rate=6e-4, schedule=Linear(warmup_steps=3125), b2=0.98
     ),
+    remat='dots',
+    scan_layers=True,
   )

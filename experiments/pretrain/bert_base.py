@@ -14,6 +14,8 @@ from bert_jax.models.config import bert_base
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

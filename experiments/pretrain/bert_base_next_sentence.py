@@ -21,6 +21,8 @@ from bert_jax.objectives.weighted_sum import WeightedSumConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

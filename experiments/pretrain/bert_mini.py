@@ -13,6 +13,8 @@ from bert_jax.models.config import bert_mini
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:1x1'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

@@ -14,6 +14,8 @@ from bert_jax.models.config import bert_mini
 from bert_jax.optim.muon import MuonConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:1x1'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

@@ -16,6 +16,8 @@ from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 
+TOPOLOGY = 'v5e:1x1'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

@@ -17,6 +17,8 @@ from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v5e:1x1'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(

@@ -25,13 +25,15 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import WarmupStableDecay
 
+TOPOLOGY = 'v6e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
     model=modernbert_base(max_positions=1024, rotary_theta=10_000.0),
     num_steps=364_500,
     batch_size=4608,
-    num_microbatches=8,
+    num_microbatches=16,
     data=DataConfig(row_length=1024),
     objective=MaskedLMConfig(mask_rate=0.3),
     optimizer=AdamWConfig(
@@ -40,4 +42,6 @@ def get_config() -> PretrainExperiment:
       b2=0.98,
       weight_decay=1e-5,
     ),
+    remat='attention',
+    scan_layers=True,
   )

@@ -15,6 +15,8 @@ from bert_jax.models.config import roberta_base
 from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.optim.schedules import Linear
 
+TOPOLOGY = 'v6e:2x4'
+
 
 def get_config() -> PretrainExperiment:
   return PretrainExperiment(
@@ -29,4 +31,6 @@ def get_config() -> PretrainExperiment:
       b2=0.98,
       clip_norm=0.0,
     ),
+    remat='attention',
+    scan_layers=True,
   )

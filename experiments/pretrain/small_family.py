@@ -34,6 +34,8 @@ from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 
+TOPOLOGY = 'v5e:1x1'
+
 
 def _albert_objective() -> WeightedSumConfig:
   return WeightedSumConfig(

@@ -1,0 +1,203 @@
+"""Memory of every pretraining recipe on the chips that it is meant for.
+
+pip install -e '.[tpu]' && \\
+    .venv/bin/python experiments/benchmarks/memory_table.py
+
+Compiles the step of each file of experiments/pretrain for its TOPOLOGY, and of
+the further rows below, without hardware, and writes results/memory_table.json
+after each row: the script goes on where it was stopped. --again compiles rows
+that are there, --only=TEXT those whose names contain a text, and --show prints
+the table. Rows without figures stand under `not_compiled_yet`.
+
+Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen on two
+cores with much other work (jax 0.12.0.1, libtpu 0.0.50.1), where a row took 3
+CPU minutes and 24 of the clock:
+
+GiB of a chip's 16  estimate
+             3.47      2.71   bert_mini v5e:1x1, scan_layers, remat=dots
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from absl import app, flags
+
+from bert_jax import durable_files
+from bert_jax.config.experiment_file import load_config, topology_of
+from bert_jax.config.overrides import set_field
+from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment
+from bert_jax.jobs import plans, preflight
+from bert_jax.parallel import topologies
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+RECIPES = _ROOT / 'experiments' / 'pretrain'
+RESULTS = pathlib.Path(__file__).parent / 'results' / 'memory_table.json'
+# Entries of the published vocabularies, by the first word of a recipe's name.
+_VOCABULARIES = {'albert': 30_000, 'modernbert': 50_368, 'roberta': 50_265}
+_BERT_VOCABULARY = 30_522
+
+_SCANNED = {'scan_layers': 'true', 'remat': 'dots'}
+_LONG = {
+  'data.row_length': '8192',
+  'model.max_positions': '8192',
+  'model.rotary_theta': '160000',
+}
+# Rows beside those of the recipes as they are: (file, topology, fields).
+_FURTHER = (
+  # 64 x 512 a chip, as the recipe drops weights of attention, and without.
+  ('bert_base', 'v5e:2x2', _SCANNED | {'num_microbatches': '2'}),
+  (
+    'bert_base',
+    'v5e:2x2',
+    _SCANNED | {'num_microbatches': '2', 'model.attention_dropout': '0'},
+  ),
+  ('bert_base', 'v5e:2x4', _SCANNED),
+  ('bert_large', 'v5e:2x4', {'model.attention_dropout': '0'}),
+  ('modernbert_base', 'v5e:2x4', {}),
+  ('modernbert_base', 'v5p:2x2x1', {}),
+  (
+    'modernbert_base',
+    'v5p:2x2x1',
+    _LONG | {'batch_size': '576', 'num_microbatches': '18'},
+  ),
+  ('modernbert_large', 'v5p:2x2x1', {}),
+)
+# Rows that are small enough for CI, which compiles them anew.
+SENTINELS = (
+  ('bert_mini', 'v5e:1x1', _SCANNED),
+  ('electra_small', 'v5e:2x2', _SCANNED),
+  (
+    'modernbert_base',
+    'v5e:2x2',
+    {'model.num_layers': '7', 'batch_size': '64', 'num_microbatches': '2'},
+  ),
+)
+
+_AGAIN = flags.DEFINE_bool('again', False, 'Compile rows that are there, too.')
+_ONLY = flags.DEFINE_string('only', '', 'A text in the names of rows.')
+_SHOW = flags.DEFINE_bool('show', False, 'Print the table, compile nothing.')
+
+
+class Row(NamedTuple):
+  """A recipe, a topology and fields that differ from the recipe's."""
+
+  recipe: str
+  topology: str
+  fields: dict[str, str]
+
+  @property
+  def name(self) -> str:
+    fields = (f'{name}={value}' for name, value in self.fields.items())
+    return ' '.join((self.recipe, self.topology, *fields))
+
+  @property
+  def vocab_size(self) -> int:
+    family = self.recipe.partition('_')[0]
+    return _VOCABULARIES.get(family, _BERT_VOCABULARY)
+
+  def experiment(self) -> PretrainExperiment:
+    experiment = load_config(str(RECIPES / f'{self.recipe}.py'))
+    for name, value in self.fields.items():
+      set_field(experiment, name, value)
+    return experiment
+
+
+def rows() -> list[Row]:
+  """All rows of the table, the recipes as they are first."""
+  own = [
+    Row(path.stem, topology_of(str(path)), {})
+    for path in sorted(RECIPES.glob('*.py'))
+  ]
+  return own + [Row(*row) for row in (*_FURTHER, *SENTINELS)]
+
+
+def measured(row: Row) -> dict[str, Any]:
+  """What the compiler says of a row, beside the estimate."""
+  experiment = row.experiment()
+  figures = preflight.preflight(
+    experiment, row.topology, vocab_size=row.vocab_size
+  )
+  return {
+    'vocab_size': row.vocab_size,
+    'versions': figures.versions,
+    'fits': figures.all_fit,
+    'changes': list(figures.changes),
+    'gib_of_device': figures.device_memory / 2**30,
+    'gib_estimated': _estimated(row, experiment),
+    'stages': [
+      {
+        'rows': stage.batch_size,
+        'row_length': stage.row_length,
+        'gib': stage.memory and _gib(stage.memory.total),
+        'gib_temporary': stage.memory and _gib(stage.memory.temporaries),
+        'refusal': stage.refusal,
+        'step_seconds_at_best': stage.memory
+        and float(f'{figures.roofline_seconds(stage):.4g}'),
+        'compile_seconds': round(stage.compile_seconds),
+      }
+      for stage in figures.stages
+    ],
+  }
+
+
+def _estimated(row: Row, experiment: PretrainExperiment) -> float:
+  estimator = plans.Estimator(
+    experiment, topologies.named(row.topology), row.vocab_size
+  )
+  plan = estimator.plan_of(experiment)
+  estimate = estimator.estimate(plan)
+  assert estimate is not None  # preflight has laid it out
+  return _gib(estimate.memory)
+
+
+def _gib(num_bytes: float) -> float:
+  return round(num_bytes / 2**30, 3)
+
+
+def table(found: dict[str, Any]) -> Iterator[str]:
+  """Yields one line for each stage of each row that is there."""
+  yield f'{"GiB":>7}{"of":>5}{"estimate":>10}{"compiled":>10}'
+  for name, value in found.items():
+    for stage in value['stages']:
+      gib = 'more' if stage['gib'] is None else f'{stage["gib"]:.2f}'
+      yield (
+        f'{gib:>7}{value["gib_of_device"]:>5.4g}{value["gib_estimated"]:>10.2f}'
+        f'{stage["compile_seconds"]:>8} s  {name}, {stage["rows"]} x '
+        f'{stage["row_length"]}'
+      )
+
+
+def _write(order: list[str], found: dict[str, Any]) -> None:
+  durable_files.write_json(
+    RESULTS,
+    {
+      'not_compiled_yet': [name for name in order if name not in found],
+      'rows': {name: found[name] for name in order if name in found},
+    },
+  )
+
+
+def main(unused_argv: Sequence[str]) -> None:
+  kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+  found = kept.get('rows', {})
+  order = [row.name for row in rows()]
+  for row in () if _SHOW.value else rows():
+    if _ONLY.value not in row.name or (row.name in found and not _AGAIN.value):
+      continue
+    print(row.name, file=sys.stderr, flush=True)
+    try:
+      found[row.name] = measured(row)
+    except InputError as error:
+      sys.exit(f'{row.name}: {error}')
+    _write(order, found)
+  print(
+    '\n'.join(table({name: found[name] for name in order if name in found}))
+  )
+
+
+if __name__ == '__main__':
+  app.run(main)
