@@ -6,7 +6,7 @@ layouts of other libraries all read this declaration, never a parameter's name.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # Kinds of the matrices inside an encoder's layers.
 ATTENTION_KINDS = ('query', 'key', 'value', 'attention_output')
@@ -52,3 +52,7 @@ class ParamInfo:
     """Returns (inputs, outputs) of this shape; one axis for a vector."""
     parts = shape[: self.num_in], shape[self.num_in :]
     return tuple(math.prod(part) for part in parts if part)
+
+
+# Declarations of a model's parameters by their paths.
+Infos = Mapping[str, ParamInfo]

@@ -23,21 +23,27 @@ def config_of(family, tokenizer):
   return toys.family_config(family, **overrides)
 
 
-def save_base(folder, family, tokenizer):
-  """A Hugging Face folder of an encoder of random parameters."""
+def save_workdir(folder, family, tokenizer, seed=0):
+  """A workdir of an encoder of random parameters."""
   config = config_of(family, tokenizer)
-  params = model_with_heads(config, {}, 'float32').init(jax.random.key(0))
+  params = model_with_heads(config, {}, 'float32').init(jax.random.key(seed))
+  folder.mkdir(exist_ok=True)
+  save_model(folder, ConvertedModel(model=config), tokenizer, params)
+
+
+def save_base(folder, family, tokenizer):
+  """The same encoder as a Hugging Face folder."""
   workdir = folder.with_name(f'{folder.name}_workdir')
-  workdir.mkdir()
-  save_model(workdir, ConvertedModel(model=config), tokenizer, params)
+  save_workdir(workdir, family, tokenizer)
   convert(str(workdir), folder, output_format='huggingface')
   return open_pretrained(str(folder))
 
 
 def tuned_params(method, plain, seed=1):
   """Random corrections and heads for a plain model."""
-  shapes = method.extend(plain).abstract_params()
-  leaves, tree = jax.tree.flatten(method.split(shapes)[0])
+  model = method.extend(plain)
+  shapes, _ = method.split(model.abstract_params(), model.infos)
+  leaves, tree = jax.tree.flatten(shapes)
   rng = np.random.default_rng(seed)
   return jax.tree.unflatten(
     tree,

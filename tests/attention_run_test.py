@@ -15,7 +15,7 @@ def test_a_run_may_go_on_with_another_backend(
 ):
   small_experiment.num_steps = 2
   pretrain(small_experiment, tmp_path)
-  choose._print_once.cache_clear()
+  choose._printed.clear()
   capfd.readouterr()
   small_experiment.num_steps = 4
   small_experiment.attention = (ReferenceAttention(),)

@@ -144,15 +144,24 @@ def _sentence(rng: random.Random) -> str:
 
 @pytest.fixture
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-  """Gives meshes one device, which is faster if devices are not the subject."""
-  import jax
+  """Gives meshes one device, as runs.on_one_device explains."""
+  from runs import on_one_device
 
-  from bert_jax.parallel.mesh import MeshConfig
+  on_one_device(monkeypatch)
 
-  build = MeshConfig.build
-  monkeypatch.setattr(
-    MeshConfig, 'build', lambda self: build(self, jax.devices()[:1])
-  )
+
+@pytest.fixture(scope='module')
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """A folder for what the tests of a module make once and share."""
+  return tmp_path_factory.mktemp('shared')
+
+
+@pytest.fixture
+def without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Converts without a comparison, also where transformers is installed."""
+  from bert_jax.interop import parity
+
+  monkeypatch.setattr(parity, 'is_possible', lambda: False)
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import sys
 from typing import NamedTuple
 
 import pytest
+from other_process import ROOT, said
 
 from bert_jax.config.experiment_file import load_config
 from bert_jax.config.overrides import config_fields, find_field
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 CHINESE = ROOT / 'README.zh.md'
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
@@ -220,14 +220,7 @@ def test_flags_of_every_command_are_there(world):
   for where, words in found:
     verb, *rest = words
     if verb not in helps:
-      done = subprocess.run(
-        [sys.executable, '-m', 'bert_jax', verb, '--help'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-      )
-      assert done.returncode == 0, where
-      helps[verb] = done.stdout
+      helps[verb] = said(ROOT, verb, '--help')
     if '--' in rest:
       rest = rest[: rest.index('--')]  # the rest is for Beam
     _check_flags(where, rest, helps[verb], world)

@@ -10,9 +10,9 @@ device of an x86-64 CPU.
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tarfile
+
+from other_process import ROOT, run_python
 
 ARCHIVE = pathlib.Path(__file__).parent / (
   'golden/run_of_an_earlier_version.tar.xz'
@@ -48,14 +48,10 @@ print('finetuned', digest('finetune', 8))
 def test_both_runs_end_bit_for_bit(tmp_path):
   with tarfile.open(ARCHIVE) as archive:
     archive.extractall(tmp_path, filter='data')
-  tests = pathlib.Path(__file__).parent
-  folders = os.pathsep.join([str(tests), str(tests.parent)])
-  result = subprocess.run(
-    [sys.executable, '-c', _CONTINUE_BOTH],
-    cwd=tmp_path,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1', 'PYTHONPATH': folders},
-    capture_output=True,
-    text=True,
+  result = run_python(
+    *('-c', _CONTINUE_BOTH),
+    folder=tmp_path,
+    PYTHONPATH=os.pathsep.join([str(ROOT / 'tests'), str(ROOT)]),
   )
   assert result.returncode == 0, result.stderr
   lines = result.stdout.splitlines()

@@ -80,7 +80,7 @@ def test_it_validates_and_traces(path, small_tokenizer):
     experiment.optimizer.build_schedule(getattr(experiment, 'num_steps', 1000)),
     join=method.join,
   )
-  params, frozen = method.split(model.abstract_params())
+  params, frozen = method.split(model.abstract_params(), model.infos)
   state = jax.eval_shape(
     lambda params: init_state(params, optimizer, keep_best=False), params
   )

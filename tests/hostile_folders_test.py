@@ -9,9 +9,11 @@ import json
 import os
 import shutil
 
+import fuzzing
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from refusals import one_line
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
@@ -24,11 +26,7 @@ from bert_jax.jobs.pretrain import open_data
 from bert_jax.report.records import read_metrics, read_run
 from bert_jax.workdir import Workdir
 
-SETTINGS = hypothesis.settings(
-  max_examples=100,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+SETTINGS = fuzzing.settings(100)
 
 RUN = {
   'seed': 0,
@@ -82,10 +80,6 @@ JUNK = st.sampled_from(
     *('', 'x' * 5000, '\ud800', '..', [], [[]], ['a'], {}, {'a': 1}),
   ]
 )
-
-
-def assert_one_line(error) -> None:
-  assert len(str(error).splitlines()) == 1 and len(str(error)) < 500, error
 
 
 @pytest.fixture
@@ -198,7 +192,7 @@ def test_files_beside_a_vocabulary_load_or_are_one_line(
   try:
     load_tokenizer(tmp_path).encode_batch(['the [E1] array'])
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 500)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +256,7 @@ def test_a_report_of_damaged_files_is_one_or_one_line(tmp_path, data):
   try:
     rendered(workdir)
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 500)
 
 
 def rendered(workdir) -> str:
@@ -292,7 +286,7 @@ def test_metrics_of_any_lines_are_records_or_one_line(tmp_path, lines):
   try:
     metrics = read_metrics(workdir)
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 500)
   else:
     assert metrics.train or metrics.evals
 

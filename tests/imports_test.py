@@ -6,15 +6,12 @@ is read (ast); nothing of it is imported.
 """
 
 import ast
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
+from other_process import ROOT, run_python
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'bert_jax'
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -211,12 +208,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
 
 def test_experiments_load_without_orbax_or_readers():
   folder = ROOT / 'experiments' / 'pretrain'
-  done = subprocess.run(
-    [sys.executable, '-c', LOAD_EXPERIMENTS, folder, *sorted(LIGHT)],
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-  )
+  done = run_python('-c', LOAD_EXPERIMENTS, folder, *sorted(LIGHT))
   assert done.returncode == 0, done.stderr
   assert done.stdout.split() == sorted(p.stem for p in folder.glob('*.py'))
 

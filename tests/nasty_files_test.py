@@ -2,13 +2,11 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from other_process import ROOT, run_python
 
 # Each command runs in its own process, since flags can be defined only once.
 # The processes are forked, since starting Python with jax takes seconds.
@@ -60,14 +58,8 @@ EXAMPLES = {
 
 def run(commands, needed):
   """Runs commands that need a module; returns [(exit status, stderr)]."""
-  done = subprocess.run(
-    [sys.executable, '-c', START, json.dumps(commands), needed],
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    cwd=ROOT,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
-    check=True,
-  )
+  done = run_python('-c', START, json.dumps(commands), needed)
+  assert done.returncode == 0, done.stderr
   return [json.loads(line) for line in done.stderr.splitlines()]
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.models import functional
+from bert_jax.pretrained import open_pretrained
+
 _GOLDEN = pathlib.Path(__file__).parent / 'interop' / 'golden'
 _WIDTH, _LETTERS = 16, 'abcdefghijklmnopqrstuvwxyz'
 Weights = dict[str, np.ndarray]
@@ -85,3 +88,16 @@ def with_outputs(
       bias: np.arange(count, dtype=np.float32),
     }
   )
+
+
+def flat_params(path: str | pathlib.Path) -> Weights:
+  """The parameters of a model, wherever it lies, by their paths."""
+  return functional.flatten(open_pretrained(str(path)).load_params())
+
+
+def assert_same_params(found, expected) -> None:
+  """Asserts that two trees of parameters are equal, bit for bit."""
+  found, expected = map(functional.flatten, (found, expected))
+  assert found.keys() == expected.keys()
+  for path in found:
+    np.testing.assert_array_equal(found[path], expected[path], err_msg=path)

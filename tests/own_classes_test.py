@@ -3,13 +3,11 @@
 import dataclasses
 import importlib
 import json
-import os
-import pathlib
-import subprocess
 import sys
 
 import pytest
 from absl import flags as absl_flags
+from other_process import run_python, said
 from runs import assert_same_arrays, stop_after
 
 from bert_jax import inference
@@ -23,8 +21,6 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import bert_tiny
 from bert_jax.workdir import Workdir
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 EXPERIMENT = """
 
@@ -168,20 +164,6 @@ def own(tmp_path, small_corpus, one_device):
   return folder
 
 
-def verb(folder, *words, status=0) -> str:
-  done = subprocess.run(
-    [sys.executable, '-m', 'bert_jax', *map(str, words)],
-    capture_output=True,
-    text=True,
-    stdin=subprocess.DEVNULL,
-    cwd=folder,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1', 'PYTHONPATH': str(ROOT)},
-  )
-  assert done.returncode == status, done.stdout + done.stderr
-  assert 'Traceback' not in done.stderr
-  return done.stderr if status else done.stdout
-
-
 def stopped_and_continued(own, name, monkeypatch) -> None:
   """Compares a whole run with one that another process continues."""
   file = own / f'{name}.py'
@@ -189,7 +171,7 @@ def stopped_and_continued(own, name, monkeypatch) -> None:
   with monkeypatch.context() as patch:
     stop_after(patch, 3)
     assert pretrain(load_config(str(file)), own / 'run').saved_step == 3
-  verb(own, 'pretrain', f'--config={file}', '--workdir=run')
+  said(own, 'pretrain', f'--config={file}', '--workdir=run')
   assert_same_arrays(own / 'run', own / 'whole', step=4)
 
 
@@ -198,20 +180,20 @@ def test_an_objective(own, monkeypatch):
   recorded = json.loads((own / 'run' / 'config.json').read_text())
   assert recorded['objective']['_type'] == 'focal_loss.FocalConfig'
   words = 'report', '--workdir=run'
-  line = verb(own, *words, status=2)
+  line = said(own, *words, status=2)
   assert "'focal_loss.FocalConfig' is not a config class of bert_jax" in line
   assert 'give --import=focal_loss, or its file as --config=FILE' in line
-  assert 'report.html' in verb(own, *words, '--config=focal_loss.py')
+  assert 'report.html' in said(own, *words, '--config=focal_loss.py')
   # This verb opens the run by another flag, and the module by its name.
   grow = 'grow', '--input=run', '--output=grown', '--num_layers=2'
-  assert 'num_layers 1 -> 2' in verb(own, *grow, '--import=focal_loss')
+  assert 'num_layers 1 -> 2' in said(own, *grow, '--import=focal_loss')
 
 
 def test_an_optimizer(own, monkeypatch):
   stopped_and_continued(own, 'signum', monkeypatch)
   words = 'inspect', '--workdir=run', '--step=1'
-  assert 'step 1: examples 8 to 15' in verb(own, *words, '--import=signum')
-  line = verb(own, *words, '--config=signum.py', '--config.seed=1', status=2)
+  assert 'step 1: examples 8 to 15' in said(own, *words, '--import=signum')
+  line = said(own, *words, '--config=signum.py', '--config.seed=1', status=2)
   assert '--config.seed: the run of --workdir has its own config' in line
 
 
@@ -226,7 +208,7 @@ def test_an_attention_backend(own, monkeypatch, capfd):
     {'_type': 'mean_attention.MeanAttention', 'max_length': 64}
   ]
   pretrain = 'pretrain', '--config=mean_attention.py', '--workdir=refused'
-  line = verb(own, *pretrain, '--config.attention[0].max_length=16', status=2)
+  line = said(own, *pretrain, '--config.attention[0].max_length=16', status=2)
   assert "attention=['MeanAttention']: for whole texts in rows of 32" in line
   assert 'not MeanAttention: it is for rows of 16 tokens' in line
   assert not (own / 'refused' / 'checkpoints').exists()
@@ -239,7 +221,7 @@ def test_a_preset(own, monkeypatch):
   assert recorded['model']['_type'] == 'bert_jax.models.config.EncoderConfig'
   assert recorded['model']['num_layers'] == 2
   assert recorded['model']['global_every'] == 2
-  assert 'report.html' in verb(own, 'report', '--workdir=run')
+  assert 'report.html' in said(own, 'report', '--workdir=run')
 
 
 def test_tuning_with_a_class_of_ones_own(own):
@@ -260,7 +242,7 @@ def test_tuning_with_a_class_of_ones_own(own):
   finetune(experiment, own / 'tuned')
   assert inference.load(own / 'tuned').task.facts['labels'] == ['many', 'one']
   words = 'evaluate', '--workdir=tuned', '--input=eval.tsv'
-  assert 'accuracy' in verb(own, *words, '--import=signum')
+  assert 'accuracy' in said(own, *words, '--import=signum')
 
 
 @pytest.mark.parametrize(
@@ -350,13 +332,7 @@ def test_classes_of_a_script(tmp_path):
     '  print(encode(Mine()))\n'
     "  assert decode(encode(Mine()), where='x') == Mine()\n"
   )
-  done = subprocess.run(
-    [sys.executable, 'my_run.py'],
-    cwd=tmp_path,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-  )
+  done = run_python('my_run.py', folder=tmp_path)
   assert done.stdout == "{'_type': 'my_run.Mine', 'value': 3}\n", done.stderr
 
 

@@ -6,8 +6,9 @@ import shutil
 
 import jax
 import numpy as np
+import pytest
 import toys
-from own_classes_test import verb
+from other_process import said
 
 from bert_jax.experiment import ConvertedModel
 from bert_jax.models import functional
@@ -19,6 +20,7 @@ OWN = pathlib.Path(__file__).parent / 'own' / 'biases_alone.py'
 TEXTS = {'one': 'the array returns a number', 'many': 'the arrays return'}
 
 
+@pytest.mark.processes
 def test_every_verb(tmp_path, small_tokenizer):
   shutil.copy(OWN, tmp_path)
   config = toys.encoder_config(vocab_size=small_tokenizer.table.vocab_size)
@@ -31,7 +33,7 @@ def test_every_verb(tmp_path, small_tokenizer):
   (tmp_path / 'data.jsonl').write_text(lines)
 
   config = '--config=biases_alone.py'
-  verb(tmp_path, 'finetune', config, '--workdir=run')
+  said(tmp_path, 'finetune', config, '--workdir=run')
   saved, _ = load_params(tmp_path / 'run' / 'checkpoints')
   flat = functional.flatten(saved['encoder'])
   assert flat and {path.split('/')[-1] for path in flat} == {'bias'}
@@ -43,5 +45,5 @@ def test_every_verb(tmp_path, small_tokenizer):
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
   best = results['runs'][results['best_seed']]['accuracy']
   words = 'evaluate', '--workdir=run', '--input=data.jsonl'
-  assert 'give --import=biases_alone' in verb(tmp_path, *words, status=2)
-  assert f'accuracy {best:.4f}' in verb(tmp_path, *words, config)
+  assert 'give --import=biases_alone' in said(tmp_path, *words, status=2)
+  assert f'accuracy {best:.4f}' in said(tmp_path, *words, config)

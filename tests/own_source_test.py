@@ -2,17 +2,15 @@
 
 import json
 import os
-import pathlib
-import subprocess
 import sys
 
 import pytest
+from other_process import ROOT, verb
 
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.errors import InputError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 LETTERS = '''
 """Letters of a club, one for each year."""
 
@@ -53,21 +51,15 @@ def letters(tmp_path, monkeypatch):
   sys.modules.pop('letters', None)
 
 
-def prepare(folder, tokenizer, status=0) -> subprocess.CompletedProcess:
-  paths = os.pathsep.join([str(folder), str(ROOT)])
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'bert_jax', 'prepare', '--row_length=32'),
-      *('--input=python:letters:Letters', f'--tokenizer={tokenizer}'),
-      *(f'--output={folder / "corpus"}', '--eval_fraction=0', '--workers=1'),
-    ],
-    cwd=folder,
-    env=os.environ | {'PYTHONPATH': paths},
-    capture_output=True,
-    text=True,
+def prepare(folder, tokenizer, status=0):
+  return verb(
+    folder,
+    *('prepare', '--row_length=32', '--input=python:letters:Letters'),
+    *(f'--tokenizer={tokenizer}', f'--output={folder / "corpus"}'),
+    *('--eval_fraction=0', '--workers=1'),
+    status=status,
+    PYTHONPATH=os.pathsep.join([str(folder), str(ROOT)]),
   )
-  assert done.returncode == status, done.stdout + done.stderr
-  return done
 
 
 def test_prepare_reads_it_and_knows_it_again(letters, small_corpus):

@@ -11,12 +11,10 @@ import threading
 
 import pytest
 import storage as storages
-from runs import assert_same_run
+from runs import assert_same_run, prepared_lines
 
 from bert_jax import inference, stopping
 from bert_jax.data import token_rows
-from bert_jax.data.preparing.prepare import prepare
-from bert_jax.data.sources import open_inputs
 from bert_jax.jobs.inspect import describe_examples, read_experiment
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.report.page import write_report
@@ -32,15 +30,7 @@ def corpus(small_text, small_tokenizer, tmp_path, monkeypatch, storage):
   """A folder of many small shards, and gs://bucket/corpus."""
   with monkeypatch.context() as patch:
     patch.setattr(token_rows, 'SHARD_BYTES', 8 * 32 * 2)
-    prepare(
-      open_inputs(str(small_text), document='line'),
-      small_tokenizer,
-      output=tmp_path / 'corpus',
-      row_lengths=(32,),
-      eval_fraction=0.1,
-      num_workers=1,
-      progress=False,
-    )
+    prepared_lines(small_text, small_tokenizer, tmp_path / 'corpus')
   storages.upload(tmp_path / 'corpus', 'gs://bucket/corpus')
   return tmp_path / 'corpus'
 

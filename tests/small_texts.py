@@ -1,7 +1,11 @@
 """Random texts of fifty words, and helpers that prepare them in a moment."""
 
+import contextlib
 import random
 
+import pytest
+
+from bert_jax.data import token_rows
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources.base import Document
 
@@ -55,6 +59,22 @@ def run(source, tokenizer, output, **options):
   if isinstance(source, list):
     source = ListSource(source)
   return prepare(source, tokenizer, output=output, **options)
+
+
+@contextlib.contextmanager
+def plug_pulled(monkeypatch):
+  """Lets what runs within it fail while the shards of eval/ are written."""
+  write = token_rows.write_token_rows
+
+  def fail_on_eval(folder, *arguments, **options):
+    if folder.parent.name == 'eval':
+      raise OSError('pulled the plug')
+    return write(folder, *arguments, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(token_rows, 'write_token_rows', fail_on_eval)
+    with pytest.raises(OSError, match='pulled the plug'):
+      yield
 
 
 def contents(folder):

@@ -57,16 +57,12 @@ def experiment(small_experiment, two_corpora):
   return dataclasses.replace(small_experiment, data=data)
 
 
-@pytest.fixture(scope='module')
-def untouched_folder(tmp_path_factory):
-  return tmp_path_factory.mktemp('untouched') / 'run'
-
-
 @pytest.fixture
-def untouched(untouched_folder, experiment):
-  if not untouched_folder.exists():
-    pretrain(experiment, untouched_folder)
-  return untouched_folder
+def untouched(module_folder, experiment):
+  workdir = module_folder / 'untouched'
+  if not workdir.exists():
+    pretrain(experiment, workdir)
+  return workdir
 
 
 def test_both_corpora_are_read_and_evaluated(untouched, capsys):

@@ -3,10 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 
 import pytest
+from other_process import start_python
 
 from bert_jax import stopping
 
@@ -17,12 +17,10 @@ BOTH = pytest.mark.parametrize(
 
 def run(script: str) -> subprocess.Popen:
   """Starts a Python process and waits until it says 'ready'."""
-  process = subprocess.Popen(
-    [sys.executable, '-c', textwrap.dedent(script)],
+  process = start_python(
+    *('-c', textwrap.dedent(script)),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
-    text=True,
-    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
   )
   assert process.stdout.readline() == 'ready\n', process.stderr.read()
   return process

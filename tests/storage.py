@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import threading
 from collections.abc import Callable
 
 import fsspec
@@ -50,6 +51,13 @@ def opened_shards() -> set[str]:
   """The names of the shards that were opened."""
   names = {path.rpartition('/')[2] for path in FakeStorage.opened}
   return {name for name in names if name.endswith('.npy')}
+
+
+def join_ahead() -> None:
+  """Waits for the copies that are made ahead of need."""
+  for thread in threading.enumerate():
+    if thread.name == 'copy-ahead':
+      thread.join()
 
 
 class Watched(io.StringIO):

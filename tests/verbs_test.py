@@ -1,14 +1,10 @@
 """Runs every verb as a subprocess, in the order in which a user meets them."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
+from other_process import ROOT, verb
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = 'The array {0} holds a random number. Two matrices take {0} shapes.\n\n'
 PRETRAIN_CONFIG = """
 from bert_jax.data.config import DataConfig
@@ -30,21 +26,6 @@ def get_config():
 """
 
 
-def verb(*words, status=0, **environment) -> subprocess.CompletedProcess:
-  """Runs `python -m bert_jax ...` on one device, as a user would."""
-  done = subprocess.run(
-    [sys.executable, '-m', 'bert_jax', *map(str, words)],
-    capture_output=True,
-    text=True,
-    stdin=subprocess.DEVNULL,
-    cwd=ROOT,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'} | environment,
-  )
-  assert done.returncode == status, done.stdout + done.stderr
-  assert 'Traceback' not in done.stderr
-  return done
-
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   """A folder with spaces in its path, on purpose."""
@@ -63,10 +44,16 @@ def folder(tmp_path_factory):
 def test_all_verbs_in_order(folder):
   text = ['--input', folder / 'text.txt', '--document=paragraph']
   found = verb(
-    'train_tokenizer', *text, '--vocab_size=80', '--output', folder / 'tok'
+    ROOT,
+    'train_tokenizer',
+    *text,
+    '--vocab_size=80',
+    '--output',
+    folder / 'tok',
   )
   assert '80 entries' in found.stdout
   found = verb(
+    ROOT,
     'prepare',
     *text,
     '--tokenizer',
@@ -83,17 +70,22 @@ def test_all_verbs_in_order(folder):
     f'--config.data.path={folder / "corpus"}',
   ]
   workdir = f'--workdir={folder / "pretrain"}'
-  planned = verb('inspect', *config, '--step=1').stdout
+  planned = verb(ROOT, 'inspect', *config, '--step=1').stdout
   assert planned.startswith('step 1: examples ') and '{' in planned
   pretrain = ['pretrain', *config, workdir]
-  assert 'pretrain is complete' in verb(*pretrain).stdout
-  assert 'pretrain is complete' in verb(*pretrain).stdout
-  assert verb('inspect', workdir, '--step=1').stdout == planned
+  assert 'pretrain is complete' in verb(ROOT, *pretrain).stdout
+  assert 'pretrain is complete' in verb(ROOT, *pretrain).stdout
+  assert verb(ROOT, 'inspect', workdir, '--step=1').stdout == planned
   found = verb(
-    'fill_mask', '--workdir', folder / 'pretrain', 'The [MASK] holds a number'
+    ROOT,
+    'fill_mask',
+    '--workdir',
+    folder / 'pretrain',
+    'The [MASK] holds a number',
   )
   assert len(found.stdout.splitlines()) == 6
   found = verb(
+    ROOT,
     'grow',
     f'--input={folder / "pretrain"}',
     f'--output={folder / "grown"}',
@@ -102,6 +94,7 @@ def test_all_verbs_in_order(folder):
   assert 'num_layers 1 -> 2' in found.stdout
   _finetuning_verbs(folder)
   found = verb(
+    ROOT,
     'convert',
     f'--input={folder / "pretrain"}',
     f'--output={folder / "exported"}',
@@ -114,6 +107,7 @@ def test_all_verbs_in_order(folder):
 def _finetuning_verbs(folder):
   finetuned = folder / 'finetune'
   found = verb(
+    ROOT,
     'finetune',
     '--config=experiments/finetune/classification.py',
     f'--config.init_from={folder / "pretrain"}',
@@ -126,13 +120,14 @@ def _finetuning_verbs(folder):
   )
   assert 'mean' in found.stdout
   found = verb(
-    'evaluate', f'--workdir={finetuned}', f'--input={folder / "eval.tsv"}'
+    ROOT, 'evaluate', f'--workdir={finetuned}', f'--input={folder / "eval.tsv"}'
   )
   results = json.loads((finetuned / 'results.json').read_text())
   best = results['runs'][results['best_seed']]
   assert f'accuracy {best["accuracy"]:.4f}' in found.stdout
   output = folder / 'predictions.jsonl'
   verb(
+    ROOT,
     'predict',
     f'--workdir={finetuned}',
     f'--input={folder / "eval.tsv"}',
@@ -147,7 +142,10 @@ def _finetuning_verbs(folder):
       line['probabilities'], key=line['probabilities'].get
     )
   found = verb(
-    'report', f'--workdir={folder / "pretrain"}', f'--finetuned={finetuned}'
+    ROOT,
+    'report',
+    f'--workdir={folder / "pretrain"}',
+    f'--finetuned={finetuned}',
   )
   assert (folder / 'pretrain' / 'fill_mask.json').is_file()
   page = (folder / 'pretrain' / 'report.html').read_text()
@@ -175,6 +173,6 @@ def _finetuning_verbs(folder):
   ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 def test_bad_input_is_one_line_and_status_2(words, message):
-  found = verb(*words, status=2)
+  found = verb(ROOT, *words, status=2)
   assert message in found.stderr
   assert len(found.stderr.strip().splitlines()) == 1

@@ -1,15 +1,18 @@
 """Experiment files: Python whose `get_config()` returns an experiment."""
 
+import contextlib
 import dataclasses
 import difflib
+import os
 import pathlib
+import traceback
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import bert_jax
 from bert_jax.config import own_classes
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, one_line
 
 
 def load_config(path: str) -> Any:
@@ -20,12 +23,14 @@ def load_config(path: str) -> Any:
 
   Raises:
     InputError: there is no such file, it has no `get_config`, or that does not
-      return a dataclass instance.
+      return a dataclass instance; or its code raises an exception, which is the
+      `__cause__` then.
   """
   module, argument = _load(path)
   if not hasattr(module, 'get_config'):
     raise InputError(f'--config={path}: the file has no function get_config()')
-  config = module.get_config(*argument)
+  with _one_line_for(path, getattr(module.get_config, '__code__', None)):
+    config = module.get_config(*argument)
   if not dataclasses.is_dataclass(config) or isinstance(config, type):
     raise InputError(
       f'--config={path}: get_config() returns a {type(config).__name__}; it '
@@ -63,7 +68,40 @@ def _load(path: str) -> tuple[types.ModuleType, list[str]]:
   file, *argument = path.split(':', 1)
   if not pathlib.Path(file).is_file():
     raise InputError(f'--config={path}: no such file; {_where(file)}')
-  return own_classes.load_file(file), argument
+  with _one_line_for(path):
+    return own_classes.load_file(file), argument
+
+
+@contextlib.contextmanager
+def _one_line_for(
+  path: str, called: types.CodeType | None = None
+) -> Iterator[None]:
+  """Turns an exception of the file's code into an InputError that names it.
+
+  `called` is the function to name if its call fails before it begins, as it
+  does without an argument that it needs.
+  """
+  file = os.path.abspath(path.split(':', 1)[0])
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception as error:
+    lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if os.path.abspath(frame.filename) == file
+    ]
+    if not lines and called:
+      lines = [called.co_firstlineno]
+    if not lines and isinstance(error, OSError):
+      raise  # The file itself cannot be read.
+    where = f'line {lines[-1]}: ' if lines else ''
+    what = ': '.join(filter(None, [type(error).__name__, one_line(error)]))
+    fix = 'mend the file'
+    if called:
+      fix += ', or give what get_config() takes as --config=FILE:ARGUMENT'
+    raise InputError(f'--config={path}: {where}{what}; {fix}') from error
 
 
 def _experiments() -> list[pathlib.Path]:

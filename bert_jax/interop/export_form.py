@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bert_jax.interop.family import Family, nested
+from bert_jax.interop.family import Family
 from bert_jax.interop.family_config import plain
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
@@ -47,7 +47,8 @@ def export_form(
     if config.position_offset != pad_id + 1:
       before = np.zeros((pad_id + 1, rows.shape[1]), rows.dtype)
     flat[_POSITIONS] = np.concatenate([before, rows])
-  return dataclasses.replace(plain(config), **changed), nested(flat)
+  params = functional.unflatten(flat)
+  return dataclasses.replace(plain(config), **changed), params
 
 
 def generator_form(

@@ -19,6 +19,7 @@ from bert_jax.interop import name_table
 from bert_jax.interop.name_table import Rule
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.functional import unflatten
 from bert_jax.models.heads import HeadBuilder, model_with_heads
 from bert_jax.models.heads_by_name import CLASSIFIER, HEADS, TASK_HEADS
 from bert_jax.models.task_head import TaskHead
@@ -219,7 +220,7 @@ def read_params(
       f'{len(missing)} of {len(needed)} parameters are missing, such as '
       f'{", ".join(missing[:3])}; {_what_is_there(len(weights), left_out)}'
     )
-  return Found(nested(flat), tuple(heads), tuple(left_out), tuple(notes))
+  return Found(unflatten(flat), tuple(heads), tuple(left_out), tuple(notes))
 
 
 def _what_is_there(count: int, left_out: Sequence[str]) -> str:
@@ -247,18 +248,6 @@ def write_params(
     entry.name: name_table.to_theirs(entry, flat, infos)
     for entry in name_table.entries(family.table, flat)
   }
-
-
-def nested(flat: Mapping[str, Any]) -> functional.Params:
-  """The reverse of functional.flatten."""
-  tree: functional.Params = {}
-  for path, value in flat.items():
-    *folders, name = path.split('/')
-    node = tree
-    for folder in folders:
-      node = node.setdefault(folder, {})
-    node[name] = value
-  return tree
 
 
 def _heads(

@@ -24,7 +24,7 @@ import numpy as np
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
 from bert_jax.interop import name_table, weights_files
-from bert_jax.interop.family import Family, build, nested, write_params
+from bert_jax.interop.family import Family, build, write_params
 from bert_jax.interop.name_table import Entry
 from bert_jax.local_paths import local_path
 from bert_jax.models import functional
@@ -255,7 +255,7 @@ def _heads(
       found |= {path: own[path] for path in entry.paths}
     else:
       problems.append(f'neither it nor its base has {entry.name}')
-  return nested(found), num_classes
+  return functional.unflatten(found), num_classes
 
 
 def _corrections(
@@ -294,7 +294,7 @@ def _corrections(
       found[f'{owner}/a'] = a.T.reshape(*shapes[path][:inner], len(a))
       found[f'{owner}/b'] = b[row : row + size].T.reshape(len(a), *outputs)
       row += size
-  return nested(found)
+  return functional.unflatten(found)
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:

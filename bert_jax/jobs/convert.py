@@ -21,7 +21,6 @@ from bert_jax.errors import InputError, listed, quoted
 from bert_jax.interop import family as families
 from bert_jax.interop import (
   huggingface,
-  labels,
   parity,
   peft_lora,
   recognise,
@@ -31,9 +30,10 @@ from bert_jax.local_paths import local_path
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import CLS
-from bert_jax.models.task_head import HEAD_OF, TEXTS
+from bert_jax.models.task_head import HEAD_OF
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
+from bert_jax.pretrained.adapters import why_no_adapter
 
 WORKDIR, HUGGINGFACE, PEFT = FORMATS = ('workdir', 'huggingface', 'peft')
 _PARITY = 'parity.json'
@@ -194,29 +194,11 @@ def _write_peft(
       f'--input={source.origin}: --output_format={PEFT} is for what was tuned '
       f'with LoRA; give --output_format={HUGGINGFACE} for a whole model'
     )
-  base = open_pretrained(source.experiment.init_from)
+  base, head = open_pretrained(source.experiment.init_from), source.task_head
+  if reason := why_no_adapter(base, head):
+    raise InputError(f'--input={source.origin}: {reason}')
   checkpoint = base.checkpoint
-  if checkpoint is None:
-    raise InputError(
-      f'--input={source.origin}: its base {base.origin} is a workdir, which '
-      f'peft cannot load; give --output_format={HUGGINGFACE} to write base and '
-      'corrections merged, or export the base first and tune from there'
-    )
-  head = source.task_head
-  if head is None or head.kind != TEXTS:
-    raise InputError(
-      f'--input={source.origin}: --output_format={PEFT} holds only heads for '
-      f'whole texts; give --output_format={HUGGINGFACE} to write base and '
-      'corrections merged'
-    )
-  config = huggingface.read_json(local_path(base.origin) / recognise.CONFIG)
-  pooling = labels.pooling_of(checkpoint.family, config)
-  if pooling != head.pooling:
-    raise InputError(
-      f'--input={source.origin}: task.pooling is {head.pooling}, but peft '
-      f'would use {pooling}, from {recognise.CONFIG} of the base; tune with '
-      f'--config.task.pooling={pooling} to export it'
-    )
+  assert checkpoint and head  # or there would be a reason
   params = source.load_tuned()
   heads = [name for name in params if name != 'lora']
   peft_lora.write(

@@ -26,7 +26,9 @@ from bert_jax.models.flops import tuning_flops_per_row
 from bert_jax.models.functional import Model, Params, flatten
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.peft.base import Method
+from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
+from bert_jax.pretrained.adapters import why_no_adapter
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Facts, Task
@@ -94,7 +96,8 @@ def finetune(
     at_start = '' if is_finished else 'init_from'
     if experiment.peft.has_base:
       # The base is read at every start, and tuned parameters fit no other.
-      at_start, allow_change = '', _without_init_from(allow_change)
+      at_start = ''
+      allow_change = tuple(n for n in allow_change if n != 'init_from')
     changes = inputs.check(experiment, allow_change, at_start)
     if not inputs.is_recorded:
       print(_not_recorded(experiment, workdir), flush=True)
@@ -108,6 +111,10 @@ def finetune(
     earlier = source.facts if source else None
     task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
+    if source and isinstance(experiment.peft, LoRAConfig):
+      if reason := why_no_adapter(source, task.elsewhere()):
+        refused = 'convert --output_format=peft will refuse this run'
+        print(f'note: {refused}: {reason}', flush=True)
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
@@ -231,8 +238,7 @@ def describe_inputs(
   task = experiment.task
   described = {}
   if source and experiment.peft.has_base:
-    _, base = experiment.peft.build().split(source.load_params())
-    described = describe_base(base)
+    described = describe_base(source.base_of(experiment.peft.build()))
   elif source:
     described = source.describe()
   return {
@@ -241,10 +247,6 @@ def describe_inputs(
     'tokenizer': {'sha256': tokenizer.fingerprint},
     **({'init_from': described} if described else {}),
   }
-
-
-def _without_init_from(allow_change: tuple[str, ...]) -> tuple[str, ...]:
-  return tuple(name for name in allow_change if name != 'init_from')
 
 
 def _not_recorded(experiment: FinetuneExperiment, workdir: Workdir) -> str:
@@ -277,7 +279,7 @@ def flops_per_step(
   experiment: FinetuneExperiment, model: Model, method: Method
 ) -> float:
   """Model FLOPs of a step over all seeds; see models/flops.py."""
-  trainable, _ = method.split(model.abstract_params())
+  trainable, _ = method.split(model.abstract_params(), model.infos)
   of_row = tuning_flops_per_row(
     model, flatten(trainable).keys(), experiment.max_length
   )

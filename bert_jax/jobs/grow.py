@@ -17,11 +17,9 @@ from bert_jax.config.codec import differences
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
 from bert_jax.errors import InputError, listed
-from bert_jax.experiment import ConvertedModel, PretrainExperiment
+from bert_jax.experiment import ConvertedModel
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import model_with_heads
-from bert_jax.models.heads_by_name import heads_of
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 from bert_jax.surgery import growing
 from bert_jax.surgery.growing import Grown
@@ -145,23 +143,11 @@ def _steps(
   return steps
 
 
-def _infos(
-  small: Pretrained, params: functional.Params, config: EncoderConfig
-) -> growing.Infos:
-  """The declarations of `params`, including those of a user's own heads."""
-  experiment, heads = small.experiment, heads_of(config, params)
-  if task := small.task:
-    heads |= task.heads()
-  elif isinstance(experiment, PretrainExperiment):
-    heads |= experiment.objective.build(small.tokenizer.table).heads()
-  return model_with_heads(config, heads, 'float32').infos
-
-
 def _positions_step(
   small: Pretrained, max_positions: int, theta: float
 ) -> Callable[[functional.Params, EncoderConfig], Grown]:
   def extend(params: functional.Params, config: EncoderConfig) -> Grown:
-    infos = _infos(small, params, config)
+    infos = small.infos(params, config)
     return growing.extend_positions(
       params, config, max_positions, infos, rotary_theta=theta
     )
@@ -173,7 +159,7 @@ def _width_step(
   small: Pretrained, factor: int, seed: int
 ) -> Callable[[functional.Params, EncoderConfig], Grown]:
   def widen(params: functional.Params, config: EncoderConfig) -> Grown:
-    infos, key = _infos(small, params, config), jax.random.key(seed)
+    infos, key = small.infos(params, config), jax.random.key(seed)
     return growing.widen(params, config, factor, key, infos)
 
   return widen
@@ -194,7 +180,7 @@ def _vocabulary_step(
       params,
       dataclasses.replace(config, vocab_size=old_size),
       max(size, config.vocab_size),
-      _infos(small, params, config),
+      small.infos(params, config),
       pieces=pieces,
     )
 

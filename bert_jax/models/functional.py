@@ -7,7 +7,7 @@ dispatch, and its paths never move.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -76,6 +76,18 @@ def flatten(tree: Any) -> dict[str, Any]:
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf
     for path, leaf in leaves
   }
+
+
+def unflatten(flat: Mapping[str, Any]) -> Params:
+  """Returns the nested dict that `flatten` has turned into `flat`."""
+  tree: Params = {}
+  for path, value in flat.items():
+    *folders, name = path.split('/')
+    node = tree
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[name] = value
+  return tree
 
 
 def map_by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:

@@ -8,6 +8,7 @@ import dataclasses
 from typing import ClassVar, Protocol, runtime_checkable
 
 from bert_jax.models.functional import Model, Params
+from bert_jax.param_info import Infos
 
 
 class Method(Protocol):
@@ -24,8 +25,14 @@ class Method(Protocol):
     """
     ...
 
-  def split(self, params: Params) -> tuple[Params, Params]:
-    """Splits the extended model's parameters into (trainable, frozen)."""
+  def split(self, params: Params, infos: Infos) -> tuple[Params, Params]:
+    """Splits parameters into (trainable, frozen).
+
+    Args:
+      params: those of the extended model; or of the model that `init_from`
+        names, whose frozen part is the base.
+      infos: the declaration of each of these parameters by its path.
+    """
     ...
 
   def join(self, trainable: Params, frozen: Params) -> Params:
@@ -78,7 +85,7 @@ class FullTuning:
   def extend(self, model: Model) -> Model:
     return model
 
-  def split(self, params: Params) -> tuple[Params, Params]:
+  def split(self, params: Params, infos: Infos) -> tuple[Params, Params]:
     return params, {}
 
   def join(self, trainable: Params, frozen: Params) -> Params:

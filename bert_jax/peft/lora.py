@@ -23,7 +23,7 @@ from bert_jax.models import functional
 from bert_jax.models.dropout import dropout, fold
 from bert_jax.models.functional import Model, Params
 from bert_jax.models.products import dense_product
-from bert_jax.param_info import ENCODER_MATRICES, ParamInfo
+from bert_jax.param_info import ENCODER_MATRICES, Infos, ParamInfo
 
 ALL_LINEAR = 'all_linear'
 # Number folded into keys and seeds; larger than any number of layers or of
@@ -87,11 +87,11 @@ class LoRA:
       params = model.init(key)
       # A large number, because the model's initialisers fold small ones in.
       keys = jax.random.split(jax.random.fold_in(key, _DROPOUT), len(kernels))
-      for own_key, (name, info) in zip(keys, kernels.items(), strict=True):
-        shape = shapes[name].shape
-        factors = self._fresh(own_key, shape, info.num_in)
-        _set(params, _lora_path(name), factors)
-      return params
+      factors = {
+        _lora_path(name): self._fresh(key, shapes[name].shape, info.num_in)
+        for key, (name, info) in zip(keys, kernels.items(), strict=True)
+      }
+      return params | functional.unflatten(factors)
 
     def bind(params: Params) -> Any:
       own = params['lora']
@@ -105,7 +105,7 @@ class LoRA:
 
     return Model(init, bind, model.infos | infos, model.config)
 
-  def split(self, params: Params) -> tuple[Params, Params]:
+  def split(self, params: Params, infos: Infos) -> tuple[Params, Params]:
     trainable = {n: part for n, part in params.items() if n != 'encoder'}
     return trainable, {'encoder': params['encoder']}
 
@@ -189,13 +189,6 @@ def _factor_infos(kernel: ParamInfo) -> tuple[ParamInfo, ParamInfo]:
 
 def _lora_path(kernel_path: str) -> str:
   return f'lora/{kernel_path.rpartition("/")[0]}'
-
-
-def _set(tree: Params, path: str, value: Params) -> None:
-  *above, last = path.split('/')
-  for part in above:
-    tree = tree.setdefault(part, {})
-  tree[last] = value
 
 
 def _child(module: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Opens LoRA folders of the `peft` package, merged with their base."""
+"""LoRA folders of the `peft` package: opened with their base, or refused."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from bert_jax.errors import InputError
 from bert_jax.interop import huggingface, peft_lora, recognise
 from bert_jax.interop.labels import pooling_of, problem_type
 from bert_jax.local_paths import local_path
-from bert_jax.models.task_head import TaskHead
+from bert_jax.models.task_head import TEXTS, TaskHead
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained.converted import converted_model
 from bert_jax.pretrained.model import Pretrained
@@ -72,6 +72,36 @@ def open_adapter(
     ),
     checkpoint=merged,
   )
+
+
+def why_no_adapter(base: Pretrained, head: TaskHead | None) -> str:
+  """The reason why a LoRA beside `base` has no form in `peft`; '' if it has.
+
+  A run of `finetune` says it before training, and `convert` refuses by it.
+
+  head: the task's head in the terms of other libraries; None if they have none.
+  """
+  merged = (
+    'give --output_format=huggingface to write base and corrections merged'
+  )
+  checkpoint = base.checkpoint
+  config = local_path(base.origin) / recognise.CONFIG
+  if checkpoint is None or not config.is_file():
+    what = 'no Hugging Face folder' if checkpoint else 'a workdir'
+    return (
+      f'peft cannot load its base {base.origin}, which is {what}; {merged}, or '
+      'export the base first and tune from there'
+    )
+  if head is None or head.kind != TEXTS:
+    return f'--output_format=peft holds only heads for whole texts; {merged}'
+  pooling = pooling_of(checkpoint.family, huggingface.read_json(config))
+  if pooling != head.pooling:
+    return (
+      f'task.pooling is {head.pooling}, but peft would use {pooling}, from '
+      f'{recognise.CONFIG} of the base; tune with --config.task.pooling='
+      f'{pooling} to export it'
+    )
+  return ''
 
 
 def _output_names(head: TaskHead | None, count: int) -> tuple[str, ...]:

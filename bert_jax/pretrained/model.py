@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.experiment import PretrainExperiment
 from bert_jax.interop import huggingface
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import model_with_heads
+from bert_jax.models.heads_by_name import heads_of
 from bert_jax.models.task_head import TaskHead
+from bert_jax.param_info import Infos
+from bert_jax.peft.base import Method
 from bert_jax.tasks.base import Facts, Task
 from bert_jax.train.restore import Initial
 
@@ -77,6 +82,27 @@ class Pretrained:
     """The same model; its parameters are read once, and kept in memory."""
     load_params = functools.cache(self.load_params)
     return dataclasses.replace(self, load_params=load_params)
+
+  def infos(
+    self, params: functional.Params, config: EncoderConfig | None = None
+  ) -> Infos:
+    """The declarations of `params`, including those of a user's own heads.
+
+    `params` are this model's, or grown from them, with the sizes of `config`.
+    """
+    config, experiment = config or self.model, self.experiment
+    heads = heads_of(config, params)
+    if task := self.task:
+      heads |= task.heads()
+    elif isinstance(experiment, PretrainExperiment):
+      heads |= experiment.objective.build(self.tokenizer.table).heads()
+    return model_with_heads(config, heads, 'float32').infos
+
+  def base_of(self, method: Method) -> functional.Params:
+    """This model's parameters that `method` freezes."""
+    params = self.load_params()
+    _, base = method.split(params, self.infos(params))
+    return base
 
   def initial(self) -> Initial:
     """The parameters to start a run from."""

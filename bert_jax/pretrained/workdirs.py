@@ -125,7 +125,7 @@ def _with_base(
   """
   method = experiment.peft.build()
   source = open_base(experiment.init_from)
-  _, base = method.split(source.load_params())
+  base = source.base_of(method)
   if describe_base(base) != recorded_input(workdir, 'init_from'):
     raise InputError(
       f'{workdir.path} was tuned beside another base than {source.origin}, its '

@@ -10,7 +10,7 @@ generator of replaced tokens, which shares the encoder's embeddings and depth.
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,9 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig, electra_generator
 from bert_jax.models.functional import Params
 from bert_jax.models.generator import generator_width
-from bert_jax.param_info import ParamInfo
+from bert_jax.param_info import Infos
 
 Grown = tuple[Params, EncoderConfig]
-# Declarations of the parameters by their paths; see Model.infos.
-Infos = Mapping[str, ParamInfo]
 
 
 def extend_positions(

@@ -211,7 +211,7 @@ def _first_states(
 
   def new_params(key: jax.Array) -> functional.Params:
     params = model.init(jax.random.fold_in(key, INITIALISATION))
-    return method.split(params)[0]
+    return method.split(params, model.infos)[0]
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(params, optimizer, keep_best=many)
@@ -239,7 +239,7 @@ def _base_of(
   model: functional.Model, method: Method, mesh: jax.sharding.Mesh
 ) -> functional.Params:
   """Shapes, dtypes and shardings of the parameters that the method freezes."""
-  _, frozen = method.split(model.abstract_params())
+  _, frozen = method.split(model.abstract_params(), model.infos)
   shapes = {path: x.shape for path, x in functional.flatten(frozen).items()}
   axes = {path: model.infos[path].axes for path in shapes}
   shardings = parameter_shardings(mesh, shapes, axes)

@@ -43,6 +43,12 @@ import measuring
 from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Sizes of the models that are trained.
+_SIZES = (
+  '--config.model.num_layers=1',
+  '--config.model.embed_dim=32',
+  '--config.model.mlp_dim=64',
+)
 # Fields of a record that hold times; all other fields must be equal.
 TIMINGS = {
   'time',
@@ -209,9 +215,7 @@ def pretrain_command(corpus: pathlib.Path):
     'pretrain',
     '--config=experiments/pretrain/bert_tiny_local.py',
     f'--config.data.path={corpus}',
-    '--config.model.num_layers=1',
-    '--config.model.embed_dim=32',
-    '--config.model.mlp_dim=64',
+    *_SIZES,
     '--config.model.dropout=0.1',
     f'--config.num_steps={_STEPS.value}',
     # Intervals that do not divide each other let lines, evaluations and
@@ -230,9 +234,7 @@ def finetune_command(folder: pathlib.Path):
     f'--config.tokenizer={folder / "vocab.txt"}',
     f'--config.task.train_path={folder / "train.tsv"}',
     f'--config.task.eval_path={folder / "eval.tsv"}',
-    '--config.model.num_layers=1',
-    '--config.model.embed_dim=32',
-    '--config.model.mlp_dim=64',
+    *_SIZES,
     '--config.num_seeds=2',
     '--config.max_length=24',
     f'--config.num_epochs={max(1, _STEPS.value // 20)}',

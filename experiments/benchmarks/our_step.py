@@ -8,9 +8,14 @@ import numpy as np
 SIZES = {
   '2x128': (2, 128, 32, 64, 16),
   '4x256': (4, 256, 32, 128, 3),
+  '4x256-long': (4, 256, 4, 1024, 3),
   '12x768': (12, 768, 8, 128, 1),
+  '12x768-long': (12, 768, 1, 1024, 1),
 }
 VOCAB_SIZE = 30522
+# Families by name: the width of the feed-forward network over that of a layer,
+# and the longest row that an encoder has positions for.
+FAMILIES = {'bert': (4, 1024), 'modernbert': (1.5, 8192)}
 
 
 def rows_of_text(size: str) -> np.ndarray:
@@ -21,26 +26,38 @@ def rows_of_text(size: str) -> np.ndarray:
   return ids.astype(np.int32)
 
 
-def make_step(size: str, dtype: str):
+def model_config(size: str, family: str):
+  """The EncoderConfig of a size and family."""
+  from bert_jax.models import config
+
+  layers, width, _, _, _ = SIZES[size]
+  mlp_ratio, max_positions = FAMILIES[family]
+  preset = {'bert': config.bert_base, 'modernbert': config.modernbert_base}
+  return preset[family](
+    num_layers=layers,
+    embed_dim=width,
+    num_heads=width // 64,
+    mlp_dim=int(mlp_ratio * width),
+    vocab_size=VOCAB_SIZE,
+    max_positions=max_positions,
+  )
+
+
+def make_step(size: str, dtype: str, family: str = 'bert'):
   """Returns (train.program.Program, first state, one batch) on one device."""
   import jax.numpy as jnp
 
   from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
   from bert_jax.experiment import PretrainExperiment, model_of
-  from bert_jax.models.config import EncoderConfig
 
-  layers, width, num_rows, _, _ = SIZES[size]
+  num_rows = SIZES[size][2]
   special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
-  model = EncoderConfig(
-    num_layers=layers,
-    embed_dim=width,
-    num_heads=width // 64,
-    mlp_dim=4 * width,
-    vocab_size=VOCAB_SIZE,
-  )
   experiment = PretrainExperiment(
-    num_steps=1, batch_size=num_rows, model=model, compute_dtype=dtype
+    num_steps=1,
+    batch_size=num_rows,
+    model=model_config(size, family),
+    compute_dtype=dtype,
   )
   objective = experiment.objective.build(
     token_table(special_ids, np.ones(VOCAB_SIZE, bool))

@@ -32,11 +32,12 @@ import tempfile
 
 import measuring
 from absl import app, flags
-from our_step import SIZES, make_step
+from our_step import FAMILIES, SIZES, make_step
 
 # Scopes, inner ones before those around them.
 SCOPES = (
   'dropout',
+  'rotary',
   'gelu',
   'norm',
   'cross_entropy',
@@ -53,6 +54,7 @@ _INSTRUCTION = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = .+? ([\w\-]+)\((.*)')
 _COMPUTATION = re.compile(r'(?:ENTRY )?%?([\w.\-]+) .*\{$')
 
 _SIZE = flags.DEFINE_enum('size', '4x256', list(SIZES), 'Layers x width.')
+_FAMILY = flags.DEFINE_enum('family', 'bert', list(FAMILIES), 'Architecture.')
 _DTYPE = flags.DEFINE_enum(
   'dtype', 'float32', ['float32', 'bfloat16'], 'Of the matrix products.'
 )
@@ -63,7 +65,7 @@ def main(unused_argv: list[str]) -> None:
   os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
   import jax
 
-  program, state, batch = make_step(_SIZE.value, _DTYPE.value)
+  program, state, batch = make_step(_SIZE.value, _DTYPE.value, _FAMILY.value)
   compiled = program.lower(batch).compile()
 
   def step(state):
@@ -89,7 +91,7 @@ def main(unused_argv: list[str]) -> None:
     )
   sums = [sum(t[kind] for t in parts.values()) for kind in ('product', 'other')]
   rows.append(['all', *(f'{value:.1f}' for value in sums), '100.0%'])
-  print(f'{measuring.machine()}; {_SIZE.value}, {_DTYPE.value}')
+  print(f'{measuring.machine()}; {_FAMILY.value} {_SIZE.value}, {_DTYPE.value}')
   print(measuring.table(rows))
 
 

@@ -27,6 +27,29 @@ transformers-float32   1184 (832-1499)   1.00         0.17      2693       7.7 s
 bert_jax-float32      224 (201-234)   1.38         0.74      3821      25.5 s
 bert_jax-bfloat16     182 (154-211)   1.18         0.60      4165      28.2 s
 transformers-float32  166 (132-183)   1.00         0.54      3277      18.1 s
+
+ModernBERT (--family=modernbert; transformers' with sparse_prediction and SDPA),
+4x256, batch 32 x 128, on one core of an Intel Xeon with AVX-512, large pages,
+jax 0.12.0.1, torch 2.13.0. The machine was full of other work, so these are
+seconds of the process on the core, of user and system, means of 8 to 12 steps,
+least and most of 3 runs (bert_jax) and 2 (transformers):
+
+                           user     system
+bert_jax-float32      1.04-1.08  0.09-0.11
+transformers-float32       0.90  0.17-0.19
+
+Ours is as fast as theirs there, not faster. The products alone need 0.58 s at
+the speed of a product of 2048 by torch on that core, 159 GFLOP/s, and 0.73 s at
+that of XLA, 126: a step ran at 0.50 and 0.63 of these. Of 1,080 ms
+(step_profile.py), products take 740 (layers 418, vocabulary 244, attention 78),
+norms 69, what attention does beside products 55, the loss 53, rotary positions
+47, the optimizer 30, copies beside products 50, GELU 20.
+
+More microbatches do not help: 1, 2 and 4 took 1.20, 1.21 and 1.22 s a step at
+6x384, batch 32 x 64 (user and system, large pages; one run each, the first in a
+process of its own). Where two had been 1.5 times as fast, one had paid for
+pages: 0.72 s of system time a step where programs of other sizes ran in
+between.
 """
 
 import statistics
@@ -35,7 +58,14 @@ import time
 
 import measuring
 from absl import app, flags
-from our_step import SIZES, VOCAB_SIZE, make_step, rows_of_text
+from our_step import (
+  FAMILIES,
+  SIZES,
+  VOCAB_SIZE,
+  make_step,
+  model_config,
+  rows_of_text,
+)
 
 CONTESTANTS = (
   'bert_jax-float32',
@@ -45,6 +75,7 @@ CONTESTANTS = (
 )
 
 _SIZE = flags.DEFINE_enum('size', '4x256', list(SIZES), 'Layers x width.')
+_FAMILY = flags.DEFINE_enum('family', 'bert', list(FAMILIES), 'Architecture.')
 _TURNS = flags.DEFINE_integer('turns', 10, 'Timed turns of each contestant.')
 _TORCH_PYTHON = flags.DEFINE_string(
   'torch_python', sys.executable, 'A Python that has torch and transformers.'
@@ -68,7 +99,8 @@ def main(unused_argv: list[str]) -> None:
     python = sys.executable if is_ours else _TORCH_PYTHON.value
     began = time.perf_counter()
     worker = measuring.Worker(
-      [python, __file__, f'--size={_SIZE.value}', f'--worker={name}']
+      [python, __file__, f'--size={_SIZE.value}']
+      + [f'--family={_FAMILY.value}', f'--worker={name}']
     )
     try:
       worker.ask('one step', _PATIENCE.value)
@@ -92,7 +124,8 @@ def report(workers, rates, first_steps, peaks) -> None:
   layers, width, num_rows, length, steps = SIZES[_SIZE.value]
   peak = max(peaks)
   print(
-    f'{measuring.machine()}; {layers} x {width}, batch {num_rows} x {length}, '
+    f'{measuring.machine()}; {_FAMILY.value} {layers} x {width}, batch '
+    f'{num_rows} x {length}, '
     f'{_TURNS.value} turns of {steps} steps; f32 product of 2048: '
     f'{measuring.spread(peaks)} GFLOP/s'
   )
@@ -118,11 +151,11 @@ def report(workers, rates, first_steps, peaks) -> None:
 
 def flops_per_token() -> float:
   """Model FLOPs with the vocabulary product at masked positions alone."""
-  layers, width, _, length, _ = SIZES[_SIZE.value]
-  masked = -(-15 * length // 100)
-  layer = 12 * width * width + 2 * length * width
-  head = masked / length * (width * width + width * VOCAB_SIZE)
-  return 3 * 2 * (layers * layer + head)
+  from bert_jax.models.flops import flops_per_row
+
+  length = SIZES[_SIZE.value][3]
+  config = model_config(_SIZE.value, _FAMILY.value)
+  return flops_per_row(config, length, -(-15 * length // 100)) / length
 
 
 def work(framework: str, dtype: str) -> None:
@@ -156,7 +189,7 @@ def bert_jax_steps(dtype: str):
   import jax
   import jax.numpy as jnp
 
-  program, state, batch = make_step(_SIZE.value, dtype)
+  program, state, batch = make_step(_SIZE.value, dtype, _FAMILY.value)
 
   def run(count: int) -> None:
     nonlocal state
@@ -171,18 +204,8 @@ def bert_jax_steps(dtype: str):
 
 def transformers_steps(dtype: str):
   import torch
-  from transformers import BertConfig, BertForMaskedLM
 
-  layers, width, _, _, _ = SIZES[_SIZE.value]
-  config = BertConfig(
-    vocab_size=VOCAB_SIZE,
-    hidden_size=width,
-    num_hidden_layers=layers,
-    num_attention_heads=width // 64,
-    intermediate_size=4 * width,
-    attn_implementation='sdpa',
-  )
-  model = BertForMaskedLM(config)
+  model = transformers_model()
   model.train()
   optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
   ids = torch.from_numpy(rows_of_text(_SIZE.value)).long()
@@ -205,6 +228,36 @@ def transformers_steps(dtype: str):
 
   square = torch.ones(2048, 2048)
   return run, lambda: square @ square
+
+
+def transformers_model():
+  """The same sizes as ours; ModernBERT scores masked positions alone, too."""
+  import transformers
+
+  layers, width, _, _, _ = SIZES[_SIZE.value]
+  mlp_ratio, max_positions = FAMILIES[_FAMILY.value]
+  sizes = dict(
+    vocab_size=VOCAB_SIZE,
+    hidden_size=width,
+    num_hidden_layers=layers,
+    num_attention_heads=width // 64,
+    intermediate_size=int(mlp_ratio * width),
+    max_position_embeddings=max_positions,
+    attn_implementation='sdpa',
+  )
+  if _FAMILY.value == 'bert':
+    return transformers.BertForMaskedLM(transformers.BertConfig(**sizes))
+  special_ids = dict(
+    pad_token_id=0,
+    cls_token_id=101,
+    bos_token_id=101,
+    sep_token_id=102,
+    eos_token_id=102,
+  )
+  config = transformers.ModernBertConfig(
+    sparse_prediction=True, **special_ids, **sizes
+  )
+  return transformers.ModernBertForMaskedLM(config)
 
 
 if __name__ == '__main__':

@@ -11,13 +11,18 @@
 The ids are those of transformers 5.24 (tests/interop/tokenizer_ids_test.py).
 """
 
-import functools
-import io
 import json
 import pickle
 
 import pytest
+from tokenizer_files import (
+  added_token,
+  byte_level,
+  tokens_of_text,
+  write_vocabulary,
+)
 from tokenizers import Tokenizer
+from trained_tokenizers import sentencepiece_model
 
 from bert_jax.data.tokenizers import base, huggingface, load_tokenizer
 from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
@@ -29,27 +34,19 @@ SIZE = len(ENTRIES)
 BERT = {'tokenizer_class': 'BertTokenizer', 'do_lower_case': True}
 
 
-def token(content, **flags):
-  names = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
-  return {'content': content, **dict.fromkeys(names, False), **flags}
-
-
 def write(folder, config=BERT, entries=ENTRIES, **files):
-  folder.mkdir(exist_ok=True)
-  (folder / 'vocab.txt').write_text('\n'.join(entries) + '\n')
-  files['tokenizer_config'] = config
-  for name, content in files.items():
-    (folder / f'{name}.json').write_text(json.dumps(content))
-  return folder
+  return write_vocabulary(folder, entries, tokenizer_config=config, **files)
 
 
-def tokens(tokenizer, text):
-  (ids,) = tokenizer.encode_batch([text])
-  return [tokenizer.token(int(i)) for i in ids]
+def exported(tokenizer, folder) -> Tokenizer:
+  """Writes a folder for transformers; returns what its package reads there."""
+  folder.mkdir()
+  huggingface.save(tokenizer, folder, max_length=64)
+  return Tokenizer.from_file(str(folder / 'tokenizer.json'))
 
 
 def decoder(*added, first=SIZE):
-  listed = [token(name, special=True) for name in base.SPECIAL_TOKENS]
+  listed = [added_token(name, special=True) for name in base.SPECIAL_TOKENS]
   found = {str(i): value for i, value in enumerate(listed)}
   return found | {str(first + i): value for i, value in enumerate(added)}
 
@@ -62,7 +59,8 @@ def decoder(*added, first=SIZE):
       'config': BERT
       | {
         'added_tokens_decoder': decoder(
-          token('[E1]', special=True), token('moomcake', normalized=True)
+          added_token('[E1]', special=True),
+          added_token('moomcake', normalized=True),
         )
       }
     },
@@ -75,7 +73,7 @@ def decoder(*added, first=SIZE):
 )
 def test_they_are_found_in_texts(tmp_path, files):
   tokenizer = load_tokenizer(write(tmp_path, **files))
-  words = tokens(tokenizer, 'The [E1] bakers[E1]. [SEP]')
+  words = tokens_of_text(tokenizer, 'The [E1] bakers[E1]. [SEP]')
   assert words[:5] == ['the', '[E1]', 'baker', '##s', '[E1]'] or words[:5] == [
     *('the', '[e1]', 'baker', '##s', '[e1]')
   ]
@@ -99,9 +97,11 @@ def test_they_are_found_in_texts(tmp_path, files):
   ],
 )
 def test_flags_mean_what_they_say(tmp_path, flags, text, expected):
-  config = BERT | {'added_tokens_decoder': decoder(token('[E1]', **flags))}
+  config = BERT | {
+    'added_tokens_decoder': decoder(added_token('[E1]', **flags))
+  }
   tokenizer = load_tokenizer(write(tmp_path, config))
-  assert ' '.join(tokens(tokenizer, text)) == expected
+  assert ' '.join(tokens_of_text(tokenizer, text)) == expected
 
 
 def test_one_that_the_vocabulary_has_keeps_its_id(tmp_path):
@@ -146,8 +146,7 @@ def test_saved_pickled_and_exported_it_is_the_same(tmp_path):
   added = {'[E1]': SIZE, 'COVID-19': SIZE + 1}
   tokenizer = load_tokenizer(write(tmp_path / 'in', added_tokens=added))
   tokenizer.save(tmp_path / 'ours')
-  (tmp_path / 'theirs').mkdir()
-  huggingface.save(tokenizer, tmp_path / 'theirs', max_length=64)
+  theirs = exported(tokenizer, tmp_path / 'theirs')
   text = 'The [E1] of Covid-19. [MASK]'
   for other in (
     load_tokenizer(tmp_path / 'ours'),
@@ -155,8 +154,7 @@ def test_saved_pickled_and_exported_it_is_the_same(tmp_path):
     pickle.loads(pickle.dumps(tokenizer)),
   ):
     assert other.fingerprint == tokenizer.fingerprint
-    assert tokens(other, text) == tokens(tokenizer, text)
-  theirs = Tokenizer.from_file(str(tmp_path / 'theirs' / 'tokenizer.json'))
+    assert tokens_of_text(other, text) == tokens_of_text(tokenizer, text)
   assert theirs.encode('[E1]x covid-19', add_special_tokens=False).ids[0] == (
     SIZE
   )
@@ -185,8 +183,10 @@ def test_a_model_grows_by_them(tmp_path):
   (ids,) = pieces_of_new(old, new, 'NEW')
   assert [old.token(int(i)) for i in ids] == ['[', '/', 'e', '##1', ']']
   assert never_drawn(new, SIZE) == []
-  other = BERT | {'added_tokens_decoder': decoder(token('[E1]', lstrip=True))}
-  other['added_tokens_decoder'][str(SIZE + 1)] = token('[/E1]')
+  other = BERT | {
+    'added_tokens_decoder': decoder(added_token('[E1]', lstrip=True))
+  }
+  other['added_tokens_decoder'][str(SIZE + 1)] = added_token('[/E1]')
   changed = load_tokenizer(write(tmp_path / 'other', other))
   with pytest.raises(InputError, match=r"added token '\[E1\]' .* is another"):
     pieces_of_new(old, changed, 'NEW')
@@ -209,7 +209,7 @@ def test_a_model_grows_by_them(tmp_path):
     (
       {
         'added_tokens': {'[E1]': SIZE},
-        'config': BERT | {'added_tokens_decoder': decoder(token('x'))},
+        'config': BERT | {'added_tokens_decoder': decoder(added_token('x'))},
       },
       r"'\[E1\]' is not in added_tokens_decoder",
     ),
@@ -248,51 +248,35 @@ def test_byte_level_pairs_of_files(tmp_path):
   )
   tokenizer = load_tokenizer(tmp_path)
   words = ['a', '\u0120', 'moomcake', '[E1]', 's']
-  assert tokens(tokenizer, 'a moomcake[E1]s') == words
+  assert tokens_of_text(tokenizer, 'a moomcake[E1]s') == words
   assert tokenizer.table.vocab_size == size + 2
   assert tokenizer.table.word_starts[size:].all()
   tokenizer.save(tmp_path / 'ours')
-  (tmp_path / 'theirs').mkdir()
-  huggingface.save(tokenizer, tmp_path / 'theirs', max_length=64)
+  exported(tokenizer, tmp_path / 'theirs')
   for folder in ('ours', 'theirs'):
     again = load_tokenizer(tmp_path / folder)
     assert again.fingerprint == tokenizer.fingerprint
-    assert tokens(again, 'a moomcake[E1]s') == words
+    assert tokens_of_text(again, 'a moomcake[E1]s') == words
 
 
 def test_byte_level_folders_of_before_stay_as_they_were(tmp_path):
   """Their special tokens were ordinary text, in corpora that exist."""
   letters = [*'abcdefghijklmnopqrstuvwxyz', '\u0120', '[', ']', '1', 'E']
   vocab = ['<s>', '<pad>', '</s>', '<unk>', '<mask>', *letters]
-  spec = {
-    'added_tokens': [
-      *({'id': i, **token(vocab[i], special=True)} for i in range(5)),
-      {'id': len(vocab), **token('[E1]', special=True)},
-    ],
-    'normalizer': None,
-    'pre_tokenizer': {
-      'type': 'ByteLevel',
-      'add_prefix_space': False,
-      'trim_offsets': True,
-      'use_regex': True,
-    },
-    'model': {
-      'type': 'BPE',
-      'vocab': {t: i for i, t in enumerate(vocab)},
-      'merges': [],
-    },
-  }
+  added = [
+    *({'id': i, **added_token(vocab[i], special=True)} for i in range(5)),
+    {'id': len(vocab), **added_token('[E1]', special=True)},
+  ]
+  spec = byte_level(vocab, added_tokens=added)
   write_json(tmp_path / 'tokenizer.json', spec)
   found = load_tokenizer(tmp_path)
-  assert tokens(found, 'a[E1]') == ['a', '[E1]']
+  assert tokens_of_text(found, 'a[E1]') == ['a', '[E1]']
   write_json(tmp_path / 'tokenizer_config.json', {'kind': 'byte_bpe'})
   before = load_tokenizer(tmp_path)
-  assert tokens(before, 'a[E1]') == ['a', '[', 'E', '1', ']']
+  assert tokens_of_text(before, 'a[E1]') == ['a', '[', 'E', '1', ']']
   assert before.fingerprint != found.fingerprint
   # Its export must not find them either.
-  (tmp_path / 'theirs').mkdir()
-  huggingface.save(before, tmp_path / 'theirs', max_length=64)
-  theirs = Tokenizer.from_file(str(tmp_path / 'theirs' / 'tokenizer.json'))
+  theirs = exported(before, tmp_path / 'theirs')
   assert theirs.encode('a[E1]', add_special_tokens=False).tokens == [
     *('a', '[', 'E', '1', ']')
   ]
@@ -302,70 +286,33 @@ def test_byte_level_tokens_below_the_special_ones_are_exported(tmp_path):
   """ModernBERT's runs of spaces: tokenizer.json alone says their ids."""
   letters = [*'abcdefghijklmnopqrstuvwxyz', '\u0120']
   names = [
-    '   ',
-    '  ',
-    '|||IP|||',
-    '[UNK]',
-    '[CLS]',
-    '[SEP]',
-    '[PAD]',
-    '[MASK]',
+    *('   ', '  ', '|||IP|||', '[UNK]', '[CLS]', '[SEP]', '[PAD]', '[MASK]'),
+    'moomcake',
   ]
-  spec = {
-    'added_tokens': [
-      {
-        'id': len(letters) + i,
-        **token(name, special=name[0] == '[', normalized=name[0] != '['),
-      }
-      for i, name in enumerate([*names, 'moomcake'])
-    ],
-    'normalizer': {'type': 'NFC'},
-    'pre_tokenizer': {
-      'type': 'ByteLevel',
-      'add_prefix_space': False,
-      'trim_offsets': True,
-      'use_regex': True,
-    },
-    'model': {
-      'type': 'BPE',
-      'vocab': {t: i for i, t in enumerate(letters)},
-      'merges': [],
-    },
-  }
+  added = [
+    {
+      'id': len(letters) + i,
+      **added_token(name, special=name[0] == '[', normalized=name[0] != '['),
+    }
+    for i, name in enumerate(names)
+  ]
+  spec = byte_level(letters, added_tokens=added, normalizer={'type': 'NFC'})
   write_json(tmp_path / 'tokenizer.json', spec)
   tokenizer = load_tokenizer(tmp_path)
   words = ['a', '  ', 'b', '   ', '|||IP|||', 'moomcake']
-  assert tokens(tokenizer, 'a  b   |||IP|||moomcake') == words
-  (tmp_path / 'theirs').mkdir()
-  huggingface.save(tokenizer, tmp_path / 'theirs', max_length=64)
-  theirs = Tokenizer.from_file(str(tmp_path / 'theirs' / 'tokenizer.json'))
+  assert tokens_of_text(tokenizer, 'a  b   |||IP|||moomcake') == words
+  theirs = exported(tokenizer, tmp_path / 'theirs')
   found = theirs.encode('a  b   |||IP|||moomcake', add_special_tokens=False)
   assert found.ids == [0, 28, 1, 27, 29, 35]
   again = load_tokenizer(tmp_path / 'theirs')
   assert again.fingerprint == tokenizer.fingerprint
 
 
-@functools.cache
-def sentencepiece_model(model_type):
-  from sentencepiece import SentencePieceTrainer
-
-  model = io.BytesIO()
-  SentencePieceTrainer.train(
-    sentence_iterator=iter(['the baker bakes [e1] cakes in the moon'] * 20),
-    model_writer=model,
-    model_type=model_type,
-    vocab_size=40,
-    hard_vocab_limit=False,
-    control_symbols=['[CLS]', '[SEP]', '[MASK]'],
-    minloglevel=2,
-    **{'pad_id': 0, 'unk_id': 1, 'bos_id': -1, 'eos_id': -1},
-  )
-  return model.getvalue()
-
-
 @pytest.mark.parametrize('model_type', ['unigram', 'bpe'])
 def test_sentencepiece_models(tmp_path, model_type):
-  (tmp_path / 'spiece.model').write_bytes(sentencepiece_model(model_type))
+  texts = ['the baker bakes [e1] cakes in the moon'] * 20
+  model = sentencepiece_model(texts, model_type=model_type, vocab_size=40)
+  (tmp_path / 'spiece.model').write_bytes(model)
   config = {'do_lower_case': True}
   write_json(tmp_path / 'tokenizer_config.json', config)
   size = load_tokenizer(tmp_path).table.vocab_size
@@ -374,7 +321,7 @@ def test_sentencepiece_models(tmp_path, model_type):
   config['additional_special_tokens'] = ['<special1>']
   write_json(tmp_path / 'tokenizer_config.json', config)
   tokenizer = load_tokenizer(tmp_path)
-  words = tokens(tokenizer, 'the <special1>moomcake moon')
+  words = tokens_of_text(tokenizer, 'the <special1>moomcake moon')
   place = words.index('<special1>')
   assert ''.join(words[:place]) == '▁the'
   assert words[place + 1] == 'moomcake'
@@ -388,8 +335,7 @@ def test_sentencepiece_models(tmp_path, model_type):
   decoded = tokenizer.decode(tokenizer.encode_batch([text])[0])
   assert decoded == 'the <special1> moon moomcake'
   tokenizer.save(tmp_path / 'ours')
-  (tmp_path / 'theirs').mkdir()
-  huggingface.save(tokenizer, tmp_path / 'theirs', max_length=64)
+  exported(tokenizer, tmp_path / 'theirs')
   for folder in ('ours', 'theirs'):
     again = load_tokenizer(tmp_path / folder)
     assert again.fingerprint == tokenizer.fingerprint

@@ -10,8 +10,8 @@
 """
 
 import pytest
+from inputs import read_texts
 
-from bert_jax.data.sources import base, open_inputs
 from bert_jax.errors import InputError
 
 FRENCH = 'Les élèves étaient très contents de leur journée passée à la forêt.\n'
@@ -23,17 +23,11 @@ ENGLISH = (
 ASCII = b'nothing but the letters of English here\n'
 
 
-def read(path, **options):
-  report = base.ReadReport()
-  documents = open_inputs(str(path), **options).documents(report)
-  return [document.text for document in documents], report
-
-
 def refused(tmp_path, name, content, what):
   path = tmp_path / name
   path.write_bytes(content)
   with pytest.raises(InputError, match=what) as error:
-    read(path)
+    read_texts(path)
   assert '\n' not in str(error.value)
 
 
@@ -88,13 +82,13 @@ def test_control_characters_are_no_text(tmp_path):
   refused(tmp_path, 'a.txt', b'a\x01b\x02c\x03d\x04' * 9, 'control characters')
   coloured = tmp_path / 'log.txt'
   coloured.write_bytes(b'\x1b[31mred\x1b[0m\x0c\n' * 20)
-  assert len(read(coloured, document='line')[0]) == 20
+  assert len(read_texts(coloured, document='line')[0]) == 20
 
 
 def test_a_stray_byte_is_counted(tmp_path):
   path = tmp_path / 'a.txt'
   path.write_bytes(FRENCH.encode() * 50 + b'a \xe9\n' + FRENCH.encode() * 50)
-  texts, report = read(path, document='line')
+  texts, report = read_texts(path, document='line')
   assert len(texts) == 101 and texts[50] == 'a \ufffd'
   assert report.counts == {'undecodable_bytes': 1}
   assert report.examples['undecodable_bytes'][0].startswith(f'{path}:51: ')
@@ -103,14 +97,14 @@ def test_a_stray_byte_is_counted(tmp_path):
 def test_a_stray_that_is_no_letter_is_counted(tmp_path):
   path = tmp_path / 'a.txt'
   path.write_bytes(b'nothing but\xff the letters of English here ' * 9)
-  assert read(path)[1].counts == {'undecodable_bytes': 9}
+  assert read_texts(path)[1].counts == {'undecodable_bytes': 9}
 
 
 def test_texts_that_were_cut_within_a_character_are_counted(tmp_path):
   path = tmp_path / 'a.txt'
   line = ('Привет мир ' * 9).encode()[:151]
   path.write_bytes((line + b'\n') * 300)
-  texts, report = read(path, document='line')
+  texts, report = read_texts(path, document='line')
   assert len(texts) == 300
   assert report.counts == {'undecodable_bytes': 300}
 
@@ -122,6 +116,6 @@ def test_a_character_across_two_pieces_is_whole(tmp_path, monkeypatch, size):
   monkeypatch.setattr(files, '_PIECE_BYTES', size)
   path = tmp_path / 'a.txt'
   path.write_bytes('\xe9'.encode('latin1') + 'é日😀é'.encode() * 9)
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['\ufffd' + 'é日😀é' * 9]
   assert report.counts == {'undecodable_bytes': 1}

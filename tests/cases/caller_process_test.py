@@ -1,13 +1,7 @@
 """Importing bert_jax, or using checkpoints, changes nothing of the process."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[2]
+from other_process import run_python
 
 # What is imported without us first may set up itself.
 _SCRIPT = """
@@ -120,12 +114,6 @@ def test_nothing_of_the_process_is_changed(action, tmp_path):
       + script[script.index('\nbefore = of_process()') : start]
       + script[start:]
     ).replace('threads=sorted(t.name for t in threading.enumerate()),', '')
-  result = subprocess.run(
-    [sys.executable, '-c', script],
-    capture_output=True,
-    text=True,
-    cwd=tmp_path,
-    env=os.environ | {'PYTHONPATH': str(ROOT), 'JAX_NUM_CPU_DEVICES': '1'},
-  )
+  result = run_python('-c', script, folder=tmp_path)
   assert result.stdout == 'unchanged\n', result.stderr[-2000:]
   assert result.stderr == ''

@@ -10,9 +10,8 @@
 is noted |
 """
 
-import json
-
 import pytest
+from tokenizer_files import tokens_of_text, write_vocabulary
 
 from bert_jax.data.tokenizers import base, load_tokenizer
 from bert_jax.data.tokenizers.vocabulary_case import of_entries
@@ -23,10 +22,7 @@ CASED = [*LOWER, *(word.title() for word in LOWER[::3])]
 
 
 def write(folder, entries, **files):
-  text = '\n'.join([*SPECIAL, *entries]) + '\n'
-  (folder / 'vocab.txt').write_text(text, 'utf-8')
-  for name, content in files.items():
-    (folder / f'{name}.json').write_text(json.dumps(content))
+  write_vocabulary(folder, [*SPECIAL, *entries], **files)
   return load_tokenizer(folder)
 
 
@@ -61,8 +57,7 @@ def test_a_vocabulary_as_a_whole(entries, lowercase, strips):
 def test_what_comes_of_a_text(tmp_path, entries, text, expected):
   entries = [*entries, *(f'##{entry}' for entry in 'かがき')]
   tokenizer = write(tmp_path, entries)
-  (ids,) = tokenizer.encode_batch([text])
-  words = ' '.join(tokenizer.token(int(i)) for i in ids)
+  words = ' '.join(tokens_of_text(tokenizer, text))
   assert words.replace('##', '') == expected
   (note,) = tokenizer.notes
   assert 'taken as' in note and 'entries have a capital' in note
@@ -86,8 +81,7 @@ def test_a_config_decides_without_a_note(tmp_path):
 )
 def test_a_folder_of_transformers(tmp_path, entries, text, expected, note):
   tokenizer = write(tmp_path, entries, config={'model_type': 'bert'})
-  (ids,) = tokenizer.encode_batch([text])
-  assert [tokenizer.token(int(i)) for i in ids] == [expected]
+  assert tokens_of_text(tokenizer, text) == [expected]
   assert len(tokenizer.notes) == (2 if note else 1)
   assert note in tokenizer.notes[-1]
 

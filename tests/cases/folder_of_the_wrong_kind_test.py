@@ -10,10 +10,9 @@
 
 import pytest
 from other_models import save_folder
+from refusals import refusal
 
 from bert_jax import inference
-from bert_jax.errors import InputError
-from bert_jax.interop import parity
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.inspect import read_experiment
 from bert_jax.report.page import write_report
@@ -25,17 +24,9 @@ def theirs(tmp_path):
 
 
 @pytest.fixture
-def ours(theirs, tmp_path, monkeypatch):
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
+def ours(theirs, tmp_path, without_transformers):
   convert(str(theirs), tmp_path / 'ours')
   return tmp_path / 'ours'
-
-
-def refusal(function, *args) -> str:
-  with pytest.raises(InputError) as caught:
-    function(*args)
-  assert len(str(caught.value).splitlines()) == 1
-  return str(caught.value)
 
 
 def test_a_hugging_face_folder(theirs):

@@ -20,17 +20,12 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from inputs import read_texts
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 
 LINE = '{"text": "one"}\n'
-
-
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = open_inputs(str(spec), **options).documents(report)
-  return [document.text for document in documents], report
 
 
 def fill(folder, contents):
@@ -63,7 +58,7 @@ def test_a_cloned_data_set(tmp_path):
     pq.write_table(
       pa.table({'text': [split]}), tmp_path / 'data' / f'{split}-0.parquet'
     )
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['test', 'train']
   assert report.notes[:4] == [
     f'{tmp_path}: read as Parquet: 2 files (.parquet 2)',
@@ -81,7 +76,7 @@ def test_what_save_to_disk_writes(tmp_path):
   table = pa.table({'text': ['one', 'two']})
   with pa.ipc.new_stream(tmp_path / 'data-0.arrow', table.schema) as writer:
     writer.write_table(table)
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one', 'two']
   assert left_out(report) == {'state.json', 'dataset_info.json'}
 
@@ -97,7 +92,7 @@ def test_settings_and_lists_beside_json_lines(tmp_path):
       'classes.json': '["a", "b"]',
     },
   )
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one', 'two']
   assert left_out(report) == {
     'my_config.json',
@@ -117,7 +112,7 @@ def test_what_spark_writes(tmp_path):
       'part-00000.crc': 'x',
     },
   )
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one', 'one']
   assert left_out(report) == {'_SUCCESS', 'part-00000.crc', 'part-00001'}
 
@@ -133,13 +128,13 @@ def test_what_spark_writes(tmp_path):
 def test_a_mixture_is_refused(tmp_path, contents, what):
   fill(tmp_path, contents)
   with pytest.raises(InputError, match=f'data of several forms: .*{what}'):
-    read(tmp_path)
-  assert read(f'{tmp_path}/a.*')[0] == ['a']
+    read_texts(tmp_path)
+  assert read_texts(f'{tmp_path}/a.*')[0] == ['a']
 
 
 def test_a_stated_kind_takes_its_files_of_a_mixture(tmp_path):
   fill(tmp_path, {'a.txt': 'a', 'b.jsonl': LINE})
-  texts, report = read(f'jsonl:{tmp_path}')
+  texts, report = read_texts(f'jsonl:{tmp_path}')
   assert texts == ['one']
   assert left_out(report) == {'a.txt'}
 
@@ -159,7 +154,7 @@ def test_a_stated_kind_takes_its_files_of_a_mixture(tmp_path):
 def test_no_data_is_refused(tmp_path, contents, what):
   fill(tmp_path, contents)
   with pytest.raises(InputError, match=what) as error:
-    read(tmp_path)
+    read_texts(tmp_path)
   assert '\n' not in str(error.value)
 
 
@@ -175,33 +170,33 @@ def test_the_endings_of_stated_text_are_counted(tmp_path):
       'logo.png': b'\x89PNG\r\n\x1a\n\0\0',
     },
   )
-  texts, report = read(f'text:{tmp_path}')
+  texts, report = read_texts(f'text:{tmp_path}')
   assert sorted(texts) == ['# c', '# d', r'\LaTeX', 'all:', 'print()']
   assert report.notes[0] == (
     f'{tmp_path}: read as plain text: 5 files (.md 2, .py 1, .tex 1, none 1)'
   )
   assert left_out(report) == {'logo.png'}
-  assert read(f'text:{tmp_path}/**/*.md')[0] == ['# c', '# d']
-  assert read(f'text:{tmp_path}/b.tex')[1].notes == [
+  assert read_texts(f'text:{tmp_path}/**/*.md')[0] == ['# c', '# d']
+  assert read_texts(f'text:{tmp_path}/b.tex')[1].notes == [
     f'{tmp_path}/b.tex: read as plain text: 1 file (.tex 1)'
   ]
 
 
 def test_empty_shards_are_counted(tmp_path):
   fill(tmp_path, {'0.jsonl': '', '1.jsonl': LINE, '2.jsonl': ''})
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one']
   assert report.counts == {'empty_files': 2}
   fill(tmp_path, {'1.jsonl': ''})
   with pytest.raises(InputError, match='there is no text in it'):
-    read(tmp_path)
+    read_texts(tmp_path)
 
 
 def test_linked_folders_are_read_once(tmp_path):
   fill(tmp_path, {'data/a.txt': 'a', 'elsewhere/b.txt': 'b'})
   (tmp_path / 'data' / 'link').symlink_to(tmp_path / 'elsewhere')
   (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'data')
-  assert read(tmp_path / 'data')[0] == ['a', 'b']
+  assert read_texts(tmp_path / 'data')[0] == ['a', 'b']
 
 
 def test_what_lies_beside_the_data_changes_no_byte(tmp_path, small_tokenizer):
@@ -240,7 +235,7 @@ def test_rows_that_map_wrote_once_more(tmp_path):
   ):
     with pa.ipc.new_stream(tmp_path / name, table.schema) as writer:
       writer.write_table(table)
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one', 'two']
   assert len(left_out(report)) == 2
   assert any('a cache of map() or filter()' in note for note in report.notes)
@@ -253,7 +248,7 @@ def test_notes_of_the_writer_of_shards(tmp_path, name):
   suffix = '.txt' if name.endswith('.txt') else '.jsonl'
   shard = LINE if suffix == '.jsonl' else 'one'
   fill(tmp_path, {f'part-0{suffix}': shard, name: '{}'})
-  texts, report = read(tmp_path)
+  texts, report = read_texts(tmp_path)
   assert texts == ['one']
   assert left_out(report) == {name}
 
@@ -268,4 +263,4 @@ def test_pointers_of_git_lfs(tmp_path, name):
   fill(tmp_path, {name: pointer, 'README.md': '# A data set'})
   for spec in (tmp_path, tmp_path / name):
     with pytest.raises(InputError, match='pointer of git-lfs.* git lfs pull'):
-      read(spec)
+      read_texts(spec)

@@ -17,17 +17,12 @@ from other_models import save_folder, with_outputs
 
 from bert_jax import inference
 from bert_jax.errors import InputError
-from bert_jax.interop import parity
 from bert_jax.jobs.convert import convert
 from bert_jax.pretrained import open_pretrained
 
+pytestmark = pytest.mark.usefixtures('without_transformers')
 BERT = 'BertForSequenceClassification'
 DEFAULTS = {'0': 'LABEL_0', '1': 'LABEL_1'}
-
-
-@pytest.fixture(autouse=True)
-def _without_transformers(monkeypatch):
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
 
 
 def read(folder, name, outputs, change=None, **config):

@@ -12,24 +12,21 @@ import io
 import random
 
 import pytest
+from inputs import read_documents
 
-from bert_jax.data.sources import base, files, open_inputs
-
-
-def documents(path, **options):
-  return list(open_inputs(str(path), **options).documents(base.ReadReport()))
+from bert_jax.data.sources import base, files
 
 
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
 def test_lines_and_paragraphs(tmp_path, end):
   path = tmp_path / 'a.txt'
   path.write_bytes(end.join(['one', 'two', '', '', 'three', '']).encode())
-  lines = documents(path, document='line')
+  lines = read_documents(path, document='line')[0]
   assert [d.text for d in lines] == ['one', 'two', 'three']
   assert [d.origin.rpartition(':')[2] for d in lines] == ['1', '2', '5']
-  paragraphs = documents(path, document='paragraph')
+  paragraphs = read_documents(path, document='paragraph')[0]
   assert [d.text for d in paragraphs] == ['one\ntwo', 'three']
-  assert [d.text for d in documents(path)] == ['one\ntwo\n\n\nthree']
+  assert [d.text for d in read_documents(path)[0]] == ['one\ntwo\n\n\nthree']
 
 
 @pytest.mark.parametrize('piece', [1, 2, 3, 7, 2**20])
@@ -57,7 +54,7 @@ def test_a_line_break_at_the_end_of_a_long_line(tmp_path):
   for size in range(2**20 - 2, 2**20 + 2):
     for end in ('\n', '\r\n', '\r'):
       path.write_bytes(('x' * size + end + 'second').encode())
-      found = documents(path, document='line')
+      found = read_documents(path, document='line')[0]
       assert [d.text[-6:] for d in found][-1] == 'second'
       assert found[-1].origin == f'{path}:2'
 
@@ -74,13 +71,13 @@ def test_a_line_break_at_the_end_of_a_long_line(tmp_path):
 def test_records_that_end_in_cr(tmp_path, name, content):
   path = tmp_path / name
   path.write_bytes(content.encode())
-  found = [d.text for d in documents(path)]
+  found = [d.text for d in read_documents(path)[0]]
   assert found in (['one', 'two'], ['one', 'one'])
 
 
 def test_a_line_break_in_a_quoted_value(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_bytes(b'text\r\n"a\rb\r\nc\nd"\r\nlast\r\n')
-  found = documents(path)
+  found = read_documents(path)[0]
   assert [d.text for d in found] == ['a\nb\nc\nd', 'last']
   assert [d.origin for d in found] == [f'{path}:2', f'{path}:6']

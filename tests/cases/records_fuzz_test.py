@@ -10,6 +10,7 @@ import io
 import json
 import re
 
+import fuzzing
 import hypothesis
 import pytest
 from hypothesis import strategies as st
@@ -17,33 +18,14 @@ from hypothesis import strategies as st
 from bert_jax.data.sources import base, json_records, open_inputs
 from bert_jax.errors import InputError
 
-SETTINGS = hypothesis.settings(
-  max_examples=150,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
-PIECES = (
-  b'"',
-  b'""',
-  b'\\"',
-  b'\t',
-  b',',
-  b'\r',
-  b'\r\n',
-  b'\n\n',
-  b'\0',
-  b'\xef\xbb\xbf',
-  b'\xff',
-  b'\\ud800',
-  b'[',
-  b']',
-  b'{',
-  b'}',
-  b':',
-  b'"text": "x", ',
-  b'NaN',
-  '\u2028\x85é'.encode(),
-)
+SETTINGS = fuzzing.settings(150)
+PIECES = st.sampled_from(
+  [
+    *fuzzing.PIECES,
+    *(b'""', b'\\"', b'[', b']', b'{', b'}', b':', b'"text": "x", '),
+    '\u2028\x85é'.encode(),
+  ]
+) | st.binary(max_size=3)
 LINE = b'{"n": 1, "text": "a \\"b\\" \\u00e9"}\n'
 STARTS = {
   '.jsonl': (LINE * 6, b'{"text": 1}\n' + LINE * 3, b'[1]\n' + LINE),
@@ -61,13 +43,7 @@ STARTS = {
 def contents(draw, ending):
   """A file of records with parts cut out, doubled and put in."""
   data = draw(st.sampled_from(STARTS[ending]))
-  for _ in range(draw(st.integers(0, 3))):
-    start = draw(st.integers(0, len(data)))
-    end = draw(st.integers(start, min(len(data), start + 9)))
-    piece = draw(st.sampled_from(PIECES) | st.binary(max_size=3))
-    kept = draw(st.sampled_from([b'', data[start:end], data[start:end] * 2]))
-    data = data[:start] + kept + piece + data[end:]
-  return data
+  return draw(fuzzing.changed(data, PIECES, most=3, longest=9))
 
 
 def read(path):

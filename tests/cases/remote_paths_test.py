@@ -3,12 +3,8 @@
 pathlib takes gs://bucket/run for a folder `gs:` below the current one.
 """
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
+from other_process import ROOT, said
 
 from bert_jax import durable_files
 from bert_jax.data.preparing.prepare import prepare
@@ -22,7 +18,6 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.report.page import write_report
 
 URLS = ['gs://bucket/run', 's3://bucket/run', 'hdfs://host/run', 'gs:/b/run']
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +113,7 @@ def test_fine_tuning_refuses_both(tmp_path):
   ],
 )
 def test_verbs_say_so_in_one_line(arguments):
-  result = subprocess.run(
-    [sys.executable, '-m', 'bert_jax', *arguments],
-    capture_output=True,
-    text=True,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-  )
-  assert result.returncode == 2
-  (line,) = result.stderr.splitlines()
+  (line,) = said(ROOT, *arguments, status=2).splitlines()
   assert 'gs://b/p: remote storage is not supported here yet' in line
 
 

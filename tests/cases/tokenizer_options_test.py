@@ -14,6 +14,7 @@
 import json
 
 import pytest
+from tokenizer_files import byte_level, tokens_of_text, write_vocabulary
 
 from bert_jax.data.tokenizers import base, load_tokenizer, wordpiece
 from bert_jax.errors import InputError
@@ -27,15 +28,11 @@ TEXT = 'Der Bäcker 中国 が'
 
 
 def write(folder, **files):
-  (folder / 'vocab.txt').write_text('\n'.join(ENTRIES) + '\n')
-  for name, content in files.items():
-    (folder / f'{name}.json').write_text(json.dumps(content))
-  return folder
+  return write_vocabulary(folder, ENTRIES, **files)
 
 
 def tokens(tokenizer, text=TEXT):
-  (ids,) = tokenizer.encode_batch([text])
-  return ' '.join(tokenizer.token(int(i)) for i in ids)
+  return ' '.join(tokens_of_text(tokenizer, text))
 
 
 @pytest.mark.parametrize(
@@ -170,18 +167,11 @@ def test_files_that_disagree_are_refused(tmp_path, config, options, message):
     load_tokenizer(tmp_path)
 
 
-def byte_level(**changes):
+def byte_level_spec(pre_tokenizer=None, **changes):
   vocab = ['<s>', '<pad>', '</s>', '<unk>', '<mask>', 'a', '\u0120']
-  level = {'type': 'ByteLevel', 'add_prefix_space': False, 'use_regex': True}
-  level |= {'trim_offsets': True}
-  spec = {'normalizer': None, 'pre_tokenizer': level, 'added_tokens': []}
-  spec['model'] = {
-    'type': 'BPE',
-    'vocab': {entry: i for i, entry in enumerate(vocab)},
-    'merges': [],
-  }
-  spec['pre_tokenizer'] |= changes.pop('pre_tokenizer', {})
-  return spec | changes
+  spec = byte_level(vocab, **changes)
+  spec['pre_tokenizer'] |= pre_tokenizer or {}
+  return spec
 
 
 @pytest.mark.parametrize(
@@ -206,7 +196,7 @@ def byte_level(**changes):
 def test_rules_of_roberta(tmp_path, config, changes, expected):
   config = {'tokenizer_class': 'RobertaTokenizer'} | config
   for name, content in (
-    ('tokenizer', byte_level(**changes)),
+    ('tokenizer', byte_level_spec(**changes)),
     ('tokenizer_config', config),
   ):
     (tmp_path / f'{name}.json').write_text(json.dumps(content))

@@ -23,19 +23,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from inputs import texts_of
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 
 TEXTS = ['A baker sold "one" kettle.', 'zwölf,\nnear the harbour']
 LINES = ''.join(json.dumps({'n': 1, 'text': text}) + '\n' for text in TEXTS)
 ARTICLE = '<doc id="{}" url="https://a.b" title="{}">\n{}\n\n</doc>\n'
 ARTICLES = ''.join(ARTICLE.format(n, n, text) for n, text in enumerate(TEXTS))
-
-
-def texts(spec, **options):
-  documents = open_inputs(str(spec), **options).documents(base.ReadReport())
-  return [document.text for document in documents]
 
 
 def write(path, content):
@@ -78,7 +74,7 @@ def test_the_form_is_known(tmp_path, name, packing):
   content = FORMS[name]
   content = content if isinstance(content, bytes) else content.encode()
   path = write(tmp_path / f'{name}{packing}', PACKERS[packing](content))
-  assert texts(path) == TEXTS
+  assert texts_of(path) == TEXTS
   assert open_inputs(str(path)).size_in_bytes() > 0
 
 
@@ -97,7 +93,7 @@ def test_the_form_is_known(tmp_path, name, packing):
 )
 def test_tables_with_tabs(tmp_path, name, content, field):
   path = write(tmp_path / name, content)
-  assert texts(path, text_field=field) == ['He said "no.', 'two']
+  assert texts_of(path, text_field=field) == ['He said "no.', 'two']
 
 
 @pytest.mark.parametrize(
@@ -122,7 +118,7 @@ def test_tables_with_tabs(tmp_path, name, content, field):
 def test_an_unknown_ending_is_refused(tmp_path, name, way_out):
   path = write(tmp_path / name, 'some words\n')
   with pytest.raises(InputError) as error:
-    texts(path)
+    texts_of(path)
   message = str(error.value)
   assert message.startswith(f'{path}: ') and '\n' not in message
   assert way_out.replace('PATH', str(path)) in message
@@ -164,13 +160,13 @@ def test_another_form_under_the_ending_of_text(tmp_path, name, content, what):
   path = write(tmp_path / name, packed)
   for spec in (path, f'text:{path}'):
     with pytest.raises(InputError, match=what):
-      texts(spec)
+      texts_of(spec)
 
 
 @pytest.mark.parametrize('name', ['a.parquet', 'a.arrow'])
 def test_a_pointer_under_the_ending_of_a_binary_form(tmp_path, name):
   with pytest.raises(InputError, match='pointer of git-lfs.*git lfs pull'):
-    texts(write(tmp_path / name, POINTER))
+    texts_of(write(tmp_path / name, POINTER))
 
 
 @pytest.mark.parametrize(
@@ -187,22 +183,24 @@ def test_text_of_another_form_is_read_as_it_stands_if_so_said(
 ):
   path = write(tmp_path / 'a.txt', content)
   with pytest.raises(InputError, match=what):
-    texts(path)
-  assert texts(f'text:{path}') == [content.strip()]
+    texts_of(path)
+  assert texts_of(f'text:{path}') == [content.strip()]
 
 
 def test_a_kind_may_be_stated(tmp_path):
   path = write(tmp_path / 'data', 'some words\n')
-  assert texts(f'text:{path}') == texts(f'text_files:{path}') == ['some words']
+  assert (
+    texts_of(f'text:{path}') == texts_of(f'text_files:{path}') == ['some words']
+  )
   path = write(tmp_path / 'lines.dat', LINES)
-  assert texts(f'jsonl:{path}') == TEXTS
+  assert texts_of(f'jsonl:{path}') == TEXTS
   path = write(tmp_path / 'table.dat', 'text\none\n')
   for kind in ('csv', 'tsv', 'tab'):
-    assert texts(f'{kind}:{path}') == ['one']
+    assert texts_of(f'{kind}:{path}') == ['one']
   path = write(tmp_path / 'articles.dat', ARTICLES)
-  assert texts(f'wiki:{path}') == TEXTS
+  assert texts_of(f'wiki:{path}') == TEXTS
   path = write(tmp_path / 'arrow.dat', FORMS['file.arrow'])
-  assert texts(f'arrow:{path}') == TEXTS
+  assert texts_of(f'arrow:{path}') == TEXTS
 
 
 def test_json_of_one_value_is_no_record(tmp_path):
@@ -215,7 +213,7 @@ def test_json_of_one_value_is_no_record(tmp_path):
     ('more.json', '[{"text": "a"}]\n{}', 'something follows the array'),
   ):
     with pytest.raises(InputError, match=what):
-      texts(write(tmp_path / name, content))
+      texts_of(write(tmp_path / name, content))
 
 
 def test_the_help_names_every_ending_and_kind():

@@ -13,11 +13,17 @@ import json
 
 import numpy as np
 import pytest
-from other_models import save_folder, weights_of, with_prefix
+from other_models import (
+  assert_same_params,
+  flat_params,
+  save_folder,
+  weights_of,
+  with_prefix,
+)
+from refusals import refusal
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.errors import InputError
-from bert_jax.models import functional
 from bert_jax.pretrained import open_pretrained
 
 MASKED_LM = [
@@ -30,18 +36,9 @@ ENCODERS = [
 ]
 
 
-def params_of(folder) -> dict[str, np.ndarray]:
-  found = open_pretrained(str(folder)).load_params()
-  return functional.flatten(found)
-
-
-def refusal(folder, name, change=lambda weights: weights, **config) -> str:
+def refusal_of(folder, name, change=lambda weights: weights, **config) -> str:
   save_folder(folder, name, change, **config)
-  with pytest.raises(InputError) as caught:
-    open_pretrained(str(folder))
-  message = str(caught.value)
-  assert len(message.splitlines()) == 1 and len(message) < 700
-  return message
+  return refusal(open_pretrained, str(folder))
 
 
 def inside(part: str, at: str):
@@ -56,7 +53,7 @@ def inside(part: str, at: str):
   'prefix', ['module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.']
 )
 def test_a_wrapper_of_training_is_taken_off(tmp_path, name, prefix):
-  expected = params_of(save_folder(tmp_path / 'bare', name))
+  expected = flat_params(save_folder(tmp_path / 'bare', name))
   wrapped = save_folder(tmp_path / 'wrapped', name, with_prefix(prefix))
   found = open_pretrained(str(wrapped))
   for part in filter(None, prefix.split('.')):
@@ -64,10 +61,7 @@ def test_a_wrapper_of_training_is_taken_off(tmp_path, name, prefix):
     assert len(notes) == 1 and notes[0].count(str(len(weights_of(name)[1])))
   assert found.checkpoint.left_out == ()
   assert found.checkpoint.no_comparison
-  params = functional.flatten(found.load_params())
-  assert params.keys() == expected.keys()
-  for path, array in params.items():
-    np.testing.assert_array_equal(array, expected[path])
+  assert_same_params(found.load_params(), expected)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +73,16 @@ def test_a_wrapper_of_training_is_taken_off(tmp_path, name, prefix):
   ],
 )
 def test_a_part_that_was_wrapped(tmp_path, part, at, origin):
-  expected = params_of(save_folder(tmp_path / 'bare', 'BertModel'))
+  expected = flat_params(save_folder(tmp_path / 'bare', 'BertModel'))
   folder = save_folder(tmp_path / 'wrapped', 'BertModel', inside(part, at))
   found = open_pretrained(str(folder))
   assert f'bear {part}. (of {origin})' in found.checkpoint.notes[0]
-  for path, array in functional.flatten(found.load_params()).items():
-    np.testing.assert_array_equal(array, expected[path])
+  assert_same_params(found.load_params(), expected)
 
 
 def test_a_parameter_that_is_there_twice(tmp_path):
   name = 'bert.embeddings.LayerNorm.weight'
-  message = refusal(
+  message = refusal_of(
     *(tmp_path, 'BertModel'),
     lambda weights: weights | {f'_orig_mod.{name}': weights[name] + 1},
   )
@@ -105,7 +98,7 @@ def test_another_prefix_is_named_with_what_to_do(tmp_path, name, prefix):
     # The family's own: without it, as its bare class has it, or with it.
     open_pretrained(str(save_folder(tmp_path, name, with_prefix(prefix))))
     return
-  message = refusal(tmp_path, name, with_prefix(prefix))
+  message = refusal_of(tmp_path, name, with_prefix(prefix))
   count = len(weights_of(name)[1])
   assert f'all {count} names begin with {prefix!r}' in message
   assert f'strip it, for instance by saving {{n.removeprefix({prefix!r})' in (
@@ -114,9 +107,9 @@ def test_another_prefix_is_named_with_what_to_do(tmp_path, name, prefix):
 
 
 def test_the_advice_helps(tmp_path):
-  expected = params_of(save_folder(tmp_path / 'bare', 'BertForPreTraining'))
+  expected = flat_params(save_folder(tmp_path / 'bare', 'BertForPreTraining'))
   folder = tmp_path / 'folder'
-  refusal(folder, 'BertForPreTraining', with_prefix('model.'))
+  refusal_of(folder, 'BertForPreTraining', with_prefix('model.'))
   path = folder / 'model.safetensors'
   weights = {
     n.removeprefix('model.'): x
@@ -124,17 +117,16 @@ def test_the_advice_helps(tmp_path):
     if n.startswith('model.')
   }
   save_file(weights, path)
-  for name, array in params_of(folder).items():
-    np.testing.assert_array_equal(array, expected[name])
+  assert_same_params(flat_params(folder), expected)
 
 
 def test_an_encoder_within_another_model(tmp_path):
   more = {'loss.weight': np.ones(3, np.float32)}
-  message = refusal(
+  message = refusal_of(
     tmp_path / 'one', 'BertModel', lambda w: with_prefix('net.')(w) | more
   )
   assert "39 of 40 names begin with 'net.'" in message
-  message = refusal(
+  message = refusal_of(
     *(tmp_path / 'two', 'BertModel'),
     lambda w: with_prefix('query.')(w) | with_prefix('passage.')(w),
   )
@@ -183,7 +175,7 @@ LAYER = 'bert.encoder.layer.0'
   ],
 )
 def test_an_adapter_in_the_weights_is_refused(tmp_path, change, named, remedy):
-  message = refusal(tmp_path, 'BertForPreTraining', change)
+  message = refusal_of(tmp_path, 'BertForPreTraining', change)
   assert named in message and remedy in message
   assert 'are missing' not in message
 
@@ -237,6 +229,6 @@ def test_an_adapter_beside_the_weights(tmp_path, config, words, with_model):
   ],
 )
 def test_the_names_that_are_there_are_shown(tmp_path, change, words):
-  message = refusal(tmp_path, 'BertModel', change)
+  message = refusal_of(tmp_path, 'BertModel', change)
   for word in words:
     assert word in message

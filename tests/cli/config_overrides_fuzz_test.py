@@ -13,6 +13,7 @@ import jax
 import pytest
 from absl import flags as absl_flags
 from hypothesis import strategies as st
+from refusals import one_line
 
 from bert_jax.cli import flags
 from bert_jax.config import overrides
@@ -69,12 +70,6 @@ def parse(verb, arguments):
     sys.argv = before
 
 
-def assert_one_line(error) -> None:
-  line = str(error)
-  assert line.strip() and len(line.splitlines()) == 1, line
-  assert len(line) < 400, line
-
-
 @pytest.mark.parametrize('verb', FILES)
 @hypothesis.given(data=st.data())
 @hypothesis.settings(max_examples=200, deadline=None)
@@ -87,7 +82,7 @@ def test_a_field_with_any_value(verb, data):
     given = form.format(name, data.draw(VALUES))
     config = parse(verb, [*COMPLETE[verb], given])
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 400)
     return
   field = overrides.config_fields(config)[name]
   expected = PLAIN.get(field.type)
@@ -109,7 +104,7 @@ def assert_valid_or_one_line(config) -> None:
     config.optimizer.build_schedule(1000)(jax.numpy.zeros([], int))
     config.optimizer.build({})
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 400)
   jax.random.key(config.seed)
 
 
@@ -130,7 +125,7 @@ def test_several_fields_at_once(verb, data):
   try:
     config = parse(verb, [*COMPLETE[verb], *given])
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 400)
   else:
     assert_valid_or_one_line(config)
 
@@ -149,14 +144,14 @@ def test_any_name(verb, name, value):
   try:
     parse(verb, [f'--config.{name}={value}'])
   except InputError as error:
-    assert_one_line(error)
+    one_line(error, 400)
 
 
 @pytest.mark.parametrize('given', ['', '=/nowhere', '=/', f'={sys.executable}'])
 def test_a_flagfile_that_is_none(given):
   with pytest.raises(InputError) as error:
     parse('pretrain', [f'--flagfile{given}'])
-  assert_one_line(error.value)
+  one_line(error.value, 400)
 
 
 def test_the_files_are_dataclasses_with_validate():

@@ -9,6 +9,8 @@ import time
 import pytest
 
 import bert_jax
+from bert_jax.config.experiment_file import load_config
+from bert_jax.errors import InputError
 
 ROOT = pathlib.Path(bert_jax.__file__).parents[1]
 
@@ -313,6 +315,51 @@ def test_config_file_itself_is_checked(error_line, verbs):
   assert 'no function get_config' in error_line('learn', '--config=empty.py')
   (verbs / 'none.py').write_text('def get_config(): return None')
   assert 'returns a NoneType' in error_line('learn', '--config=none.py')
+  (verbs / 'broken.py').write_text('def get_config(): return {}[1]')
+  line = error_line('learn', '--config=broken.py')
+  assert line.startswith('bert-jax learn: --config=broken.py: line 1: KeyError')
+
+
+@pytest.mark.parametrize(
+  ('code', 'argument', 'message'),
+  [
+    (
+      "SIZES = {'small': 1}\n\ndef get_config(name):\n  return SIZES[name]\n",
+      ':huge',
+      "mine.py:huge: line 4: KeyError: 'huge'; mend the file, or give what "
+      r'get_config\(\) takes as --config=FILE:ARGUMENT',
+    ),
+    (
+      'from bert_jax.models.config import bert_tiny\n'
+      'def get_config():\n  return bert_tiny(width=1)\n',
+      '',
+      r'mine.py: line 3: TypeError: .*unexpected keyword .*width.; mend',
+    ),
+    (
+      '\n\ndef get_config(name):\n  pass\n',
+      '',
+      r'mine.py: line 3: TypeError: get_config\(\) missing 1 required pos.*: '
+      "'name'; mend the file, or give what",
+    ),
+    (
+      'def get_config():\n  assert False\n',
+      '',
+      'mine.py: line 2: AssertionError; mend the file, or',
+    ),
+    ('\nimport no_such\n', '', 'line 2: ModuleNotFoundError: .*; mend the f'),
+    ('def get_config(\n', '', 'mine.py: SyntaxError: .*, line 1'),
+  ],
+  ids=['key', 'type', 'missing argument', 'no text', 'import', 'syntax'],
+)
+def test_an_exception_of_the_files_own_code_is_one_line(
+  tmp_path, code, argument, message
+):
+  file = tmp_path / 'mine.py'
+  file.write_text(code)
+  with pytest.raises(InputError, match=message) as caught:
+    load_config(f'{file}{argument}')
+  assert '\n' not in str(caught.value)
+  assert type(caught.value.__cause__).__name__ in str(caught.value)
 
 
 def test_help_with_a_config_lists_its_fields(bert_jax_command):

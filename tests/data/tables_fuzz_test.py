@@ -11,6 +11,7 @@ import io
 import json
 import re
 
+import fuzzing
 import hypothesis
 import pyarrow as pa
 import pyarrow.csv
@@ -20,11 +21,7 @@ from hypothesis import strategies as st
 from bert_jax.data.tables.reading import read_table
 from bert_jax.errors import InputError
 
-SETTINGS = hypothesis.settings(
-  max_examples=150,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+SETTINGS = fuzzing.settings(150)
 SPECIAL = ('"', '""', ',', '\t', '\n', '\r', '\r\n', ';', ' ', '\ufeff', '\\"')
 CELLS = st.lists(
   st.sampled_from([*SPECIAL, 'a', 'b', 'é', '\u2028', '\x85']), max_size=4
@@ -43,15 +40,9 @@ def rows(draw, cells):
   return [list(names), *draw(st.lists(body, min_size=1, max_size=5))]
 
 
-@st.composite
-def changed(draw, data):
-  """The bytes, with up to three places doubled, cut out or put in."""
-  for _ in range(draw(st.integers(0, 3))):
-    start = draw(st.integers(0, len(data)))
-    end = draw(st.integers(start, min(len(data), start + 12)))
-    piece = draw(st.sampled_from([b'', data[start:end] * 2]) | PIECES)
-    data = data[:start] + piece + data[end:]
-  return data
+def changed(data):
+  pieces = st.just(b'') | PIECES
+  return fuzzing.changed(data, pieces, most=3, longest=12)
 
 
 def read(path):
@@ -63,6 +54,14 @@ def read(path):
     return None
   assert len(table.lines) == len(table.origins) == len(table.columns['text'])
   return (table.columns['text'], table.lines) if table.lines else None
+
+
+def read_changed(path, sound, table, data):
+  """What is read of a sound file, which holds `table`, after a change."""
+  path.write_bytes(sound)
+  assert read(path)[0] == column(table)
+  path.write_bytes(data.draw(changed(sound)))
+  return read(path)
 
 
 def column(found):
@@ -82,11 +81,7 @@ def test_csv(tmp_path, data, table):
   ends = data.draw(st.sampled_from(['\n', '\r\n', '\r']))
   quoting = data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
   csv.writer(file, lineterminator=ends, quoting=quoting).writerows(table)
-  sound = file.getvalue().encode()
-  path.write_bytes(sound)
-  assert read(path)[0] == column(table)
-  path.write_bytes(data.draw(changed(sound)))
-  found = read(path)
+  found = read_changed(path, file.getvalue().encode(), table, data)
   if found is None:
     return
   text = path.read_bytes().decode('utf-8-sig')
@@ -119,10 +114,7 @@ def test_tsv(tmp_path, data, table):
   path = tmp_path / 'a.tsv'
   ends = data.draw(st.sampled_from(['\n', '\r\n', '\r']))
   sound = ''.join('\t'.join(row) + ends for row in table).encode()
-  path.write_bytes(sound)
-  assert read(path)[0] == column(table)
-  path.write_bytes(data.draw(changed(sound)))
-  found = read(path)
+  found = read_changed(path, sound, table, data)
   if found is None:
     return
   lines = re.split('\r\n|\n|\r', path.read_bytes().decode('utf-8-sig'))

@@ -17,6 +17,8 @@ from bert_jax.report.page import write_report
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def copy(finished_run, tmp_path):

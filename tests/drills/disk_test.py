@@ -1,16 +1,15 @@
 """A disk that is full, or read-only: a run goes on, or ends with one line."""
 
 import json
-import os
-import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
+from other_process import ROOT, verb
 from runs import after_steps, assert_same_run
+from small_texts import contents
 
 from bert_jax.errors import InputError
 from bert_jax.jobs.pretrain import pretrain
@@ -18,7 +17,7 @@ from bert_jax.train.checkpoint import saved_steps
 from bert_jax.train.logging import LoggingConfig, MetricWriter
 from bert_jax.workdir import Workdir
 
-ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
@@ -183,19 +182,8 @@ def test_records_that_never_got_room_are_an_error(small_disk, capsys):
     json.loads(line)
 
 
-def verb(*arguments) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, '-m', 'bert_jax', *map(str, arguments)],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
-  )
-
-
 def error_line(*arguments) -> str:
-  result = verb(*arguments)
-  assert result.returncode == 2, result.stderr
+  result = verb(ROOT, *arguments, status=2)
   # There may be lines of progress before it, or which attention was chosen.
   lines = result.stderr.splitlines()
   before = ('prepare: ', 'attention to ')
@@ -225,19 +213,9 @@ def test_full_while_preparing(small_disk, small_corpus, tmp_path, engine):
   assert 'no space left' in error.lower()
   assert not target.exists()
   assert mount('-o', 'remount,size=64m', small_disk)
-  again = verb(*arguments, f'--output={target}')
-  assert again.returncode == 0, again.stderr
-  whole = verb(*arguments, f'--output={tmp_path / "whole"}')
-  assert whole.returncode == 0, whole.stderr
-  found, expected = (
-    {
-      str(path.relative_to(folder)): path.read_bytes()
-      for path in folder.rglob('*')
-      if path.is_file()
-    }
-    for folder in (target, tmp_path / 'whole')
-  )
-  assert found == expected
+  verb(ROOT, *arguments, f'--output={target}')
+  verb(ROOT, *arguments, f'--output={tmp_path / "whole"}')
+  assert contents(target) == contents(tmp_path / 'whole')
 
 
 def test_a_read_only_workdir(small_disk, finished_run, small_corpus):
@@ -264,5 +242,4 @@ def test_a_read_only_workdir(small_disk, finished_run, small_corpus):
   assert 'not mounted read-only' in error
   error = error_line('report', f'--workdir={workdir}')
   assert 'not mounted read-only' in error
-  result = verb('fill_mask', f'--workdir={workdir}', 'the [MASK] holds')
-  assert result.returncode == 0, result.stderr
+  verb(ROOT, 'fill_mask', f'--workdir={workdir}', 'the [MASK] holds')

@@ -5,7 +5,6 @@ once the fault is over the run goes on as if nothing had been. strace makes the
 calls fail, so .ci/run repeats these where it is installed.
 """
 
-import dataclasses
 import errno
 import os
 import pathlib
@@ -18,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 from injected import Faults, injected_calls
 from runs import assert_same_run
+from small_state import abstract_on, at_step
+from small_texts import contents
 
 from bert_jax.errors import InputError
-from bert_jax.objectives.mlm import MaskedLMConfig
-from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.checkpoint import (
   CheckpointConfig,
@@ -34,14 +32,11 @@ from bert_jax.train.checkpoint import (
   load_params,
   saved_steps,
 )
-from bert_jax.train.state import init_state, state_shardings, with_shardings
 from bert_jax.workdir import Workdir
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.processes
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODEL = toys.model(MaskedLMConfig().build(toys.table()))
-OPTIMIZER = AdamWConfig().build(MODEL.infos)
 TEXT = {
   'EIO': 'EIO: Input/output error',
   'ENOSPC': 'ENOSPC: No space left on device',
@@ -50,26 +45,14 @@ TEXT = {
 }
 
 
-def new_state(key):
-  return init_state(MODEL.init(key), OPTIMIZER, keep_best=False)
-
-
 @pytest.fixture(scope='module')
 def states():
-  return {
-    step: dataclasses.replace(
-      new_state(jax.random.key(step)), step=jnp.array(step, jnp.int32)
-    )
-    for step in (5, 10, 15)
-  }
+  return {step: at_step(step) for step in (5, 10, 15)}
 
 
 @pytest.fixture(scope='module')
 def abstract():
-  mesh = MeshConfig().build(jax.devices()[:1])
-  abstract = jax.eval_shape(new_state, jax.random.key(0))
-  shardings = state_shardings(abstract, mesh, MODEL.infos)
-  return with_shardings(abstract, shardings)
+  return abstract_on(MeshConfig().build(jax.devices()[:1]))
 
 
 @pytest.fixture(scope='module')
@@ -407,15 +390,7 @@ def test_prepare(small_corpus, tmp_path, call, error, when):
   assert again.returncode == 0, again.stderr
   whole = run(None, None, *command, f'--output={tmp_path / "whole"}')
   assert whole.returncode == 0, whole.stderr
-  found, expected = (
-    {
-      str(path.relative_to(folder)): path.read_bytes()
-      for path in folder.rglob('*')
-      if path.is_file()
-    }
-    for folder in (output, tmp_path / 'whole')
-  )
-  assert found == expected
+  assert contents(output) == contents(tmp_path / 'whole')
 
 
 def test_finetune(small_corpus, script, tmp_path):

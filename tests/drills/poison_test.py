@@ -28,30 +28,27 @@ def poison(monkeypatch):
   monkeypatch.setattr(MaskedLM, 'prepare', poisoned)
 
 
-@pytest.fixture(scope='module')
-def untouched_folder(tmp_path_factory):
-  return tmp_path_factory.mktemp('poisoned') / 'run'
-
-
 @pytest.fixture
-def untouched(untouched_folder, small_experiment):
-  if not untouched_folder.exists():
-    pretrain(small_experiment, untouched_folder)
-  return untouched_folder
+def untouched(module_folder, small_experiment, capsys):
+  """A run that was never stopped; `untouched.txt` has what it printed."""
+  workdir = module_folder / 'untouched'
+  if not workdir.exists():
+    pretrain(small_experiment, workdir)
+    workdir.with_suffix('.txt').write_text(capsys.readouterr().out)
+  return workdir
 
 
-def test_skipped_counted_and_named(small_experiment, tmp_path, capsys):
-  pretrain(small_experiment, tmp_path / 'run')
-  output = capsys.readouterr().out
+def test_skipped_counted_and_named(untouched):
+  output = untouched.with_suffix('.txt').read_text()
   assert (
     'step 2: loss or gradient not finite, update skipped; examples 16 to 23'
   ) in output
-  train = records(tmp_path / 'run', 'train')
+  train = records(untouched, 'train')
   assert train[4]['nonfinite_steps'] == [2]
   assert [step for step in train if 'nonfinite_steps' in train[step]] == [4]
   assert [train[step]['skipped_updates'] for step in (2, 4, 10)] == [0, 1, 1]
   assert np.isfinite(train[4]['loss'])
-  for name, array in arrays(tmp_path / 'run').items():
+  for name, array in arrays(untouched).items():
     assert np.isfinite(array.astype(np.float64)).all(), name
 
 

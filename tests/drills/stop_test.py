@@ -27,6 +27,8 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 # call that is 'endless' never comes back to Python, as a compilation seems to.
 HOOKS = """
 import hashlib, importlib, os, sys, time
+
+pytestmark = pytest.mark.processes
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
   'opening': ('bert_jax.jobs.pretrain', 'open_data', 'endless'),
@@ -114,16 +116,12 @@ def run(command, workdir, hook=()):
   return result.returncode, lines[-1], seconds
 
 
-@pytest.fixture(scope='module')
-def untouched_folder(tmp_path_factory):
-  return tmp_path_factory.mktemp('untouched') / 'run'
-
-
 @pytest.fixture
-def untouched(untouched_folder, command):
-  if not untouched_folder.exists():
-    assert run(command, untouched_folder)[0] == 0
-  return untouched_folder
+def untouched(module_folder, command):
+  workdir = module_folder / 'untouched'
+  if not workdir.exists():
+    assert run(command, workdir)[0] == 0
+  return workdir
 
 
 def by(number):

@@ -11,12 +11,13 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import other_models
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.errors import InputError
 from bert_jax.interop import family as families
-from bert_jax.interop import huggingface, parity, recognise
+from bert_jax.interop import huggingface, recognise
 from bert_jax.interop.export_form import generator_form
 from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
@@ -53,11 +54,7 @@ COPIES = {
 
 @functools.cache
 def weights_of(name: str) -> dict[str, np.ndarray]:
-  rng = np.random.default_rng(0)
-  return {
-    key: rng.normal(size=shape).astype(np.float32)
-    for key, shape in CLASSES[name]['shapes'].items()
-  }
+  return other_models.weights_of(name)[1]
 
 
 def save(folder, name, weights=None, **changes) -> pathlib.Path:
@@ -304,9 +301,8 @@ def test_of_several_families_the_best(preset, heads, architecture, model_type):
   assert found.model_type == model_type
 
 
-def test_a_folder_with_vocab_and_merges(tmp_path, monkeypatch):
+def test_a_folder_with_vocab_and_merges(tmp_path, without_transformers):
   """A RoBERTa as it was published: without a tokenizer.json."""
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
   folder = tmp_path / 'theirs'
   folder.mkdir()
   save(folder, 'RobertaForMaskedLM', tokenizer_class='RobertaTokenizer')

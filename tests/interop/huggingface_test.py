@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from other_models import assert_same_params
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.errors import InputError
@@ -53,13 +54,6 @@ def change_weights(folder, change) -> None:
   path = folder / 'model.safetensors'
   weights = {name: np.array(x) for name, x in load_file(path).items()}
   save_file(change(weights), path)
-
-
-def assert_same_params(found, expected) -> None:
-  found, expected = map(functional.flatten, (found, expected))
-  assert found.keys() == expected.keys()
-  for path in found:
-    np.testing.assert_array_equal(found[path], expected[path], err_msg=path)
 
 
 def test_it_computes_what_transformers_computes():

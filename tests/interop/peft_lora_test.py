@@ -3,6 +3,7 @@
 That `peft` computes the same is shown in peft_package_test.py.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from adapters import (
   write_adapter,
 )
 from safetensors.numpy import load_file, save_file
+from tuning import classification, tuning
 
 from bert_jax import inference
 from bert_jax.errors import InputError
@@ -22,11 +24,10 @@ from bert_jax.interop import peft_lora
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.finetune import finetune
 from bert_jax.models import functional
-from bert_jax.optim.adamw import AdamWConfig
+from bert_jax.models.task_head import WORDS, TaskHead
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import open_pretrained
-from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.logging import LoggingConfig
+from bert_jax.pretrained.adapters import why_no_adapter
 
 
 def assert_same(found, expected):
@@ -124,28 +125,31 @@ def test_weights_without_a_place_are_refused(
     open_pretrained(str(tmp_path / 'adapter'))
 
 
-def test_a_tuned_run_goes_out_and_comes_back(
-  tmp_path, small_tokenizer, one_device
-):
-  save_base(tmp_path / 'base', 'modernbert', small_tokenizer)
-  for name in ('train', 'eval'):
-    rows = [f'a value\tone\nthe values {n}\tmany\n' for n in range(4)]
-    (tmp_path / f'{name}.tsv').write_text('text\tlabel\n' + ''.join(rows))
-  experiment = FinetuneExperiment(
+def experiment_on(folder, family, tokenizer, **task) -> FinetuneExperiment:
+  """Two epochs of LoRA beside a Hugging Face folder, all below `folder`."""
+  save_base(folder / 'base', family, tokenizer)
+  rows = [
+    row
+    for n in range(4)
+    for row in (('a value', 'one'), (f'the values {n}', 'many'))
+  ]
+  return tuning(
+    dataclasses.replace(classification(folder, rows, rows), **task),
+    num_seeds=1,
     num_epochs=2,
     batch_size=4,
-    max_length=16,
     max_unknown=1.0,
-    init_from=str(tmp_path / 'base'),
-    task=ClassificationConfig(
-      train_path=str(tmp_path / 'train.tsv'),
-      eval_path=str(tmp_path / 'eval.tsv'),
-    ),
+    init_from=str(folder / 'base'),
     peft=LoRAConfig(rank=2, alpha=8.0),
-    optimizer=AdamWConfig(learning_rate=1e-2),
-    logging=LoggingConfig(tensorboard=False, peak_tflops=1.0),
   )
+
+
+def test_a_tuned_run_goes_out_and_comes_back(
+  tmp_path, small_tokenizer, one_device, capsys
+):
+  experiment = experiment_on(tmp_path, 'modernbert', small_tokenizer)
   finetune(experiment, tmp_path / 'run')
+  assert '--output_format=peft' not in capsys.readouterr().out
   lines = convert(
     str(tmp_path / 'run'), tmp_path / 'adapter', output_format='peft'
   )
@@ -166,3 +170,31 @@ def test_a_tuned_run_goes_out_and_comes_back(
   assert_same(whole.load_params(), tuned.load_params())
   with pytest.raises(InputError, match='is for what was tuned with LoRA'):
     convert(str(tmp_path / 'base'), tmp_path / 'no', output_format='peft')
+
+
+def test_what_will_be_refused_is_said_before_training(
+  tmp_path, small_tokenizer, one_device, capsys
+):
+  experiment = experiment_on(tmp_path, 'bert', small_tokenizer, pooling='mean')
+  finetune(experiment, tmp_path / 'run')
+  printed = capsys.readouterr().out
+  with pytest.raises(InputError) as refusal:
+    convert(str(tmp_path / 'run'), tmp_path / 'no', output_format='peft')
+  _, _, reason = str(refusal.value).partition(f'--input={tmp_path / "run"}: ')
+  assert reason.startswith('task.pooling is mean, but peft would use cls, from')
+  note = f'note: convert --output_format=peft will refuse this run: {reason}\n'
+  assert printed.index(note) < printed.index('starting at step 0')
+  # The other reasons: heads of words or of no library, and the kind of base.
+  base = open_pretrained(str(tmp_path / 'base'))
+  of_words = TaskHead(kind=WORDS, output_names=('a', 'b'))
+  for head in (of_words, None):
+    assert why_no_adapter(base, head).startswith('--output_format=peft holds')
+  of_texts = TaskHead(output_names=('a', 'b'))
+  workdir = open_pretrained(str(tmp_path / 'base_workdir'))
+  assert 'base_workdir, which is a workdir;' in why_no_adapter(
+    workdir, of_texts
+  )
+  # A checkpoint of Google's, or an adapter, lies in a folder without config.
+  other = dataclasses.replace(base, origin=str(tmp_path))
+  assert 'which is no Hugging Face folder' in why_no_adapter(other, of_texts)
+  assert not why_no_adapter(base, of_texts)

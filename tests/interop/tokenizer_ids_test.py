@@ -19,7 +19,6 @@ What is left out of the comparison, and why:
 """
 
 import functools
-import io
 import itertools
 import json
 import random
@@ -28,6 +27,8 @@ import sys
 import unicodedata
 
 import pytest
+from tokenizer_files import added_token
+from trained_tokenizers import sentencepiece_model
 
 from bert_jax.data.tokenizers import (
   huggingface,
@@ -154,11 +155,6 @@ def entries() -> list[str]:
   return [*SPECIAL_TOKENS, *known, *(f'##{c}' for c in known), *words]
 
 
-def token(content, **flags):
-  names = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
-  return {'content': content, **dict.fromkeys(names, False), **flags}
-
-
 def write(folder, **files):
   for name, content in files.items():
     path = folder / name.replace('__', '.')
@@ -187,15 +183,15 @@ def numbered(first, tokens):
 
 def decoder(size):
   """Added tokens with all flags, after the five special ones."""
-  five = [token(name, special=True) for name in SPECIAL_TOKENS]
+  five = [added_token(name, special=True) for name in SPECIAL_TOKENS]
   added = [
-    token('moomcake', normalized=True, single_word=True),
-    token('COVID-19', normalized=True),
-    token('[E1]', special=True, lstrip=True),
-    token('[/E1]', special=True, rstrip=True),
-    token('zwei Worte', normalized=True, lstrip=True, rstrip=True),
-    token('Übermaß', normalized=True),
-    token('日本'),
+    added_token('moomcake', normalized=True, single_word=True),
+    added_token('COVID-19', normalized=True),
+    added_token('[E1]', special=True, lstrip=True),
+    added_token('[/E1]', special=True, rstrip=True),
+    added_token('zwei Worte', normalized=True, lstrip=True, rstrip=True),
+    added_token('Übermaß', normalized=True),
+    added_token('日本'),
   ]
   return numbered(0, five) | numbered(size, added)
 
@@ -289,10 +285,13 @@ def byte_bpe_json(folder):
   size = len(spec['model']['vocab'])
   spec['added_tokens'][4]['lstrip'] = True
   spec['added_tokens'] += [
-    {'id': size, **token('[E1]', special=True, lstrip=True)},
-    {'id': size + 1, **token('[/E1]', special=True)},
-    {'id': size + 2, **token('moomcake', normalized=True, single_word=True)},
-    {'id': size + 3, **token('COVID-19', rstrip=True)},
+    {'id': size, **added_token('[E1]', special=True, lstrip=True)},
+    {'id': size + 1, **added_token('[/E1]', special=True)},
+    {
+      'id': size + 2,
+      **added_token('moomcake', normalized=True, single_word=True),
+    },
+    {'id': size + 3, **added_token('COVID-19', rstrip=True)},
   ]
   names = {'cls': '<s>', 'sep': '</s>', 'pad': '<pad>', 'unk': '<unk>'}
   write(
@@ -312,9 +311,12 @@ def wordpiece_json(folder):
   tokenizer = wordpiece.WordPiece(
     entries(), lowercase=True, max_word_characters=100
   )
-  five = [token(name, special=True) for name in SPECIAL_TOKENS]
+  five = [added_token(name, special=True) for name in SPECIAL_TOKENS]
   size = len(entries())
-  added = [token(ADDED[0], normalized=True), token('[E1]', special=True)]
+  added = [
+    added_token(ADDED[0], normalized=True),
+    added_token('[E1]', special=True),
+  ]
   spec = tokenizer.tokenizer_json() | {
     'added_tokens': [
       {'id': int(i), **value}
@@ -333,29 +335,17 @@ def wordpiece_json(folder):
 
 
 @functools.cache
-def sentencepiece_model(model_type: str) -> bytes:
-  from sentencepiece import SentencePieceTrainer
-
-  model = io.BytesIO()
-  SentencePieceTrainer.train(
-    sentence_iterator=iter(training_text()),
-    model_writer=model,
+def model_of(model_type: str) -> bytes:
+  return sentencepiece_model(
+    training_text(),
     model_type=model_type,
     vocab_size=700,
-    hard_vocab_limit=False,
     character_coverage=1.0,
-    pad_id=0,
-    unk_id=1,
-    bos_id=-1,
-    eos_id=-1,
-    control_symbols=['[CLS]', '[SEP]', '[MASK]'],
-    minloglevel=2,
   )
-  return model.getvalue()
 
 
 def sentencepiece_unigram(folder):
-  model = sentencepiece_model('unigram')
+  model = model_of('unigram')
   size = sentencepiece.SentencePiece(model, lowercase=False).table.vocab_size
   write(
     folder,
@@ -372,7 +362,7 @@ def sentencepiece_unigram(folder):
 
 def sentencepiece_bpe(folder):
   """Our own folder, exported: no class of transformers reads such a model."""
-  model = sentencepiece_model('bpe')
+  model = model_of('bpe')
   tokenizer = sentencepiece.SentencePiece(model, lowercase=False)
   size = tokenizer.table.vocab_size
   write(
@@ -383,9 +373,9 @@ def sentencepiece_bpe(folder):
       'added_tokens_decoder': numbered(
         size,
         [
-          token('moomcake', single_word=True),
-          token('[E1]', lstrip=True),
-          token('COVID-19', normalized=True),
+          added_token('moomcake', single_word=True),
+          added_token('[E1]', lstrip=True),
+          added_token('COVID-19', normalized=True),
         ],
       ),
     },

@@ -8,6 +8,7 @@ import pickle
 import struct
 import zipfile
 
+import fuzzing
 import hypothesis
 import numpy as np
 import pytest
@@ -66,11 +67,7 @@ def test_a_file_cut_short_anywhere(tmp_path, name):
 @hypothesis.given(
   name=st.sampled_from(['zip.bin', 'shapes.bin']), data=st.data()
 )
-@hypothesis.settings(
-  max_examples=150,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+@fuzzing.settings(150)
 def test_a_damaged_file_is_read_or_refused_in_a_line(tmp_path, name, data):
   """Never another exception, whatever byte is wrong."""
   content = bytearray((GOLDEN / name).read_bytes())

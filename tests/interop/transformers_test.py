@@ -11,12 +11,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import toys
+from golden_models import load_golden, numbers, params_of
 from safetensors.numpy import load_file, save_file
+from trained_tokenizers import FORMS, sentencepiece_model, train_on
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
-from bert_jax.data.sources import open_inputs
-from bert_jax.data.tokenizers import folder as training
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
@@ -26,7 +27,6 @@ from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.jobs.convert import convert
 from bert_jax.models import config as presets
-from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import POOLINGS
 from bert_jax.models.task_head import TaskHead
 from bert_jax.tasks.text_rows import encode_examples
@@ -41,7 +41,6 @@ CLASSES = {
   'AutoModelForMaskedLM': 'BertForMaskedLM',
   'AutoModel': 'BertModel',
 }
-FAMILY_GOLDEN = pathlib.Path(__file__).parents[1] / 'models' / 'golden'
 LABELS = ('no', 'perhaps', 'yes')
 # Auto class -> the end of a class's name, and the outputs that are compared.
 AUTO = {
@@ -180,15 +179,7 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
 ):
   import torch
 
-  model = EncoderConfig(
-    num_layers=2,
-    embed_dim=16,
-    num_heads=2,
-    mlp_dim=32,
-    vocab_size=small_tokenizer.table.vocab_size,
-    max_positions=32,
-    initializer_stddev=0.2,
-  )
+  model = toys.encoder_config(vocab_size=small_tokenizer.table.vocab_size)
   labels = ['no', 'perhaps', 'yes']
   params = families.build(model, ['pooler', 'classifier'], len(labels)).init(
     jax.random.key(0)
@@ -221,29 +212,11 @@ def test_a_classifier_keeps_its_labels_and_probabilities(
   np.testing.assert_allclose(ours.predict(pairs), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  'kind, lowercase',
-  [
-    ('wordpiece', True),
-    ('wordpiece', False),
-    ('sentencepiece_unigram', True),
-    ('sentencepiece_unigram', False),
-    ('sentencepiece_bpe', True),
-    ('sentencepiece_bpe', False),
-    ('byte_bpe', False),
-  ],
-)
+@pytest.mark.parametrize('kind, lowercase', FORMS)
 def test_auto_tokenizer_gives_the_same_ids(
   transformers, small_text, tmp_path, kind, lowercase
 ):
-  training.train_folder(
-    open_inputs(str(small_text), document='line'),
-    kind=kind,
-    vocab_size=120 if kind == 'wordpiece' else 330,
-    lowercase=lowercase,
-    output=tmp_path / 'ours',
-  )
-  ours = load_tokenizer(tmp_path / 'ours')
+  ours = train_on(small_text, kind, lowercase, tmp_path / 'ours')
   out = tmp_path / 'theirs'
   out.mkdir()
   huggingface_tokenizer.save(ours, out, max_length=64)
@@ -267,24 +240,12 @@ def family_workdirs(tmp_path_factory):
   tokenizer = load_tokenizer(GOLDEN)
   found = {}
   for family in sorted({family for family, *_ in FAMILY_CLASSES}):
-    with np.load(FAMILY_GOLDEN / f'{family}.npz') as file:
-      golden = dict(file)
-    sizes = {
-      name.removeprefix('sizes/'): int(x)
-      for name, x in golden.items()
-      if name.startswith('sizes/')
-    }
-    model = getattr(presets, f'{family}_base')(**sizes)
+    golden = load_golden(family)
+    model = getattr(presets, f'{family}_base')(**numbers(golden, 'sizes'))
     if family == 'modernbert':
       # Two entries of the table that fill it up, as vocab_multiple has them.
       model = dataclasses.replace(model, vocab_size=59, vocab_multiple=61)
-    params = families.nested(
-      {
-        name.removeprefix('params/'): array
-        for name, array in golden.items()
-        if name.startswith('params/')
-      }
-    )
+    params = params_of(golden)
     workdir = Workdir(tmp_path_factory.mktemp(family))
     heads = tuple(name for name in params if name != 'encoder')
     experiment = ConvertedModel(
@@ -444,21 +405,9 @@ def test_symbols_of_albert_are_pieces_as_it_was_trained(transformers, tmp_path):
 
   Without spaces around them, what is beside them becomes other ids there.
   """
-  import io
-
-  from sentencepiece import SentencePieceTrainer
-
-  model = io.BytesIO()
-  SentencePieceTrainer.train(
-    sentence_iterator=iter(['the keeper (of a lantern) - repaired it'] * 20),
-    model_writer=model,
+  model = sentencepiece_model(
+    ['the keeper (of a lantern) - repaired it'] * 20,
     vocab_size=40,
-    hard_vocab_limit=False,
-    pad_id=0,
-    unk_id=1,
-    bos_id=-1,
-    eos_id=-1,
-    control_symbols='[CLS],[SEP],[MASK]',
     user_defined_symbols='(,),-',
   )
   config = transformers.AlbertConfig(
@@ -467,7 +416,7 @@ def test_symbols_of_albert_are_pieces_as_it_was_trained(transformers, tmp_path):
   )
   folder = tmp_path / 'theirs'
   transformers.AlbertForMaskedLM(config).save_pretrained(folder)
-  (folder / 'spiece.model').write_bytes(model.getvalue())
+  (folder / 'spiece.model').write_bytes(model)
   rules = {'do_lower_case': True, 'keep_accents': False}
   (folder / 'tokenizer_config.json').write_text(json.dumps(rules))
   lines = convert(str(folder), tmp_path / 'ours')

@@ -7,17 +7,19 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from runs import arrays, assert_same_arrays, stop_after
+from other_models import assert_same_params, flat_params
+from runs import arrays, assert_same_arrays, on_one_device, stop_after
 from safetensors.numpy import load_file
+from tuning import classification, tuning
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
 from bert_jax.data.tokenizers import load_tokenizer
 from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
-from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.experiment import ConvertedModel
 from bert_jax.interop import family as families
-from bert_jax.interop import huggingface, parity
+from bert_jax.interop import huggingface
 from bert_jax.interop.bert import BERT
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.finetune import finetune
@@ -27,8 +29,6 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import POOLINGS, model_with_heads
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
-from bert_jax.optim.adamw import AdamWConfig
-from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.checkpoint import (
@@ -36,9 +36,9 @@ from bert_jax.train.checkpoint import (
   restore_step,
   save_params,
 )
-from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures('without_transformers')
 GOLDEN = pathlib.Path(__file__).parents[1] / 'interop' / 'golden' / 'bert'
 QUERY = 'bert.encoder.layer.1.attention.self.query.weight'
 ROWS = [
@@ -47,22 +47,6 @@ ROWS = [
   ('the function takes every value', 'one'),
   ('two matrices take every value', 'many'),
 ]
-
-
-@pytest.fixture(autouse=True)
-def without_transformers(monkeypatch):
-  """Also where it is installed: interop/transformers_test.py compares."""
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
-
-
-def flat_params(path) -> dict[str, np.ndarray]:
-  return functional.flatten(open_pretrained(str(path)).load_params())
-
-
-def assert_equal(found, expected) -> None:
-  assert found.keys() == expected.keys()
-  for name in found:
-    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
 def test_there_and_back_is_bit_equal(tmp_path):
@@ -76,7 +60,7 @@ def test_there_and_back_is_bit_equal(tmp_path):
     load_file(folder / 'model.safetensors')
     for folder in (tmp_path / 'theirs', GOLDEN)
   )
-  assert_equal(found, expected)
+  assert_same_params(found, expected)
   assert sorted(path.name for path in tmp_path.iterdir()) == ['ours', 'theirs']
   vocab = (tmp_path / 'theirs' / 'vocab.txt').read_text()
   assert vocab == (GOLDEN / 'vocab.txt').read_text()
@@ -110,7 +94,7 @@ def test_every_checkpoint_of_a_run_can_be_exported(finished_run, tmp_path):
   experiment = Workdir(run).read_config()
   # What a run stopped before its first step leaves.
   fresh = flat_params(f'{run}@5')
-  save_params(run / 'checkpoints', families.nested(fresh))
+  save_params(run / 'checkpoints', functional.unflatten(fresh))
   for step, source in ((0, f'{run}@0'), (5, f'{run}@5'), (10, str(run))):
     output = tmp_path / f'exported {step}'
     lines = convert(source, output, output_format='huggingface')
@@ -119,7 +103,7 @@ def test_every_checkpoint_of_a_run_can_be_exported(finished_run, tmp_path):
     assert found.model == experiment.model
     tokenizer = open_pretrained(str(run)).tokenizer
     assert found.tokenizer.fingerprint == tokenizer.fingerprint
-    assert_equal(flat_params(output), flat_params(source))
+    assert_same_params(flat_params(output), flat_params(source))
   (mine,) = inference.load(output).fill_mask('the [MASK] returns')
   (ours,) = inference.load(run).fill_mask('the [MASK] returns')
   assert mine == ours
@@ -252,30 +236,10 @@ def encoder_folder(small_tokenizer, tmp_path_factory) -> pathlib.Path:
 def tuned(encoder_folder, tmp_path_factory) -> pathlib.Path:
   """Two seeds of a classifier, of sizes that finetuning_test.py compiles."""
   folder = tmp_path_factory.mktemp('tuned')
-  for name, rows in (('train', ROWS * 8), ('eval', [*ROWS, ROWS[0]])):
-    lines = ['text\tlabel', *('\t'.join(row) for row in rows)]
-    (folder / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
-  experiment = FinetuneExperiment(
-    num_seeds=2,
-    num_epochs=3,
-    batch_size=8,
-    max_length=16,
-    init_from=str(encoder_folder),
-    task=ClassificationConfig(
-      train_path=str(folder / 'train.tsv'),
-      eval_path=str(folder / 'eval.tsv'),
-    ),
-    optimizer=AdamWConfig(learning_rate=1e-2),
-    eval_batch_size=8,
-    checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
-    logging=LoggingConfig(every_steps=4, tensorboard=False, peak_tflops=1.0),
-  )
-  build = MeshConfig.build
+  task = classification(folder, ROWS * 8, [*ROWS, ROWS[0]])
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      MeshConfig, 'build', lambda mesh: build(mesh, jax.devices()[:1])
-    )
-    finetune(experiment, folder / 'run')
+    on_one_device(patch)
+    finetune(tuning(task, init_from=str(encoder_folder)), folder / 'run')
   return folder / 'run'
 
 

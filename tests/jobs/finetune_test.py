@@ -1,11 +1,12 @@
 """Whole fine-tuning runs: seeds, best epoch, exact resume, bad input."""
 
 import json
+import pathlib
 import types
 
 import numpy as np
 import pytest
-from runs import stop_after
+from tuning import classification, results, stop_at_step_5, tuning
 
 from bert_jax import inference
 from bert_jax.data.config import DataConfig
@@ -19,11 +20,9 @@ from bert_jax.jobs.finetune import (
 )
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.models.config import EncoderConfig
-from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.classification import ClassificationConfig
-from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.train.restore import Initial
@@ -67,30 +66,19 @@ def pretrained(small_corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def experiment(pretrained, one_device, tmp_path) -> FinetuneExperiment:
-  for name, rows in (('train', TRAIN), ('eval', EVAL)):
-    lines = ['sentence\tlabel', *('\t'.join(row) for row in rows)]
-    (tmp_path / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
-  return FinetuneExperiment(
-    num_seeds=2,
-    num_epochs=3,
-    batch_size=8,
-    max_length=16,
-    init_from=str(pretrained),
-    task=ClassificationConfig(
-      train_path=str(tmp_path / 'train.tsv'),
-      eval_path=str(tmp_path / 'eval.tsv'),
-      text_columns=('sentence',),
-    ),
-    optimizer=AdamWConfig(learning_rate=1e-2),
-    eval_batch_size=8,
-    checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
-    logging=LOGGING,
-  )
+def experiment(pretrained, one_device, module_folder) -> FinetuneExperiment:
+  """On files that are written anew for each test."""
+  task = classification(module_folder, TRAIN, EVAL, 'sentence')
+  return tuning(task, init_from=str(pretrained))
 
 
-def results(workdir) -> dict:
-  return json.loads(Workdir(workdir).results.read_text())
+@pytest.fixture
+def finished(module_folder, experiment) -> pathlib.Path:
+  """The workdir of `experiment`, run once; no test changes it."""
+  workdir = module_folder / 'finished'
+  if not workdir.exists():
+    finetune(experiment, workdir)
+  return workdir
 
 
 def eval_records(workdir) -> list[dict]:
@@ -100,9 +88,8 @@ def eval_records(workdir) -> list[dict]:
   return [record for record in lines if record['kind'] == 'eval']
 
 
-def test_every_seed_keeps_its_best_epoch(experiment, tmp_path):
-  finetune(experiment, tmp_path / 'run')
-  found = results(tmp_path / 'run')
+def test_every_seed_keeps_its_best_epoch(finished):
+  found = results(finished)
   assert found['labels'] == ['many', 'one']
   assert found['label_counts'] == {
     'train': {'many': 16, 'one': 16},
@@ -110,7 +97,7 @@ def test_every_seed_keeps_its_best_epoch(experiment, tmp_path):
   }
   assert found['notes'] == []
   assert [run['seed'] for run in found['runs']] == [0, 1]
-  records = eval_records(tmp_path / 'run')
+  records = eval_records(finished)
   assert len(records) == 6
   for run in found['runs']:
     mine = {
@@ -129,10 +116,10 @@ def test_every_seed_keeps_its_best_epoch(experiment, tmp_path):
   }
   losses = {r['seed']: r['eval_loss'] for r in records if r['epoch'] == 1}
   assert losses[0] != losses[1]
-  _check_inference(experiment, tmp_path / 'run', found)
+  _check_inference(finished, found)
 
 
-def _check_inference(experiment, workdir, found):
+def _check_inference(workdir, found):
   """The params in best/ give the figures of the best seed."""
   model = inference.load(workdir)
   probabilities = model.predict([(text,) for text, _ in EVAL])
@@ -145,28 +132,23 @@ def _check_inference(experiment, workdir, found):
 
 
 def test_a_stopped_run_ends_as_if_never_stopped(
-  experiment, tmp_path, monkeypatch
+  finished, experiment, tmp_path, monkeypatch
 ):
-  finetune(experiment, tmp_path / 'whole')
-  with monkeypatch.context() as patch:
-    stop_after(patch, 5)
-    outcome = finetune(experiment, tmp_path / 'stopped')
-  assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
+  stop_at_step_5(experiment, tmp_path / 'stopped', monkeypatch)
   with pytest.raises(InputError, match='not finished'):
     inference.load(tmp_path / 'stopped')
   finetune(experiment, tmp_path / 'stopped')
-  assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
-  before = Workdir(tmp_path / 'whole').results.stat().st_mtime_ns
-  finetune(experiment, tmp_path / 'whole')
-  assert Workdir(tmp_path / 'whole').results.stat().st_mtime_ns == before
+  assert results(tmp_path / 'stopped') == results(finished)
+  before = Workdir(finished).results.stat().st_mtime_ns
+  finetune(experiment, finished)
+  assert Workdir(finished).results.stat().st_mtime_ns == before
 
 
-def test_seeds_together_equal_seeds_alone(experiment, tmp_path):
+def test_seeds_together_equal_seeds_alone(finished, experiment, tmp_path):
   """The first seed of two does what a run of one seed does."""
-  finetune(experiment, tmp_path / 'two')
   experiment.num_seeds = 1
   finetune(experiment, tmp_path / 'one')
-  first = [r for r in eval_records(tmp_path / 'two') if r['seed'] == 0]
+  first = [r for r in eval_records(finished) if r['seed'] == 0]
   alone = eval_records(tmp_path / 'one')
   np.testing.assert_allclose(
     [r['eval_loss'] for r in first],
@@ -232,13 +214,13 @@ def test_two_text_columns_from_jsonl(experiment, tmp_path):
   assert results(tmp_path / 'run')['labels'] == ['false', 'true']
 
 
-def test_classes_are_printed_before_training(experiment, tmp_path, capsys):
+def test_classes_are_printed_before_training(experiment, module_folder, capsys):
   """Numbers by size, of the examples that are drawn; what is odd is noted."""
   for name in ('train', 'eval'):
     rows = [('a number', str(10 - row % 3)) for row in range(29)]
     rows.insert(0, ('a matrix', '-1'))
     lines = ['\t'.join(row) for row in rows]
-    (tmp_path / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
+    (module_folder / f'{name}.tsv').write_text('\n'.join(lines) + '\n')
   task = experiment.task
   task.text_columns, task.label_column = ('0',), '1'
   tokenizer = open_pretrained(experiment.init_from).tokenizer
@@ -326,8 +308,8 @@ def test_bad_config_names_the_field(experiment, tmp_path, change, message):
     finetune(experiment, tmp_path / 'run')
 
 
-def test_bad_data_names_file_and_line(experiment, tmp_path):
-  path = tmp_path / 'eval.tsv'
+def test_bad_data_names_file_and_line(experiment, module_folder, tmp_path):
+  path = module_folder / 'eval.tsv'
   path.write_text('sentence\tlabel\na matrix\tseveral\n')
   with pytest.raises(InputError, match='eval.tsv:2.*several'):
     finetune(experiment, tmp_path / 'run')

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import toys
+from other_models import flat_params
 from runs import prepared_lines
 
 from bert_jax import inference
@@ -17,7 +18,6 @@ from bert_jax.durable_files import write_json
 from bert_jax.errors import InputError
 from bert_jax.experiment import ConvertedModel, FinetuneExperiment
 from bert_jax.interop import family as families
-from bert_jax.interop import parity
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.grow import OTHER, ROUNDED, SAME, Growth, grow
 from bert_jax.jobs.pretrain import pretrain
@@ -28,24 +28,15 @@ from bert_jax.pretrained import open_pretrained, save_model
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures('without_transformers')
 GOLDEN = pathlib.Path(__file__).parents[1] / 'interop' / 'golden' / 'bert'
 TEXT = 'the function returns [MASK] random number'
-
-
-@pytest.fixture(autouse=True)
-def without_transformers(monkeypatch):
-  """Also where it is installed: converting is not the subject."""
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
 
 
 def probabilities(path, text=TEXT) -> dict[str, float]:
   """Of all tokens in the place of the mask."""
   (found,) = inference.load(path).fill_mask(text, top_k=10_000)
   return {entry['token']: entry['probability'] for entry in found}
-
-
-def flat_params(path) -> dict[str, np.ndarray]:
-  return functional.flatten(open_pretrained(str(path)).load_params())
 
 
 def assert_close(found, expected) -> None:

@@ -7,14 +7,11 @@ libtpu is no part of the suite. With it, one real compilation:
 
 import dataclasses
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import pytest
 from flights import figures_of
+from other_process import ROOT, run_python
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
@@ -27,7 +24,6 @@ from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.program import Program
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 OOM = (
   'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the '
   'total memory required for HLO temporaries (16.68G) exceeds available HBM '
@@ -314,7 +310,7 @@ def test_the_verb_prints_and_writes(tmp_path):
   path = tmp_path / 'flight.json'
   sizes = {'num_layers': 1, 'embed_dim': 32, 'num_heads': 2, 'mlp_dim': 32}
   command = [
-    *(sys.executable, '-c', START, 'preflight'),
+    *('-c', START, 'preflight'),
     f'--config={ROOT}/experiments/pretrain/bert_mini.py',
     *(f'--config.model.{name}={size}' for name, size in sizes.items()),
     '--config.batch_size=8',
@@ -323,14 +319,7 @@ def test_the_verb_prints_and_writes(tmp_path):
     '--topology=v5e:2x4',
     '--price=2',
   ]
-  environment = os.environ | {'PYTHONPATH': str(ROOT)}
-
-  def run(*more):
-    return subprocess.run(
-      [*command, *more], env=environment, capture_output=True, text=True
-    )
-
-  done = run(f'--json={path}')
+  done = run_python(*command, f'--json={path}')
   assert done.returncode == 0, done.stderr
   assert '16 GiB a chip: fits' in done.stdout
   assert 'cost, estimated' in done.stdout
@@ -339,17 +328,16 @@ def test_the_verb_prints_and_writes(tmp_path):
   assert value['stages'][0]['memory']['total'] > 0
   assert value['hours'][1] == pytest.approx(value['hours'][0] / 0.4)
   assert value['dollars'][0] == pytest.approx(16 * value['hours'][0])
-  done = run(f'--json={tmp_path}/none/a.json')
+  done = run_python(*command, f'--json={tmp_path}/none/a.json')
   assert done.returncode == 2
   assert done.stderr == (
     f'bert-jax preflight: --json={tmp_path}/none/a.json: there is no folder '
     f'{tmp_path}/none\n'
   )
-  done = run(f'--measured={tmp_path}/none.json')
+  done = run_python(*command, f'--measured={tmp_path}/none.json')
   assert done.returncode == 2
   assert done.stderr.endswith('/none.json: there is no such file\n')
-  environment['MEMORY_GIB'] = '0.0001'
-  done = run()
+  done = run_python(*command, MEMORY_GIB='0.0001')
   assert done.returncode == 2
   assert 'a chip: does not fit' in done.stdout
   assert done.stderr.splitlines()[-1].startswith(

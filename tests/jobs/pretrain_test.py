@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 
 import jax
 import numpy as np
 import pytest
+from other_process import run_python
 from runs import (
   arrays,
   assert_same_arrays,
@@ -123,12 +122,7 @@ def test_ten_steps_equal_five_and_kill_and_five(finished, experiment, tmp_path):
 
   config = tmp_path / 'experiment.pickle'
   config.write_bytes(pickle.dumps(experiment))
-  killed = subprocess.run(
-    [sys.executable, '-c', script, str(config), str(tmp_path / 'run')],
-    capture_output=True,
-    text=True,
-    env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
-  )
+  killed = run_python('-c', script, config, tmp_path / 'run')
   assert killed.returncode == -signal.SIGKILL, killed.stderr
   assert saved_steps(Workdir(tmp_path / 'run').checkpoints) == [5]
   pretrain(experiment, tmp_path / 'run')

@@ -4,32 +4,24 @@ import json
 
 import numpy as np
 import pytest
+from tuning import tuning
 
 from bert_jax import inference
 from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
-from bert_jax.experiment import FinetuneExperiment
-from bert_jax.interop import parity
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
-from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.report.page import summary, write_report
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
-from bert_jax.train.checkpoint import CheckpointConfig
-from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures('without_transformers')
 MODEL = EncoderConfig(
   num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
 )
-
-
-@pytest.fixture(autouse=True)
-def _without_transformers(monkeypatch):
-  monkeypatch.setattr(parity, 'is_possible', lambda: False)
 
 
 @pytest.fixture
@@ -38,22 +30,9 @@ def tuned(small_corpus, one_device, tmp_path):
 
   def run(task, **fields):
     options = dict(
-      num_seeds=2, num_epochs=2, batch_size=8, max_length=16, eval_batch_size=8
+      num_epochs=2, model=MODEL, tokenizer=str(small_corpus / 'tokenizer')
     )
-    finetune(
-      FinetuneExperiment(
-        **options | fields,
-        model=MODEL,
-        tokenizer=str(small_corpus / 'tokenizer'),
-        task=task,
-        optimizer=AdamWConfig(learning_rate=1e-2),
-        checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
-        logging=LoggingConfig(
-          every_steps=4, tensorboard=False, peak_tflops=1.0
-        ),
-      ),
-      tmp_path / 'run',
-    )
+    finetune(tuning(task, **options | fields), tmp_path / 'run')
     return tmp_path / 'run'
 
   return run

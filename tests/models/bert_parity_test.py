@@ -5,12 +5,10 @@ and gradients; golden/write_bert_golden.py says how it was made. Only float32 is
 compared: it is the one dtype in which both round alike.
 """
 
-import pathlib
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_models import group, load_golden, numbers, params_of
 
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.models import functional
@@ -19,7 +17,6 @@ from bert_jax.models.heads import MaskedLMHead, Pooler, model_with_heads
 from bert_jax.models.masks import row_layout
 from bert_jax.objectives.mlm import MaskedLM, MaskedLMConfig
 
-GOLDEN_PATH = pathlib.Path(__file__).parent / 'golden' / 'bert.npz'
 NUM_LAYERS = 3
 TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
@@ -50,30 +47,20 @@ TABLE = TokenTable(
 
 @pytest.fixture(scope='module')
 def golden() -> dict[str, np.ndarray]:
-  with np.load(GOLDEN_PATH, allow_pickle=False) as file:
-    return dict(file)
+  return load_golden('bert')
 
 
 @pytest.fixture(scope='module')
 def model(golden) -> functional.Model:
   """Our model of the golden sizes, in f32."""
-  sizes = {name: int(size) for name, size in _group(golden, 'config').items()}
-  config = EncoderConfig(**sizes)
+  config = EncoderConfig(**numbers(golden, 'config'))
   heads = {'pooler': Pooler, 'mlm_head': MaskedLMHead}
   return model_with_heads(config, heads, 'float32')
 
 
 @pytest.fixture(scope='module')
 def params(golden) -> functional.Params:
-  """Their weights as our nested dict."""
-  tree = {}
-  for path, value in _group(golden, 'params').items():
-    *folders, name = path.split('/')
-    node = tree
-    for folder in folders:
-      node = node.setdefault(folder, {})
-    node[name] = jnp.asarray(value)
-  return tree
+  return params_of(golden)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +84,7 @@ def computed(golden, model, params) -> dict[str, np.ndarray]:
 def loss_and_gradients(golden, model, params) -> tuple[float, dict]:
   """The mean loss over the masked positions, as training computes it."""
   objective = MaskedLM(MaskedLMConfig(), TABLE)
-  batch = _group(golden, 'inputs')
+  batch = group(golden, 'inputs')
   batch |= _layout(batch['input_ids'])._asdict()
 
   @jax.jit
@@ -115,7 +102,7 @@ def loss_and_gradients(golden, model, params) -> tuple[float, dict]:
 
 def test_parameters_have_the_golden_paths_and_shapes(golden, model):
   ours = functional.flatten(model.abstract_params())
-  theirs = _group(golden, 'params')
+  theirs = group(golden, 'params')
   assert {path: leaf.shape for path, leaf in ours.items()} == {
     path: array.shape for path, array in theirs.items()
   }
@@ -166,16 +153,7 @@ def test_gradients(golden, loss_and_gradients, path):
 
 
 def test_no_golden_gradient_is_left_out(golden):
-  assert set(_group(golden, 'gradients')) == set(GRADIENTS)
-
-
-def _group(golden: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-  """The members of one group of the file, by their names within it."""
-  return {
-    name.removeprefix(f'{prefix}/'): array
-    for name, array in golden.items()
-    if name.startswith(f'{prefix}/')
-  }
+  assert set(group(golden, 'gradients')) == set(GRADIENTS)
 
 
 def _layout(input_ids_BT):

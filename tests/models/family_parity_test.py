@@ -7,19 +7,18 @@ is in bert_parity_test.py. Float32 is compared alone: both round alike in it.
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_models import group, load_golden, numbers, params_of
 
 from bert_jax.models import config as presets
 from bert_jax.models import functional, heads
 from bert_jax.models.masks import row_layout
 from bert_jax.objectives.cross_entropy import cross_entropy
 
-FOLDER = pathlib.Path(__file__).parent / 'golden'
 PRESETS = {
   'roberta': presets.roberta_base,
   'distilbert': presets.distilbert_base,
@@ -43,10 +42,8 @@ class Case:
 
 @pytest.fixture(scope='module', params=PRESETS)
 def case(request) -> Case:
-  with np.load(FOLDER / f'{request.param}.npz', allow_pickle=False) as file:
-    golden = dict(file)
-  sizes = {name: int(x) for name, x in group(golden, 'sizes').items()}
-  config = PRESETS[request.param](**sizes)
+  golden = load_golden(request.param)
+  config = PRESETS[request.param](**numbers(golden, 'sizes'))
   model = heads.model_with_heads(
     config,
     {
@@ -66,7 +63,7 @@ def case(request) -> Case:
 
 
 def compute(golden, model):
-  ids = {name: int(x) for name, x in group(golden, 'ids').items()}
+  ids = numbers(golden, 'ids')
   layout = row_layout(
     golden['inputs/input_ids'],
     cls_id=ids['cls'],
@@ -95,27 +92,6 @@ def compute(golden, model):
     jax.jit(jax.grad(run, has_aux=True))(params_of(golden))
   )
   return outputs, functional.flatten(gradients)
-
-
-def params_of(golden: dict[str, np.ndarray]) -> functional.Params:
-  """Their weights as our nested dict."""
-  tree = {}
-  for path, value in group(golden, 'params').items():
-    *folders, name = path.split('/')
-    node = tree
-    for folder in folders:
-      node = node.setdefault(folder, {})
-    node[name] = jnp.asarray(value)
-  return tree
-
-
-def group(golden: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-  """The members of one group of the file, by their names within it."""
-  return {
-    name.removeprefix(f'{prefix}/'): array
-    for name, array in golden.items()
-    if name.startswith(f'{prefix}/')
-  }
 
 
 def test_parameters_have_the_golden_paths_and_shapes(case):

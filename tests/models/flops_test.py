@@ -96,7 +96,7 @@ def test_a_step_of_lora_has_as_many_as_xla_counts(family, targets):
   config = toys.family_config(family, **sizes, global_every=1)
   method = LoRAConfig(rank=8, targets=targets).build()
   model = method.extend(model_with_heads(config, {}, 'float32'))
-  trainable, frozen = method.split(model.abstract_params())
+  trainable, frozen = method.split(model.abstract_params(), model.infos)
   layout = RowLayout(*[jax.ShapeDtypeStruct((1, 128), jnp.int32)] * 3)
 
   def loss(trainable, frozen, layout):

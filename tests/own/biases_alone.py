@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 
 from bert_jax.experiment import FinetuneExperiment
+from bert_jax.models import functional
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.logging import LoggingConfig
 
@@ -25,36 +26,19 @@ class BitFit:
   def extend(self, model):
     return model
 
-  def split(self, params):
-    encoder = params['encoder']
-    heads = {name: part for name, part in params.items() if name != 'encoder'}
-    trained = heads | {'encoder': _part(encoder, lambda name: name == 'bias')}
-    return trained, {'encoder': _part(encoder, lambda name: name != 'bias')}
+  def split(self, params, infos):
+    parts = {}, {}
+    for path, leaf in functional.flatten(params).items():
+      in_encoder = path.startswith('encoder/')
+      parts[in_encoder and infos[path].kind != 'bias'][path] = leaf
+    return tuple(map(functional.unflatten, parts))
 
   def join(self, trainable, frozen):
-    return _both(trainable, frozen)
+    flat = functional.flatten(trainable) | functional.flatten(frozen)
+    return functional.unflatten(flat)
 
   def merge(self, params):
     return jax.device_get(params)
-
-
-def _part(tree, wanted):
-  """The leaves whose name is wanted."""
-  found = {}
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      if inner := _part(value, wanted):
-        found[name] = inner
-    elif wanted(name):
-      found[name] = value
-  return found
-
-
-def _both(one, other):
-  return one | {
-    name: _both(one[name], value) if name in one else value
-    for name, value in other.items()
-  }
 
 
 def get_config():

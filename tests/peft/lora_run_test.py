@@ -8,71 +8,46 @@ import json
 import jax
 import numpy as np
 import pytest
-import toys
+from adapters import save_workdir
 from runs import stop_after
+from tuning import classification, results, stop_at_step_5, tuning
 
 from bert_jax import inference
 from bert_jax.errors import InputError
-from bert_jax.experiment import ConvertedModel, FinetuneExperiment
+from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.finetune import finetune
 from bert_jax.models import functional
-from bert_jax.models.heads import model_with_heads
-from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.peft.lora import LoRAConfig
-from bert_jax.pretrained import open_pretrained, save_model
-from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.pretrained import open_pretrained
 from bert_jax.train import checkpoint_items
 from bert_jax.train.adversarial import FGMConfig
 from bert_jax.train.checkpoint import load_params
-from bert_jax.train.checkpoint_config import CheckpointConfig
-from bert_jax.train.logging import LoggingConfig
 from bert_jax.workdir import Workdir
 
 WORDS = {'one': 'this array takes a value', 'many': 'these arrays take values'}
 
 
-def save_base(folder, tokenizer, seed=0):
-  config = toys.family_config(
-    'modernbert', vocab_size=tokenizer.table.vocab_size, vocab_multiple=1
-  )
-  params = model_with_heads(config, {}, 'float32').init(jax.random.key(seed))
-  folder.mkdir(exist_ok=True)
-  save_model(folder, ConvertedModel(model=config), tokenizer, params)
-
-
 @pytest.fixture
 def experiment(small_tokenizer, one_device, tmp_path) -> FinetuneExperiment:
-  save_base(tmp_path / 'base', small_tokenizer)
-  for name, count in (('train', 8), ('eval', 3)):
-    rows = [
-      f'{text} {number}\t{label}'
+  save_workdir(tmp_path / 'base', 'modernbert', small_tokenizer)
+  train, held_out = (
+    [
+      (f'{text} {number}', label)
       for number in range(count)
       for label, text in WORDS.items()
     ]
-    (tmp_path / f'{name}.tsv').write_text('\n'.join(['text\tlabel', *rows]))
-  return FinetuneExperiment(
-    num_seeds=2,
-    num_epochs=3,
+    for count in (8, 3)
+  )
+  return tuning(
+    classification(tmp_path, train, held_out),
     batch_size=4,
     num_microbatches=2,
-    max_length=16,
     max_unknown=1.0,
     init_from=str(tmp_path / 'base'),
-    task=ClassificationConfig(
-      train_path=str(tmp_path / 'train.tsv'),
-      eval_path=str(tmp_path / 'eval.tsv'),
-    ),
     peft=LoRAConfig(rank=4, alpha=8.0, dropout=0.1),
     gradients=FGMConfig(epsilon=0.1),
-    optimizer=AdamWConfig(learning_rate=1e-2),
     eval_batch_size=4,
-    checkpoint=CheckpointConfig(every_steps=3, keep_last=1),
-    logging=LoggingConfig(every_steps=4, tensorboard=False, peak_tflops=1.0),
   )
-
-
-def results(workdir) -> dict:
-  return json.loads(Workdir(workdir).results.read_text())
 
 
 def test_what_is_trained_is_what_is_saved(experiment, tmp_path, capsys):
@@ -116,10 +91,7 @@ def test_a_stopped_run_ends_as_if_never_stopped(
   experiment, tmp_path, monkeypatch
 ):
   finetune(experiment, tmp_path / 'whole')
-  with monkeypatch.context() as patch:
-    stop_after(patch, 5)
-    outcome = finetune(experiment, tmp_path / 'stopped')
-  assert (outcome.stopped_by, outcome.saved_step) == ('SIGTERM', 5)
+  stop_at_step_5(experiment, tmp_path / 'stopped', monkeypatch)
   finetune(experiment, tmp_path / 'stopped')
   assert results(tmp_path / 'stopped') == results(tmp_path / 'whole')
   ends = [
@@ -154,7 +126,7 @@ def test_another_base_is_refused(experiment, tmp_path, small_tokenizer):
   (tmp_path / 'base').rename(tmp_path / 'moved')
   with pytest.raises(InputError, match='base is not a workdir'):
     inference.load(tmp_path / 'run')
-  save_base(tmp_path / 'base', small_tokenizer, seed=1)
+  save_workdir(tmp_path / 'base', 'modernbert', small_tokenizer, seed=1)
   with pytest.raises(InputError, match='was tuned beside another base than'):
     inference.load(tmp_path / 'run')
   with pytest.raises(InputError, match='init_from: its content has changed'):

@@ -116,8 +116,8 @@ def test_dropout_is_of_what_the_correction_reads():
 
 
 def test_the_encoder_is_frozen_and_heads_are_trained():
-  method, _, params = extended('bert')
-  trainable, frozen = method.split(params)
+  method, model, params = extended('bert')
+  trainable, frozen = method.split(params, model.infos)
   assert trainable.keys() == {'lora', 'pooler', 'classifier'}
   assert frozen.keys() == {'encoder'}
   assert method.join(trainable, frozen) == params

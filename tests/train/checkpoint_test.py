@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
+from small_state import abstract_on, at_step
 
 from bert_jax.errors import InputError
-from bert_jax.objectives.mlm import MaskedLMConfig
-from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train import checkpoint_items
 from bert_jax.train.checkpoint import (
@@ -25,27 +23,9 @@ from bert_jax.train.checkpoint import (
   saved_steps,
 )
 from bert_jax.train.digests import array_digests
-from bert_jax.train.state import init_state, state_shardings, with_shardings
 
-MODEL = toys.model(MaskedLMConfig().build(toys.table()))
-OPTIMIZER = AdamWConfig().build(MODEL.infos)
 BIG = 2**40 + 7
 READ = {'corpus 0, row length 8': '3 rows of 0123'}
-
-
-def new_state(key):
-  return init_state(MODEL.init(key), OPTIMIZER, keep_best=False)
-
-
-def at_step(step: int):
-  state = new_state(jax.random.key(step))
-  return dataclasses.replace(state, step=jnp.array(step, jnp.int32))
-
-
-def abstract_on(mesh):
-  abstract = jax.eval_shape(new_state, jax.random.key(0))
-  shardings = state_shardings(abstract, mesh, MODEL.infos)
-  return with_shardings(abstract, shardings)
 
 
 @pytest.fixture(scope='module')
@@ -115,6 +95,8 @@ def damage(path, how) -> None:
     path.write_bytes(data)
 
 
+# Reading each of dozens of damaged copies takes minutes.
+@pytest.mark.processes
 @pytest.mark.parametrize('how', ['flipped', 'cut', 'removed'])
 def test_damage_in_any_file_is_found_or_does_no_harm(
   saved, tmp_path, one_device, capsys, how

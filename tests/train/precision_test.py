@@ -54,7 +54,7 @@ def abstract_step(config, objective, *, batch_size, length, peft=None):
     **(dict(join=method.join) if method else {}),
   )
   params = model.abstract_params()
-  params, frozen = method.split(params) if method else (params, {})
+  params, frozen = method.split(params, model.infos) if method else (params, {})
   state = jax.eval_shape(
     functools.partial(init_state, optimizer=optimizer, keep_best=False), params
   )

@@ -69,7 +69,8 @@ def train_folder(
       return f'{output}: this tokenizer is there already; nothing to do'
     started = time.monotonic()
     report = ReadReport()
-    tokenizer = _train(kind, source.documents(report), vocab_size, lowercase)
+    documents = source.documents(report)
+    tokenizer = train_tokenizer(kind, documents, vocab_size, lowercase)
     contents.require_unchanged()
     _publish(tokenizer, request, report, output)
   size = tokenizer.table.vocab_size
@@ -86,9 +87,10 @@ def train_folder(
   return '\n'.join(lines)
 
 
-def _train(
+def train_tokenizer(
   kind: str, documents: Iterable[Document], vocab_size: int, lowercase: bool
 ) -> Tokenizer:
+  """Returns a tokenizer of one of KINDS; byte_bpe ignores `lowercase`."""
   if kind == wordpiece.KIND:
     return training.train_wordpiece(
       documents, vocab_size=vocab_size, lowercase=lowercase

@@ -1,6 +1,5 @@
 """Choice of an attention backend, made and printed when a program is traced."""
 
-import functools
 import sys
 from typing import Any
 
@@ -18,6 +17,8 @@ from bert_jax.models.attention.windowed import WindowedAttention
 # (least of 5) took by the reference and in blocks: 102 and 165 ms at 16 x 256,
 # 154 and 136 at 8 x 512, 373 and 210 at 4 x 1024, 766 and 415 at 2 x 2048.
 _LONGEST_AT_ONCE = 512
+# Choices that this process has printed: (what is in sight, platform, choice).
+_printed: set[tuple[str, str, str]] = set()
 
 
 def choose(
@@ -28,7 +29,8 @@ def choose(
 ) -> Backend:
   """Returns the first backend that supports a call.
 
-  Prints its name and the reasons against the backends before it.
+  Prints its name and the reasons against the backends before it, once for all
+  calls that differ in sizes alone.
 
   Args:
     backends: Backends in order of preference; empty for the automatic choice:
@@ -43,16 +45,16 @@ def choose(
     InputError: None of `backends` supports the call.
   """
   platform = platform or _platform()
-  call = (
-    f'{_sight(view)} in rows of {shapes.length}, {shapes.dtype.name} on '
-    f'{platform}'
-  )
+  sight = f'windows of {view.window}' if view.window else 'whole texts'
+  rows = f'in rows of {shapes.length}, {shapes.dtype.name}'
+  call = f'{sight} {rows} on {platform}'
   refusals: list[str] = []
   for backend in backends or _automatic(shapes, platform):
     refusal = backend.supports(view, shapes, platform)
     if not refusal:
       how = 'as configured' if backends else 'chosen automatically'
-      _print_once('; '.join([f'{call}: {_name(backend)}, {how}', *refusals]))
+      choice = '; '.join([f'{_name(backend)}, {how}', *refusals])
+      _print_once(f'attention to {call}: {choice}', (sight, platform, choice))
       return backend
     refusals.append(f'not {_name(backend)}: {refusal}')
   raise InputError(
@@ -88,10 +90,6 @@ def _automatic(shapes: Shapes, platform: str) -> tuple[Backend, ...]:
   return *kernels, WindowedAttention(), whole
 
 
-def _sight(view: View) -> str:
-  return f'windows of {view.window}' if view.window else 'whole texts'
-
-
 def _platform() -> str:
   mesh = jax.sharding.get_abstract_mesh()
   return jax.default_backend() if mesh.empty else mesh.abstract_device.platform
@@ -101,7 +99,12 @@ def _name(backend: Any) -> str:
   return type(backend).__name__
 
 
-@functools.cache
-def _print_once(line: str) -> None:
-  """Prints a line to stderr, once per process."""
-  print(f'attention to {line}', file=sys.stderr, flush=True)
+def _print_once(line: str, key: tuple[str, str, str]) -> None:
+  """Prints a line to stderr, unless one with this key has been printed.
+
+  A process traces training, evaluation and stages of other lengths. Where they
+  get the same backend for the same reasons, the first line is enough.
+  """
+  if key not in _printed:
+    _printed.add(key)
+    print(line, file=sys.stderr, flush=True)

@@ -20,9 +20,14 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.errors import InputError
-from bert_jax.models.attention.view import ATTENDED, Shapes, View
+from bert_jax.models.attention.view import (
+  ATTENDED,
+  Shapes,
+  View,
+  uneven_split,
+)
 from bert_jax.models.masks import filled_up
-from bert_jax.parallel.sharding import devices_along, on_each_device
+from bert_jax.parallel.sharding import on_each_device
 
 # Blocks are made of whole vectors of the chip, which have 128 lanes.
 _LANES = 128
@@ -52,14 +57,7 @@ class SplashAttention:
       return f'it needs a TPU, this is a {platform}'
     if shapes.dropout:
       return 'it cannot drop attention weights, as attention_dropout asks'
-    for axis, number, of in (
-      ('batch', shapes.batch_size, 'rows'),
-      ('heads', shapes.num_heads, 'heads'),
-    ):
-      devices = devices_along(axis)
-      if number % devices:
-        return f'{number} {of} cannot be split evenly among {devices} devices'
-    return ''
+    return uneven_split(shapes)
 
   @jax.named_scope('attention')
   def attend(

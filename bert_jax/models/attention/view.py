@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.models.masks import same_segment, within_window
+from bert_jax.parallel.sharding import devices_along
 
 # The name of what attention saves for the backward pass; see execution.py.
 ATTENDED = 'attended'
@@ -74,6 +75,18 @@ class Shapes(NamedTuple):
   head_dim: int
   dtype: jnp.dtype
   dropout: bool
+
+
+def uneven_split(shapes: Shapes) -> str:
+  """Returns '' or why `on_each_device` cannot split a call over the mesh."""
+  for axis, number, name in (
+    ('batch', shapes.batch_size, 'rows'),
+    ('heads', shapes.num_heads, 'heads'),
+  ):
+    devices = devices_along(axis)
+    if number % devices:
+      return f'{number} {name} cannot be split evenly among {devices} devices'
+  return ''
 
 
 @runtime_checkable

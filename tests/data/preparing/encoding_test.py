@@ -4,38 +4,27 @@ import functools
 
 import numpy as np
 import pytest
+from trained_tokenizers import train
 
 from bert_jax.data.preparing.encoding import Encoder
 from bert_jax.data.preparing.word_segmenter import WordSegmenter
-from bert_jax.data.sources.base import Document
-from bert_jax.data.tokenizers import byte_bpe_training, sentencepiece_training
-from bert_jax.data.tokenizers.training import train_wordpiece
 from bert_jax.errors import InputError
 
 CHINESE = '南京市长江大桥很长。我爱北京天安门，天气真好！'
 TRAIN = f'{CHINESE} New York is (not) far from here, unlike Old Amsterdam.'
 
 
-def documents():
-  return [Document(TRAIN, 'origin')] * 30
-
-
 KINDS = {
-  'wordpiece': lambda: train_wordpiece(
-    documents(), vocab_size=120, lowercase=False
-  ),
-  'byte_bpe': lambda: byte_bpe_training.train_byte_bpe(
-    documents(), vocab_size=290
-  ),
-  'sentencepiece': lambda: sentencepiece_training.train_sentencepiece(
-    documents(), model_type='unigram', vocab_size=330, lowercase=False
-  ),
+  'wordpiece': ('wordpiece', 120),
+  'byte_bpe': ('byte_bpe', 290),
+  'sentencepiece': ('sentencepiece_unigram', 330),
 }
 
 
 @functools.cache
 def made(kind):
-  return KINDS[kind]()
+  form, vocab_size = KINDS[kind]
+  return train(form, [TRAIN] * 30, vocab_size)
 
 
 def pieces(tokenizer, ids, starts):

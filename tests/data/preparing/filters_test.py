@@ -1,9 +1,9 @@
 """Documents left out on purpose: the right ones, and counted."""
 
 import pytest
+import small_texts
 
 from bert_jax.data.preparing.filters import FilterOptions, filtered
-from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.errors import InputError
@@ -54,14 +54,10 @@ def test_the_manifest_counts_them_and_another_filter_is_another_request(
   source, small_tokenizer, tmp_path
 ):
   def run(options):
-    return prepare(
-      filtered(source, options),
-      small_tokenizer,
-      output=tmp_path / 'corpus',
-      row_lengths=(16,),
-      eval_fraction=0.0,
-      num_workers=1,
-      progress=False,
+    sizes = {'row_lengths': (16,), 'eval_fraction': 0.0}
+    source_now = filtered(source, options)
+    return small_texts.run(
+      source_now, small_tokenizer, tmp_path / 'corpus', **sizes
     )
 
   options = FilterOptions(deduplicate=True, min_characters=2)

@@ -12,33 +12,21 @@ import sys
 import time
 
 import pytest
+import small_texts
 from acting_tokenizer import ActingTokenizer
+from other_process import ROOT, verb
 from process_ends import assert_ended
+from small_texts import WORDS, contents
 
 from bert_jax.data.preparing import beam_exchange, blocks
 from bert_jax.data.preparing.filters import FilterOptions, filtered
 from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
-from bert_jax.data.tokenizers import load_tokenizer
-from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
 from bert_jax.data.tokenizers.sentencepiece_training import train_sentencepiece
 from bert_jax.errors import InputError
 
-pytestmark = pytest.mark.beam
-WORDS = [f'w{i}' for i in range(50)]
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-  monkeypatch.setattr(blocks, 'BLOCK_CHARACTERS', 2000)
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-  path = tmp_path / 'vocab.txt'
-  path.write_text('\n'.join([*SPECIAL_TOKENS, *WORDS, '.']) + '\n')
-  return load_tokenizer(path)
+pytestmark = [pytest.mark.beam, pytest.mark.usefixtures('small_blocks')]
 
 
 @pytest.fixture
@@ -77,14 +65,6 @@ def run(text, tokenizer, output, beam_flags=None, **options):
   return prepare(
     source, tokenizer, output=output, beam_flags=beam_flags, **options
   )
-
-
-def contents(folder):
-  return {
-    str(path.relative_to(folder)): path.read_bytes()
-    for path in folder.rglob('*')
-    if path.is_file()
-  }
 
 
 def assert_as_local(tmp_path, text, tokenizer, **options):
@@ -232,43 +212,27 @@ def test_a_signal_ends_all_of_it(tmp_path, text, tokenizer, pids, number):
     assert 'finished blocks are kept in' in error.splitlines()[-1]
     assert 'Traceback' not in error
     assert not (partial / 'tasks').exists()
-  run = prepare(
-    open_inputs(str(text), document='line'),
-    tokenizer,
-    output=tmp_path / 'out',
-    row_lengths=(32,),
-    eval_fraction=0.1,
-    num_workers=1,
-    progress=False,
-  )
+  source = open_inputs(str(text), document='line')
+  run = small_texts.run(source, tokenizer, tmp_path / 'out')
   assert run['blocks_reused'] >= 3
   assert not partial.exists()
 
 
-def verb(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'bert_jax', 'prepare', *map(str, arguments)],
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-    capture_output=True,
-    text=True,
-  )
-
-
 def test_the_command_line(tmp_path, text, tokenizer):
   arguments = [
+    'prepare',
     f'--input={text}',
     '--document=line',
     f'--tokenizer={tmp_path / "vocab.txt"}',
     '--row_length=32',
   ]
   out, local = (f'--output={tmp_path / name}' for name in ('out', 'local'))
-  refused = verb(*arguments, out, '--engine=beam', '--', '--direct_num_wokers')
-  assert refused.returncode == 2
+  beam = out, '--engine=beam', '--'
+  refused = verb(ROOT, *arguments, *beam, '--direct_num_wokers', status=2)
   (line,) = refused.stderr.splitlines()
   assert 'the nearest is --direct_num_workers' in line
-  done = verb(*arguments, out, '--engine=beam', '--', '--direct_num_workers=1')
-  assert done.returncode == 0, done.stderr
-  assert verb(*arguments, local).returncode == 0
+  verb(ROOT, *arguments, *beam, '--direct_num_workers=1')
+  verb(ROOT, *arguments, local)
   assert contents(tmp_path / 'out') == contents(tmp_path / 'local')
 
 

@@ -1,18 +1,15 @@
 """Preparing pairs and word starts: what comes out, whoever works on it."""
 
 import collections
-import os
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from small_texts import ListSource
+import small_texts
+from other_process import verb
+from small_texts import ListSource, contents, plug_pulled
 
-from bert_jax.data import token_rows
 from bert_jax.data.preparing.inspect_corpus import describe_corpus
-from bert_jax.data.preparing.prepare import prepare
 from bert_jax.data.preparing.preview import preview
 from bert_jax.data.preparing.summary import format_summary
 from bert_jax.data.preparing.verify import verify_corpus
@@ -56,26 +53,8 @@ def texts():
 
 
 def run(texts, tokenizer, output, **options):
-  return prepare(
-    ListSource(texts),
-    tokenizer,
-    output=output,
-    **{
-      'row_lengths': (32, 64),
-      'eval_fraction': 0.2,
-      'num_workers': 1,
-      'progress': False,
-      **options,
-    },
-  )
-
-
-def contents(folder):
-  return {
-    str(path.relative_to(folder)): path.read_bytes()
-    for path in folder.rglob('*')
-    if path.is_file()
-  }
+  sizes = {'row_lengths': (32, 64), 'eval_fraction': 0.2}
+  return small_texts.run(texts, tokenizer, output, **(sizes | options))
 
 
 def read_pairs(folder, tokenizer):
@@ -179,17 +158,8 @@ def test_same_bytes_for_any_workers_and_interruption(
 ):
   options = {'pairs': NEXT_SENTENCE, 'word_segmenter': words_module}
   run(texts, tokenizer, tmp_path / 'one', **options)
-  write = token_rows.write_token_rows
-
-  def fail_on_eval(folder, *arguments, **rest):
-    if folder.parent.name == 'eval':
-      raise OSError('pulled the plug')
-    return write(folder, *arguments, **rest)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(token_rows, 'write_token_rows', fail_on_eval)
-    with pytest.raises(OSError, match='pulled the plug'):
-      run(texts, tokenizer, tmp_path / 'two', num_workers=2, **options)
+  with plug_pulled(monkeypatch):
+    run(texts, tokenizer, tmp_path / 'two', num_workers=2, **options)
   summary = run(texts, tokenizer, tmp_path / 'two', num_workers=2, **options)
   assert summary['blocks_reused'] == summary['blocks'] > 3
   assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
@@ -297,27 +267,16 @@ def test_the_command(tmp_path, texts, tokenizer):
   tokenizer.save(tmp_path / 'tokenizer')
   (tmp_path / 'a.txt').write_text('\n\n'.join(texts))
 
-  def command(*flags):
-    return subprocess.run(
-      [
-        *(sys.executable, '-m', 'bert_jax', 'prepare', '--input=a.txt'),
-        *('--document=paragraph', '--tokenizer=tokenizer', '--output=out'),
-        *flags,
-      ],
-      cwd=tmp_path,
-      env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-      capture_output=True,
-      text=True,
-      timeout=120,
-    )
-
-  done = command('--pairs=next_sentence', '--word_segmenter=jieba')
-  assert done.returncode == 0, done.stderr
+  words = (
+    *('prepare', '--input=a.txt', '--document=paragraph'),
+    *('--tokenizer=tokenizer', '--output=out'),
+  )
+  pairs = '--pairs=next_sentence', '--word_segmenter=jieba'
+  done = verb(tmp_path, *words, *pairs)
   assert '\n128: ' in done.stdout and ' pairs, ' in done.stdout
   assert sorted(TokenRows(tmp_path / 'out/128').side_files) == [
     'pair_labels',
     'word_starts',
   ]
-  done = command('--pairs=nsp')
-  assert done.returncode == 2
+  done = verb(tmp_path, *words, '--pairs=nsp', status=2)
   assert done.stderr.startswith("bert-jax prepare: --pairs='nsp': give one of ")

@@ -7,14 +7,13 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from small_texts import ListSource, contents, make_texts, run
+from other_process import start_python
+from small_texts import ListSource, contents, make_texts, plug_pulled, run
 
 from bert_jax import durable_files, stopping
-from bert_jax.data import token_rows
 from bert_jax.data.preparing import blocks
 from bert_jax.data.sources import open_inputs
 from bert_jax.data.sources.base import ReadReport
@@ -57,12 +56,11 @@ def start_and_stop(tmp_path, vocab, workers, stop):
   (tmp_path / 'text.txt').write_text('\n'.join(make_texts()) + '\n')
   (tmp_path / 'script.py').write_text(SCRIPT)
   arguments = ['text.txt', 'vocab.txt', 'out', str(workers)]
-  process = subprocess.Popen(
-    [sys.executable, 'script.py', *arguments],
+  process = start_python(
+    'script.py',
+    *arguments,
     cwd=tmp_path,
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
     stderr=subprocess.PIPE,
-    text=True,
     start_new_session=True,
   )
   try:
@@ -123,31 +121,28 @@ def test_a_killed_worker_is_one_clear_line(tmp_path, tokenizer):
 def test_a_failure_while_writing_shards(tmp_path, tokenizer, monkeypatch):
   texts = make_texts()
   run(texts, tokenizer, tmp_path / 'whole')
-  write = token_rows.write_token_rows
-
-  def fail_on_eval(folder, *arguments, **options):
-    if folder.parent.name == 'eval':
-      raise OSError('pulled the plug')
-    return write(folder, *arguments, **options)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(token_rows, 'write_token_rows', fail_on_eval)
-    with pytest.raises(OSError, match='pulled the plug'):
-      run(texts, tokenizer, tmp_path / 'out')
+  with plug_pulled(monkeypatch):
+    run(texts, tokenizer, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
   summary = run(texts, tokenizer, tmp_path / 'out')
   assert summary['blocks_reused'] == summary['blocks']
   assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 
-def test_a_damaged_finished_block_is_done_again(tmp_path, tokenizer):
+def interrupted(tokenizer, output) -> list[str]:
+  """Texts whose preparation has been stopped at the 150th."""
   texts = make_texts()
 
   def stop():
     raise KeyboardInterrupt
 
   with pytest.raises(stopping.Stopped):
-    run(ListSource(texts, {150: stop}), tokenizer, tmp_path / 'out')
+    run(ListSource(texts, {150: stop}), tokenizer, output)
+  return texts
+
+
+def test_a_damaged_finished_block_is_done_again(tmp_path, tokenizer):
+  texts = interrupted(tokenizer, tmp_path / 'out')
   done = sorted((tmp_path / 'out.partial').glob('block-*'))
   cut, flipped = done[:2]
   cut.write_bytes(cut.read_bytes()[:-100])
@@ -161,13 +156,7 @@ def test_a_damaged_finished_block_is_done_again(tmp_path, tokenizer):
 
 
 def test_blocks_of_other_text_are_not_reused(tmp_path, tokenizer):
-  texts = make_texts()
-
-  def stop():
-    raise KeyboardInterrupt
-
-  with pytest.raises(stopping.Stopped):
-    run(ListSource(texts, {150: stop}), tokenizer, tmp_path / 'out')
+  texts = interrupted(tokenizer, tmp_path / 'out')
   texts[0] = texts[0] + ' w3'
   summary = run(texts, tokenizer, tmp_path / 'out')
   assert summary['blocks_reused'] < summary['blocks'] - 1

@@ -2,14 +2,12 @@
 
 import collections
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
+from other_process import verb
 from small_texts import contents, make_texts, run
 
 from bert_jax.data import progress
@@ -235,17 +233,6 @@ def test_lines_in_a_log(tmp_path, tokenizer, monkeypatch, capsys):
   assert all(line.startswith('prepare: ') for line in lines)
 
 
-def command(tmp_path, *flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'bert_jax', 'prepare', *flags],
-    cwd=tmp_path,
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
-
-
 def test_the_command(tmp_path, vocab):
   (tmp_path / 'texts').mkdir()
   for name in ('b.txt', 'a.txt'):
@@ -253,6 +240,7 @@ def test_the_command(tmp_path, vocab):
       b'w1 w2 w3\n\nw4 [SEP] w5\xff\n\n' + '\n\n'.join(make_texts()).encode()
     )
   flags = (
+    'prepare',
     '--input=texts/*.txt',
     '--document=paragraph',
     '--tokenizer=vocab.txt',
@@ -260,8 +248,7 @@ def test_the_command(tmp_path, vocab):
     '--eval_fraction=0.1',
     '--workers=1',
   )
-  result = command(tmp_path, *flags, '--row_length=16,64')
-  assert result.returncode == 0, result.stderr
+  result = verb(tmp_path, *flags, '--row_length=16,64')
   table = [line.split() for line in result.stdout.splitlines()]
   assert ['folder', *'documents tokens segments rows padding'.split()] in table
   for part in ('16', '64', 'eval/16', 'eval/64'):
@@ -273,12 +260,10 @@ def test_the_command(tmp_path, vocab):
   assert 'a.txt:3' in result.stdout and 'b.txt:3' in result.stdout
   assert '2 literal special tokens' in result.stdout
 
-  result = command(tmp_path, *flags, '--row_length=16,64')
-  assert result.returncode == 0
+  result = verb(tmp_path, *flags, '--row_length=16,64')
   assert 'complete already' in result.stdout
 
-  result = command(tmp_path, *flags, '--row_length=16,many')
-  assert result.returncode == 2
+  result = verb(tmp_path, *flags, '--row_length=16,many', status=2)
   assert len(result.stderr.splitlines()) == 1
   assert '--row_length=16,many' in result.stderr
   shutil.rmtree(tmp_path / 'out')

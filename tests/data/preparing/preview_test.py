@@ -1,11 +1,9 @@
 """prepare --dry_run: what it says of a sample, and that it writes nothing."""
 
 import gzip
-import os
-import subprocess
-import sys
 
 import pytest
+from other_process import verb
 
 from bert_jax.data.preparing import preview as preview_lib
 from bert_jax.data.preparing.preview import preview
@@ -137,20 +135,10 @@ def test_no_token_at_all(tmp_path, small_tokenizer):
 
 
 def test_the_command_writes_nothing(small_text, small_corpus, tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'bert_jax', 'prepare', '--dry_run'),
-      f'--input={small_text}',
-      '--document=line',
-      f'--tokenizer={small_corpus / "tokenizer"}',
-      '--output=out',
-    ],
-    cwd=tmp_path,
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-    capture_output=True,
-    text=True,
-    timeout=120,
+  done = verb(
+    tmp_path,
+    *('prepare', '--dry_run', f'--input={small_text}', '--document=line'),
+    *(f'--tokenizer={small_corpus / "tokenizer"}', '--output=out'),
   )
-  assert done.returncode == 0, done.stderr
   assert done.stdout.startswith('read: all 240 documents')
   assert not list(tmp_path.iterdir())

@@ -3,9 +3,9 @@
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
+from other_process import start_python
 from process_ends import assert_ended, is_running
 
 # The child starts a process of its own, as a library would.
@@ -31,12 +31,8 @@ if __name__ == '__main__':
 @pytest.fixture
 def started(tmp_path):
   (tmp_path / 'script.py').write_text(SCRIPT)
-  process = subprocess.Popen(
-    [sys.executable, str(tmp_path / 'script.py')],
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    text=True,
+  process = start_python(
+    tmp_path / 'script.py', stdin=subprocess.PIPE, stdout=subprocess.PIPE
   )
   word, *process_ids = process.stdout.readline().split()
   assert word == 'ready'

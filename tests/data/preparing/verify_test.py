@@ -1,12 +1,10 @@
 """prepare --verify: unchanged corpora pass, and what changed is named."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
+from other_process import verb
 
 from bert_jax.data import progress
 from bert_jax.data.preparing.verify import verify_corpus
@@ -109,27 +107,16 @@ def test_lines_in_a_log(corpus, monkeypatch, capsys):
 
 
 def test_the_command(corpus):
-  def command(*flags):
-    return subprocess.run(
-      [sys.executable, '-m', 'bert_jax', 'prepare', *flags],
-      cwd=corpus.parent,
-      env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-      capture_output=True,
-      text=True,
-      timeout=120,
-    )
-
-  done = command('--verify=corpus')
-  assert done.returncode == 0
+  folder = corpus.parent
+  done = verb(folder, 'prepare', '--verify=corpus')
   assert len(done.stdout.splitlines()) == 3
   flip(shard_of(corpus / '32'))
-  done = command('--verify=corpus')
-  assert done.returncode == 2
+  done = verb(folder, 'prepare', '--verify=corpus', status=2)
   assert 'the content has changed' in done.stderr
   assert done.stderr.count('\n') == 1
-  done = command('--verify=corpus', '--output=x')
+  done = verb(folder, 'prepare', '--verify=corpus', '--output=x', status=2)
   assert 'leave --output out' in done.stderr
-  done = command('--output=x')
+  done = verb(folder, 'prepare', '--output=x', status=2)
   assert done.stderr == (
     'bert-jax prepare: --tokenizer is missing; give --tokenizer=...\n'
   )

@@ -5,9 +5,9 @@ import operator
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
+from other_process import start_python
 from process_ends import assert_ended
 
 from bert_jax.data.preparing.worker_processes import (
@@ -75,12 +75,8 @@ if __name__ == '__main__':
 
 def test_no_worker_outlives_a_killed_parent(tmp_path):
   (tmp_path / 'script.py').write_text(SCRIPT)
-  process = subprocess.Popen(
-    [sys.executable, str(tmp_path / 'script.py')],
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.DEVNULL,
-    text=True,
+  process = start_python(
+    tmp_path / 'script.py', stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
   )
   try:
     workers = set()

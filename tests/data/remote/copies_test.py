@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import storage as storages
 import toys
+from small_texts import contents
 
 from bert_jax import durable_files
 from bert_jax.data import token_rows
@@ -92,20 +93,12 @@ def open_stream(local, **options) -> Stream:
   return Stream(local.open_part('16'), seed=3, window=window, **options)
 
 
-def files_below(folder: pathlib.Path) -> dict[str, bytes]:
-  return {
-    path.relative_to(folder).as_posix(): path.read_bytes()
-    for path in folder.rglob('*')
-    if path.is_file()
-  }
-
-
 def test_a_whole_copy_is_the_needed_parts(corpus, options):
   with staged(options) as (local,):
-    copied = files_below(local.folder)
+    copied = contents(local.folder)
     origin = json.loads(copied.pop('staged_from.json'))
     assert origin == {'urls': [URL]}
-    expected = files_below(corpus)
+    expected = contents(corpus)
     assert copied == {
       name: data for name, data in expected.items() if name[:3] != '32/'
     }
@@ -190,14 +183,8 @@ def test_the_last_group_has_none_after_it(corpus, in_groups):
   with staged(in_groups) as (local,):
     stream = open_stream(local, shards_per_group=3, max_epochs=1)
     stream.batch(np.arange(99, 100, dtype=np.uint64))
-    join_ahead()
+    storages.join_ahead()
     assert on_disk(local.folder / '16') == group(stream, 4)
-
-
-def join_ahead() -> None:
-  for thread in threading.enumerate():
-    if thread.name == 'copy-ahead':
-      thread.join()
 
 
 def test_two_corpora_and_two_row_lengths(corpus, in_groups, tmp_path):
@@ -474,8 +461,8 @@ def test_no_name_leads_out_of_the_copy(corpus, options, storage, tmp_path):
       f'{URL}/prepare.json'
     )
   with staged(options) as (local,):
-    assert 'tokenizer/vocab.txt' in files_below(local.folder)
-  assert not [name for name in files_below(tmp_path) if 'evil' in name]
+    assert 'tokenizer/vocab.txt' in contents(local.folder)
+  assert not [name for name in contents(tmp_path) if 'evil' in name]
 
 
 def test_verbs_that_read_a_disk_alone_say_so():

@@ -19,27 +19,36 @@ URL = 'gs://bucket/wiki/16'
 NUM_SHARDS = 9
 
 
-@pytest.fixture
-def part(tmp_path, monkeypatch, storage) -> RemotePart:
+def remote_part(tmp_path, monkeypatch, **options) -> RemotePart:
   """Nine shards of four rows at URL; of its folder there is the manifest."""
   monkeypatch.setattr(token_rows, 'SHARD_BYTES', 4 * 16 * 2)
+  there, here = tmp_path / 'there', tmp_path / 'here'
   token_rows.write_token_rows(
-    tmp_path / 'there',
+    there,
     [toys.rows(34, 16)],
     num_rows=34,
     row_length=16,
     vocab_size=toys.VOCAB_SIZE,
     tokenizer_fingerprint='toys',
     facts={},
+    **options,
   )
-  storages.upload(tmp_path / 'there', URL)
-  data = (tmp_path / 'there' / 'manifest.json').read_bytes()
-  (tmp_path / 'here').mkdir()
-  (tmp_path / 'here' / 'manifest.json').write_bytes(data)
-  files = shard_files(parse_manifest(data, URL))
-  sizes = [(tmp_path / 'there' / f.name).stat().st_size for (f,) in files]
-  assert [file.num_bytes for (file,) in files] == sizes
-  return RemotePart(URL, tmp_path / 'here', files)
+  storages.upload(there, URL)
+  data = (there / 'manifest.json').read_bytes()
+  here.mkdir()
+  (here / 'manifest.json').write_bytes(data)
+  part = RemotePart(URL, here, shard_files(parse_manifest(data, URL)))
+  for files in part.files:
+    sizes = [(there / file.name).stat().st_size for file in files]
+    assert [file.num_bytes for file in files] == sizes
+  return part
+
+
+@pytest.fixture
+def part(tmp_path, monkeypatch, storage) -> RemotePart:
+  part = remote_part(tmp_path, monkeypatch)
+  assert all(len(files) == 1 for files in part.files)
+  return part
 
 
 @pytest.fixture
@@ -58,18 +67,12 @@ def here(part) -> list[int]:
   return sorted(set(range(NUM_SHARDS)) - set(part.missing()))
 
 
-def join_ahead() -> None:
-  for thread in threading.enumerate():
-    if thread.name == 'copy-ahead':
-      thread.join()
-
-
 def test_the_next_group_is_fetched_while_one_is_read(part, rows, groups):
   groups.move_to([4, 2], [0, 7])
   np.testing.assert_array_equal(
     rows.rows(np.arange(8, 12)), toys.rows(34, 16)[8:12]
   )
-  join_ahead()
+  storages.join_ahead()
   assert here(part) == [0, 2, 4, 7]
   storages.FakeStorage.opened.clear()
   groups.move_to([0, 7], [])
@@ -80,9 +83,9 @@ def test_the_next_group_is_fetched_while_one_is_read(part, rows, groups):
 def test_a_shard_of_both_groups_stays(part, rows, groups):
   """The last group of an epoch and the first of the next may share some."""
   groups.move_to([0, 1], [2, 3])
-  join_ahead()
+  storages.join_ahead()
   groups.move_to([2, 3], [3, 0])
-  join_ahead()
+  storages.join_ahead()
   assert here(part) == [0, 2, 3]
   opened = [path.rpartition('/')[2] for path in storages.FakeStorage.opened]
   assert sorted(opened) == [file.name for (file,) in part.files[:4]]
@@ -114,7 +117,7 @@ def test_a_jump_leaves_what_was_fetched_ahead(part, groups, monkeypatch):
   assert entered.wait(20)
   threading.Thread(target=leave.set).start()
   groups.move_to([7], [8])
-  join_ahead()
+  storages.join_ahead()
   assert here(part) == [7, 8]
 
 
@@ -125,7 +128,7 @@ def test_an_error_ahead_is_told_and_raised_when_it_counts(
     patch.setattr(storages.FakeStorage, 'error', RuntimeError('503'))
     patch.setattr(storages.FakeStorage, 'failing', 'rows-00003')
     groups.move_to([0, 1], [2, 3])
-    join_ahead()
+    storages.join_ahead()
     (line,) = capsys.readouterr().err.splitlines()
     assert f'{URL}/{part.files[3][0].name}: cannot be read (503)' in line
     # The group that is there is read to its end.
@@ -144,10 +147,10 @@ def test_a_stop_ends_the_waiting(part, rows, monkeypatch):
   stop = threading.Event()
   groups = GroupCopies(part, rows, stop.is_set)
   groups.move_to([0], [1])
-  join_ahead()
+  storages.join_ahead()
   stop.set()
   groups.move_to([1], [2])  # it is here: nothing to wait for
-  join_ahead()
+  storages.join_ahead()
   assert here(part) == [1]
   with pytest.raises(stopping.WaitStopped):
     groups.move_to([2], [3])
@@ -172,29 +175,12 @@ def test_bytes_are_counted_as_they_come(part, monkeypatch):
 
 
 def test_side_files_come_and_go_with_their_rows(tmp_path, monkeypatch, storage):
-  monkeypatch.setattr(token_rows, 'SHARD_BYTES', 4 * 16 * 2)
+  beside = {
+    side_files.pair_labels(2): [np.arange(68).reshape(34, 2) % 3 - 1],
+    side_files.word_starts(16): [np.arange(68, dtype='u1').reshape(34, 2)],
+  }
+  part = remote_part(tmp_path, monkeypatch, beside=beside)
   there, here_path = tmp_path / 'there', tmp_path / 'here'
-  token_rows.write_token_rows(
-    there,
-    [toys.rows(34, 16)],
-    num_rows=34,
-    row_length=16,
-    vocab_size=toys.VOCAB_SIZE,
-    tokenizer_fingerprint='toys',
-    facts={},
-    beside={
-      side_files.pair_labels(2): [np.arange(68).reshape(34, 2) % 3 - 1],
-      side_files.word_starts(16): [np.arange(68, dtype='u1').reshape(34, 2)],
-    },
-  )
-  storages.upload(there, URL)
-  data = (there / 'manifest.json').read_bytes()
-  here_path.mkdir()
-  (here_path / 'manifest.json').write_bytes(data)
-  part = RemotePart(URL, here_path, shard_files(parse_manifest(data, URL)))
-  for files in part.files:
-    sizes = [(there / file.name).stat().st_size for file in files]
-    assert [file.num_bytes for file in files] == sizes
   rows = TokenRows(here_path, lazy=True)
   groups = GroupCopies(part, rows)
   staged = Stream(rows, seed=1, shards_per_group=2, window=groups)

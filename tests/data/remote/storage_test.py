@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from inputs import texts_of
 from storage import FakeStorage
 
 from bert_jax.data.remote.storage import explained
@@ -15,26 +16,21 @@ from bert_jax.data.sources import base, open_inputs
 from bert_jax.errors import InputError
 
 
-def texts(spec):
-  documents = open_inputs(spec).documents(base.ReadReport())
-  return [document.text for document in documents]
-
-
 def test_files_folders_and_globs(storage):
   for name in ('b.txt', 'a.txt', 'sub/c.md', '.hidden/d.txt', 'sub/.e.txt'):
     storage.pipe(f'gs://bucket/in/{name}', name.encode())
   storage.pipe('gs://bucket/in/d.jsonl', b'{"text": "line"}\n')
-  assert texts('gs://bucket/in/b.txt') == ['b.txt']
+  assert texts_of('gs://bucket/in/b.txt') == ['b.txt']
   with pytest.raises(InputError, match='holds data of several forms'):
-    texts('gs://bucket/in')
-  assert texts('jsonl:gs://bucket/in') == ['line']
+    texts_of('gs://bucket/in')
+  assert texts_of('jsonl:gs://bucket/in') == ['line']
   storage.rm('gs://bucket/in/d.jsonl')
-  assert texts('gs://bucket/in') == ['a.txt', 'b.txt']
-  assert texts('gs://bucket/in/') == texts('gs://bucket/in')
-  assert texts('text:gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md']
-  assert texts('gs://bucket/in/*.txt') == ['a.txt', 'b.txt']
-  assert texts('text:gs://bucket/**/*.md') == ['sub/c.md']
-  assert texts('text_files:gs://bucket/in/sub/c.md') == ['sub/c.md']
+  assert texts_of('gs://bucket/in') == ['a.txt', 'b.txt']
+  assert texts_of('gs://bucket/in/') == texts_of('gs://bucket/in')
+  assert texts_of('text:gs://bucket/in') == ['a.txt', 'b.txt', 'sub/c.md']
+  assert texts_of('gs://bucket/in/*.txt') == ['a.txt', 'b.txt']
+  assert texts_of('text:gs://bucket/**/*.md') == ['sub/c.md']
+  assert texts_of('text_files:gs://bucket/in/sub/c.md') == ['sub/c.md']
   source = open_inputs('gs://bucket/in/b.txt')
   assert source.describe()['files'] == [{'name': 'b.txt', 'bytes': 5}]
   assert source.size_in_bytes() == 5
@@ -51,15 +47,15 @@ def test_compressed_files_and_parquet(storage):
   for ending, pack in packers.items():
     name = f'gs://bucket/a.txt.{ending}'
     storage.pipe(name, pack(b'a text'))
-    assert texts(name) == ['a text']
+    assert texts_of(name) == ['a text']
     assert open_inputs(name).size_in_bytes() == 6
     storage.pipe(name, pack(b'a text')[:-3])
     with pytest.raises(InputError, match='cannot be read'):
-      texts(name)
+      texts_of(name)
   file = pa.BufferOutputStream()
   pq.write_table(pa.table({'text': ['one', 'two']}), file)
   storage.pipe('gs://bucket/a.parquet', file.getvalue().to_pybytes())
-  assert texts('gs://bucket/a.parquet') == ['one', 'two']
+  assert texts_of('gs://bucket/a.parquet') == ['one', 'two']
 
 
 def test_the_forms_of_files_and_folders(storage):
@@ -83,19 +79,19 @@ def test_the_forms_of_files_and_folders(storage):
   }.items():
     storage.pipe(f'gs://bucket/{name}', content)
   for name in ('repo', 'disk', 'a.csv', 'a.json.gz'):
-    assert texts(f'gs://bucket/{name}') == ['one']
+    assert texts_of(f'gs://bucket/{name}') == ['one']
     assert open_inputs(f'gs://bucket/{name}').size_in_bytes() > 0
-  assert texts('gs://bucket/wiki') == ['one'] * 8
-  assert texts('gs://bucket/wiki/*/*_0*') == ['one'] * 8
+  assert texts_of('gs://bucket/wiki') == ['one'] * 8
+  assert texts_of('gs://bucket/wiki/*/*_0*') == ['one'] * 8
   with pytest.raises(InputError, match="ending '.md' is of no form"):
-    texts('gs://bucket/repo/README.md')
+    texts_of('gs://bucket/repo/README.md')
 
 
 @pytest.mark.parametrize('name', ['gone.txt', '*.csv', 'gone/'])
 def test_no_such_file(storage, name):
   storage.pipe('gs://bucket/a.txt', b'a')
   with pytest.raises(InputError, match='there is no such file'):
-    texts(f'gs://bucket/{name}')
+    texts_of(f'gs://bucket/{name}')
 
 
 @pytest.mark.parametrize('name', ['a.txt', 'a.txt.gz', 'a.parquet'])
@@ -110,7 +106,7 @@ def test_errors_of_the_storage(storage, monkeypatch, name, error, what):
   storage.pipe(f'gs://bucket/{name}', b'text')
   monkeypatch.setattr(FakeStorage, 'error', error)
   with pytest.raises(InputError, match=what) as raised:
-    texts(f'gs://bucket/{name}')
+    texts_of(f'gs://bucket/{name}')
   assert '\n' not in str(raised.value)
 
 
@@ -120,7 +116,7 @@ def test_a_storage_out_of_reach_is_no_missing_file(storage, monkeypatch):
 
   monkeypatch.setattr(FakeStorage, 'info', info)
   with pytest.raises(InputError, match=r'\(no route to host\); check the name'):
-    texts('gs://bucket/a.txt')
+    texts_of('gs://bucket/a.txt')
 
 
 def test_the_log_level_of_a_storage_is_the_callers_again(storage):
@@ -130,9 +126,9 @@ def test_the_log_level_of_a_storage_is_the_callers_again(storage):
     storage.pipe('gs://bucket/a.txt', b'a text')
     with explained('gs://bucket/a'), explained('gs://bucket/b'):
       assert logger.level == logging.CRITICAL
-    assert texts('gs://bucket/a.txt') == ['a text']
+    assert texts_of('gs://bucket/a.txt') == ['a text']
     with pytest.raises(InputError, match='no such file'):
-      texts('gs://bucket/none.txt')
+      texts_of('gs://bucket/none.txt')
     assert logger.level == logging.INFO
   finally:
     logger.setLevel(logging.NOTSET)

@@ -6,6 +6,7 @@ import random
 
 import pyarrow as pa
 import pytest
+from inputs import read_texts
 
 from bert_jax.data.sources import arrow, base, open_inputs
 from bert_jax.errors import InputError
@@ -27,12 +28,6 @@ def write(path, *arguments, **options):
   return path
 
 
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = list(open_inputs(str(spec), **options).documents(report))
-  return [document.text for document in documents], report
-
-
 @pytest.mark.parametrize('form', MAKERS)
 @pytest.mark.parametrize('compression', [None, 'zstd', 'lz4'])
 def test_the_column_is_read_over_batches(
@@ -43,9 +38,9 @@ def test_the_column_is_read_over_batches(
   columns = {'n': range(100), 'text': texts}
   options = {'rows': 7, 'compression': compression}
   path = write(tmp_path / 'a.arrow', form, columns, **options)
-  assert read(path)[0] == texts
+  assert read_texts(path)[0] == texts
   (tmp_path / 'b.arrow.gz').write_bytes(gzip.compress(path.read_bytes()))
-  assert read(tmp_path / 'b.arrow.gz')[0] == texts
+  assert read_texts(tmp_path / 'b.arrow.gz')[0] == texts
 
 
 @pytest.mark.parametrize(
@@ -64,7 +59,7 @@ def test_all_types_of_strings(tmp_path, form, kind):
   if pa.types.is_dictionary(kind):
     column = column.dictionary_encode()
   path = write(tmp_path / 'a.arrow', form, {'text': column.cast(kind)})
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['zwölf', 'a text that is longer', 'x\ny']
   assert report.examples == {
     'missing_field': [f"{path}:row 2: 'text' is null"],
@@ -75,12 +70,14 @@ def test_all_types_of_strings(tmp_path, form, kind):
 def test_a_field_within_a_struct(tmp_path):
   columns = {'meta': [{'text': 'one'}, None], 'text': ['two', 'three']}
   path = write(tmp_path / 'a.arrow', 'stream', columns)
-  assert read(path, text_field='meta.text')[0] == ['one']
+  assert read_texts(path, text_field='meta.text')[0] == ['one']
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
   column = pa.array([b'a\xffb', b'good']).view(pa.string())
-  texts, report = read(write(tmp_path / 'a.arrow', 'stream', {'text': column}))
+  texts, report = read_texts(
+    write(tmp_path / 'a.arrow', 'stream', {'text': column})
+  )
   assert texts == ['a\ufffdb', 'good']
   assert report.counts == {'undecodable_bytes': 1}
 
@@ -114,7 +111,7 @@ def test_its_description_and_size(tmp_path):
 def test_columns_that_will_not_do(tmp_path, form, columns, what):
   path = write(tmp_path / 'a.arrow', form, columns)
   with pytest.raises(InputError, match=what):
-    read(path)
+    read_texts(path)
   with pytest.raises(InputError, match=what):
     open_inputs(str(path)).size_in_bytes()
 
@@ -127,7 +124,7 @@ def test_a_file_cut_short_is_no_shorter_file(tmp_path, form):
   for size in (0, 3, 9, 100, *range(len(whole) - 300, len(whole), 8)):
     path.write_bytes(whole[:size])
     with pytest.raises(InputError, match='a.arrow: cannot be read as Arrow'):
-      read(path)
+      read_texts(path)
 
 
 def test_a_damaged_file_gives_texts_or_one_line(tmp_path):

@@ -1,10 +1,9 @@
 """The embedded corpus: how files are read, and that its task is a fair one."""
 
-import subprocess
-import sys
 import textwrap
 
 import pytest
+from other_process import run_python
 
 from bert_jax.data.sources import base, docstrings, installed_docs
 from bert_jax.data.sources import installed_packages as packages
@@ -90,12 +89,7 @@ versions = installed_packages.installed_versions()
 assert 'numpy' in versions and 'python' in versions
 print([m for m in ('tqdm', 'humanize', 'orbax', 'jax') if m in sys.modules])
 """
-  done = subprocess.run(
-    [sys.executable, '-W', 'error', '-c', code],
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  done = run_python('-W', 'error', '-c', code)
   assert (done.stdout, done.stderr) == ('[]\n', '')
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from inputs import read_texts
 
 from bert_jax.data.sources import base, files, open_inputs
 from bert_jax.errors import InputError
@@ -16,24 +17,18 @@ def write(path, *lines):
   return path
 
 
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = list(open_inputs(str(spec), **options).documents(report))
-  return [document.text for document in documents], report
-
-
 def test_the_field_is_the_document(tmp_path):
   path = write(tmp_path / 'a.jsonl', {'text': 'one', 'x': 1}, {'text': 'a\nb'})
-  assert read(path)[0] == ['one', 'a\nb']
+  assert read_texts(path)[0] == ['one', 'a\nb']
   path = write(tmp_path / 'b.jsonl', {'body': 'one', 'text': 'no'})
-  assert read(path, text_field='body')[0] == ['one']
+  assert read_texts(path, text_field='body')[0] == ['one']
 
 
 def test_compressed_and_explicit_kind(tmp_path):
   (tmp_path / 'a.jsonl.gz').write_bytes(gzip.compress(b'{"text": "one"}\n'))
-  assert read(tmp_path / 'a.jsonl.gz')[0] == ['one']
+  assert read_texts(tmp_path / 'a.jsonl.gz')[0] == ['one']
   write(tmp_path / 'a.data', {'text': 'two'})
-  assert read(f'jsonl:{tmp_path / "a.data"}')[0] == ['two']
+  assert read_texts(f'jsonl:{tmp_path / "a.data"}')[0] == ['two']
 
 
 def test_bad_lines_are_counted_and_skipped(tmp_path):
@@ -50,7 +45,7 @@ def test_bad_lines_are_counted_and_skipped(tmp_path):
     {'text': '  '},
     *[{'text': f'line {n}'} for n in range(8)],
   )
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['good', *[f'line {n}' for n in range(8)]]
   assert report.counts == {
     'unparsable_lines': 3,
@@ -71,18 +66,18 @@ def test_no_line_with_the_field_names_the_fields_there_are(tmp_path):
   with pytest.raises(
     InputError, match=r"'text'.*--text_field: 'body', 'title'\."
   ):
-    read(path)
+    read_texts(path)
 
 
 def test_nothing_parsable_is_an_error(tmp_path):
   path = write(tmp_path / 'a.jsonl', 'no json', 'none either')
   with pytest.raises(InputError, match='2 of 2 records are no JSON objects'):
-    read(path)
+    read_texts(path)
 
 
 def test_half_a_surrogate_pair_is_replaced(tmp_path):
   path = write(tmp_path / 'a.jsonl', r'{"text": "a\ud800b \ud83d\ude00"}')
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['a\ufffdb 😀']
   texts[0].encode()
   assert report.counts == {'lone_surrogates': 1}
@@ -97,7 +92,7 @@ def test_a_line_too_long_to_parse_is_counted(tmp_path, monkeypatch):
     {'text': 'x' * 60},
     {'text': 'three, in pieces'},
   )
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['one', 'three, in pieces']
   assert report.examples == {
     'unparsable_lines': [f'{path}:2: longer than 50 characters']
@@ -112,7 +107,7 @@ def test_a_field_within_an_object(tmp_path):
     {'meta.text': 'two', 'meta': {'text': 'no'}},
     {'meta': {'text': 'three'}},
   )
-  texts, report = read(path, text_field='meta.text')
+  texts, report = read_texts(path, text_field='meta.text')
   assert texts == ['one', 'two', 'three']
   assert report.counts == {'missing_field': 1}
 
@@ -124,7 +119,7 @@ def test_a_field_that_stands_twice_is_ambiguous(tmp_path):
     '{"text": "two", "text": "other"}',
     '{"n": 1, "n": 2, "text": "three"}',
   )
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['one', 'three']
   assert report.examples == {
     'unparsable_lines': [f"{path}:2: the field 'text' stands twice"]
@@ -135,16 +130,16 @@ def test_a_field_that_stands_twice_is_ambiguous(tmp_path):
 def test_bad_lines_are_counted_until_they_are_the_most(tmp_path, bad):
   good = ['{"text": "good"}'] * 600
   path = write(tmp_path / 'a.jsonl', *good, *[bad] * 600)
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert len(texts) == 600
   assert sum(report.counts.values()) == 600
   write(path, *good, *[bad] * 601)
   with pytest.raises(InputError, match='601 of 1,201 records are no JSON'):
-    read(path)
+    read_texts(path)
   # Long before the end of the file.
   write(path, *[bad] * 300, *good * 9)
   with pytest.raises(InputError, match='256 of 256 records|no line has'):
-    read(path)
+    read_texts(path)
 
 
 def test_one_line_that_is_too_long_is_said(tmp_path, monkeypatch):
@@ -152,7 +147,7 @@ def test_one_line_that_is_too_long_is_said(tmp_path, monkeypatch):
   monkeypatch.setattr(files, '_PIECE_BYTES', 16)
   path = write(tmp_path / 'a.json', {'data': [{'text': 'x' * 60}]})
   with pytest.raises(InputError, match='1 of 1 records .*longer than 50 char'):
-    read(path)
+    read_texts(path)
 
 
 def test_an_array_has_the_lines_of_its_elements(tmp_path):
@@ -188,4 +183,4 @@ def test_an_element_too_long_to_parse_is_refused(tmp_path, monkeypatch):
   path = tmp_path / 'a.json'
   path.write_text('[{"text": "one"},\n{"text": "' + 'x' * 2**19 + '"}]')
   with pytest.raises(InputError, match=':2: is no well-formed .*longer than'):
-    read(path)
+    read_texts(path)

@@ -1,8 +1,9 @@
 """--input: items, kinds, folders, globs, and what is wrong with them."""
 
 import pytest
+from inputs import texts_of
 
-from bert_jax.data.sources import base, open_inputs
+from bert_jax.data.sources import open_inputs
 from bert_jax.errors import InputError
 
 
@@ -22,13 +23,8 @@ def folder(tmp_path):
   return tmp_path / 'in put'
 
 
-def texts(spec):
-  documents = open_inputs(spec).documents(base.ReadReport())
-  return [document.text for document in documents]
-
-
 def test_items_are_read_in_the_order_given(folder):
-  assert texts(f'{folder}/b.txt,{folder}/c.jsonl, {folder}/a.txt') == [
+  assert texts_of(f'{folder}/b.txt,{folder}/c.jsonl, {folder}/a.txt') == [
     'b',
     'c',
     'a',
@@ -38,29 +34,29 @@ def test_items_are_read_in_the_order_given(folder):
 def test_a_folder_is_read_recursively_in_order(folder):
   (folder / 'sub' / 'e.txt').write_text('e')
   (folder / 'c.jsonl').unlink()
-  assert texts(str(folder)) == ['a', 'b', 'e']
-  assert texts(f'text:{folder}') == ['a', 'b', 'd', 'e']
+  assert texts_of(str(folder)) == ['a', 'b', 'e']
+  assert texts_of(f'text:{folder}') == ['a', 'b', 'd', 'e']
 
 
 def test_a_glob_is_sorted(folder):
-  assert texts(f'{folder}/*.txt') == ['a', 'b']
-  assert texts(f'text:{folder}/**/*.md') == ['d']
+  assert texts_of(f'{folder}/*.txt') == ['a', 'b']
+  assert texts_of(f'text:{folder}/**/*.md') == ['d']
 
 
 def test_a_folder_and_a_file_in_it_by_one_glob_are_read_once(folder):
   (folder / 'c.jsonl').unlink()
-  assert sorted(texts(f'{folder}/**')) == ['a', 'b']
-  assert sorted(texts(f'text:{folder}/**')) == ['a', 'b', 'd']
+  assert sorted(texts_of(f'{folder}/**')) == ['a', 'b']
+  assert sorted(texts_of(f'text:{folder}/**')) == ['a', 'b', 'd']
 
 
 def test_text_files_may_be_said(folder):
-  assert texts(f'text_files:{folder}/c.jsonl') == ['{"text": "c"}']
+  assert texts_of(f'text_files:{folder}/c.jsonl') == ['{"text": "c"}']
 
 
 def test_a_path_with_a_comma_or_a_colon(tmp_path):
   for name in ('a,b.txt', 'a:b.txt'):
     (tmp_path / name).write_text(name)
-    assert texts(str(tmp_path / name)) == [name]
+    assert texts_of(str(tmp_path / name)) == [name]
 
 
 def test_joined_sources_describe_themselves(folder):

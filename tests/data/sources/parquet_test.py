@@ -1,10 +1,12 @@
 """Parquet: what is read, what is counted, and what damage leads to."""
 
+import fuzzing
 import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
+from inputs import read_texts
 
 from bert_jax.data.sources import base, open_inputs, parquet
 from bert_jax.errors import InputError
@@ -16,20 +18,16 @@ def write(path, columns, **options):
   return path
 
 
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = list(open_inputs(str(spec), **options).documents(report))
-  return [document.text for document in documents], report
-
-
 def test_the_column_is_read_over_row_groups_and_files(tmp_path):
   numbers = [str(n) for n in range(100)]
   write(tmp_path / 'a.parquet', {'text': numbers, 'n': range(100)})
   write(tmp_path / 'b.parquet', {'body': numbers, 'text': numbers[::-1]})
   options = {'row_group_size': 7, 'compression': 'zstd'}
   write(tmp_path / 'c.parquet', {'text': numbers}, **options)
-  assert read(tmp_path / '*.parquet')[0] == numbers + numbers[::-1] + numbers
-  assert read(tmp_path / 'b.parquet', text_field='body')[0] == numbers
+  assert (
+    read_texts(tmp_path / '*.parquet')[0] == numbers + numbers[::-1] + numbers
+  )
+  assert read_texts(tmp_path / 'b.parquet', text_field='body')[0] == numbers
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,7 @@ def test_all_types_of_strings(tmp_path, kind):
   if pa.types.is_dictionary(kind):
     column = column.dictionary_encode()
   path = write(tmp_path / 'a.parquet', {'text': column.cast(kind)})
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['zwölf', 'zwölf', 'x\ny']
   assert report.counts == {'missing_field': 1, 'empty_documents': 2}
   assert report.examples == {
@@ -73,25 +71,25 @@ def test_a_field_within_a_struct(tmp_path):
     tmp_path / 'a.parquet',
     {'n': [1, 2, 3], 'meta': [{'deep': x} for x in inner], 'a.b': list('xyz')},
   )
-  texts, report = read(path, text_field='meta.deep.title')
+  texts, report = read_texts(path, text_field='meta.deep.title')
   assert texts == ['one']
   assert report.counts == {'missing_field': 2}
   # A name with a dot in it is a name first.
-  assert read(path, text_field='a.b')[0] == ['x', 'y', 'z']
+  assert read_texts(path, text_field='a.b')[0] == ['x', 'y', 'z']
   for field in ('meta.deep.gone', 'n.x', 'meta.deep.title.x', '', '.'):
     with pytest.raises(InputError, match='has no column'):
-      read(path, text_field=field)
+      read_texts(path, text_field=field)
 
 
 def test_a_name_that_begins_another(tmp_path):
   path = write(tmp_path / 'a.parquet', {'text.b': ['no'], 'text': ['yes']})
-  assert read(path)[0] == ['yes']
+  assert read_texts(path)[0] == ['yes']
 
 
 def test_a_long_cell_is_cut(tmp_path, monkeypatch):
   monkeypatch.setattr(base, 'MAX_DOCUMENT_CHARACTERS', 10)
   path = write(tmp_path / 'a.parquet', {'text': ['a', 'one two\nthree ' * 5]})
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert ' '.join(texts).split() == ['a', *['one', 'two', 'three'] * 5]
   assert all(len(text) <= 10 for text in texts)
   assert report.examples == {'split_documents': [f'{path}:row 2']}
@@ -100,13 +98,13 @@ def test_a_long_cell_is_cut(tmp_path, monkeypatch):
 def test_small_batches(tmp_path, monkeypatch):
   monkeypatch.setattr(parquet, '_BATCH_BYTES', 1)
   path = write(tmp_path / 'a.parquet', {'text': ['a', 'b', 'c']})
-  assert read(path)[0] == ['a', 'b', 'c']
+  assert read_texts(path)[0] == ['a', 'b', 'c']
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
   column = pa.array([b'a\xffb', b'good']).view(pa.string())
   path = write(tmp_path / 'a.parquet', {'text': column})
-  texts, report = read(path)
+  texts, report = read_texts(path)
   assert texts == ['a\ufffdb', 'good']
   assert report.counts == {'undecodable_bytes': 1}
   assert report.examples['undecodable_bytes'][0].startswith(f'{path}:row 1: ')
@@ -127,14 +125,14 @@ def test_its_description_and_size(tmp_path):
 
 def test_by_kind_and_beside_other_files(tmp_path):
   write(tmp_path / 'table', {'text': ['one']})
-  assert read(f'parquet:{tmp_path / "table"}')[0] == ['one']
+  assert read_texts(f'parquet:{tmp_path / "table"}')[0] == ['one']
   folder = tmp_path / 'from spark'
   folder.mkdir()
   write(folder / 'part-0.snappy.parquet', {'text': ['two']})
   (folder / '_SUCCESS').write_text('')
-  assert read(folder)[0] == ['two']
+  assert read_texts(folder)[0] == ['two']
   (folder / 'README.txt').write_text('three')
-  texts, report = read(folder)
+  texts, report = read_texts(folder)
   assert texts == ['two']
   assert '  left out: 2 files' in report.notes
 
@@ -159,7 +157,7 @@ def test_by_kind_and_beside_other_files(tmp_path):
 def test_columns_that_will_not_do(tmp_path, columns, what):
   path = write(tmp_path / 'a.parquet', columns)
   with pytest.raises(InputError, match=what) as error:
-    read(path)
+    read_texts(path)
   assert str(error.value).startswith(f'{path}: ')
   assert '\n' not in str(error.value)
 
@@ -168,14 +166,14 @@ def test_two_columns_of_one_name(tmp_path):
   table = pa.table([pa.array(['a']), pa.array(['b'])], names=['text', 'text'])
   path = write(tmp_path / 'a.parquet', table)
   with pytest.raises(InputError, match="has 2 columns that are called 'text'"):
-    read(path)
+    read_texts(path)
 
 
 @pytest.mark.parametrize('size', [0, 3, 100, 400, -1])
 def test_a_file_cut_short(tmp_path, size):
   path = write(tmp_path / 'a.parquet', {'text': ['one'] * 100})
   path.write_bytes(path.read_bytes()[:size])
-  for use in (read, lambda p: open_inputs(str(p)).size_in_bytes()):
+  for use in (read_texts, lambda p: open_inputs(str(p)).size_in_bytes()):
     with pytest.raises(InputError, match='a.parquet: cannot be read as Parq'):
       use(path)
 
@@ -194,7 +192,7 @@ def test_a_flipped_bit_is_found_by_the_checksum_of_its_page(tmp_path):
   data[data.index(b'text 500')] ^= 1
   path.write_bytes(data)
   with pytest.raises(InputError, match='CRC'):
-    read(path)
+    read_texts(path)
 
 
 @pytest.fixture(scope='module')
@@ -215,11 +213,7 @@ def whole_files(tmp_path_factory):
 
 
 @hypothesis.given(data=st.data())
-@hypothesis.settings(
-  max_examples=400,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+@fuzzing.settings(400)
 def test_a_damaged_file_gives_texts_or_one_line(tmp_path, whole_files, data):
   content = bytearray(data.draw(st.sampled_from(whole_files)))
   for _ in range(data.draw(st.integers(1, 4))):

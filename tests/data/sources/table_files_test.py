@@ -1,15 +1,10 @@
 """CSV, TSV and .tab: strictly read, every refusal with its line."""
 
 import pytest
+from inputs import read_documents
 
-from bert_jax.data.sources import base, files, open_inputs
+from bert_jax.data.sources import files
 from bert_jax.errors import InputError
-
-
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = list(open_inputs(str(spec), **options).documents(report))
-  return documents, report
 
 
 def write(path, content):
@@ -21,7 +16,7 @@ def test_origins_are_the_first_line_of_a_row(tmp_path):
   path = write(
     tmp_path / 'a.csv', 'text,n\n"a\nb",1\n\nc,2\n"d\n\n",3\n"",4\ne,5\n'
   )
-  documents, report = read(path)
+  documents, report = read_documents(path)
   assert [(d.text, d.origin.rpartition(':')[2]) for d in documents] == [
     ('a\nb', '2'),
     ('c', '5'),
@@ -33,7 +28,9 @@ def test_origins_are_the_first_line_of_a_row(tmp_path):
 
 def test_a_column_of_an_index_has_no_name(tmp_path):
   """A file of pandas.DataFrame.to_csv."""
-  documents, _ = read(write(tmp_path / 'a.csv', ',text\n0,a\n1,"b, c"\n'))
+  documents, _ = read_documents(
+    write(tmp_path / 'a.csv', ',text\n0,a\n1,"b, c"\n')
+  )
   assert [d.text for d in documents] == ['a', 'b, c']
 
 
@@ -73,7 +70,7 @@ def test_a_column_of_an_index_has_no_name(tmp_path):
 def test_a_table_that_is_not_well_formed(tmp_path, name, content, what):
   path = write(tmp_path / name, content)
   with pytest.raises(InputError, match=what) as error:
-    read(path)
+    read_documents(path)
   assert str(error.value).startswith(str(path))
   assert '\n' not in str(error.value)
 
@@ -81,7 +78,7 @@ def test_a_table_that_is_not_well_formed(tmp_path, name, content, what):
 def test_types_that_are_words_of_a_row(tmp_path):
   """The second line of a plain .tab is a row, though it has short words."""
   content = 'tag\ttext\nd\tthree words here\nc\tmore words\n'
-  documents, _ = read(write(tmp_path / 'a.tab', content))
+  documents, _ = read_documents(write(tmp_path / 'a.tab', content))
   assert [d.text for d in documents] == ['three words here', 'more words']
 
 
@@ -93,7 +90,7 @@ def test_types_that_are_words_of_a_row(tmp_path):
   ],
 )
 def test_another_delimiter_of_a_csv_is_noted(tmp_path, content, delimiter):
-  documents, report = read(write(tmp_path / 'a.csv', content))
+  documents, report = read_documents(write(tmp_path / 'a.csv', content))
   assert [d.text for d in documents] == ['a, b', 'c; d']
   assert any(f'is separated by {delimiter}' in note for note in report.notes)
 
@@ -101,12 +98,14 @@ def test_another_delimiter_of_a_csv_is_noted(tmp_path, content, delimiter):
 def test_quotes_of_a_tsv_that_are_its_text(tmp_path):
   """A writer of CSV leaves none outside of a quoted field."""
   content = 'text\n' + '"a ""b"""\n' * 3 + 'he said "c\n' * 3
-  documents, _ = read(write(tmp_path / 'a.tsv', content))
+  documents, _ = read_documents(write(tmp_path / 'a.tsv', content))
   assert documents[0].text == '"a ""b"""'
 
 
 def test_rows_that_python_wrote_on_windows(tmp_path):
-  documents, _ = read(write(tmp_path / 'a.csv', 'id,text\r\r\n1,a\r\r\n'))
+  documents, _ = read_documents(
+    write(tmp_path / 'a.csv', 'id,text\r\r\n1,a\r\r\n')
+  )
   assert [d.text for d in documents] == ['a']
 
 
@@ -119,13 +118,13 @@ def test_a_row_without_end_does_not_fill_the_memory(
   line = '"' + 'x' * 20 + '\n' * (name == 'a.csv')
   path = write(tmp_path / name, 'text\n' + line + 'y' * 60 + '\n')
   with pytest.raises(InputError, match=':[23]: .*longer .*50 characters'):
-    read(path)
+    read_documents(path)
 
 
 def test_undecodable_bytes_are_counted(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_bytes(b'text\n"a\xe9"\n' + b'"b"\n' * 5)
-  documents, report = read(path)
+  documents, report = read_documents(path)
   assert documents[0].text == 'a\ufffd'
   assert report.examples['undecodable_bytes'] == [
     f'{path}:2: 1 bytes that are not UTF-8'

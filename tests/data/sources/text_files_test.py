@@ -8,19 +8,10 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import read_documents, texts_of
 
 from bert_jax.data.sources import base, files, open_inputs
 from bert_jax.errors import InputError
-
-
-def read(spec, **options):
-  report = base.ReadReport()
-  documents = list(open_inputs(str(spec), **options).documents(report))
-  return documents, report
-
-
-def texts(spec, **options):
-  return [document.text for document in read(spec, **options)[0]]
 
 
 def write(path, content):
@@ -30,14 +21,14 @@ def write(path, content):
 
 def test_document_units(tmp_path):
   path = write(tmp_path / 'a.txt', 'one\ntwo\n\n \t\nthree\r\nfour')
-  assert texts(path) == ['one\ntwo\n\n \t\nthree\nfour']
-  assert texts(path, document='line') == ['one', 'two', 'three', 'four']
-  assert texts(path, document='paragraph') == ['one\ntwo', 'three\nfour']
+  assert texts_of(path) == ['one\ntwo\n\n \t\nthree\nfour']
+  assert texts_of(path, document='line') == ['one', 'two', 'three', 'four']
+  assert texts_of(path, document='paragraph') == ['one\ntwo', 'three\nfour']
 
 
 def test_origins_name_the_line(tmp_path):
   path = write(tmp_path / 'a.txt', 'one\n\ntwo\nthree\n\n\nfour\n')
-  documents, _ = read(path, document='paragraph')
+  documents, _ = read_documents(path, document='paragraph')
   assert [document.origin for document in documents] == [
     f'{path}:1',
     f'{path}:3',
@@ -54,7 +45,7 @@ def test_a_long_document_is_cut_and_loses_nothing(
   rng = random.Random(0)
   words = [f'{"é" * rng.randint(1, 9)}{i}' for i in range(200)]
   path = write(tmp_path / 'a.txt', separator.join(words))
-  documents, report = read(path, document=unit)
+  documents, report = read_documents(path, document=unit)
   found = [document.text for document in documents]
   if unit == 'line' and separator == '\n':
     assert found == words
@@ -71,7 +62,7 @@ def test_a_cut_document_says_where_each_piece_begins(tmp_path, monkeypatch):
   monkeypatch.setattr(base, 'MAX_DOCUMENT_CHARACTERS', 100)
   lines = [f'{i:03d} {"x" * 15}' for i in range(1, 31)]
   path = write(tmp_path / 'a.txt', '\n'.join(lines))
-  for document in read(path)[0]:
+  for document in read_documents(path)[0]:
     line = int(document.origin.rpartition(':')[2])
     # The cut is at the end of the line before, or within this one.
     assert int(document.text.split()[0].strip('x') or line) in (line, line + 1)
@@ -101,7 +92,7 @@ def test_lines_longer_than_a_piece_keep_their_characters(
 
 def test_undecodable_bytes_are_counted_with_their_line(tmp_path):
   path = write(tmp_path / 'a.txt', b'good\nb\xff\xfed\nna\xc3\xafve\n\xe9t\n')
-  documents, report = read(path, document='line')
+  documents, report = read_documents(path, document='line')
   assert [document.text for document in documents] == [
     'good',
     'b\ufffd\ufffdd',
@@ -116,14 +107,14 @@ def test_undecodable_bytes_are_counted_with_their_line(tmp_path):
 
 
 def test_byte_order_mark_is_no_text(tmp_path):
-  assert texts(write(tmp_path / 'a.txt', b'\xef\xbb\xbfone')) == ['one']
+  assert texts_of(write(tmp_path / 'a.txt', b'\xef\xbb\xbfone')) == ['one']
 
 
 @pytest.mark.parametrize('encoding', ['utf-16', 'cp1251', 'koi8-r'])
 def test_a_file_in_another_encoding_is_an_error(tmp_path, encoding):
   path = write(tmp_path / 'a.txt', ('Привет мир ' * 200).encode(encoding))
   with pytest.raises(InputError, match=r'a\.txt: is .*not UTF-8.*iconv'):
-    read(path)
+    read_documents(path)
 
 
 def two_zstandard_frames(data):
@@ -143,7 +134,7 @@ LINES = [f'{i} {random.Random(i).random()}' for i in range(5000)]
 def test_compressed_files(tmp_path, ending):
   content = '\n'.join(LINES).encode()
   path = write(tmp_path / f'a.txt{ending}', PACKERS[ending](content))
-  assert texts(path, document='line') == LINES
+  assert texts_of(path, document='line') == LINES
   # A small file is unpacked whole to know its size.
   assert open_inputs(str(path)).size_in_bytes() == len(content)
 
@@ -174,20 +165,20 @@ def test_damaged_compressed_files_are_named(tmp_path, ending, damage):
   size = open_inputs(str(path)).size_in_bytes()
   assert size == 0 if damage == 'garbage' else size > 0
   with pytest.raises(InputError, match='cannot be read'):
-    read(path, document='line')
+    read_documents(path, document='line')
 
 
 def test_no_text_at_all_is_an_error(tmp_path):
   path = write(tmp_path / 'a.txt', b' \n\n')
   for unit in ('file', 'line', 'paragraph'):
     with pytest.raises(InputError, match='there is no text in it'):
-      read(path, document=unit)
+      read_documents(path, document=unit)
 
 
 def test_empty_files_are_counted(tmp_path):
   write(tmp_path / 'a.txt', b'')
   write(tmp_path / 'b.txt', b'text')
-  documents, report = read(tmp_path)
+  documents, report = read_documents(tmp_path)
   assert [document.text for document in documents] == ['text']
   assert report.examples['empty_documents'] == [f'{tmp_path / "a.txt"}:1']
 

@@ -4,13 +4,13 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 
+import fuzzing
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from other_process import ROOT, verb
 
 from bert_jax.data.sources import base, content, open_inputs
 from bert_jax.data.sources import tfds as tfds_lib
@@ -285,11 +285,7 @@ def test_a_file_that_is_missing_or_cut_short(own_dir, size):
 @hypothesis.given(
   place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255)
 )
-@hypothesis.settings(
-  max_examples=60,
-  deadline=None,
-  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+@fuzzing.settings(60)
 def test_flipped_bits_are_found_or_do_not_matter(own_dir, place, bits):
   whole, _ = read('tfds:tiny_text/en:test', own_dir)
   path = next(folder_of(own_dir).glob('tiny_text-test*'))
@@ -308,26 +304,15 @@ def test_flipped_bits_are_found_or_do_not_matter(own_dir, place, bits):
 
 def test_the_command_needs_no_tensorflow(shared_dir, small_corpus, tmp_path):
   (tmp_path / 'tensorflow.py').write_text('raise RuntimeError("imported")')
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'bert_jax', 'prepare', '--row_length=16'),
-      '--input=tfds:tiny_text/en:train[:40],tfds:tiny_text/en:test',
-      f'--data_dir={shared_dir}',
-      f'--tokenizer={small_corpus / "tokenizer"}',
-      '--max_unknown=1',
-      '--workers=1',
-      '--output=out',
-    ],
-    cwd=tmp_path,
-    env={
-      **os.environ,
-      'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path]),
-    },
-    capture_output=True,
-    text=True,
-    timeout=120,
+  verb(
+    tmp_path,
+    *('prepare', '--row_length=16', '--max_unknown=1', '--workers=1'),
+    '--input=tfds:tiny_text/en:train[:40],tfds:tiny_text/en:test',
+    f'--data_dir={shared_dir}',
+    f'--tokenizer={small_corpus / "tokenizer"}',
+    '--output=out',
+    PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
   )
-  assert done.returncode == 0, done.stderr
   record = json.loads((tmp_path / 'out/prepare.json').read_text())
   assert record['summary']['documents'] == 45
 

@@ -1,8 +1,8 @@
 """WikiExtractor's files: an article is a document, and nothing else is."""
 
 import pytest
+from inputs import read_documents
 
-from bert_jax.data.sources import base, open_inputs
 from bert_jax.errors import InputError
 
 BEGIN = '<doc id="{}" url="https://a.b?curid={}" title="{}">\n'
@@ -12,11 +12,6 @@ def article(number, title, text):
   return f'{BEGIN.format(number, number, title)}{title}\n\n{text}\n\n</doc>\n'
 
 
-def read(path):
-  documents = open_inputs(str(path)).documents(base.ReadReport())
-  return list(documents)
-
-
 def test_articles(tmp_path):
   path = tmp_path / 'AA' / 'wiki_00'
   path.parent.mkdir()
@@ -24,7 +19,7 @@ def test_articles(tmp_path):
   path.write_text(
     '\n'.join(article(n, f'T &gt; "{n}"', t) for n, t in enumerate(texts))
   )
-  documents = read(path)
+  documents = read_documents(path)[0]
   assert [d.text for d in documents] == [
     f'T &gt; "{n}"\n\n{text}' for n, text in enumerate(texts)
   ]
@@ -33,7 +28,7 @@ def test_articles(tmp_path):
     f'{path}:9',
     f'{path}:18',
   ]
-  assert read(tmp_path) == documents
+  assert read_documents(tmp_path)[0] == documents
 
 
 @pytest.mark.parametrize(
@@ -51,12 +46,12 @@ def test_what_is_no_article_is_refused(tmp_path, content, what):
   path = tmp_path / 'wiki_00'
   path.write_text(content)
   with pytest.raises(InputError, match=what):
-    read(path)
+    read_documents(path)
 
 
 def test_json_is_not_taken_for_articles(tmp_path):
   path = tmp_path / 'wiki_00'
   path.write_text('{"id": "1", "url": "u", "title": "T", "text": "a"}\n')
-  assert [d.text for d in read(path)] == ['a']
+  assert [d.text for d in read_documents(path)[0]] == ['a']
   with pytest.raises(InputError, match='read it as jsonl:'):
-    read(f'wiki:{path}')
+    read_documents(f'wiki:{path}')

@@ -3,22 +3,19 @@
 import copy
 import functools
 import json
-import os
 import pickle
-import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import trained_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_files import tokens_of_text
 from tokenizers import Tokenizer
+from trained_tokenizers import fingerprint_elsewhere, many_words
 
-from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import (
   byte_bpe,
-  byte_bpe_training,
   huggingface,
   load_tokenizer,
 )
@@ -29,9 +26,7 @@ TEXT = 'The arrays are arranged in an array, of Arrays. [SEP] Café 日本 😀!
 
 
 def train(texts, vocab_size=330):
-  return byte_bpe_training.train_byte_bpe(
-    [Document(text, 'origin') for text in texts], vocab_size=vocab_size
-  )
+  return trained_tokenizers.train('byte_bpe', texts, vocab_size)
 
 
 @functools.cache
@@ -82,10 +77,6 @@ def modernbert():
 
 def encode(tokenizer, text):
   return tokenizer.encode_batch([text])[0]
-
-
-def tokens(tokenizer, text):
-  return [tokenizer.token(i) for i in encode(tokenizer, text)]
 
 
 @pytest.fixture(params=[trained, roberta, modernbert])
@@ -167,7 +158,7 @@ def cached_tokenizers():
 
 def test_added_tokens_that_are_not_special_are_found():
   tokenizer = byte_bpe.ByteBpe(modernbert())
-  found = tokens(tokenizer, 'arrays   e\u0301 [unused0]')
+  found = tokens_of_text(tokenizer, 'arrays   e\u0301 [unused0]')
   assert '   ' in found and '[unused0]' in found
   assert (
     encode(tokenizer, 'e\u0301').tolist() == encode(tokenizer, '\xe9').tolist()
@@ -204,7 +195,9 @@ def test_a_prefix_space_is_of_the_first_text_alone():
   spec = copy.deepcopy(trained()._spec)
   spec['pre_tokenizer']['add_prefix_space'] = True
   tokenizer = byte_bpe.ByteBpe(spec)
-  assert tokens(tokenizer, 'arrays') == tokens(tokenizer, ' arrays')
+  assert tokens_of_text(tokenizer, 'arrays') == tokens_of_text(
+    tokenizer, ' arrays'
+  )
   found = tokenizer.encode_with_mask('arrays [MASK]. array')
   (dot,) = encode(trained(), '.')
   assert found.tolist() == [
@@ -239,31 +232,12 @@ def test_fingerprint_is_of_what_changes_ids():
   assert len(found | {trained().fingerprint}) == 4
 
 
-def many_words():
-  rng = random.Random(0)
-  return [
-    ' '.join(
-      ''.join(rng.choice('abcdefghijklmnop') for _ in range(7))
-      for _ in range(3000)
-    )
-  ] * 2
-
-
 def test_the_same_text_gives_the_same_bytes_in_every_process():
-  code = (
-    'import sys; sys.path.insert(0, sys.argv[1]); import byte_bpe_test as t; '
-    'print(t.train(t.many_words(), 1000).fingerprint)'
-  )
-  expected = train(many_words(), 1000).fingerprint
+  expected = train([' '.join(many_words())] * 2, 1000).fingerprint
+  call = "train('byte_bpe', [' '.join(many_words())] * 2, 1000)"
   for threads in ('1', '4'):
-    done = subprocess.run(
-      [sys.executable, '-c', code, os.path.dirname(__file__)],
-      capture_output=True,
-      text=True,
-      env={'RAYON_NUM_THREADS': threads, 'PYTHONPATH': ':'.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == expected
+    found = fingerprint_elsewhere(call, RAYON_NUM_THREADS=threads)
+    assert found == expected
 
 
 def test_a_vocabulary_too_small_for_the_bytes_is_an_error():

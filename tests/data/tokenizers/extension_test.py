@@ -4,13 +4,11 @@ import copy
 
 import numpy as np
 import pytest
+from trained_tokenizers import train
 
-from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import byte_bpe, sentencepiece, wordpiece
 from bert_jax.data.tokenizers.base import SPECIAL_TOKENS
-from bert_jax.data.tokenizers.byte_bpe_training import train_byte_bpe
 from bert_jax.data.tokenizers.extension import never_drawn, pieces_of_new
-from bert_jax.data.tokenizers.sentencepiece_training import train_sentencepiece
 from bert_jax.errors import InputError
 
 TEXT = (
@@ -22,17 +20,13 @@ WORDS = [
 ]
 
 
-def documents():
-  return [Document(TEXT, 'text')] * 20
-
-
 def word_pieces(*more: str, lowercase: bool = True, **options):
   return wordpiece.WordPiece([*WORDS, *more], lowercase=lowercase, **options)
 
 
 def byte_pieces(*more: str, **changes) -> byte_bpe.ByteBpe:
   """Trained, with added tokens as transformers' add_tokens writes them."""
-  spec = train_byte_bpe(documents(), vocab_size=300).tokenizer_json()
+  spec = train('byte_bpe', [TEXT] * 20, 300).tokenizer_json()
   for number, content in enumerate(more):
     spec['added_tokens'].append(
       {
@@ -50,9 +44,7 @@ def byte_pieces(*more: str, **changes) -> byte_bpe.ByteBpe:
 
 
 def model_pieces(*more: str) -> sentencepiece.SentencePiece:
-  old = train_sentencepiece(
-    documents(), model_type='unigram', vocab_size=290, lowercase=False
-  )
+  old = train('sentencepiece_unigram', [TEXT] * 20, 290)
   proto = sentencepiece._parse(old._model)
   for piece in more:
     proto.pieces.add(piece=piece, score=-1.0)

@@ -8,22 +8,12 @@ import json
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from trained_tokenizers import FORMS, train_on
 
-from bert_jax.data.sources import open_inputs
-from bert_jax.data.tokenizers import folder as training
 from bert_jax.data.tokenizers import huggingface, load_tokenizer
 from bert_jax.data.tokenizers.wordpiece import WordPiece
 from bert_jax.errors import InputError
 
-KINDS = [
-  ('wordpiece', True),
-  ('wordpiece', False),
-  ('sentencepiece_unigram', True),
-  ('sentencepiece_unigram', False),
-  ('sentencepiece_bpe', True),
-  ('sentencepiece_bpe', False),
-  ('byte_bpe', False),
-]
 TEXTS = [
   'These arrays return a random number.',
   ' unknown: Zürich, 深度学习, हिन्दी 한국어  ',
@@ -31,18 +21,11 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope='module', params=KINDS, ids=lambda kind: str(kind))
+@pytest.fixture(scope='module', params=FORMS, ids=lambda kind: str(kind))
 def tokenizer(request, small_text, tmp_path_factory):
   kind, lowercase = request.param
   output = tmp_path_factory.mktemp('tokenizers') / kind
-  training.train_folder(
-    open_inputs(str(small_text), document='line'),
-    kind=kind,
-    vocab_size=120 if kind == 'wordpiece' else 330,
-    lowercase=lowercase,
-    output=output,
-  )
-  return load_tokenizer(output)
+  return train_on(small_text, kind, lowercase, output)
 
 
 def test_ids_and_special_tokens(tokenizer, tmp_path):

@@ -5,11 +5,9 @@ import unicodedata
 
 import numpy as np
 import pytest
+from trained_tokenizers import train
 
-from bert_jax.data.sources.base import Document
-from bert_jax.data.tokenizers import byte_bpe_training, sentencepiece_training
 from bert_jax.data.tokenizers.byte_bpe import ByteBpe, bytes_of_characters
-from bert_jax.data.tokenizers.training import train_wordpiece
 
 TEXTS = [
   'The Café  naïve e\u0301t\u00e9 日本語 我爱北京。 😀👍\n\nHello\tworld, ﬁne '
@@ -22,39 +20,24 @@ TEXTS = [
 TRAIN = 'the cafe is fine; hello world of 日本 and 我爱北京, quoted in istanbul'
 
 
-def documents():
-  return [Document(TRAIN, 'origin')] * 30
-
-
-def sentencepiece(model_type, lowercase):
-  return sentencepiece_training.train_sentencepiece(
-    documents(), model_type=model_type, vocab_size=330, lowercase=lowercase
-  )
-
-
-def byte_bpe(**changes):
-  spec = byte_bpe_training.train_byte_bpe(documents(), vocab_size=300)._spec
-  return ByteBpe(spec | changes)
-
-
 KINDS = {
-  'wordpiece': lambda: train_wordpiece(
-    documents(), vocab_size=120, lowercase=True
-  ),
-  'wordpiece_cased': lambda: train_wordpiece(
-    documents(), vocab_size=120, lowercase=False
-  ),
-  'byte_bpe': byte_bpe,
-  'byte_bpe_nfc': lambda: byte_bpe(normalizer={'type': 'NFC'}),
-  'unigram': lambda: sentencepiece('unigram', False),
-  'unigram_uncased': lambda: sentencepiece('unigram', True),
-  'bpe': lambda: sentencepiece('bpe', False),
+  'wordpiece': ('wordpiece', 120, True),
+  'wordpiece_cased': ('wordpiece', 120, False),
+  'byte_bpe': ('byte_bpe', 300, False),
+  'byte_bpe_nfc': ('byte_bpe', 300, False),
+  'unigram': ('sentencepiece_unigram', 330, False),
+  'unigram_uncased': ('sentencepiece_unigram', 330, True),
+  'bpe': ('sentencepiece_bpe', 330, False),
 }
 
 
 @functools.cache
 def made(kind):
-  return KINDS[kind]()
+  form, vocab_size, lowercase = KINDS[kind]
+  tokenizer = train(form, [TRAIN] * 30, vocab_size, lowercase=lowercase)
+  if kind == 'byte_bpe_nfc':
+    return ByteBpe(tokenizer._spec | {'normalizer': {'type': 'NFC'}})
+  return tokenizer
 
 
 def plain(text):

@@ -7,8 +7,9 @@ import pickle
 
 import numpy as np
 import pytest
+from tokenizer_files import tokens_of_text
+from trained_tokenizers import train
 
-from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import (
   load_tokenizer,
   sentencepiece,
@@ -22,12 +23,8 @@ TEXT = 'The arrays are arranged in an array, of Arrays. [SEP] Café 日本 😀!
 
 @functools.cache
 def trained(model_type='unigram', vocab_size=330, lowercase=False):
-  return sentencepiece_training.train_sentencepiece(
-    [Document(TEXT, 'origin')] * 40,
-    model_type=model_type,
-    vocab_size=vocab_size,
-    lowercase=lowercase,
-  )
+  kind = f'sentencepiece_{model_type}'
+  return train(kind, [TEXT] * 40, vocab_size, lowercase=lowercase)
 
 
 @functools.cache
@@ -48,11 +45,6 @@ def foreign(*symbols, user_defined=(), **changes):
     sentence_iterator=iter([TEXT] * 40), **(options | changes)
   )
   return model.getvalue()
-
-
-def pieces(tokenizer, text):
-  (ids,) = tokenizer.encode_batch([text])
-  return [tokenizer.token(i) for i in ids]
 
 
 @pytest.fixture(params=sentencepiece_training.MODEL_TYPES)
@@ -149,7 +141,7 @@ def test_saved_and_pickled_tokenizers_are_the_same(tokenizer, tmp_path):
     pickle.loads(pickle.dumps(tokenizer)),
   ):
     assert other.fingerprint == tokenizer.fingerprint
-    assert pieces(other, TEXT) == pieces(tokenizer, TEXT)
+    assert tokens_of_text(other, TEXT) == tokens_of_text(tokenizer, TEXT)
 
 
 def test_fingerprints_differ():
@@ -225,12 +217,12 @@ def test_case_of_a_model_of_others(tmp_path):
   lower = foreign(*symbols, normalization_rule_name='nmt_nfkc_cf', **ALBERT)
   assert not sentencepiece.case_of(lower).strip_accents
   (tmp_path / 'spiece.model').write_bytes(trained(lowercase=True)._model)
-  assert pieces(load_tokenizer(tmp_path), 'CAFÉ') == pieces(
+  assert tokens_of_text(load_tokenizer(tmp_path), 'CAFÉ') == tokens_of_text(
     trained(lowercase=True), 'cafe'
   )
   (tmp_path / 'spiece.model').write_bytes(
     foreign(*symbols, character_coverage=1.0, **ALBERT)
   )
-  cased = pieces(load_tokenizer(tmp_path), 'Arrays')
+  cased = tokens_of_text(load_tokenizer(tmp_path), 'Arrays')
   (tmp_path / 'tokenizer_config.json').write_text('{"do_lower_case": true}')
-  assert pieces(load_tokenizer(tmp_path), 'Arrays') != cased
+  assert tokens_of_text(load_tokenizer(tmp_path), 'Arrays') != cased

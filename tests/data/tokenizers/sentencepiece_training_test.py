@@ -1,10 +1,8 @@
 """Training SentencePiece: the same bytes each time, from a bounded sample."""
 
-import random
-import subprocess
-import sys
-
 import pytest
+import trained_tokenizers
+from trained_tokenizers import fingerprint_elsewhere, many_words
 
 from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import sample, sentencepiece_training
@@ -14,41 +12,20 @@ MODEL_TYPES = sentencepiece_training.MODEL_TYPES
 
 
 def train(texts, model_type, vocab_size=600):
-  return sentencepiece_training.train_sentencepiece(
-    [Document(text, 'origin') for text in texts],
-    model_type=model_type,
-    vocab_size=vocab_size,
-    lowercase=False,
-  )
-
-
-def many_words():
-  rng = random.Random(0)
-  words = [
-    ''.join(rng.choice('abcdefghijklmnop') for _ in range(7))
-    for _ in range(3000)
-  ]
-  return [' '.join(words), ' '.join(words[::-1])]
+  kind = f'sentencepiece_{model_type}'
+  return trained_tokenizers.train(kind, texts, vocab_size)
 
 
 @pytest.mark.parametrize('model_type', MODEL_TYPES)
 def test_the_same_text_gives_the_same_bytes_in_every_process(model_type):
-  code = (
-    'import sys, os; sys.path.insert(0, sys.argv[1]); '
-    'os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); '
-    'import sentencepiece_training_test as t; '
-    'print(t.train(t.many_words(), sys.argv[2]).fingerprint)'
+  words = many_words()
+  texts = [' '.join(words), ' '.join(words[::-1])]
+  made = "[' '.join(many_words()), ' '.join(many_words()[::-1])]"
+  found = fingerprint_elsewhere(
+    f"train('sentencepiece_{model_type}', {made}, 600)",
+    first='os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})',
   )
-  folder = __file__.rpartition('/')[0]
-  done = subprocess.run(
-    [sys.executable, '-c', code, folder, model_type],
-    capture_output=True,
-    text=True,
-    env={'PYTHONPATH': ':'.join(sys.path)},
-  )
-  assert done.returncode == 0, done.stderr
-  expected = train(many_words(), model_type).fingerprint
-  assert done.stdout.strip() == expected
+  assert found == train(texts, model_type).fingerprint
 
 
 @pytest.mark.parametrize('model_type', MODEL_TYPES)

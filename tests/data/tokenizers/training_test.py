@@ -1,10 +1,8 @@
 """Training a tokenizer: the same text gives the same bytes, and good pieces."""
 
-import random
-import subprocess
-import sys
-
 import pytest
+import trained_tokenizers
+from trained_tokenizers import fingerprint_elsewhere, many_words
 
 from bert_jax.data.sources.base import Document
 from bert_jax.data.tokenizers import training, wordpiece
@@ -16,8 +14,8 @@ def documents(texts):
 
 
 def train(texts, vocab_size=200, lowercase=True):
-  return training.train_wordpiece(
-    documents(texts), vocab_size=vocab_size, lowercase=lowercase
+  return trained_tokenizers.train(
+    'wordpiece', texts, vocab_size, lowercase=lowercase
   )
 
 
@@ -95,32 +93,12 @@ def test_a_large_corpus_is_scaled_down(monkeypatch):
   assert tokens_of(train(TEXT * 50)) == expected
 
 
-def many_words():
-  rng = random.Random(0)
-  # Many words of equal count, so that ties decide which pairs are merged.
-  return [
-    ''.join(rng.choice('abcdefghijklmnop') for _ in range(7))
-    for _ in range(3000)
-  ] * 2
-
-
 def test_the_same_text_gives_the_same_bytes_in_every_process():
-  code = (
-    'import sys; sys.path.insert(0, sys.argv[1]); import training_test as t; '
-    'print(t.train(t.many_words(), 1000).fingerprint)'
-  )
-  folder = __file__.rpartition('/')[0]
-  fingerprints = {train(many_words(), 1000).fingerprint}
+  expected = train(many_words() * 2, 1000).fingerprint
+  call = "train('wordpiece', many_words() * 2, 1000, lowercase=True)"
   for threads in ('1', '2', '4'):
-    done = subprocess.run(
-      [sys.executable, '-c', code, folder],
-      capture_output=True,
-      text=True,
-      env={'RAYON_NUM_THREADS': threads, 'PYTHONPATH': ':'.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr
-    fingerprints.add(done.stdout.strip())
-  assert len(fingerprints) == 1
+    found = fingerprint_elsewhere(call, RAYON_NUM_THREADS=threads)
+    assert found == expected
 
 
 def test_a_vocabulary_too_small_for_the_characters_is_an_error():

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trained_tokenizers import train
 
-from bert_jax.data.sources.base import Document
-from bert_jax.data.tokenizers import byte_bpe_training, sentencepiece_training
-from bert_jax.data.tokenizers.training import train_wordpiece
+from bert_jax.data.tokenizers.sentencepiece_training import MODEL_TYPES
 from bert_jax.objectives.mlm import MaskedLMConfig
 
 TEXT = (
@@ -24,11 +23,9 @@ TEXT = (
 )
 NUM_DRAWS = 100
 # Few enough entries that most words are several tokens.
-TRAIN = 'the array is in there; arrays are away or arranged, quickly 3,1 (x) f'
-
-
-def documents():
-  return [Document(TRAIN, 'origin')] * 30
+TRAIN = [
+  'the array is in there; arrays are away or arranged, quickly 3,1 (x) f'
+] * 30
 
 
 def wordpiece_words(text):
@@ -42,26 +39,16 @@ def spaced_words(text):
 
 KINDS = {
   'wordpiece': (
-    lambda: train_wordpiece(
-      [*documents(), Document(TEXT, 'origin')], vocab_size=200, lowercase=False
-    ),
+    functools.partial(train, 'wordpiece', [*TRAIN, TEXT], 200),
     wordpiece_words,
   ),
-  'byte_bpe': (
-    lambda: byte_bpe_training.train_byte_bpe(documents(), vocab_size=300),
-    spaced_words,
-  ),
+  'byte_bpe': (functools.partial(train, 'byte_bpe', TRAIN, 300), spaced_words),
 } | {
   f'sentencepiece_{model_type}': (
-    functools.partial(
-      lambda model_type: sentencepiece_training.train_sentencepiece(
-        documents(), model_type=model_type, vocab_size=320, lowercase=False
-      ),
-      model_type,
-    ),
+    functools.partial(train, f'sentencepiece_{model_type}', TRAIN, 320),
     spaced_words,
   )
-  for model_type in sentencepiece_training.MODEL_TYPES
+  for model_type in MODEL_TYPES
 }
 
 

@@ -13,6 +13,7 @@ from bert_jax.errors import InputError
 from bert_jax.models import attention
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import choose
+from bert_jax.models.attention.cudnn import CudnnAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
@@ -52,8 +53,12 @@ def backends() -> list[type]:
 
 
 def as_tested(cls: type) -> Backend:
-  """A backend with its defaults, but with its kernels in an interpreter."""
-  return cls(interpret=True) if cls is SplashAttention else cls()
+  """A backend with its defaults, but with its kernels as a CPU has them."""
+  fields = {
+    SplashAttention: dict(interpret=True),
+    CudnnAttention: dict(implementation='xla'),
+  }
+  return cls(**fields.get(cls, {}))
 
 
 def view_of(length: int, window: int) -> View:
@@ -142,6 +147,7 @@ def test_blocks_drop_what_the_reference_drops(window):
   [
     (BlockedAttention(block_size=32), 0.3),
     (SplashAttention(interpret=True), 0.0),
+    (CudnnAttention(implementation='xla'), 0.0),
   ],
   ids=str,
 )
@@ -208,6 +214,7 @@ def test_every_backend_of_the_room_is_found_and_used():
     'BlockedAttention',
     'WindowedAttention',
     'SplashAttention',
+    'CudnnAttention',
   } <= names
   for cls in backends():
     assert any(

@@ -38,7 +38,7 @@ def ask(backends=(), *, window=0, length=64, dtype='float32', platform=None):
 
 
 def test_the_choice_is_printed_once_with_its_reason(capsys):
-  choosing._print_once.cache_clear()
+  choosing._printed.clear()
   for _ in range(2):
     ask(window=32, dtype='bfloat16')
     ask()
@@ -52,6 +52,26 @@ def test_the_choice_is_printed_once_with_its_reason(capsys):
   ]
 
 
+def test_sizes_that_change_nothing_are_not_printed_again(capsys):
+  choosing._printed.clear()
+  for length, dtype in ((64, 'bfloat16'), (128, 'bfloat16'), (64, 'float32')):
+    ask(length=length, dtype=dtype)
+    ask(length=length, dtype=dtype, window=8)
+  ask(length=1024)
+  ask(length=1024, backends=(ReferenceAttention(),))
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split(';')[0] for line in lines] == [
+    'attention to whole texts in rows of 64, bfloat16 on cpu: '
+    'ReferenceAttention, chosen automatically',
+    'attention to windows of 8 in rows of 64, bfloat16 on cpu: '
+    'WindowedAttention, chosen automatically',
+    'attention to whole texts in rows of 1024, float32 on cpu: '
+    'BlockedAttention, chosen automatically',
+    'attention to whole texts in rows of 1024, float32 on cpu: '
+    'ReferenceAttention, as configured',
+  ]
+
+
 def test_long_rows_are_computed_in_blocks():
   assert isinstance(ask(length=512), ReferenceAttention)
   assert isinstance(ask(length=513), BlockedAttention)
@@ -59,7 +79,7 @@ def test_long_rows_are_computed_in_blocks():
 
 
 def test_the_first_backend_that_can_is_taken(capsys):
-  choosing._print_once.cache_clear()
+  choosing._printed.clear()
   backends = OnTPU(), ReferenceAttention()
   assert ask(backends) is backends[1]
   assert capsys.readouterr().err == (

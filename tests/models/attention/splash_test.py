@@ -32,7 +32,7 @@ def view(window=0) -> View:
 
 @pytest.mark.parametrize('window', [0, 16])
 def test_kernels_are_the_first_choice_on_tpu_alone(window, capsys):
-  choosing._print_once.cache_clear()
+  choosing._printed.clear()
   call = (), view(window), shapes()
   assert isinstance(choose(*call, 'tpu'), SplashAttention)
   line = capsys.readouterr().err
@@ -43,7 +43,7 @@ def test_kernels_are_the_first_choice_on_tpu_alone(window, capsys):
 
 
 def test_attention_dropout_is_refused_by_name(capsys):
-  choosing._print_once.cache_clear()
+  choosing._printed.clear()
   chosen = choose((), view(), shapes(dropout=True), 'tpu')
   assert isinstance(chosen, ReferenceAttention)
   assert (
