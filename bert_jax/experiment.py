@@ -33,6 +33,7 @@ from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.gradients import GradientsConfig, PlainConfig
 from bert_jax.train.logging import LoggingConfig
+from bert_jax.train.program import Program, make_program
 from bert_jax.workdir import Workdir, default_compute_dtype
 
 MIN_ROW_LENGTH = 8
@@ -51,6 +52,8 @@ class PretrainExperiment:
     'full' nothing; the rest is computed again.
   scan_layers: layers are compiled once, as the body of a loop.
   xla_options: options of XLA for the step, each NAME=VALUE.
+  deterministic: a GPU computes the same bits each time, more slowly; a TPU or
+    CPU does in any case.
   gradients: PlainConfig, or FGMConfig for adversarial training.
   profile_steps: (first, last) steps of a trace.
   init_from: workdir or Hugging Face folder whose params the run starts from.
@@ -74,6 +77,7 @@ class PretrainExperiment:
   remat: str = execution('none')
   scan_layers: bool = execution(False)
   xla_options: tuple[str, ...] = execution(())
+  deterministic: bool = execution(False)
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   profile_steps: tuple[int, ...] = execution(())
@@ -146,7 +150,8 @@ class FinetuneExperiment:
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
-  attention, remat, scan_layers, xla_options: those of PretrainExperiment.
+  attention, remat, scan_layers, xla_options, deterministic: those of
+    PretrainExperiment.
   max_unknown: a larger share of unknown tokens is an error; 1: never.
   """
 
@@ -178,6 +183,7 @@ class FinetuneExperiment:
   remat: str = execution('none')
   scan_layers: bool = execution(False)
   xla_options: tuple[str, ...] = execution(())
+  deterministic: bool = execution(False)
   compute_dtype: str = ''
   max_nonfinite_steps: int = execution(20)
   max_unknown: float = execution(unknown.MAX_SHARE)
@@ -297,6 +303,30 @@ def model_of(
   )
 
 
+def program_of(
+  experiment: PretrainExperiment,
+  objective: Objective,
+  model: Model,
+  key: jax.Array,
+) -> Program:
+  """The step of a pretraining run on the mesh that is set.
+
+  `key` may be abstract.
+  """
+  return make_program(
+    objective,
+    model,
+    experiment.optimizer.build(model.infos),
+    experiment.optimizer.build_schedule(experiment.num_steps),
+    key,
+    gradients=experiment.gradients.build(experiment.model.table_dim),
+    num_microbatches=experiment.num_microbatches,
+    xla_options=xla_options.step_options(
+      experiment, jax.sharding.get_mesh().devices.flat[0].platform
+    ),
+  )
+
+
 def _layer_execution(
   experiment: PretrainExperiment | FinetuneExperiment,
 ) -> LayerExecution:
@@ -316,7 +346,7 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   for part in parts:
     part.validate()
   _layer_execution(config).validate()
-  xla_options.parse(config.xla_options)
+  xla_options.validate(config)
   _validate_batch(config.batch_size, config.num_microbatches)
   for name in ('init_from', 'resume_from', 'tokenizer'):
     if path := getattr(config, name, ''):

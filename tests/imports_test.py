@@ -177,8 +177,9 @@ LIGHT = {
   *('flax', 'optax', 'chex', 'toolz', 'msgpack', 'yaml', 'typing_extensions'),
   *('treescope', 'rich', 'pygments', 'markdown_it', 'mdurl'),
 }
-LOAD_EXPERIMENTS = """
-import importlib.machinery, pathlib, sys
+# A program that finds bert_jax and these packages alone.
+BLOCK_PACKAGES = """
+import importlib.machinery, sys
 
 class Known:
   @staticmethod
@@ -188,16 +189,22 @@ class Known:
     if top in known or top[0] == '_':
       return importlib.machinery.PathFinder.find_spec(name, path, target)
 
-known = {'bert_jax', *sys.argv[2:], *sys.stdlib_module_names}
+  # Versions of packages are known, as where nothing else is installed.
+  find_distributions = importlib.machinery.PathFinder.find_distributions
+
+known = {'bert_jax', *sys.argv[1:], *sys.stdlib_module_names}
 sys.meta_path[:] = [
   importlib.machinery.BuiltinImporter,
   importlib.machinery.FrozenImporter,
   Known,
 ]
+"""
+LOAD_EXPERIMENTS = """
+import pathlib
 import bert_jax.experiment
 from bert_jax.config.experiment_file import load_config
 
-for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
+for path in sorted(pathlib.Path('experiments/pretrain').glob('*.py')):
   config = load_config(str(path))
   if not config.data.corpora:
     config.data.path = 'corpus'
@@ -208,7 +215,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
 
 def test_experiments_load_without_orbax_or_readers():
   folder = ROOT / 'experiments' / 'pretrain'
-  done = run_python('-c', LOAD_EXPERIMENTS, folder, *sorted(LIGHT))
+  program = BLOCK_PACKAGES + LOAD_EXPERIMENTS
+  done = run_python('-c', program, folder, *sorted(LIGHT))
   assert done.returncode == 0, done.stderr
   assert done.stdout.split() == sorted(p.stem for p in folder.glob('*.py'))
 

@@ -5,6 +5,7 @@ that are set already win.
 """
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import platform
@@ -17,6 +18,9 @@ _MIN_COMPILE_SECONDS = 0.3
 def use() -> None:
   """Sets JAX's variables; to be called before jax is imported."""
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
+  # Without it, JAX cannot bound the size of the folder.
+  if importlib.util.find_spec('filelock') is None:
     return
   cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   # JAX tells apart accelerators and versions, but not the CPUs that a program

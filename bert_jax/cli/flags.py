@@ -226,7 +226,8 @@ def _usage(flag: flags.Flag) -> str:
     )
   if isinstance(flag, _ExperimentFlag):
     default = flag.default_as_str
-    return f'--config={default}' if default else '--config=FILE  (required)'
+    required = '  (required)' if default is None else ''
+    return f'--config={default or "FILE"}{required}'
   if isinstance(flag, flags.EnumFlag):
     kind = '|'.join(flag.parser.enum_values)
   else:

@@ -15,8 +15,6 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ml_collections.config_flags import config_path
-
 from bert_jax.errors import InputError, cut, shown
 
 # Errors of ast.literal_eval on a text that is no literal; it raises the last
@@ -99,6 +97,14 @@ def set_field(config: Any, path: str, text: str) -> None:
     InputError: there is no such field, the text is no value of its type, or the
       field belongs to a frozen dataclass.
   """
+  # A bare image for accelerators need not have it to read a config.
+  try:
+    from ml_collections.config_flags import config_path
+  except ImportError:
+    raise InputError(
+      f'--config.{path} needs the package ml_collections: pip install '
+      'ml_collections, or set the field in the experiment file'
+    ) from None
   field = find_field(path, config_fields(config))
   try:
     config_path.set_value(path, config, _convert(text, field.type))

@@ -34,11 +34,12 @@ from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Facts, Task
 from bert_jax.train import saving, xla_options
 from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import Program, make_program
-from bert_jax.train.restore import Initial
 from bert_jax.train.scoring import Scoring, TuningData
+from bert_jax.train.start import start
 from bert_jax.workdir import Workdir
 
 
@@ -88,7 +89,7 @@ def finetune(
         source = source.kept()
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
-    xla_options.check(experiment.xla_options)
+    xla_options.check_run(experiment)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     is_finished = workdir.results.exists() and workdir.best.exists()
     # A run that goes on has its parameters and does not read init_from again.
@@ -137,7 +138,8 @@ def _train(
   program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  started = program.start(
+  started = start(
+    program,
     workdir,
     checkpoints,
     stop,
@@ -193,7 +195,7 @@ def _make_program(
     method=method,
     gradients=experiment.gradients.build(experiment.model.table_dim),
     num_microbatches=experiment.num_microbatches,
-    xla_options=xla_options.parse(experiment.xla_options),
+    xla_options=xla_options.step_options(experiment, jax.default_backend()),
     num_seeds=experiment.num_seeds,
   )
 

@@ -19,6 +19,7 @@ from bert_jax.errors import InputError, shown
 from bert_jax.experiment import (
   PretrainExperiment,
   model_of,
+  program_of,
   with_compute_dtype,
 )
 from bert_jax.models import functional
@@ -33,10 +34,10 @@ from bert_jax.train.evaluation import (
   HeldOutLosses,
   RowsInOrder,
 )
+from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
-from bert_jax.train.program import Program, make_program
-from bert_jax.train.restore import Initial
+from bert_jax.train.start import start
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
 
@@ -75,7 +76,7 @@ def pretrain(
       description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
-    xla_options.check(experiment.xla_options)
+    xla_options.check_run(experiment)
     inputs = RunInputs(workdir, description)
     inputs.check(experiment, allow_change, read_at_start='init_from')
     workdir.save_tokenizer(tokenizer)
@@ -107,7 +108,8 @@ def _train(
   program = program_of(experiment, objective, model, key)
   stream = open_stream(experiment, corpora)
   checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
-  started = program.start(
+  started = start(
+    program,
     workdir,
     checkpoints,
     stop,
@@ -132,25 +134,6 @@ def _train(
   )
   with open_writer(experiment, workdir) as writer:
     return train(run, writer, stop)
-
-
-def program_of(
-  experiment: PretrainExperiment,
-  objective: PretrainingObjective,
-  model: functional.Model,
-  key: jax.Array,
-) -> Program:
-  """The step of a run on the mesh that is set; `key` may be abstract."""
-  return make_program(
-    objective,
-    model,
-    experiment.optimizer.build(model.infos),
-    experiment.optimizer.build_schedule(experiment.num_steps),
-    key,
-    gradients=experiment.gradients.build(experiment.model.table_dim),
-    num_microbatches=experiment.num_microbatches,
-    xla_options=xla_options.parse(experiment.xla_options),
-  )
 
 
 @contextlib.contextmanager
@@ -332,5 +315,10 @@ def held_out_losses(
     for corpus in corpora
     if corpus.held_out and corpus.held_out.num_rows
   }
-  eval_step = jax.jit(make_eval_step(objective, model))
+  options = xla_options.deterministic_options(
+    experiment.deterministic, jax.default_backend()
+  )
+  eval_step = jax.jit(
+    make_eval_step(objective, model), compiler_options=options
+  )
   return HeldOutLosses(eval_step, held_out, config)

@@ -218,3 +218,12 @@ GPUS = {
     memory_bytes=191514411008,
   ),
 }
+
+
+def chip_of(device_kind: str) -> Chip | None:
+  """The chip of a device, by its jax.Device.device_kind; None if unknown."""
+  # 'TPU v5' begins the name of a v5e as well, which comes first.
+  for chip in (*CHIPS.values(), *GPUS.values()):
+    if device_kind.startswith(chip.device_kinds):
+      return chip
+  return None

@@ -17,7 +17,7 @@ from bert_jax.models.task_head import TaskHead
 from bert_jax.param_info import Infos
 from bert_jax.peft.base import Method
 from bert_jax.tasks.base import Facts, Task
-from bert_jax.train.restore import Initial
+from bert_jax.train.initial import Initial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

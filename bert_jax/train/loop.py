@@ -23,8 +23,8 @@ from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import Evaluator
 from bert_jax.train.logging import Log, LoggingConfig, MetricWriter, Progress
-from bert_jax.train.program import Started
 from bert_jax.train.saving import Saver
+from bert_jax.train.start import Started
 from bert_jax.train.state import TrainState, host_step, keep_best
 from bert_jax.train.throughput import peak_flops
 from bert_jax.train.window import Window

@@ -1,4 +1,4 @@
-"""The compiled step, and the first state that it works on.
+"""The compiled step, and the fresh state that it works on.
 
 Pretraining and fine-tuning pass different arguments here, and share all that
 follows.
@@ -13,47 +13,20 @@ import jax
 import optax
 from jax.tree_util import Partial
 
-from bert_jax.data.reading.plan import Plan
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective
 from bert_jax.parallel.sharding import parameter_shardings
 from bert_jax.peft.base import FullTuning, Method
-from bert_jax.stopping import StopSignal
-from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.gradients import Gradients, plain
-from bert_jax.train.restore import (
-  Initial,
-  check_data,
-  fresh_state,
-  frozen_params,
-  starting_state,
-)
-from bert_jax.train.saving import kept_and_goes_on
+from bert_jax.train.initial import Initial, fresh_state
 from bert_jax.train.state import (
   TrainState,
-  host_step,
   init_state,
   state_shardings,
   with_shardings,
 )
 from bert_jax.train.step import INITIALISATION, TrainStep, make_train_step
 from bert_jax.train.xla_options import Options
-from bert_jax.workdir import Workdir
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Started:
-  """A run with its arrays on their devices; `frozen` is {} in plain training.
-
-  step_fn: the step of the run's Program.
-  """
-
-  state: TrainState
-  frozen: functional.Params
-  position: Position
-  step_fn: Callable[..., tuple[TrainState, dict[str, Any]]]
-  plan: Plan
-  checkpoints: Checkpoints
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -87,51 +60,15 @@ class Program:
     state = with_shardings(self.abstract, self.shardings)
     return self.jitted.lower(state, self.base, batch, self.key, self.schedule)
 
-  def start(
-    self,
-    workdir: Workdir,
-    checkpoints: Checkpoints,
-    stop: StopSignal,
-    *,
-    plan: Plan,
-    read_before: Callable[[int], dict[str, str]],
-    initial: Initial | None = None,
-    resume_from: str = '',
-  ) -> Started:
-    """Puts the first state, chosen by train/restore.py, on its devices.
-
-    Frozen parameters are loaded from `initial` at every start.
-    """
-    frozen: functional.Params = {}
-    if self.base:
-      assert initial is not None  # the experiment has been validated
-      # Read once: a first start also takes its heads from there.
-      initial = Initial(initial.origin, functools.cache(initial.load))
-      frozen = frozen_params(self.base, initial)
-    state, position, origin = starting_state(
-      checkpoints,
-      lambda: fresh_state(
-        self.new_params(self.key),
-        self.new_state,
-        self.shardings,
-        initial=initial,
-        base=self.base,
-        num_seeds=self.num_seeds,
-      ),
-      with_shardings(self.abstract, self.shardings),
-      noted_step=workdir.noted_checkpoint(),
-      resume_from=resume_from,
-    )
-    check_data(host_step(state), position, plan, read_before)
-    print(origin, flush=True)
-    stop.kept = kept_and_goes_on(checkpoints.last_saved)
-    return Started(
-      state=state,
-      frozen=frozen,
-      position=position,
-      step_fn=self.step_fn,
-      plan=plan,
-      checkpoints=checkpoints,
+  def fresh_state(self, initial: Initial | None = None) -> TrainState:
+    """A new state on its devices, with the `initial` parameters in it."""
+    return fresh_state(
+      self.new_params(self.key),
+      self.new_state,
+      self.shardings,
+      initial=initial,
+      base=self.base,
+      num_seeds=self.num_seeds,
     )
 
 

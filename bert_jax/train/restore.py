@@ -5,18 +5,12 @@ The sources, in order, are the workdir's own newest checkpoint, `resume_from`
 fresh parameters.
 """
 
-import collections
-import dataclasses
 import pathlib
 from collections.abc import Callable
-
-import jax
-import numpy as np
 
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
-from bert_jax.models import functional
 from bert_jax.train.checkpoint import (
   Checkpoints,
   Position,
@@ -24,18 +18,6 @@ from bert_jax.train.checkpoint import (
   saved_steps,
 )
 from bert_jax.train.state import TrainState, host_step
-
-
-@dataclasses.dataclass(frozen=True)
-class Initial:
-  """Parameters of another model to start from.
-
-  origin: the path that `init_from` gives. load: () -> its host arrays; only
-  called if they are needed.
-  """
-
-  origin: str
-  load: Callable[[], functional.Params]
 
 
 def starting_state(
@@ -113,68 +95,6 @@ def check_data(
       )
 
 
-def fresh_state(
-  params: functional.Params,
-  new_state: Callable[[functional.Params], TrainState],
-  shardings: TrainState,
-  *,
-  initial: Initial | None = None,
-  base: functional.Params | None = None,
-  num_seeds: int = 0,
-) -> TrainState:
-  """A new state on its devices, with the `initial` parameters in it.
-
-  With `num_seeds` every leaf has a leading axis of that size, and each seed
-  starts from the same loaded parameters. `base` gives the shapes of the frozen
-  parameters, which are no part of the state.
-  """
-  if initial:
-    params = _with_pretrained(params, initial, base or {}, num_seeds)
-  params = jax.device_put(params, shardings.params)
-  return jax.jit(new_state, out_shardings=shardings)(params)
-
-
-def frozen_params(
-  base: functional.Params, initial: Initial
-) -> functional.Params:
-  """The parts of `initial` that `base` describes, on their devices.
-
-  Raises InputError if `initial` lacks one or has it in another shape.
-  """
-  loaded = initial.load()
-  merge_pretrained(base, loaded, initial)
-  flat = functional.flatten(loaded)
-
-  return functional.map_by_path(
-    lambda path, leaf: jax.device_put(flat[path], leaf.sharding), base
-  )
-
-
-def _with_pretrained(
-  params: functional.Params,
-  initial: Initial,
-  base: functional.Params,
-  num_seeds: int,
-) -> functional.Params:
-  wanted = params
-  if num_seeds:
-    wanted = jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), wanted)
-  loaded = initial.load()
-  everything = functional.flatten(wanted) | functional.flatten(base)
-  taken, fresh, left_out = merge_pretrained(everything, loaded, initial)
-  print(
-    f'{len(taken)} arrays from {initial.origin}; '
-    f'new: {_summed_up(fresh, taken)}; left out: {_summed_up(left_out, taken)}',
-    flush=True,
-  )
-  flat = functional.flatten(loaded)
-
-  def choose(path, leaf):
-    return np.broadcast_to(flat[path], leaf.shape) if path in taken else leaf
-
-  return functional.map_by_path(choose, params)
-
-
 def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
   """Splits 'DIR@120' into (DIR, 120), and 'DIR' into (DIR, None).
 
@@ -184,51 +104,3 @@ def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
   if not (at and step.isdecimal()):
     folder, step = text, ''
   return local_path(folder, what), int(step) if step else None
-
-
-def _summed_up(paths: list[str], taken: set[str]) -> str:
-  """Lists the paths, with one name for a head that was not taken at all."""
-  partly_taken = {path.split('/')[0] for path in taken}
-  heads = collections.Counter(path.split('/')[0] for path in paths)
-  names = [
-    f'{head} ({count})'
-    for head, count in heads.items()
-    if head not in partly_taken
-  ]
-  names += [path for path in paths if path.split('/')[0] in partly_taken]
-  return ', '.join(names) or 'none'
-
-
-def merge_pretrained(
-  wanted: functional.Params, found: functional.Params, initial: Initial
-) -> tuple[set[str], list[str], list[str]]:
-  """Compares trees of parameters by path; nothing is copied.
-
-  Returns:
-    (paths to take from `found`, paths that stay fresh, paths left out).
-
-  Raises:
-    InputError: the encoder of `found` lacks a parameter or has another shape.
-  """
-  wanted_flat = functional.flatten(wanted)
-  found_flat = functional.flatten(found)
-  taken = set()
-  for path, leaf in wanted_flat.items():
-    if path not in found_flat:
-      if path.startswith('encoder/'):
-        raise InputError(
-          f'init_from={initial.origin} has no parameter {path}; its checkpoint '
-          'is not of its config, restore it'
-        )
-      continue
-    if found_flat[path].shape == leaf.shape:
-      taken.add(path)
-    elif path.startswith('encoder/'):
-      raise InputError(
-        f'init_from={initial.origin}: parameter {path} has shape '
-        f'{found_flat[path].shape}, by its config it must be {leaf.shape}; '
-        'its checkpoint is not of its config, restore it'
-      )
-  fresh = [path for path in wanted_flat if path not in taken]
-  left_out = [path for path in found_flat if path not in taken]
-  return taken, fresh, left_out

@@ -20,6 +20,7 @@ from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import Evaluation, RowsInOrder
 from bert_jax.train.state import TrainState, host_step
 from bert_jax.train.step import Join, all_trainable
+from bert_jax.train.xla_options import deterministic_options
 from bert_jax.workdir import Workdir
 
 
@@ -47,6 +48,7 @@ class ScoringOptions(Protocol):
   num_epochs: int
   batch_size: int
   eval_batch_size: int
+  deterministic: bool
   init_from: str
   task: TaskConfig
   optimizer: Optimizer
@@ -81,7 +83,12 @@ class Scoring:
       prepared = task.prepare(batch, jax.random.key(0))
       return task.predict(model.bind(join(params, frozen)), prepared)
 
-    self._step = jax.jit(jax.vmap(step, in_axes=(0, None, None)))
+    self._step = jax.jit(
+      jax.vmap(step, in_axes=(0, None, None)),
+      compiler_options=deterministic_options(
+        experiment.deterministic, jax.default_backend()
+      ),
+    )
 
   def predict(
     self, params: functional.Params, stop: StopSignal | None = None

@@ -5,15 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from bert_jax.parallel.chips import CHIPS, GPUS
-
-# Dense bf16 peaks per device in TFLOP/s, from the makers' data sheets, keyed by
-# the beginning of jax.Device.device_kind.
-PEAK_TFLOPS = {
-  kind: chip.tflops / chip.num_devices
-  for chip in (*CHIPS.values(), *GPUS.values())
-  for kind in chip.device_kinds
-}
+from bert_jax.parallel.chips import chip_of
 
 
 def peak_flops(stated_tflops: float) -> tuple[float, str]:
@@ -22,13 +14,18 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
   if stated_tflops:
     return stated_tflops * 1e12 * len(devices), 'logging.peak_tflops'
   kind = devices[0].device_kind
-  for name, tflops in PEAK_TFLOPS.items():
-    if kind.startswith(name):
-      return tflops * 1e12 * len(devices), f'{kind}, bf16, data sheet'
+  if peak := datasheet_flops(kind):
+    return peak * len(devices), f'{kind}, bf16, data sheet'
   if devices[0].platform == 'cpu':
     # Simulated devices share the cores, so one product measures all of them.
     return _measured_peak(), 'f32 matrix product of 1024, measured at the start'
   return 0.0, f'no peak known for {kind}; set logging.peak_tflops'
+
+
+def datasheet_flops(device_kind: str) -> float:
+  """The dense bf16 peak of one device in FLOP/s; 0 if none is known."""
+  chip = chip_of(device_kind)
+  return chip.tflops * 1e12 / chip.num_devices if chip else 0.0
 
 
 def _measured_peak() -> float:

@@ -49,12 +49,12 @@ def make_step(size: str, dtype: str, family: str = 'bert'):
 
   from bert_jax.data.reading.stream import example_number_words
   from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, token_table
-  from bert_jax.experiment import PretrainExperiment, model_of
+  from bert_jax.experiment import PretrainExperiment
 
   num_rows = SIZES[size][2]
   special_ids = dict(zip(SPECIAL_TOKENS, (0, 100, 101, 102, 103), strict=True))
   experiment = PretrainExperiment(
-    num_steps=1,
+    num_steps=1000,
     batch_size=num_rows,
     model=model_config(size, family),
     compute_dtype=dtype,
@@ -62,9 +62,7 @@ def make_step(size: str, dtype: str, family: str = 'bert'):
   objective = experiment.objective.build(
     token_table(special_ids, np.ones(VOCAB_SIZE, bool))
   )
-  program, state = _first_state(
-    objective, model_of(experiment, objective), experiment.optimizer
-  )
+  program, state = _first_state(experiment, objective)
   batch = {
     'input_ids': jnp.asarray(rows_of_text(size)),
     'example_number': jnp.asarray(example_number_words(np.arange(num_rows))),
@@ -76,7 +74,6 @@ def experiment_step(experiment):
   """Makes a step of a PretrainExperiment and the first rows of its corpus."""
   import jax
 
-  from bert_jax.experiment import model_of
   from bert_jax.jobs.pretrain import open_data, open_stream, with_vocab_size
   from bert_jax.workdir import default_compute_dtype
 
@@ -86,29 +83,20 @@ def experiment_step(experiment):
     batch = open_stream(experiment, corpora).batch(numbers)
     objective = experiment.objective.build(tokenizer.table)
     dtype = default_compute_dtype(jax.devices()[0].platform)
-    experiment = dataclasses.replace(experiment, compute_dtype=dtype)
-    model = model_of(experiment, objective)
-  program, state = _first_state(objective, model, experiment.optimizer)
+    experiment = dataclasses.replace(
+      experiment, num_steps=1000, num_microbatches=1, compute_dtype=dtype
+    )
+  program, state = _first_state(experiment, objective)
   return program, state, batch
 
 
-def _first_state(objective, model, optimizer):
+def _first_state(experiment, objective):
   import jax
 
+  from bert_jax.experiment import model_of, program_of
   from bert_jax.parallel.mesh import MeshConfig
-  from bert_jax.train.program import make_program
-  from bert_jax.train.restore import fresh_state
 
   jax.set_mesh(MeshConfig().build(jax.devices()[:1])).__enter__()
-  program = make_program(
-    objective,
-    model,
-    optimizer.build(model.infos),
-    optimizer.build_schedule(1000),
-    jax.random.key(0),
-    num_microbatches=1,
-  )
-  state = fresh_state(
-    program.new_params(program.key), program.new_state, program.shardings
-  )
-  return program, state
+  model = model_of(experiment, objective)
+  program = program_of(experiment, objective, model, jax.random.key(0))
+  return program, program.fresh_state()

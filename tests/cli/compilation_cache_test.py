@@ -1,5 +1,6 @@
 """Where compiled programs are kept."""
 
+import importlib.util
 import os
 
 import pytest
@@ -52,6 +53,14 @@ def test_entries_of_the_killed_are_removed(tmp_path):
   del os.environ['JAX_COMPILATION_CACHE_DIR']
   compilation_cache.use()
   assert whole.exists() and not torn.exists()
+
+
+def test_a_bare_environment_has_none(tmp_path, monkeypatch):
+  """JAX itself would refuse to bound a folder without filelock."""
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  compilation_cache.use()
+  assert 'JAX_COMPILATION_CACHE_DIR' not in os.environ
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_home_that_cannot_be_written(tmp_path):

@@ -24,8 +24,8 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.evaluation import EvaluationConfig
+from bert_jax.train.initial import Initial
 from bert_jax.train.logging import LoggingConfig
-from bert_jax.train.restore import Initial
 from bert_jax.workdir import Workdir
 
 TRAIN = [

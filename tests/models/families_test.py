@@ -19,8 +19,8 @@ from bert_jax.optim.adamw import AdamWConfig
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding, parameter_shardings
 from bert_jax.train.checkpoint import load_params, save_params
+from bert_jax.train.initial import Initial, merge_pretrained
 from bert_jax.train.program import make_program
-from bert_jax.train.restore import Initial, merge_pretrained
 from bert_jax.train.step import MASKS, make_eval_step
 
 # Together longer than three blocks of ModernBERT's window: 48.

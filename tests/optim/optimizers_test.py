@@ -20,8 +20,8 @@ from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.param_info import ParamInfo
 from bert_jax.train.checkpoint import CheckpointConfig, Checkpoints, Position
+from bert_jax.train.initial import fresh_state
 from bert_jax.train.program import make_program
-from bert_jax.train.restore import fresh_state
 from bert_jax.train.state import with_shardings
 
 OBJECTIVE = MaskedLMConfig().build(toys.table())

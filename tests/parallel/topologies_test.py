@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.errors import InputError
 from bert_jax.parallel import chips, topologies
-from bert_jax.train.throughput import PEAK_TFLOPS
+from bert_jax.train.throughput import datasheet_flops
 
 MEMORY_GB = {'a100': 80, 'h100': 80, 'h200': 141, 'b200': 180}
 
@@ -86,11 +86,11 @@ def test_the_largest_slices_are_those_of_the_table():
 
 def test_mfu_of_a_run_refers_to_the_same_table():
   """A device of tpu7x is half of a chip."""
-  assert PEAK_TFLOPS['TPU v5 lite'] == 197
-  assert PEAK_TFLOPS['TPU7x'] == 2307 / 2
-  # 'TPU v5' begins the name of a v5e as well, so the longer names come first.
-  kinds = list(PEAK_TFLOPS)
-  assert kinds.index('TPU v5 lite') < kinds.index('TPU v5')
+  assert datasheet_flops('TPU v5 lite') == 197e12
+  assert datasheet_flops('TPU7x') == 2307e12 / 2
+  # 'TPU v5' begins the name of a v5e as well.
+  assert datasheet_flops('TPU v5') == 459e12
+  assert datasheet_flops('another') == 0
 
 
 def test_without_libtpu_it_says_what_to_install(monkeypatch):
@@ -132,8 +132,8 @@ def test_what_xla_is_told_of_a_gpu():
 
 
 def test_gpus_are_those_to_which_mfu_refers():
-  assert PEAK_TFLOPS['NVIDIA A100'] == 312
-  assert PEAK_TFLOPS['NVIDIA H100'] == 989
+  assert datasheet_flops('NVIDIA A100-SXM4-80GB') == 312e12
+  assert datasheet_flops('NVIDIA H100 80GB HBM3') == 989e12
   for name, gpu in chips.GPUS.items():
     assert gpu.name.startswith(gpu.device_kinds), name
     # Data sheets give decimal gigabytes of the whole memory.

@@ -7,11 +7,20 @@ import jax
 
 from bert_jax.errors import InputError
 from bert_jax.models.attention.blocked import BlockedAttention
+from bert_jax.models.attention.cudnn import CudnnAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
 from bert_jax.models.attention.windowed import WindowedAttention
 
+# All backends, the one that defines the numbers first.
+BACKENDS: tuple[type[Backend], ...] = (
+  ReferenceAttention,
+  BlockedAttention,
+  WindowedAttention,
+  SplashAttention,
+  CudnnAttention,
+)
 # The longest rows for which the automatic choice takes all scores at once. A
 # forward and backward pass of 4 heads of 64, one text a row, on two busy cores
 # (least of 5) took by the reference and in blocks: 102 and 165 ms at 16 x 256,

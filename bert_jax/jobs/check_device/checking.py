@@ -1,0 +1,77 @@
+"""The parts of a check, run in this process; what they find as JSON."""
+
+import dataclasses
+import datetime
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import jax
+
+import bert_jax
+from bert_jax.jobs.check_device import (
+  attention,
+  determinism,
+  peaks,
+  precision,
+  recipes,
+)
+from bert_jax.jobs.check_device.base import Result, Setting
+from bert_jax.jobs.check_device.processes import PARTS
+
+_RUN: dict[str, Callable[[Setting], Result]] = {
+  'peaks': peaks.run,
+  'attention': attention.run,
+  'precision': precision.run,
+  'recipes': recipes.run,
+  'determinism': determinism.run,
+}
+assert tuple(_RUN) == PARTS
+
+
+def check_part(name: str, setting: Setting) -> dict[str, Any]:
+  """Runs a part, prints its rows of the table, and returns a report.
+
+  The report has the form of `processes.check_all`.
+  """
+  about = environment()
+  print(f'{name}, on {about["device_kind"]} ({about["platform"]})', flush=True)
+  result: Any = _RUN[name](setting)
+  for line in result.lines():
+    print(line)
+  return {
+    **about,
+    'parts': {name: dataclasses.asdict(result)},
+    'failures': list(result.failures()),
+  }
+
+
+def environment() -> dict[str, Any]:
+  """What the figures depend on beside the code."""
+  device = jax.devices()[0]
+  now = datetime.datetime.now(datetime.UTC)
+  return {
+    'date': now.isoformat(timespec='seconds'),
+    'device_kind': device.device_kind,
+    'platform': device.platform,
+    'platform_version': device.client.platform_version,
+    'num_devices': len(jax.devices()),
+    'versions': {
+      'python': platform.python_version(),
+      'bert_jax': bert_jax.__version__,
+      **{name: _version(name) for name in _PACKAGES},
+    },
+    'XLA_FLAGS': os.environ.get('XLA_FLAGS', ''),
+  }
+
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def _version(package: str) -> str:
+  try:
+    return metadata.version(package)
+  except metadata.PackageNotFoundError:
+    return 'not installed'
