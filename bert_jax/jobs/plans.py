@@ -120,10 +120,11 @@ class Estimator:
 
   def plan_of(self, experiment: PretrainExperiment) -> Plan:
     """The plan that an experiment itself asks for."""
-    mesh = experiment.mesh.build(self.devices)
+    sizes = experiment.mesh.build(self.devices).shape
+    data, fsdp, tensor = (sizes[name] for name in ('data', 'fsdp', 'tensor'))
     return Plan(
       experiment.batch_size,
-      Layout(*mesh.axis_sizes, experiment.num_microbatches),
+      Layout(data, fsdp, tensor, experiment.num_microbatches),
       experiment.remat,
       experiment.attention,
     )
