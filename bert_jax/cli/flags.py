@@ -165,7 +165,8 @@ def parse(
   experiment = _experiment_flag(flag_values)
   config = None
   fields = {}
-  if experiment is not None and (path := _config_path(argv, flag_values)):
+  path = _config_path(argv, flag_values) if experiment is not None else None
+  if path:
     config = load_config(path)
     fields = overrides.config_fields(config)
   _refuse_unknown_flags(verb, argv, flag_values, list(fields))

@@ -120,7 +120,8 @@ class Estimator:
 
   def plan_of(self, experiment: PretrainExperiment) -> Plan:
     """The plan that an experiment itself asks for."""
-    data, fsdp, tensor = experiment.mesh.build(self.devices).axis_sizes
+    sizes = experiment.mesh.build(self.devices).shape
+    data, fsdp, tensor = (sizes[name] for name in ('data', 'fsdp', 'tensor'))
     return Plan(
       experiment.batch_size,
       Layout(data, fsdp, tensor, experiment.num_microbatches),

@@ -73,8 +73,8 @@ def named(name: str, num_slices: int = 1) -> Topology:
     near = difflib.get_close_matches(kind.lower(), known, 1, cutoff=0.3)
     nearest = f'; the nearest is {known[near[0]]}' if near else ''
     raise InputError(
-      f'--topology={name}: no TPU {quoted(kind)} is known{nearest}; give '
-      f'GENERATION:SIZES, such as v5e:2x4, of {", ".join(CHIPS)}, or '
+      f'--topology={name}: no TPU or GPU {quoted(kind)} is known{nearest}; '
+      f'give GENERATION:SIZES, such as v5e:2x4, of {", ".join(CHIPS)}, or '
       f'GPU:NUMBER, such as h100:8, of {", ".join(GPUS)}'
     )
   shapes: list[tuple[int, ...]]

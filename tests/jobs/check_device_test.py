@@ -21,6 +21,7 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.check_device import (
   attention,
+  checking,
   determinism,
   fitting,
   precision,
@@ -227,6 +228,23 @@ def test_a_part_that_fails_lets_the_others_go_on(tmp_path, monkeypatch):
   ]
 
 
+def test_what_is_no_number_is_null_in_json(monkeypatch):
+  found = attention.Attention(
+    comparisons=(
+      attention.compare(GivesNoNumbers, 'float32', 301, 0),
+      attention.compare(Refuses, 'float32', 301, 0),
+    ),
+    costs=(),
+    num_left_out=0,
+  )
+  monkeypatch.setitem(checking._RUN, 'attention', lambda setting: found)
+  report = checking.check_part('attention', Setting())
+  (failure,) = report['failures']
+  assert failure.startswith('GivesNoNumbers, float32, rows of 301')
+  text = json.dumps(report['parts'], allow_nan=False)
+  assert text.count('"forward_error": null') == 2
+
+
 def test_reports_of_processes_become_one():
   report = {'parts': {}, 'failures': []}
   for number in (1, 2):
@@ -235,6 +253,7 @@ def test_reports_of_processes_become_one():
       report,
       {'date': number, 'parts': {'recipes': timed}, 'failures': [f'f{number}']},
     )
+  assert list(report) == ['date', 'parts', 'failures']
   assert report == {
     'date': 1,
     'parts': {

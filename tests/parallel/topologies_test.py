@@ -56,7 +56,7 @@ def test_a_topology_is_known_by_its_name(name, num_chips):
       'H100:8',
       'the nearest is h100; give GENERATION:SIZES, such as v5e:2x4, of',
     ),
-    ('h20:8', "no TPU 'h20' is known; the nearest is h200; give"),
+    ('h20:8', "no TPU or GPU 'h20' is known; the nearest is h200; give"),
     ('rtx4090:1', 'or GPU:NUMBER, such as h100:8, of a100, h100, h200, b200'),
   ],
 )

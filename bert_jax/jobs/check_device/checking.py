@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -43,9 +44,19 @@ def check_part(name: str, setting: Setting) -> dict[str, Any]:
     print(line)
   return {
     **about,
-    'parts': {name: dataclasses.asdict(result)},
+    'parts': {name: _without_nan(dataclasses.asdict(result))},
     'failures': list(result.failures()),
   }
+
+
+def _without_nan(value: Any) -> Any:
+  """The value with None for what is no number, which JSON has no word for."""
+  if isinstance(value, dict):
+    return {key: _without_nan(x) for key, x in value.items()}
+  if isinstance(value, list | tuple):
+    return [_without_nan(x) for x in value]
+  is_nan = isinstance(value, float) and not math.isfinite(value)
+  return None if is_nan else value
 
 
 def environment() -> dict[str, Any]:

@@ -75,16 +75,17 @@ def _run(arguments: list[str], seconds: float) -> str:
 
 def _add(report: dict[str, Any], found: dict[str, Any]) -> None:
   """Adds the report of a process; recipes of several stand side by side."""
-  failures = report['failures'] + found.pop('failures')
-  parts = report['parts']
+  parts = report.pop('parts')
+  failures = report.pop('failures') + found.pop('failures')
   for part, figures in found.pop('parts').items():
     if part not in parts:
       parts[part] = figures
     else:
       parts[part]['timed'] += figures['timed']
       parts[part]['left_out'] |= figures['left_out']
-  # The date is that of the beginning.
-  report.update(found | report, parts=parts, failures=failures)
+  # The date is that of the beginning, and comes first.
+  report.update(found | report)
+  report.update(parts=parts, failures=failures)
 
 
 def platform_here() -> str:
