@@ -19,6 +19,8 @@ from runs import assert_same_run
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 
+pytestmark = pytest.mark.processes
+
 ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 20  # a cloud host gives half a minute
 BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -27,8 +29,6 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 # call that is 'endless' never comes back to Python, as a compilation seems to.
 HOOKS = """
 import hashlib, importlib, os, sys, time
-
-pytestmark = pytest.mark.processes
 PHASES = {
   'start-up': ('bert_jax.cli.flags', 'parse', 'endless'),
   'opening': ('bert_jax.jobs.pretrain', 'open_data', 'endless'),
