@@ -175,6 +175,7 @@ def stopped_and_continued(own, name, monkeypatch) -> None:
   assert_same_arrays(own / 'run', own / 'whole', step=4)
 
 
+@pytest.mark.processes
 def test_an_objective(own, monkeypatch):
   stopped_and_continued(own, 'focal_loss', monkeypatch)
   recorded = json.loads((own / 'run' / 'config.json').read_text())
@@ -189,6 +190,7 @@ def test_an_objective(own, monkeypatch):
   assert 'num_layers 1 -> 2' in said(own, *grow, '--import=focal_loss')
 
 
+@pytest.mark.processes
 def test_an_optimizer(own, monkeypatch):
   stopped_and_continued(own, 'signum', monkeypatch)
   words = 'inspect', '--workdir=run', '--step=1'
@@ -197,6 +199,7 @@ def test_an_optimizer(own, monkeypatch):
   assert '--config.seed: the run of --workdir has its own config' in line
 
 
+@pytest.mark.processes
 def test_an_attention_backend(own, monkeypatch, capfd):
   stopped_and_continued(own, 'mean_attention', monkeypatch)
   # A process says it once, though it traces and compiles several programs.
@@ -214,6 +217,7 @@ def test_an_attention_backend(own, monkeypatch, capfd):
   assert not (own / 'refused' / 'checkpoints').exists()
 
 
+@pytest.mark.processes
 def test_a_preset(own, monkeypatch):
   """Its config is one of the package, so that no verb asks for the file."""
   stopped_and_continued(own, 'thin', monkeypatch)
@@ -224,6 +228,7 @@ def test_a_preset(own, monkeypatch):
   assert 'report.html' in said(own, 'report', '--workdir=run')
 
 
+@pytest.mark.processes
 def test_tuning_with_a_class_of_ones_own(own):
   for name in ('train', 'eval'):
     rows = ['the array holds\tone', 'two matrices take\tmany'] * 8
