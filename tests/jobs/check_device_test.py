@@ -41,6 +41,8 @@ from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.view import View
 from bert_jax.objectives.base import derive_layout
 
+pytestmark = pytest.mark.accelerator
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

@@ -26,6 +26,8 @@ from bert_jax.parallel import topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.stopping import Stopped
 
+pytestmark = pytest.mark.accelerator
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = MeshConfig.build
 

@@ -26,6 +26,8 @@ from bert_jax.peft.lora import ALL_LINEAR, LoRAConfig
 from bert_jax.train.state import init_state
 from bert_jax.train.step import make_train_step
 
+pytestmark = pytest.mark.accelerator
+
 # Four layers hold both kinds of ModernBERT's; the other sizes are published.
 FULL_WIDTH = {
   'bert': bert_base,
