@@ -10,12 +10,18 @@ that are there, --only=TEXT those whose names contain a text, and --show prints
 the table. Rows without figures stand under `not_compiled_yet`.
 
 Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen (jax
-0.12.0.1, libtpu 0.0.50.1) on two cores with much other work, where a row took 3
-CPU minutes and 10 to 24 minutes of the clock:
+0.12.0.1, libtpu 0.0.50.1) on two cores; `compiled` was mostly beside other work:
 
-GiB of a chip's 16  estimate
-             7.44      7.09   bert_base v5e:2x4, scan_layers, remat=dots
-             3.47      2.71   bert_mini v5e:1x1, scan_layers, remat=dots
+    GiB   of  estimate  compiled
+   8.82   16      7.50     122 s  bert_base v5e:2x2, 64 x 512 a chip in two
+                                  microbatches, scan_layers, remat=dots
+   7.98   16      6.80      92 s  the same without attention_dropout
+   7.44   16      7.09     574 s  bert_base v5e:2x4, 32 x 512 a chip, the same
+   3.47   16      2.71    1432 s  bert_mini v5e:1x1, scan_layers, remat=dots
+   0.65   16      0.82      83 s  electra_small v5e:2x2, the same
+  26.29   95     17.90     157 s  modernbert_base v5p:2x2x1, 4608 x 1024
+  23.92   95     16.71     148 s  modernbert_base v5p:2x2x1, 576 x 8192
+   3.45   16      3.09     145 s  modernbert_base v5e:2x2 of 7 layers, 64 x 1024
 """
 
 import json
