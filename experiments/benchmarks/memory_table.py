@@ -10,7 +10,7 @@ that are there, --only=TEXT those whose names contain a text, and --show prints
 the table. Rows without figures stand under `not_compiled_yet`.
 
 Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen (jax
-0.12.0.1, libtpu 0.0.50.1) on two cores; `compiled` was mostly beside other work:
+0.12.0.1, libtpu 0.0.50.1) on two cores; most were compiled beside other work:
 
     GiB   of  estimate  compiled
    8.82   16      7.50     122 s  bert_base v5e:2x2, 64 x 512 a chip in two
