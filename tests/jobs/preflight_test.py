@@ -24,6 +24,8 @@ from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.train.program import Program
 
+pytestmark = pytest.mark.accelerator
+
 OOM = (
   'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the '
   'total memory required for HLO temporaries (16.68G) exceeds available HBM '
