@@ -22,7 +22,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -119,7 +119,7 @@ class Workdir:
       'time': time.time(),
       'command': sys.argv,
       'python': platform.python_version(),
-      'versions': {name: _version(name) for name in packages},
+      'versions': versions_of(packages),
       'devices': devices,
       'host': platform.node(),
     }
@@ -238,8 +238,13 @@ def read_json(path: pathlib.Path) -> Any:
     ) from None
 
 
-def _version(package: str) -> str:
-  try:
-    return metadata.version(package)
-  except metadata.PackageNotFoundError:
-    return 'not installed'
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+  """The versions of packages, or 'not installed', by their names."""
+
+  def version(package: str) -> str:
+    try:
+      return metadata.version(package)
+    except metadata.PackageNotFoundError:
+      return 'not installed'
+
+  return {package: version(package) for package in packages}

@@ -44,6 +44,6 @@ def verb(folder, *words, status=0, **environment):
 
 
 def said(folder, *words, status=0) -> str:
-  """What `bert-jax WORDS` prints to stdout, or to stderr if it fails."""
+  """The text of `bert-jax WORDS` on stdout, or on stderr if it fails."""
   done = verb(folder, *words, status=status)
   return done.stderr if status else done.stdout

@@ -144,7 +144,7 @@ class Estimator:
                 yield Plan(batch_size, layout, remat, attention)
 
   def estimate(self, plan: Plan) -> Estimate | None:
-    """What the plan takes; None if the mesh cannot be laid out."""
+    """Memory and time of the plan; None if the mesh cannot be laid out."""
     layout = plan.layout
     of_state = self._once(self._state_bytes, *layout[:3])
     if of_state is None:

@@ -6,7 +6,6 @@ says; its speed is an estimate.
 
 import dataclasses
 import time
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -16,10 +15,10 @@ import numpy as np
 from bert_jax.data.tokenizers.base import (
   SPECIAL_TOKENS,
   TokenTable,
-  token_table,
+  synthetic_table,
 )
 from bert_jax.errors import InputError
-from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.experiment import PretrainExperiment, model_of, program_of
 from bert_jax.jobs.measured_speed import MeasuredSpeed, measured_speed
 from bert_jax.jobs.preflight_figures import (
   Figures,
@@ -33,7 +32,6 @@ from bert_jax.jobs.pretrain import (
   for_initial,
   open_data,
   open_stream,
-  program_of,
   with_vocab_size,
 )
 from bert_jax.models import functional
@@ -51,7 +49,7 @@ from bert_jax.stopping import StopSignal
 from bert_jax.train import xla_options
 from bert_jax.train.program import Program
 from bert_jax.train.state import state_bytes
-from bert_jax.workdir import default_compute_dtype
+from bert_jax.workdir import default_compute_dtype, versions_of
 
 # Pairs of a row where no corpus says how many there are at most.
 _PAIRS_OF_A_ROW = 4
@@ -102,8 +100,9 @@ def preflight(
   with jax.set_mesh(mesh):
     objective = experiment.objective.build(table)
     program = _abstract_program(experiment, objective)
+    of_state = state_bytes(program.abstract, program.shardings)
     stages = _compile_stages(
-      experiment, objective, program, batches, topology, kept
+      experiment, objective, program, batches, of_state, topology, kept
     )
   figures = Figures(
     topology=topology,
@@ -111,7 +110,7 @@ def preflight(
     vocab_size=table.vocab_size,
     vocabulary_from=origin,
     num_parameters=functional.num_parameters(program.abstract.params),
-    state_bytes=state_bytes(program.abstract, program.shardings),
+    state_bytes=of_state,
     num_devices=topology.num_devices,
     stages=stages,
     versions=compiler_versions(topology.chip.platform),
@@ -145,12 +144,12 @@ def check_kind(experiment: Any) -> None:
 
 def device_fields(chip: topologies.Chip) -> dict[str, Any]:
   """The fields of Figures that describe one device."""
-  share, devices = topologies.memory_share(chip), chip.num_devices
+  share = topologies.memory_share(chip)
   return {
-    'device_memory': share * chip.memory_gib * 2**30 / devices,
+    'device_memory': share * chip.device_memory,
     'memory_share': share,
-    'peak_flops': chip.tflops * 1e12 / devices,
-    'bandwidth': chip.memory_gb_per_second * 1e9 / devices,
+    'peak_flops': chip.device_flops,
+    'bandwidth': chip.device_bandwidth,
   }
 
 
@@ -235,8 +234,7 @@ def read_data(
       f'the vocabulary has {size} entries; give --config.data.path=CORPUS, or '
       '--vocab_size=N where there is none yet'
     )
-  ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
-  table = token_table(ids, np.ones(size, bool))
+  table = synthetic_table(size)
   without = dataclasses.replace(data, path='not read')
   dataclasses.replace(experiment, data=without).validate()
   model = dataclasses.replace(model, vocab_size=size)
@@ -248,6 +246,7 @@ def _compile_stages(
   objective: PretrainingObjective,
   program: Program,
   rows: list[dict[str, Any]],
+  of_state: tuple[int, int],
   topology: topologies.Topology,
   kept: str,
 ) -> tuple[StageFigures, ...]:
@@ -268,7 +267,7 @@ def _compile_stages(
     start = time.perf_counter()
     compiled_fields = _compiled(
       lowered,
-      state_bytes(program.abstract, program.shardings),
+      of_state,
       topology,
       bool(experiment.xla_options),
       kept,
@@ -317,24 +316,14 @@ def _compiled(
   except jax.errors.JaxRuntimeError as error:
     if has_options and str(error).startswith('INVALID_ARGUMENT'):
       raise xla_options.refusal(error, topology.chip.platform) from error
-    if not str(error).startswith('RESOURCE_EXHAUSTED'):
+    if not compiled.is_out_of_memory(error):
       raise
     return {'refusal': str(error).splitlines()[0]}
-  stats: Any = executable.memory_analysis()
-  parameters, optimizer = of_state
-  given = stats.output_size_in_bytes - stats.alias_size_in_bytes
   text = compiled.Program(executable.as_text() or '')
   slices = topology.num_slices
   per_slice = topology.num_devices // slices if slices > 1 else None
   return {
-    'memory': Memory(
-      parameters=parameters,
-      optimizer=optimizer,
-      other_arguments=stats.argument_size_in_bytes - parameters - optimizer,
-      temporaries=stats.temp_size_in_bytes,
-      results=given,
-      program=stats.generated_code_size_in_bytes,
-    ),
+    'memory': Memory.of(executable, of_state),
     'traffic': text.memory_traffic(),
     'collectives': text.collectives(per_slice),
     'products': text.products() if topology.chip.platform == 'gpu' else {},
@@ -365,10 +354,4 @@ def changes_that_save_memory(
 
 def compiler_versions(platform: str) -> dict[str, str]:
   """The versions of the packages that decide what a program becomes."""
-  found = {}
-  for name in ('jax', 'jaxlib', *_COMPILERS[platform]):
-    try:
-      found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-      found[name] = 'not installed'
-  return found
+  return versions_of(('jax', 'jaxlib', *_COMPILERS[platform]))

@@ -1,6 +1,9 @@
-"""What preflight finds out about the steps of a run."""
+"""Figures of the steps of a run that preflight finds out."""
 
 import dataclasses
+from typing import Any
+
+import jax
 
 from bert_jax.parallel import compiled, topologies
 
@@ -23,6 +26,25 @@ class Memory:
   temporaries: int
   results: int
   program: int
+
+  @classmethod
+  def of(
+    cls, executable: jax.stages.Compiled, of_state: tuple[int, int]
+  ) -> 'Memory':
+    """The memory of a program, by its compiler.
+
+    `of_state` has the bytes of (parameters, optimizer) among its arguments.
+    """
+    stats: Any = executable.memory_analysis()
+    parameters, optimizer = of_state
+    return cls(
+      parameters=parameters,
+      optimizer=optimizer,
+      other_arguments=stats.argument_size_in_bytes - parameters - optimizer,
+      temporaries=stats.temp_size_in_bytes,
+      results=stats.output_size_in_bytes - stats.alias_size_in_bytes,
+      program=stats.generated_code_size_in_bytes,
+    )
 
   @property
   def total(self) -> int:

@@ -44,7 +44,7 @@ class Tried:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-  """What a search found. counts: plans by what became of them."""
+  """The result of a search. counts: plans by what became of them."""
 
   topology: topologies.Topology
   tried: tuple[Tried, ...]
@@ -197,7 +197,7 @@ class _File:
     vocab_size: int | None,
     kept: str,
   ) -> list[dict[str, Any]]:
-    """What is in the file for a plan, or else what the compiler says."""
+    """The figures of a plan from the file, or else from the compiler."""
     versions = preflight.compiler_versions(topology.chip.platform)
     facts = [encode(experiment), vocab_size, topology.name, versions]
     digest = json_digest(facts, sort_keys=True)[:16]

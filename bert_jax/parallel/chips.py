@@ -24,6 +24,21 @@ class Chip:
   memory_gb_per_second: float
   num_devices: int = 1
 
+  @property
+  def device_flops(self) -> float:
+    """FLOP/s of one device."""
+    return self.tflops * 1e12 / self.num_devices
+
+  @property
+  def device_bandwidth(self) -> float:
+    """Bytes/s of the memory of one device."""
+    return self.memory_gb_per_second * 1e9 / self.num_devices
+
+  @property
+  def device_memory(self) -> float:
+    """Bytes of the memory of one device."""
+    return self.memory_gib * 2**30 / self.num_devices
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tpu(Chip):

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 COLLECTIVES = (
@@ -283,6 +284,11 @@ class Program:
       if line.kind == 'parameter'
       for number in re.findall(r' parameter\((\d+)\)', line.text)
     }
+
+
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+  """True if a compiler found no room for a program on its device."""
+  return str(error).startswith('RESOURCE_EXHAUSTED')
 
 
 def _crosses(collective: str, devices_per_slice: int) -> bool | None:

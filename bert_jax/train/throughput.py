@@ -25,7 +25,7 @@ def peak_flops(stated_tflops: float) -> tuple[float, str]:
 def datasheet_flops(device_kind: str) -> float:
   """The dense bf16 peak of one device in FLOP/s; 0 if none is known."""
   chip = chip_of(device_kind)
-  return chip.tflops * 1e12 / chip.num_devices if chip else 0.0
+  return chip.device_flops if chip else 0.0
 
 
 def _measured_peak() -> float:

@@ -123,7 +123,7 @@ def rows() -> list[Row]:
 
 
 def measured(row: Row) -> dict[str, Any]:
-  """What the compiler says of a row, beside the estimate."""
+  """Figures of a row by the compiler, beside the estimate."""
   experiment = row.experiment()
   figures = preflight.preflight(
     experiment, row.topology, vocab_size=row.vocab_size

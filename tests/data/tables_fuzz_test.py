@@ -57,7 +57,7 @@ def read(path):
 
 
 def read_changed(path, sound, table, data):
-  """What is read of a sound file, which holds `table`, after a change."""
+  """The rows read from a sound file, which holds `table`, after a change."""
   path.write_bytes(sound)
   assert read(path)[0] == column(table)
   path.write_bytes(data.draw(changed(sound)))

@@ -17,6 +17,7 @@ import pytest
 
 from bert_jax.config.overrides import set_field
 from bert_jax.data.reading.plan import Stage
+from bert_jax.data.tokenizers.base import synthetic_table
 from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.check_device import (
@@ -29,11 +30,7 @@ from bert_jax.jobs.check_device import (
   recipes,
 )
 from bert_jax.jobs.check_device.base import Setting
-from bert_jax.jobs.check_device.synthetic import (
-  packed_rows,
-  synthetic_step,
-  synthetic_table,
-)
+from bert_jax.jobs.check_device.synthetic import packed_rows, synthetic_step
 from bert_jax.jobs.measured_speed import MeasuredStep
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.choose import BACKENDS

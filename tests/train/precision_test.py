@@ -5,10 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import lowered
-import numpy as np
 import pytest
 import toys
 
+from bert_jax.jobs.check_device.precision import rounding_errors
 from bert_jax.models.config import (
   albert_base,
   bert_base,
@@ -17,7 +17,6 @@ from bert_jax.models.config import (
   modernbert_base,
   roberta_base,
 )
-from bert_jax.models.functional import flatten
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
@@ -115,26 +114,7 @@ def test_bf16_beside_f32(family):
     else toys.family_config(family, num_layers=4)
   )
   batch = objective.prepare(toys.batch(16, 32), jax.random.key(0))
-  weights = objective.weights(batch)
-  found = {}
-  for dtype in ('float32', 'bfloat16'):
-    model = model_with_heads(config, objective.heads(), dtype)
-    params = model.init(jax.random.key(1))
-
-    def loss_of(params, model=model):
-      bound = model.bind(params)
-      losses, _ = objective.losses(
-        bound, objective.encode(bound, batch, None), None
-      )
-      return sum(total / weights[name] for name, (total, _) in losses.items())
-
-    found[dtype] = jax.jit(jax.value_and_grad(loss_of))(params)
-  (loss, exact), (rounded_loss, rounded) = found.values()
-  assert abs(rounded_loss / loss - 1) < LOSS_BOUND
-  exact, rounded = flatten(exact), flatten(rounded)
-  error, size = (
-    np.sqrt(sum(np.sum(np.square(x)) for x in tree.values()))
-    for tree in ({k: rounded[k] - exact[k] for k in exact}, exact)
-  )
-  print(f'{family}: loss {rounded_loss / loss - 1:.4%}, {error / size:.3%}')
-  assert error / size < GRADIENT_BOUND
+  loss_error, gradient_error = rounding_errors(config, objective, batch)
+  print(f'{family}: loss {loss_error:.4%}, {gradient_error:.3%}')
+  assert loss_error < LOSS_BOUND
+  assert gradient_error < GRADIENT_BOUND

@@ -104,6 +104,12 @@ class Tokenizer(Protocol):
     ...
 
 
+def synthetic_table(vocab_size: int) -> TokenTable:
+  """A table of ordinary tokens, all of them words, after the special ones."""
+  ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
+  return token_table(ids, np.ones(vocab_size, bool))
+
+
 def token_table(
   token_ids: Mapping[str, int],
   word_starts: np.ndarray,

@@ -1,4 +1,4 @@
-"""What all parts of a check share: their setting, results and stopwatch."""
+"""The setting, results and stopwatch that all parts of a check share."""
 
 import dataclasses
 import time
@@ -14,7 +14,7 @@ MIB, GIB = 2**20, 2**30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-  """What a check is asked to do.
+  """Settings of a check.
 
   recipes: names of the steps to time. own_recipe: a user's experiment to time
     in place of those.

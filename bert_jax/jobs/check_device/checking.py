@@ -6,7 +6,6 @@ import math
 import os
 import platform
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from bert_jax.jobs.check_device import (
 )
 from bert_jax.jobs.check_device.base import Result, Setting
 from bert_jax.jobs.check_device.processes import PARTS
+from bert_jax.workdir import versions_of
 
 _RUN: dict[str, Callable[[Setting], Result]] = {
   'peaks': peaks.run,
@@ -60,7 +60,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-  """What the figures depend on beside the code."""
+  """The device, packages and settings behind the figures."""
   device = jax.devices()[0]
   now = datetime.datetime.now(datetime.UTC)
   return {
@@ -72,17 +72,10 @@ def environment() -> dict[str, Any]:
     'versions': {
       'python': platform.python_version(),
       'bert_jax': bert_jax.__version__,
-      **{name: _version(name) for name in _PACKAGES},
+      **versions_of(_PACKAGES),
     },
     'XLA_FLAGS': os.environ.get('XLA_FLAGS', ''),
   }
 
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
-
-
-def _version(package: str) -> str:
-  try:
-    return metadata.version(package)
-  except metadata.PackageNotFoundError:
-    return 'not installed'

@@ -5,13 +5,15 @@ Nothing is run to find it, so that nothing runs out of memory.
 
 import math
 import time
-from typing import Any
 
 import jax
 
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.jobs.check_device.base import GIB, is_accelerator
 from bert_jax.jobs.check_device.synthetic import SyntheticStep, synthetic_step
+from bert_jax.jobs.preflight_figures import Memory
+from bert_jax.parallel import compiled
+from bert_jax.train.state import state_bytes
 
 # Tokens of a step on one device: more make a step no more efficient.
 _FIRST_TOKENS, _MOST_TOKENS = 2**14, 2**16
@@ -90,22 +92,18 @@ def _compiled(step: SyntheticStep) -> jax.stages.Compiled | None:
   try:
     return step.program.lower(step.placed_batch(0)).compile()
   except jax.errors.JaxRuntimeError as error:
-    if str(error).startswith('RESOURCE_EXHAUSTED'):
+    if compiled.is_out_of_memory(error):
       return None
     raise
 
 
 def _state_bytes(step: SyntheticStep) -> int:
-  leaves = jax.tree.leaves(step.program.abstract)
-  return sum(x.size * x.dtype.itemsize for x in leaves)
+  return sum(state_bytes(step.program.abstract, step.program.shardings))
 
 
 def predicted_bytes(executable: jax.stages.Compiled) -> int:
   """All memory of a program: what it takes, gives, holds meanwhile, and is."""
-  stats: Any = executable.memory_analysis()
-  given = stats.output_size_in_bytes - stats.alias_size_in_bytes
-  taken = stats.argument_size_in_bytes + stats.temp_size_in_bytes
-  return taken + given + stats.generated_code_size_in_bytes
+  return Memory.of(executable, of_state=(0, 0)).total
 
 
 def _memory_limit() -> int:

@@ -89,7 +89,7 @@ def _size() -> int:
 def datasheet_bandwidth(device_kind: str) -> float:
   """Bytes/s of one device's memory by its data sheet; 0 if none is known."""
   chip = chip_of(device_kind)
-  return chip.memory_gb_per_second * 1e9 / chip.num_devices if chip else 0.0
+  return chip.device_bandwidth if chip else 0.0
 
 
 def _or_unknown(figure: float) -> str:

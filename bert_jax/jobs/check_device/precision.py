@@ -8,11 +8,13 @@ import jax
 import numpy as np
 
 from bert_jax.data.reading.stream import example_number_words
+from bert_jax.data.tokenizers.base import synthetic_table
 from bert_jax.jobs.check_device.base import Setting, is_accelerator, row
-from bert_jax.jobs.check_device.synthetic import packed_rows, synthetic_table
+from bert_jax.jobs.check_device.synthetic import packed_rows
 from bert_jax.models.config import EncoderConfig, bert_base, modernbert_base
 from bert_jax.models.functional import flatten
 from bert_jax.models.heads import model_with_heads
+from bert_jax.objectives.base import Batch, PretrainingObjective
 from bert_jax.objectives.mlm import MaskedLMConfig
 
 # A rounding to bf16 errs by about 2^-9; ten in a row in each of four layers add
@@ -91,6 +93,23 @@ def _rounding(family: str, config: EncoderConfig) -> Rounding:
     },
     jax.random.key(0),
   )
+  loss_error, gradient_error = rounding_errors(config, objective, batch)
+  return Rounding(
+    family=family,
+    num_layers=config.num_layers,
+    embed_dim=config.embed_dim,
+    loss_error=loss_error,
+    gradient_error=gradient_error,
+  )
+
+
+def rounding_errors(
+  config: EncoderConfig, objective: PretrainingObjective, batch: Batch
+) -> tuple[float, float]:
+  """Errors of bf16 in the loss and in all gradients, as shares of both.
+
+  `batch` is prepared by the objective; nothing is dropped.
+  """
   weights = objective.weights(batch)
   found = []
   params = None
@@ -112,10 +131,4 @@ def _rounding(family: str, config: EncoderConfig) -> Rounding:
     np.sqrt(sum(np.sum(np.square(x, dtype=np.float64)) for x in arrays))
     for arrays in ([rounded[k] - exact[k] for k in exact], exact.values())
   )
-  return Rounding(
-    family=family,
-    num_layers=config.num_layers,
-    embed_dim=config.embed_dim,
-    loss_error=abs(rounded_loss / loss - 1),
-    gradient_error=float(error / size),
-  )
+  return abs(rounded_loss / loss - 1), float(error / size)

@@ -240,7 +240,7 @@ def time_recipe(
     return metrics
 
   times = seconds_of(one_more, 2.0)
-  # What follows must not raise the peak of the process before it is read.
+  # Read now: the product below would raise the peak of the process.
   after = _peak_bytes(device)
   seconds, num_rows = times[len(times) // 2], experiment.batch_size
   flops = (

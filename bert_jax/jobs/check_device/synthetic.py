@@ -8,11 +8,7 @@ import numpy as np
 
 from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.stream import example_number_words
-from bert_jax.data.tokenizers.base import (
-  SPECIAL_TOKENS,
-  TokenTable,
-  token_table,
-)
+from bert_jax.data.tokenizers.base import SPECIAL_TOKENS, synthetic_table
 from bert_jax.experiment import PretrainExperiment, model_of, program_of
 from bert_jax.objectives.base import PretrainingObjective
 from bert_jax.parallel.mesh import MeshConfig
@@ -94,12 +90,6 @@ def synthetic_step(
 def one_device() -> Any:
   """A context in which the mesh is the first device alone."""
   return jax.set_mesh(MeshConfig().build(jax.devices()[:1]))
-
-
-def synthetic_table(vocab_size: int) -> TokenTable:
-  """A table of ordinary tokens, all of them words, after the special ones."""
-  ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
-  return token_table(ids, np.ones(vocab_size, bool))
 
 
 def packed_rows(

@@ -32,8 +32,8 @@ from bert_jax.models.attention.view import (
 )
 from bert_jax.parallel.sharding import on_each_device
 
-# What cuDNN takes on Ampere; Hopper takes heads of 256 too, which no encoder
-# here has. Source: jax/_src/cudnn/fused_attention_stablehlo.py of jax 0.12.
+# Heads that cuDNN takes on Ampere; on Hopper it takes those of 256 too, which
+# no encoder has here. Source: cudnn/fused_attention_stablehlo.py of jax 0.12.
 _MAX_HEAD_DIM = 128
 _HEAD_DIM_MULTIPLE = 8
 
@@ -58,10 +58,11 @@ class CudnnAttention:
   def supports(self, view: View, shapes: Shapes, platform: str) -> str:
     if shapes.dropout:
       return 'it cannot drop attention weights, as attention_dropout asks'
-    if self.implementation == 'cudnn' and (refusal := _refusal(shapes)):
-      return refusal
-    if self.implementation == 'cudnn' and platform not in ('gpu', 'cuda'):
-      return f'it needs an NVIDIA GPU, this is a {platform}'
+    if self.implementation == 'cudnn':
+      if refusal := _refusal(shapes):
+        return refusal
+      if platform not in ('gpu', 'cuda'):
+        return f'it needs an NVIDIA GPU, this is a {platform}'
     return uneven_split(shapes)
 
   @jax.named_scope('attention')
