@@ -5,12 +5,16 @@
 #
 #   launch/cloud_tpu.sh up --name=NAME --project=PROJECT --zone=ZONE \
 #       --accelerator_type=TYPE --runtime_version=VERSION --max_hours=HOURS \
-#       --workdir=gs://BUCKET/RUN [--spot | --reserved] [--num_slices=1] \
-#       [--data=FOLDER | --data=gs://BUCKET/CORPUS] [--max_wait_hours=HOURS] \
-#       [--create_flags="..."] [--ssh_flags="..."] [--dry_run] \
-#       -- --config=FILE [FLAGS of bert-jax pretrain]
+#       --workdir=WORKDIR [--spot | --reserved] [--num_slices=1] \
+#       [--data=FOLDER | --data=gs://BUCKET/CORPUS] [--setup="COMMAND"] \
+#       [--max_wait_hours=HOURS] [--create_flags="..."] [--ssh_flags="..."] \
+#       [--dry_run] -- --config=FILE [FLAGS of bert-jax pretrain]
 #   launch/cloud_tpu.sh tail --name=NAME --project=PROJECT --zone=ZONE
 #   launch/cloud_tpu.sh down [--name=NAME] --project=PROJECT --zone=ZONE
+#
+# WORKDIR is the same place for all workers and outlives them: a path of NFS,
+# which COMMAND mounts on each worker, or gs://BUCKET/RUN. A --data=FOLDER of
+# this machine is copied to each worker.
 #
 # `up` again finds the slice that an `up` which was killed has left, and goes on
 # with it. `down` deletes the slice of that name, or every slice of these names
@@ -27,7 +31,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 prefix=bert-jax-
 name='' project='' zone='' accelerator_type='' runtime_version='' workdir=''
-data='' max_hours='' max_wait_hours='' num_slices=1 tier='' dry_run=''
+data='' setup='' max_hours='' max_wait_hours='' num_slices=1 tier='' dry_run=''
 pretended_state=ABSENT
 create_flags=() ssh_flags=() flags=()
 # Intervals, which tests shorten. A run that was asked to stop, or whose first
@@ -53,7 +57,7 @@ read_flags() {
     case "$1" in
       --name=* | --project=* | --zone=* | --accelerator_type=* | --data=* \
         | --runtime_version=* | --workdir=* | --max_hours=* | --num_slices=* \
-        | --max_wait_hours=* | --poll_seconds=* | --end_seconds=*)
+        | --setup=* | --max_wait_hours=* | --poll_seconds=* | --end_seconds=*)
         local flag=${1%%=*}
         printf -v "${flag#--}" %s "${1#*=}"
         ;;

@@ -10,8 +10,8 @@ fi
 case "$workdir" in
   gs://?* | /?*) ;;
   *) refuse "--workdir=$workdir: a slice that is pre-empted takes its disks" \
-    "with it; give gs://BUCKET/RUN, or the path of a network disk that" \
-    "each worker has mounted" ;;
+    "with it; give the path of a network disk that --setup mounts, or" \
+    "gs://BUCKET/RUN" ;;
 esac
 if [[ -n "$data" && "$data" != gs://* && ! -d "$data" ]]; then
   refuse "--data=$data is no folder here and no gs://BUCKET/CORPUS"
@@ -173,6 +173,7 @@ prepare() {
   to_workers "$scratch/bert_jax.tar.gz" bert_jax.tar.gz \
     && on_workers "rm -rf bert_jax bert_jax_data && mkdir bert_jax && tar -xzf \
 bert_jax.tar.gz -C bert_jax" \
+    && { [ -z "$setup" ] || on_workers "$setup" >&2; } \
     && on_workers "$worker install" >&2 \
     && { [[ -z "$data" || "$data" == gs://* ]] \
       || to_workers "$data" bert_jax_data; } \

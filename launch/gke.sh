@@ -4,15 +4,17 @@
 # Runs a pretraining on a GKE cluster that kubectl reaches, by launch/gke.yaml.
 # The cluster has JobSet (v0.10 or later) and node pools for the accelerator.
 #
-#   launch/gke.sh up --tpu --name=NAME --image=IMAGE --workdir=gs://BUCKET/RUN \
+#   launch/gke.sh up --tpu --name=NAME --image=IMAGE --max_hours=HOURS \
 #       --accelerator=tpu-v5-lite-podslice --topology=4x4 --hosts=4 --chips=4 \
-#       --max_hours=HOURS [--num_slices=1] [--namespace=default] [--dry_run] \
+#       --workdir=/nfs/RUN --nfs=SERVER:/SHARE [--num_slices=1] \
+#       [--namespace=default] [--dry_run] \
 #       -- --config=FILE [FLAGS of bert-jax pretrain]
 #   launch/gke.sh up --gpu --accelerator=nvidia-h100-80gb --hosts=2 --chips=8 ...
 #   launch/gke.sh tail --name=NAME [--namespace=...]
 #   launch/gke.sh down [--name=NAME] [--namespace=...] [--dry_run]
 #
-# --hosts: pods of a slice, or in all with GPUs. --chips: of one pod. The cluster
+# --hosts: pods of a slice, or in all with GPUs. --chips: of one pod. --nfs: what
+# all pods see as /nfs; without it --workdir is gs://BUCKET/RUN. The cluster
 # itself restarts the run, as gke.yaml says, and ends an attempt after
 # --max_hours; a JobSet that has ended is deleted a day later. `down` lists and
 # deletes what `up` made: of that name, or all in the namespace.
@@ -20,7 +22,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 kind='' name='' image='' workdir='' accelerator='' topology='' hosts=''
-chips='' max_hours='' num_slices=1 namespace=default dry_run='' flags=()
+chips='' max_hours='' num_slices=1 nfs='' namespace=default dry_run='' flags=()
 
 refuse() {
   echo "gke.sh: $*" >&2
@@ -32,7 +34,7 @@ read_flags() {
     case "$1" in
       --name=* | --image=* | --workdir=* | --accelerator=* | --topology=* \
         | --hosts=* | --chips=* | --max_hours=* | --num_slices=* \
-        | --namespace=*)
+        | --namespace=* | --nfs=*)
         local flag=${1%%=*}
         printf -v "${flag#--}" %s "${1#*=}"
         ;;
@@ -69,9 +71,13 @@ check_flags() {
   if [[ ! "$max_hours" =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
     refuse "--max_hours=$max_hours: give hours, such as 24 or 0.5"
   fi
-  if [[ ! "$workdir" =~ ^(gs:/)?/. ]]; then
-    refuse "--workdir=$workdir: pods keep nothing; give gs://BUCKET/RUN, or a" \
-      "path that gke.yaml mounts"
+  if [[ -n "$nfs" && ! "$nfs" =~ ^[^:/]+:/ ]]; then
+    refuse "--nfs=$nfs: give SERVER:/SHARE"
+  fi
+  if [[ ! "$workdir" =~ ^gs://. && ! ( -n "$nfs" && "$workdir" == /nfs/?* ) ]]
+  then
+    refuse "--workdir=$workdir: pods keep nothing; give /nfs/RUN with" \
+      "--nfs=SERVER:/SHARE, or gs://BUCKET/RUN"
   fi
   if [ ${#flags[@]} = 0 ]; then refuse '-- --config=FILE is missing'; fi
 }
@@ -88,13 +94,17 @@ json_list() {
 
 # Prints gke.yaml with all ${...} filled in.
 render() {
-  local text variable arguments max_seconds
+  local text variable arguments max_seconds mounts='' volumes=''
+  if [ -n "$nfs" ]; then
+    mounts='{name: nfs, mountPath: /nfs}'
+    volumes="{name: nfs, nfs: {server: \"${nfs%%:*}\", path: \"${nfs#*:}\"}}"
+  fi
   arguments=$(json_list pretrain "${flags[@]}" "--workdir=$workdir" \
     --preempted_exit_code=75)
   max_seconds=$(awk -v hours="$max_hours" 'BEGIN {printf "%d", hours * 3600}')
   text=$(<"$root/launch/gke.yaml")
   for variable in name namespace image accelerator topology hosts chips \
-    num_slices max_seconds arguments; do
+    num_slices max_seconds arguments mounts volumes; do
     text=${text//"\${$variable}"/"${!variable}"}
   done
   echo "$text"

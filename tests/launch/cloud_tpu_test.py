@@ -312,6 +312,22 @@ def test_several_slices_are_one_resource_and_start_with_a_port(google):
   )
 
 
+def test_workdir_on_a_network_disk_is_mounted_and_read_on_a_worker(google):
+  google.let(
+    state=['ACTIVE', 'ACTIVE', 'SUSPENDED', 'ACTIVE'],
+    status=[RUNNING, COMPLETE],
+    ssh='100\\n20',
+  )
+  mount = '--setup=sudo mount 10.0.0.2:/share /mnt/share'
+  output = up(google, '--workdir=/mnt/share/run', mount)
+  commands = google.commands()
+  setups = [i for i, c in enumerate(commands) if 'sudo mount' in c]
+  installs = [i for i, c in enumerate(commands) if 'worker.sh install' in c]
+  assert [i + 1 for i in setups] == installs and len(installs) == 2
+  assert 'restart 1 since checkpoint 100' in output
+  assert any('worker.sh steps /mnt/share/run' in c for c in commands)
+
+
 def test_down_deletes_every_slice_of_ours_in_the_zone(google):
   google.let(list='bert-jax-one\\nsomebody-elses\\nbert-jax-two')
   where = FLAGS[1:3]

@@ -17,7 +17,8 @@ SCHEMAS = json.loads((ROOT / 'tests/launch/gke_schema.json').read_text())
 COMMON = (
   '--name=one',
   '--image=europe-docker.pkg.dev/ours/bert-jax:1',
-  '--workdir=gs://bucket/run',
+  '--workdir=/nfs/run',
+  '--nfs=10.0.0.2:/share',
   '--max_hours=24',
   '--hosts=4',
 )
@@ -164,9 +165,28 @@ def test_pods_are_the_processes_that_jax_counts(documents):
     'pretrain',
     '--config=FILE',
     CONFIG[-1],
-    '--workdir=gs://bucket/run',
+    '--workdir=/nfs/run',
     '--preempted_exit_code=75',
   ]
+
+
+def test_workdir_is_on_nfs_or_in_a_bucket(cluster):
+  pod = job_of(rendered(cluster, GPU)['JobSet'])['template']['spec']
+  mounts = {
+    m['name']: m['mountPath'] for m in pod['containers'][0]['volumeMounts']
+  }
+  assert mounts == {'shm': '/dev/shm', 'nfs': '/nfs'}
+  assert pod['volumes'][1] == {
+    'name': 'nfs',
+    'nfs': {'server': '10.0.0.2', 'path': '/share'},
+  }
+  (cluster.plan / 'commands').unlink()
+  bucket = ('--workdir=gs://bucket/run', '--nfs=')
+  job_set = rendered(cluster, (*TPU, *bucket))['JobSet']
+  jsonschema.validate(job_set, SCHEMAS['JobSet'])
+  pod = job_of(job_set)['template']['spec']
+  assert pod['volumes'] == pod['containers'][0]['volumeMounts'] == []
+  assert '--workdir=gs://bucket/run' in pod['containers'][0]['args']
 
 
 def test_slices_and_hosts_lie_where_their_flags_say(cluster):
@@ -226,6 +246,8 @@ def test_dry_run_prints_manifests_and_commands_and_runs_none(cluster):
   [
     (['--workdir=run'], '--workdir=run: pods keep nothing'),
     (['--max_hours=x'], '--max_hours=x: give hours'),
+    (['--nfs='], '--workdir=/nfs/run: pods keep nothing; give /nfs/RUN with'),
+    (['--nfs=/share'], '--nfs=/share: give SERVER:/SHARE'),
     (['--hosts=0'], '--hosts=0: give a number from 1'),
     (['--image='], '--image=... is missing'),
     (['--name=A'], '--name=A: give small letters'),
