@@ -1,4 +1,6 @@
-"""launch/cloud_tpu_worker.sh with a stand-in for Python: a run's life."""
+"""launch/cloud_tpu_worker.sh with a stand-in for Python: a run's life, alone
+and as cloud_tpu.sh leads it on two workers.
+"""
 
 import pathlib
 import time
@@ -85,3 +87,87 @@ def test_steps_are_the_checkpoints_of_a_workdir(worker, tmp_path):
 def test_unknown_verb_is_one_line(worker):
   (line,) = worker('halt', status=2).splitlines()
   assert "unknown verb 'halt'" in line
+
+
+# Google with two workers, which are folders of this machine.
+WORKERS = """
+case "$*" in
+  *'queued-resources create'*) : > "$PLAN/there" ;;
+  *'queued-resources delete'*) rm -f "$PLAN/there" ;;
+  *'queued-resources describe'*)
+    [ -e "$PLAN/there" ] || { echo NOT_FOUND >&2; exit 1; }
+    echo ACTIVE ;;
+  *'tpu-vm scp'*)
+    for worker in a b; do cp -r "$6" "$PLAN/$worker/${7#*:}" || exit 1; done ;;
+  *'tpu-vm ssh'*)
+    workers='a b'
+    for word in "$@"; do
+      case "$word" in
+        --worker=0) workers=a ;;
+        --command=*) command=${word#*=} ;;
+      esac
+    done
+    status=0
+    for worker in $workers; do
+      cd "$PLAN/$worker" || exit 1
+      HOME=$PWD bash -c "$command" || status=$?
+    done
+    exit $status ;;
+esac
+"""
+# A run that is stopped once, with a checkpoint.
+RUN = """#!/bin/bash
+printf 'argument <%s>\\n' "$@"
+if [ ! -e "$HOME/stopped" ]; then
+  : > "$HOME/stopped"
+  mkdir -p "$WORKDIR/checkpoints/10"
+  exit 75
+fi
+"""
+
+
+def test_commands_of_the_launcher_do_on_workers_what_is_meant(tmp_path):
+  google = Machine(tmp_path)
+  google.add('gcloud', WORKERS)
+  (google.root / 'launch' / 'setup_environment.sh').write_text(
+    '#!/bin/bash\necho "$@" > "$HOME/installed"\n'
+  )
+  (google.root / 'launch' / 'setup_environment.sh').chmod(0o755)
+  data = google.folder / 'my corpus'
+  data.mkdir()
+  (data / 'rows').write_text('rows')
+  for name in 'ab':
+    python = google.plan / name / 'bert_jax_venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.write_text(RUN)
+    python.chmod(0o755)
+  workdir = google.folder / 'a run'
+  output = google.run(
+    'cloud_tpu.sh',
+    'up',
+    '--name=one',
+    '--project=ours',
+    '--zone=there',
+    '--accelerator_type=v5litepod-16',
+    '--runtime_version=v2',
+    '--max_hours=1',
+    '--poll_seconds=0',
+    f'--workdir={workdir}',
+    f'--data={data}',
+    '--setup=echo "$PWD" > mounted',
+    '--',
+    '--config=FILE',
+    "--config.name=it's a & b",
+    WORKDIR=str(workdir),
+  )
+  assert 'stopped; restart 1 since checkpoint 10' in output
+  assert output.count("argument <--config.name=it's a & b>") == 2
+  assert output.count(f'argument <--workdir={workdir}>') == 2
+  assert 'argument <--config.data.path=../bert_jax_data>' in output
+  for name in 'ab':
+    home = google.plan / name
+    assert (home / 'bert_jax_data' / 'rows').read_text() == 'rows'
+    assert (home / 'bert_jax_state' / 'code').read_text() == '0\n'
+    assert (home / 'mounted').read_text() == f'{home}\n'
+    assert '--extra=tpu,gcs' in (home / 'installed').read_text()
+  assert not (google.plan / 'there').exists()
