@@ -97,7 +97,10 @@ create() {
     "--runtime-version=$runtime_version" ${tier:+"$tier"} \
     ${create_flags[@]+"${create_flags[@]}"} --async 2>"$scratch/create_error"
   then
-    explain_refusal "$(grep -v '^ *$' "$scratch/create_error" | tail -n 1)"
+    # A resource that was asked for a moment ago may not be seen yet.
+    if ! grep -qiE 'ALREADY_EXISTS|already exists' "$scratch/create_error"; then
+      explain_refusal "$(grep -v '^ *$' "$scratch/create_error" | tail -n 1)"
+    fi
   fi
   # shellcheck disable=SC2034  # What state_of says in a dry run.
   pretended_state=ACTIVE

@@ -193,6 +193,15 @@ def test_quota_that_shows_only_later_ends_the_run_too(google):
   assert 'your quota does not allow it' in output
 
 
+def test_resource_that_is_not_seen_at_once_is_waited_for(google):
+  google.let(
+    state=['fail NOT_FOUND: not yet', 'ACTIVE'],
+    create=['', 'fail ALREADY_EXISTS: Resource already exists'],
+  )
+  up(google)
+  assert actions(google) == ['create', *WHOLE]
+
+
 def test_failed_request_is_deleted_and_made_again(google):
   google.let(
     state=['FAILED\\tThere is no more capacity in the zone "b"', 'ACTIVE']
