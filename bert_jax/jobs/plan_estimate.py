@@ -25,6 +25,7 @@ stands in experiments/benchmarks/memory_table.py; an estimate puts plans in
 order, and only a compilation says that one fits.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
+from jax.sharding import AbstractDevice
 
 from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import PretrainExperiment, model_of
@@ -88,7 +90,7 @@ def saved_by_loss(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
-  device: jax.Device,
+  device: AbstractDevice,
 ) -> Saved:
   """Traces the loss of a microbatch and counts what it saves.
 
@@ -96,7 +98,7 @@ def saved_by_loss(
     experiment: with its vocabulary's size and compute dtype filled in.
     objective: its objective.
     row: arrays [1, ...] of a batch, or their shapes.
-    device: one of those to compile for; it runs nothing.
+    device: the kind of device to trace for.
   """
   one, two = (
     _residuals(experiment, objective, row, count, device) for count in (1, 2)
@@ -125,14 +127,15 @@ def _residuals(
   objective: PretrainingObjective,
   row: dict[str, Any],
   count: int,
-  device: jax.Device,
+  device: AbstractDevice,
 ) -> list[Any]:
   """Shapes and dtypes of what the backward pass of `count` rows takes over."""
   batch = {
     name: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
     for name, x in row.items()
   }
-  with jax.set_mesh(MeshConfig().build([device])):
+  mesh = MeshConfig().build_abstract(device, num_devices=1)
+  with jax.sharding.use_abstract_mesh(mesh):
     model = model_of(experiment, objective)
 
     def pullback(params: Any, batch: Any, seeds_B: jax.Array) -> Any:
@@ -182,6 +185,25 @@ class Layout(NamedTuple):
     return batch_size // (self.data * self.fsdp * self.num_microbatches)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+  """Bytes on one device by cause; the docstring of this file has the formula.
+
+  again: what one layer saves without rematerialisation, and the scores over the
+    vocabulary once more.
+  """
+
+  parameters: float
+  optimizer: float
+  gradients: float
+  saved_for_backward: float
+  again: float
+
+  @property
+  def total(self) -> float:
+    return sum(dataclasses.astuple(self))
+
+
 def memory(
   layout: Layout,
   stage: Stage,
@@ -189,8 +211,8 @@ def memory(
   state_bytes: tuple[int, int],
   saved: Saved,
   saved_by_all: Saved,
-) -> float:
-  """Bytes on one device; the docstring of this file has the formula.
+) -> Memory:
+  """The memory of a step on one device.
 
   Args:
     layout: the devices and the microbatches.
@@ -211,13 +233,13 @@ def memory(
     scores=0,
     split=saved_by_all.split - saved_by_all.scores,
   )
-  return (
-    parameters
-    + optimizer
-    + gradients
-    + saved.on_device(rows, *axes)
-    + again.on_device(rows, *axes) / num_layers
-    + saved.scores_on_device(rows, layout.tensor)
+  return Memory(
+    parameters=parameters,
+    optimizer=optimizer,
+    gradients=gradients,
+    saved_for_backward=saved.on_device(rows, *axes),
+    again=again.on_device(rows, *axes) / num_layers
+    + saved.scores_on_device(rows, layout.tensor),
   )
 
 

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import pytest
+from jax.sharding import AbstractDevice
 
 from bert_jax.config.experiment_file import topology_of
 from bert_jax.config.overrides import set_field
@@ -46,6 +47,12 @@ def experiment(small_experiment, monkeypatch):
 @pytest.fixture
 def few_plans(experiment, monkeypatch):
   """Leaves a search two devices and two ways to save layers."""
+  named = topologies.named
+  monkeypatch.setattr(
+    topologies,
+    'named',
+    lambda *words: dataclasses.replace(named(*words), num_chips=2),
+  )
   monkeypatch.setattr(
     topologies, 'compile_only_devices', lambda topology: jax.devices()[:2]
   )
@@ -225,7 +232,7 @@ def test_what_is_saved_is_counted_from_the_loss(experiment):
       dataclasses.replace(estimator.experiment, remat=remat, scan_layers=True),
       estimator.objective,
       row,
-      jax.devices()[0],
+      AbstractDevice(device_kind='any', num_cores=None, platform='cpu'),
     )
 
   dots, full, everything = saved('dots'), saved('full'), saved('none')
