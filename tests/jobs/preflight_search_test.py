@@ -23,7 +23,7 @@ from bert_jax.jobs.preflight_search import Tried
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.config import bert_base
-from bert_jax.parallel import topologies
+from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.stopping import Stopped
 
@@ -144,6 +144,30 @@ def test_a_search_goes_on_and_compiles_nothing_twice(
   experiment.model.mlp_dim = 64
   search(experiment, path, limit=1)
   assert len(calls) == 2
+
+
+def test_gpus_are_searched_within_the_memory_that_jax_takes(
+  experiment, few_plans, tmp_path
+):
+  path = tmp_path / 'plans.json'
+  found = preflight_search.search(
+    experiment, 'h100:2', path, vocab_size=160, limit=1
+  )
+  [tried] = found.tried
+  assert tried.fits and found.best is tried
+  [plan] = json.loads(path.read_text())['plans'].values()
+  assert plan['topology'] == 'h100:2'
+  assert 'jax-cuda13-plugin' in plan['versions']
+  assert [x['memory'] for x in plan['stages']] == [tried.bytes_needed]
+  estimator = Estimator(experiment, topologies.named('h100:2'), 160)
+  assert estimator.device_memory == 0.75 * chips.GPUS['h100'].memory_bytes
+  assert estimator.experiment.compute_dtype == 'bfloat16'
+  assert (
+    preflight_search.search(experiment, 'h100:2', path, vocab_size=160, limit=1)
+    == found
+  )
+  with pytest.raises(InputError, match='--search: the links of a100 are not'):
+    preflight_search.search(experiment, 'a100:2', path, vocab_size=160)
 
 
 def test_the_batch_stays_unless_it_is_asked_for(experiment):
