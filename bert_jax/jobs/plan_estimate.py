@@ -4,7 +4,8 @@ Bytes on one device:
 
   parameters and optimizer, as the mesh splits them
   + gradients, f32: as many bytes as the parameters; twice with microbatches,
-    whose sum lies beside the part of one
+    whose sum lies beside the part of one. Where layers are not a loop, the part
+    of one grows as what is saved is freed, so that the larger of both counts
   + what the forward pass of a microbatch saves
   + what one layer saves without rematerialisation, for the backward pass
     computes it again, or has as many cotangents
@@ -12,8 +13,9 @@ Bytes on one device:
     (objectives/cross_entropy.py) never more than those of one piece.
 
 What is saved is not a formula: the loss is traced for one and for two rows on
-one device, as a loop over layers, and its residuals are counted, which grow in
-proportion to the rows. The axis `tensor` splits arrays of heads, of the
+one device, and of its residuals those are counted that a compiler keeps
+(plan_kept.py), which grow in proportion to the rows. A loop over layers keeps
+all that its body saves. The axis `tensor` splits arrays of heads, of the
 feed-forward network and of the vocabulary.
 
 Seconds of a step: the larger of arithmetic (model FLOPs and what is computed
@@ -32,11 +34,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal
 from jax.sharding import AbstractDevice
 
 from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.jobs.plan_kept import kept
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend
@@ -101,7 +103,7 @@ def saved_by_loss(
     device: the kind of device to trace for.
   """
   one, two = (
-    _residuals(experiment, objective, row, count, device) for count in (1, 2)
+    _kept(experiment, objective, row, count, device) for count in (1, 2)
   )
   model = experiment.model
 
@@ -122,14 +124,14 @@ def saved_by_loss(
   )
 
 
-def _residuals(
+def _kept(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
   count: int,
   device: AbstractDevice,
 ) -> list[Any]:
-  """Shapes and dtypes of what the backward pass of `count` rows takes over."""
+  """Shapes and dtypes of what is kept for the backward pass of `count` rows."""
   batch = {
     name: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
     for name, x in row.items()
@@ -154,14 +156,7 @@ def _residuals(
     jaxpr = jax.make_jaxpr(pullback)(
       model.abstract_params(), batch, seeds_B
     ).jaxpr
-  # Parameters and the batch are there anyway.
-  given = {id(x) for x in (*jaxpr.invars, *jaxpr.constvars)}
-  found = {
-    id(x): x.aval
-    for x in jaxpr.outvars
-    if id(x) not in given and not isinstance(x, Literal)
-  }
-  return list(found.values())
+  return kept(jaxpr, device.platform)
 
 
 def _bytes(
@@ -189,6 +184,8 @@ class Layout(NamedTuple):
 class Memory:
   """Bytes on one device by cause; the docstring of this file has the formula.
 
+  gradients: where layers are not a loop, those that take the place of nothing
+    that was saved.
   again: what one layer saves without rematerialisation, and the scores over the
     vocabulary once more.
   """
@@ -208,6 +205,7 @@ def memory(
   layout: Layout,
   stage: Stage,
   num_layers: int,
+  is_loop: bool,
   state_bytes: tuple[int, int],
   saved: Saved,
   saved_by_all: Saved,
@@ -218,6 +216,7 @@ def memory(
     layout: the devices and the microbatches.
     stage: the rows of a step.
     num_layers: layers of the encoder.
+    is_loop: whether they are the body of a loop.
     state_bytes: of (parameters, optimizer) on one device.
     saved: what is saved.
     saved_by_all: what would be saved without rematerialisation.
@@ -225,7 +224,6 @@ def memory(
   parameters, optimizer = state_bytes
   axes = layout.fsdp, layout.tensor
   rows = layout.rows(stage.batch_size)
-  gradients = parameters * (2 if layout.num_microbatches > 1 else 1)
   # A layer's part of what grows with the rows.
   again = Saved(
     fixed=0,
@@ -233,13 +231,20 @@ def memory(
     scores=0,
     split=saved_by_all.split - saved_by_all.scores,
   )
+  all_saved = saved.on_device(rows, *axes)
+  once_more = again.on_device(rows, *axes) / num_layers
+  once_more += saved.scores_on_device(rows, layout.tensor)
+  gradients: float = parameters
+  if not is_loop:
+    gradients = max(0.0, parameters - all_saved - once_more)
+  if layout.num_microbatches > 1:
+    gradients += parameters
   return Memory(
     parameters=parameters,
     optimizer=optimizer,
     gradients=gradients,
-    saved_for_backward=saved.on_device(rows, *axes),
-    again=again.on_device(rows, *axes) / num_layers
-    + saved.scores_on_device(rows, layout.tensor),
+    saved_for_backward=all_saved,
+    again=once_more,
   )
 
 

@@ -197,7 +197,13 @@ class Estimator:
       found.append(
         StageEstimate(
           plan_estimate.memory(
-            layout, stage, config.num_layers, of_state, saved, all_saved
+            layout,
+            stage,
+            config.num_layers,
+            self.experiment.scan_layers,
+            of_state,
+            saved,
+            all_saved,
           ),
           plan_estimate.traffic(
             layout, stage, config, chosen, of_state, saved, all_saved
@@ -254,9 +260,8 @@ class Estimator:
       if self._rows
       else preflight.row_shapes(self.objective, length)
     )
-    # A loop is traced in a moment, and its layers save what others do.
     experiment = dataclasses.replace(
-      self.experiment, remat=remat, attention=attention, scan_layers=True
+      self.experiment, remat=remat, attention=attention
     )
     return plan_estimate.saved_by_loss(
       experiment, self.objective, row, self._device

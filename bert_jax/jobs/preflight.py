@@ -332,6 +332,7 @@ def _compiled(
     'memory': Memory.of(executable, of_state),
     'traffic': text.memory_traffic(),
     'collectives': text.collectives(per_slice),
+    'kernels': text.kernels(),
     'products': text.products() if topology.chip.platform == 'gpu' else {},
   }
 

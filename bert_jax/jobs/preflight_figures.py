@@ -63,6 +63,7 @@ class StageFigures:
   traffic: bytes that a step reads and writes in the memory of one device.
   collectives: those of one step, by kind; bytes are those of one device.
   exchanged: bytes that one device sends in a step, where nothing was compiled.
+  kernels: those of one step that are not XLA's own code, by name.
   products: FLOPs of one device by the dtypes of their operands; on GPUs alone,
     for TPUs have products as convolutions.
   """
@@ -79,6 +80,7 @@ class StageFigures:
     default_factory=dict
   )
   exchanged: float = 0
+  kernels: dict[str, int] = dataclasses.field(default_factory=dict)
   products: dict[str, float] = dataclasses.field(default_factory=dict)
 
 

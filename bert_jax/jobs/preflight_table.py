@@ -50,6 +50,7 @@ def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
         yield _row('  exchanged', _gib(stage.exchanged), 'a step and device')
       else:
         yield from _collectives(stage)
+        yield _kernels(stage)
       yield from _estimate(figures, stage)
   if figures.all_fit:
     yield ''
@@ -120,6 +121,14 @@ def _collectives(stage: StageFigures) -> Iterator[str]:
   elif any(crossing):
     size = sum(x or 0 for x in crossing)
     yield _row('  of it across slices', _gib(size), 'a step and device')
+
+
+def _kernels(stage: StageFigures) -> str:
+  if not stage.kernels:
+    return _row('  kernels', 'none', 'of Pallas, Triton, cuDNN or cuBLAS')
+  names = ', '.join(f'{count} {name}' for name, count in stage.kernels.items())
+  count = f'{sum(stage.kernels.values()):,}'
+  return _row('  kernels', count, f'a step and device: {names}')
 
 
 def _estimate(figures: Figures, stage: StageFigures) -> Iterator[str]:
