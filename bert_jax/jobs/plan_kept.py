@@ -11,7 +11,9 @@ are hashes of their places, cost nothing, and so does an f32 copy of bf16.
 Source of the operations: InstructionFusion::IsExpensive in XLA
 (xla/service/instruction_fusion.cc), as of November 2026. Division is expensive
 there. libtpu computes it again all the same: of a layer's scores its programs
-keep one array in f32, what the softmax has before it divides by the sum.
+keep one array in f32, what the softmax has before it divides by the sum. Not
+among them here is concatenation, such as that of parameters for a loop over
+layers, since a loop takes only what lies in memory.
 """
 
 import math
@@ -24,7 +26,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 _CHEAP = frozenset(
-  'abs add and bitcast_convert_type broadcast_in_dim ceil clamp concatenate '
+  'abs add and bitcast_convert_type broadcast_in_dim ceil clamp '
   'convert_element_type copy eq expand_dims floor ge gt integer_pow iota '
   'is_finite le lt max min mul name ne neg not or pad reduce_precision reshape '
   'rev round select_n sharding_constraint shift_left shift_right_arithmetic '

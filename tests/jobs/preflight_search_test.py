@@ -12,7 +12,7 @@ import jax
 import pytest
 from jax.sharding import AbstractDevice
 
-from bert_jax.config.experiment_file import topology_of
+from bert_jax.config.experiment_file import load_config, topology_of
 from bert_jax.config.overrides import set_field
 from bert_jax.data.reading.plan import Stage
 from bert_jax.errors import InputError
@@ -243,6 +243,17 @@ def test_state_is_exact_and_memory_falls_with_every_saving(experiment):
   assert whole > 2 * parameters + optimizer
   total = figures.stages[0].memory.total
   assert 0.5 < whole / total < 2
+
+
+@pytest.mark.parametrize(
+  ('topology', 'gib'), [('v5e:2x4', 10.1), ('h100:8', 14.7)]
+)
+def test_what_compilers_said_of_unrolled_layers(topology, gib):
+  """BERT-base, 32 rows of 512 a device, as docs/scale.md has it."""
+  recipe = load_config(str(ROOT / 'experiments' / 'pretrain' / 'bert_base.py'))
+  estimator = Estimator(recipe, topologies.named(topology), 30522)
+  estimate = estimator.estimate(estimator.plan_of(recipe))
+  assert estimate.memory / 2**30 == pytest.approx(gib, rel=0.15)
 
 
 def test_what_is_saved_is_counted_from_the_loss(experiment):
