@@ -43,8 +43,9 @@ def test_figures_are_estimates_and_say_so(without_corpus):
   assert figures.device_memory == 0.75 * 48e9
   memory = stage.memory
   assert (memory.parameters, memory.optimizer) == figures.state_bytes
-  assert memory.gradients == memory.parameters
-  assert memory.saved_for_backward > 0
+  # Gradients take the place of what is saved, which is more here.
+  assert memory.gradients == 0
+  assert memory.saved_for_backward > memory.parameters
   assert memory.total == sum(dataclasses.astuple(memory))
   # Each of two GPUs sends half of the gradients out, and half of the sums.
   assert stage.exchanged == 4 * figures.num_parameters
