@@ -34,11 +34,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr
 from jax.sharding import AbstractDevice
 
 from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import PretrainExperiment, model_of
-from bert_jax.jobs.plan_kept import kept
+from bert_jax.jobs.plan_kept import asked_for, kept
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend
@@ -88,12 +89,22 @@ class Saved(NamedTuple):
     return min(rows * self.scores / tensor, 4.0 * MAX_SCORES)
 
 
+class Residuals(NamedTuple):
+  """What a backward pass takes over.
+
+  kept: what a compiler keeps in memory for it. asked_for: all that it reads.
+  """
+
+  kept: Saved
+  asked_for: Saved
+
+
 def saved_by_loss(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
   device: AbstractDevice,
-) -> Saved:
+) -> Residuals:
   """Traces the loss of a microbatch and counts what it saves.
 
   Args:
@@ -103,9 +114,17 @@ def saved_by_loss(
     device: the kind of device to trace for.
   """
   one, two = (
-    _kept(experiment, objective, row, count, device) for count in (1, 2)
+    _traced(experiment, objective, row, count, device) for count in (1, 2)
   )
   model = experiment.model
+  return Residuals(
+    kept=_saved(model, kept(one, device.platform), kept(two, device.platform)),
+    asked_for=_saved(model, asked_for(one), asked_for(two)),
+  )
+
+
+def _saved(model: EncoderConfig, one: list[Any], two: list[Any]) -> Saved:
+  """What is saved, by the arrays of one row and of two."""
 
   def grown(chosen: Callable[[tuple[int, ...]], bool]) -> int:
     return _bytes(two, chosen) - _bytes(one, chosen)
@@ -124,14 +143,14 @@ def saved_by_loss(
   )
 
 
-def _kept(
+def _traced(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
   count: int,
   device: AbstractDevice,
-) -> list[Any]:
-  """Shapes and dtypes of what is kept for the backward pass of `count` rows."""
+) -> Jaxpr:
+  """The program that gives what the backward pass of `count` rows reads."""
   batch = {
     name: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
     for name, x in row.items()
@@ -153,10 +172,8 @@ def _kept(
       return jax.vjp(loss, params)[1]
 
     seeds_B = jax.ShapeDtypeStruct((count,), jnp.uint32)
-    jaxpr = jax.make_jaxpr(pullback)(
-      model.abstract_params(), batch, seeds_B
-    ).jaxpr
-  return kept(jaxpr, device.platform)
+    traced = jax.make_jaxpr(pullback)
+    return traced(model.abstract_params(), batch, seeds_B).jaxpr
 
 
 def _bytes(

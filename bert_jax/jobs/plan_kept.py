@@ -64,6 +64,13 @@ def kept(jaxpr: Jaxpr, platform: str) -> list[Any]:
   ]
 
 
+def asked_for(jaxpr: Jaxpr) -> list[Any]:
+  """Shapes and dtypes of the outputs of a program, without its inputs."""
+  given = {*jaxpr.invars, *jaxpr.constvars}
+  found = dict.fromkeys(x for x in jaxpr.outvars if not isinstance(x, Literal))
+  return [x.aval for x in found if x not in given]
+
+
 def _made(number: int) -> int:
   return _FIRST + 2 * number
 

@@ -12,7 +12,7 @@ from jax.sharding import AbstractDevice
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_of
 from bert_jax.jobs import plan_estimate, preflight
-from bert_jax.jobs.plan_estimate import LINKS, Layout, Saved
+from bert_jax.jobs.plan_estimate import LINKS, Layout, Residuals
 from bert_jax.jobs.pretrain import flops_before
 from bert_jax.models import functional
 from bert_jax.models.attention.blocked import BlockedAttention
@@ -202,11 +202,17 @@ class Estimator:
             config.num_layers,
             self.experiment.scan_layers,
             of_state,
-            saved,
-            all_saved,
+            saved.kept,
+            all_saved.kept,
           ),
           plan_estimate.traffic(
-            layout, stage, config, chosen, of_state, saved, all_saved
+            layout,
+            stage,
+            config,
+            chosen,
+            of_state,
+            saved.asked_for,
+            all_saved.asked_for,
           ),
           plan_estimate.collective_bytes(
             layout, stage, config, self.num_parameters, itemsize
@@ -254,7 +260,7 @@ class Estimator:
 
   def _saved(
     self, remat: str, attention: tuple[Backend, ...], number: int, length: int
-  ) -> Saved:
+  ) -> Residuals:
     row = (
       self._rows[number]
       if self._rows

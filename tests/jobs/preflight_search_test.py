@@ -268,7 +268,7 @@ def test_what_is_saved_is_counted_from_the_loss(experiment):
       estimator.objective,
       row,
       AbstractDevice(device_kind='any', num_cores=None, platform='cpu'),
-    )
+    ).kept
 
   dots, full, everything = saved('dots'), saved('full'), saved('none')
   of_token = 6 * model.embed_dim + model.mlp_dim
