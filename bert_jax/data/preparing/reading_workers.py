@@ -32,6 +32,19 @@ class End(NamedTuple):
   returned: Any
 
 
+def events(pieces: Generator[Any, None, Any]) -> Iterator[Any]:
+  """Yields the pieces of a task, and its End."""
+  num_pieces = 0
+  while True:
+    try:
+      piece = next(pieces)
+    except StopIteration as end:
+      yield End(num_pieces, end.value)
+      return
+    num_pieces += 1
+    yield piece
+
+
 class ReadingWorkers:
   """A pool: `with ReadingWorkers(4, make_worker, arguments) as workers:`.
 
@@ -132,7 +145,7 @@ class ReadingWorkers:
 
     def pieces() -> Iterator[Any]:
       for number, task in enumerate(tasks):
-        for event in _events(read(task)):
+        for event in events(read(task)):
           if isinstance(event, End):
             ends.append((number, event))
           else:
@@ -192,19 +205,6 @@ class _Link(NamedTuple):
       self.results.send((number, event))
 
 
-def _events(pieces: Generator[Any, None, Any]) -> Iterator[Any]:
-  """Yields the pieces of a task, and its End."""
-  num_pieces = 0
-  while True:
-    try:
-      piece = next(pieces)
-    except StopIteration as end:
-      yield End(num_pieces, end.value)
-      return
-    num_pieces += 1
-    yield piece
-
-
 # The worker of this process: made once, since a tokenizer is slow to make.
 _worker: Callable[[Any], Any]
 _link: _Link
@@ -225,7 +225,7 @@ def _read_task(read: Read, number: int, task: Any) -> None:
   """Reads a task, hands over pieces that are asked for and works on others."""
   if _link.is_stopped.is_set():
     return
-  for event in _events(read(task)):
+  for event in events(read(task)):
     if _link.is_stopped.is_set():
       return
     if isinstance(event, End):
