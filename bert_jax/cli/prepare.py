@@ -113,6 +113,8 @@ def main(argv: list[str]) -> None:
   from bert_jax.data.preparing.summary import format_summary
 
   part = parts.parse(_PART.value) if _PART.value is not None else None
+  if part and _DRY_RUN.value:
+    raise InputError('--part and --dry_run: give one of the two')
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered_source()
@@ -178,7 +180,7 @@ def _verify(folder: str) -> None:
 
   if _DRY_RUN.value:
     raise InputError('--verify and --dry_run: give one of the two')
-  for flag in (_TOKENIZER, _OUTPUT):
+  for flag in (_TOKENIZER, _OUTPUT, _PART):
     if flag.value is not None:
       raise InputError(f'--verify writes nothing; leave --{flag.name} out')
   for line in verify_corpus(folder, progress=True):

@@ -67,8 +67,9 @@ class GroupWork:
           tasks = [_without_repeats(task, repeats) for task in tasks]
       return self._work_on(tasks, described)
     except BaseException:
-      # An input that cannot be read leaves no folder.
-      unfinished.remove_unused_folder(self.partial)
+      # An input that cannot be read leaves no folder, but to other parts.
+      if not is_shared:
+        unfinished.remove_unused_folder(self.partial)
       raise
 
   def _tasks(

@@ -211,7 +211,7 @@ def of_source(
   lock: pathlib.Path,
   source: Source,
   progress: bool,
-  parts: Iterable[pathlib.Path] = (),
+  parts: Sequence[pathlib.Path] = (),
 ) -> tuple[Contents, dict[str, Any]]:
   """The contents of a source's files, and its description with them.
 
@@ -222,7 +222,8 @@ def of_source(
   stamps = output.with_name(f'.{output.name}.{STAMPS_NAME}')
   contents = open_contents(stamps, lock, parts=parts, progress=progress)
   identified = contents.identify(source.describe())
-  write_stamps(stamps, contents)
+  # What the parts have read is to be known when their files are gone.
+  write_stamps(stamps, contents, always=bool(parts))
   return contents, identified
 
 
@@ -246,9 +247,11 @@ def open_contents(
   return Contents(known, now_ns, progress=progress)
 
 
-def write_stamps(stamps: pathlib.Path, contents: Contents) -> None:
+def write_stamps(
+  stamps: pathlib.Path, contents: Contents, *, always: bool = False
+) -> None:
   """Spares the next comparison the reading, where this one had to read."""
-  found = contents.stamps() if contents.num_read else {}
+  found = contents.stamps() if contents.num_read or always else {}
   if found and os.access(stamps.parent, os.W_OK):
     durable_files.write_json(stamps, found)
 
