@@ -11,7 +11,9 @@ import subprocess
 import time
 
 import pytest
+from acting_tokenizer import ActingTokenizer
 from other_process import start_python, verb
+from process_ends import assert_ended
 from small_texts import ListSource, contents, make_texts, run
 
 from bert_jax.data.preparing import blocks, parts
@@ -266,42 +268,103 @@ def test_an_earlier_version_is_refused_by_name(folder, tokenizer, tmp_path):
 
 SCRIPT = """
 import sys
+from bert_jax import stopping
 from bert_jax.data.preparing import blocks, parts, prepare
 from bert_jax.data import sources, tokenizers
 from bert_jax.data.sources import file_source
 blocks.BLOCK_CHARACTERS, file_source.GROUP_BYTES = 2000, 3000
 
 if __name__ == '__main__':
-  prepare.prepare(
-    sources.open_inputs(sys.argv[2], document='line'),
-    tokenizers.load_tokenizer('vocab.txt'), output='out', row_lengths=(32,),
-    eval_fraction=0.1, num_workers=2, progress=False, max_unknown=1.0,
-    part=parts.parse(sys.argv[1]))
+  folder, *part = sys.argv[1:]
+  try:
+    prepare.prepare(
+      sources.open_inputs(folder, document='line'),
+      tokenizers.load_tokenizer('vocab.txt'), output='out', row_lengths=(32,),
+      eval_fraction=0.1, num_workers=2, progress=False, max_unknown=1.0,
+      part=parts.parse(*part) if part else None)
+  except stopping.Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(stopped.exit_code)
 """
 
 
-def test_a_killed_part_is_repeated(folder, tokenizer, tmp_path):
-  prepared(folder, tokenizer, tmp_path / 'one')
+def stopped(tmp_path, stop, *arguments):
+  """Runs SCRIPT until it has blocks, then calls stop(pid): (status, stderr)."""
   (tmp_path / 'script.py').write_text(SCRIPT)
   process = start_python(
-    *('script.py', '1/2', str(folder)),
+    'script.py',
+    *map(str, arguments),
     cwd=tmp_path,
-    stderr=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
     start_new_session=True,
   )
   try:
     deadline = time.monotonic() + 60
-    while not list((tmp_path / 'out.partial').glob('block-*')):
+    while len(list((tmp_path / 'out.partial').glob('block-*'))) < 3:
+      assert process.poll() is None, process.stderr.read()
       assert time.monotonic() < deadline
       time.sleep(0.005)
+    stop(process.pid)
+    return process.wait(60), process.stderr.read()
   finally:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if process.poll() is None:
+      os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill(pid):
+  os.killpg(pid, signal.SIGKILL)
+
+
+def test_a_killed_part_is_repeated(folder, tokenizer, tmp_path):
+  prepared(folder, tokenizer, tmp_path / 'one')
+  stopped(tmp_path, kill, folder, '1/2')
   for part in ('1/2', '2/2'):
     prepared(folder, tokenizer, tmp_path / 'out', part)
   summary = prepared(folder, tokenizer, tmp_path / 'out')
   assert summary['blocks_reused'] == summary['blocks']
   assert contents(tmp_path / 'out') == contents(tmp_path / 'one')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_readers_cleanly(folder, tokenizer, tmp_path, number):
+  write(folder / 'large.txt', make_texts(4_000))
+  status, error = stopped(tmp_path, lambda pid: os.kill(pid, number), folder)
+  assert status == 128 + number
+  assert 'finished blocks are kept in' in error
+  assert 'Traceback' not in error
+  assert not list(tmp_path.glob('*.lock'))
+  summary = prepared(folder, tokenizer, tmp_path / 'out', num_workers=2)
+  assert 3 <= summary['blocks_reused'] < summary['blocks']
+  prepared(folder, tokenizer, tmp_path / 'one', num_workers=2)
+  assert contents(tmp_path / 'out') == contents(tmp_path / 'one')
+
+
+def test_a_killed_reader_is_one_clear_line(folder, tokenizer, tmp_path):
+  pids = tmp_path / 'pids'
+  pids.mkdir()
+  partial = tmp_path / 'out.partial'
+  killed = ActingTokenizer(tokenizer, pids, 'kill', 3, partial)
+  with pytest.raises(InputError, match='worker process was killed.*--workers'):
+    prepared(folder, killed, tmp_path / 'out', num_workers=2)
+  assert_ended([int(path.name) for path in pids.iterdir()])
+  prepared(folder, tokenizer, tmp_path / 'one')
+  summary = prepared(folder, tokenizer, tmp_path / 'out', num_workers=2)
+  assert summary['blocks_reused'] >= 3
+  assert contents(tmp_path / 'out') == contents(tmp_path / 'one')
+
+
+def test_each_process_reads_files_of_its_own(tmp_path, tokenizer):
+  folder = tmp_path / 'in'
+  folder.mkdir()
+  for number in range(8):
+    write(folder / f'{number}.txt', make_texts(300, seed=number))
+  pids = tmp_path / 'pids'
+  pids.mkdir()
+  acting = ActingTokenizer(tokenizer, pids)
+  prepared(folder, acting, tmp_path / 'out', num_workers=4)
+  processes = [int(path.name) for path in pids.iterdir()]
+  assert len(processes) > 1 and os.getpid() not in processes
+  assert_ended(processes)
 
 
 def test_the_command(folder, tmp_path, vocab):
