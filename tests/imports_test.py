@@ -30,7 +30,7 @@ ARROWS = {
   'surgery': ('models',),
   'peft': ('models',),
   # Files of JSON are read by one reader and one decoder.
-  'interop': ('models', 'local_paths', 'config.json_files'),
+  'interop': ('models', 'local_paths', 'config.json_files', 'durable_files'),
   'data': (
     'durable_files',
     'stopping',
@@ -68,7 +68,10 @@ ARROWS = {
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
-  'inference': ('pretrained',),
+  'embedding': ('models', 'objectives.base', 'data.tokenizers', 'interop'),
+  'inference': ('pretrained', 'embedding'),
+  # `bert_jax.load`.
+  '': ('inference',),
   # A report shows the figures and records of runs.
   'report': (
     'train',
