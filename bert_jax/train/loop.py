@@ -17,6 +17,7 @@ from bert_jax.data.reading.device_feed import DeviceFeed, RowStream
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
@@ -134,7 +135,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """
   state, evaluated = run.state, run.position.evaluated
   first = done = host_step(state)
-  plan = run.plan
+  plan, orderly = run.plan, False
   progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
   saver = Saver(run.checkpoints, run.save_every, log, stop)
@@ -181,12 +182,17 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           with window.paused():
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
+    orderly = True
   finally:
-    # A save in progress is finished even after an error.
-    saver.settle()
+    # A save in progress is finished even after an error; not on several
+    # processes, since others may be elsewhere and would be waited for.
+    if orderly or not distributed.several():
+      saver.settle()
     run.profile.close()
     progress.close()
-  return Outcome(state, stop.name, run.checkpoints.last_saved)
+  # A signal that came after the last step may have reached some processes only.
+  stopped_by = max(distributed.agree('stopped by', stop.name))
+  return Outcome(state, stopped_by, run.checkpoints.last_saved)
 
 
 def _open_window(run: Run, first: int) -> Window:
