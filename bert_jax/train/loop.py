@@ -135,7 +135,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   """
   state, evaluated = run.state, run.position.evaluated
   first = done = host_step(state)
-  plan, orderly = run.plan, False
+  plan = run.plan
   progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
   saver = Saver(run.checkpoints, run.save_every, log, stop)
@@ -182,17 +182,16 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           with window.paused():
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
-    orderly = True
   finally:
-    # A save in progress is finished even after an error; not on several
-    # processes, since others may be elsewhere and would be waited for.
-    if orderly or not distributed.several():
-      saver.settle()
+    saver.close()
     run.profile.close()
     progress.close()
-  # A signal that came after the last step may have reached some processes only.
-  stopped_by = max(distributed.agree('stopped by', stop.name))
-  return Outcome(state, stopped_by, run.checkpoints.last_saved)
+  return Outcome(state, _stopped_by(stop), run.checkpoints.last_saved)
+
+
+def _stopped_by(stop: StopSignal) -> str:
+  # A signal after the last step may have reached some of several processes.
+  return max(distributed.agree('stopped by', stop.name))
 
 
 def _open_window(run: Run, first: int) -> Window:

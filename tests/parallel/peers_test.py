@@ -55,9 +55,7 @@ def impatient(monkeypatch):
 @pytest.fixture
 def three(address):
   ends = [End() for _ in range(3)]
-  met = in_threads(
-    [lambda n=n: meet(address, n, 3, ends[n]) for n in range(3)]
-  )
+  met = in_threads([lambda n=n: meet(address, n, 3, ends[n]) for n in range(3)])
   yield met, ends
   for one in met:
     one._left = True
@@ -69,7 +67,7 @@ def test_all_learn_the_values_of_all_in_order_and_leave(three):
   met, ends = three
   for question in ('first', 'second'):
     answers = in_threads(
-      [lambda p=p: p.agree(question, p.process_id * 10) for p in met]
+      [lambda p=p, q=question: p.agree(q, p.process_id * 10) for p in met]
     )
     assert answers == [[0, 10, 20]] * 3
   in_threads([p.leave for p in met])
