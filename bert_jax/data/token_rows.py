@@ -6,6 +6,7 @@ shards are plain matrices of token ids, so numpy alone opens them anywhere.
 
 import collections
 import json
+import os
 import pathlib
 import re
 import threading
@@ -260,9 +261,14 @@ class TokenRows:
           self.folder / self._entries(array)[shard]['name'],
           (self.shard_sizes[shard], width),
           dtype,
+          alone=self.num_bytes > _bytes_of_memory() / 2,
         )
       self._open.move_to_end((array, shard))
       return self._open[array, shard]
+
+
+def _bytes_of_memory() -> int:
+  return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
 def row_dtype(vocab_size: int) -> np.dtype:
@@ -323,12 +329,16 @@ def write_token_rows(
       )
       for side_file, stored in beside.items()
     }
-  manifest = {'fingerprint': _fingerprint(manifest), **manifest, **facts}
+  manifest = {
+    'fingerprint': manifest_fingerprint(manifest),
+    **manifest,
+    **facts,
+  }
   durable_files.write_json(folder / MANIFEST_NAME, manifest)
   return manifest
 
 
-def _fingerprint(manifest: dict[str, Any]) -> str:
+def manifest_fingerprint(manifest: dict[str, Any]) -> str:
   content = [
     manifest['format_version'],
     manifest['tokenizer_fingerprint'],
@@ -376,7 +386,7 @@ def parse_manifest(data: bytes, path: Any) -> dict[str, Any]:
     or manifest['vocab_size'] < 1
     or manifest['dtype'] != row_dtype(manifest['vocab_size']).name
     or manifest['num_rows'] != sum(s['rows'] for s in manifest['shards'])
-    or manifest['fingerprint'] != _fingerprint(manifest)
+    or manifest['fingerprint'] != manifest_fingerprint(manifest)
   ):
     raise InputError(
       f'{path}: its sizes and fingerprint do not agree with one another, so it '

@@ -14,6 +14,11 @@ _LLM_FOUNDRY = (
   'https://github.com/mosaicml/llm-foundry/blob/061f2c7/scripts/train/'
   'benchmarking/README.md'
 )
+# 'Pre-training NVIDIA DGX A100 (8x A100 80GB)', container pytorch:21.11-py3.
+_NVIDIA = (
+  'https://github.com/NVIDIA/DeepLearningExamples/blob/master/PyTorch/'
+  'LanguageModeling/BERT/README.md'
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,12 +54,20 @@ PUBLISHED_RUNS = (
     source=_LLM_FOUNDRY,
   ),
   PublishedRun(
-    model='BERT-large, PyTorch of NVIDIA',
+    model='BERT-large, PyTorch of NVIDIA, mixed precision',
     num_parameters=336_000_000,
     row_length=128,
-    hardware='1 x A100',
+    hardware='1 x A100 80GB',
     speed='580 sequences/s',
-    source='NVIDIA; its page was not checked',
+    source=_NVIDIA,
+  ),
+  PublishedRun(
+    model='BERT-large, PyTorch of NVIDIA, mixed precision',
+    num_parameters=336_000_000,
+    row_length=512,
+    hardware='1 x A100 80GB',
+    speed='210 sequences/s',
+    source=_NVIDIA,
   ),
   PublishedRun(
     model='BERT-large without padding, MLPerf Training of NVIDIA',

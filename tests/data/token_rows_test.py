@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -73,6 +74,21 @@ def test_more_shards_than_may_be_open(folder, monkeypatch):
   np.testing.assert_array_equal(
     TokenRows(folder).rows(np.arange(24, -1, -1)), make_rows()[::-1]
   )
+
+
+@pytest.mark.skipif(
+  not os.path.exists('/proc/self/smaps'), reason='Linux alone tells advice'
+)
+@pytest.mark.parametrize('memory,advised', [(10**9, False), (10, True)])
+def test_rows_of_a_corpus_beyond_memory(folder, monkeypatch, memory, advised):
+  """Its shards are mapped for reading at random: 'rr' in the kernel's list."""
+  monkeypatch.setattr(token_rows, '_bytes_of_memory', lambda: memory)
+  corpus = TokenRows(folder)
+  np.testing.assert_array_equal(corpus.rows(np.arange(25)), make_rows())
+  with open('/proc/self/smaps') as file:
+    maps = file.read().split(str(folder))[1:]
+  flags = [re.search(r'VmFlags: (.*)', text)[1].split() for text in maps]
+  assert [('rr' in of_shard) for of_shard in flags] == 3 * [advised]
 
 
 @pytest.mark.parametrize('index', [-1, 25])
@@ -246,7 +262,7 @@ def test_more_rows_than_can_be_counted(folder):
   def edit(manifest):
     manifest['shards'][0]['rows'] += 10**30
     manifest['num_rows'] += 10**30
-    manifest['fingerprint'] = token_rows._fingerprint(manifest)
+    manifest['fingerprint'] = token_rows.manifest_fingerprint(manifest)
 
   edit_manifest(folder, edit)
   with pytest.raises(InputError, match='not an entry of a shard'):
