@@ -218,11 +218,19 @@ def joined(
     if isinstance(error, jax.errors.JaxRuntimeError):
       # The watcher knows if it is another process that has broken it.
       time.sleep(_VERDICT_SECONDS)
-    code = 2 if isinstance(error, InputError) else EXIT_CODE_OF_LOSS
-    _peers.fail(one_line(f'{type(error).__name__}: {error}', 400), code)
+    _peers.fail(*_ending(error))
     raise
   finally:
     _peers = None
+
+
+def _ending(error: BaseException) -> tuple[str, int]:
+  """What the others say of this process's end, and their exit code."""
+  if isinstance(error, InputError):
+    return one_line(error, 400), 2
+  if isinstance(error, KeyboardInterrupt):
+    return 'stopped by a signal', EXIT_CODE_OF_LOSS
+  return one_line(f'{type(error).__name__}: {error}', 400), EXIT_CODE_OF_LOSS
 
 
 def _meet(setup: Setup, verb: str, start_timeout: float) -> Peers:

@@ -47,7 +47,7 @@ EXPERIMENT = """
         num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32,
         dropout=0.1, attention_dropout=0.1,
       ),
-      num_steps=10,
+      num_steps=10 + (os.environ.get('ANOTHER') in sys.argv),
       batch_size=8,
       data=DataConfig(row_length=32),
       optimizer=AdamWConfig(learning_rate=1e-2),
@@ -227,11 +227,17 @@ def test_a_stop_while_it_evaluates_or_saves_is_one_save_of_all(
   assert f'checkpoint of step {max(steps)} is kept' in said.pop()
 
 
-def test_processes_that_contradict_each_other_say_so_and_save_nothing(
-  go, tmp_path
-):
-  """The devices of one process are others, as on a host of another kind."""
+def test_a_stop_before_the_first_step_is_told_to_the_others(go, tmp_path):
   act = '1 SIGTERM bert_jax.parallel.distributed _start_jax 1'
   ended = go(tmp_path / 'run', status=143, act=act)
-  assert 'process 1 of 2' in ended.lines_of(0)
   assert ended.seconds < 30
+  assert re.search('process 1 of 2 .* stopped by a signal', ended.lines_of(0))
+  assert not saved_steps(Workdir(tmp_path / 'run').checkpoints)
+
+
+def test_another_config_on_one_host_is_named(go, tmp_path, monkeypatch):
+  monkeypatch.setenv('ANOTHER', '--process_id=1')
+  ended = go(tmp_path / 'run', status=2)
+  said = ended.lines_of(0)
+  assert 'process 1 on ' in said and 'another config.num_steps' in said
+  assert '11, not 10' in said
