@@ -50,7 +50,7 @@ def stoppable(kept: str) -> Iterator[None]:
     if received:
       end_at_once(number, kept)
     received.append(number)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(number)
 
   with handled(stop):
     try:

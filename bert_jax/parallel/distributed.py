@@ -4,17 +4,20 @@ Who they are is found as JAX finds it (Cloud TPU, GKE, Slurm, Open MPI), or
 given by flags. A single process needs nothing of this: it agrees with itself.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax._src.clusters import ClusterEnv
 
 import bert_jax
@@ -219,6 +222,8 @@ def joined(
       # The watcher knows if it is another process that has broken it.
       time.sleep(_VERDICT_SECONDS)
     _peers.fail(*_ending(error))
+    # At exit JAX would wait for processes that are gone, and abort.
+    atexit.register(_exit_at_once, _exit_code(error))
     raise
   finally:
     _peers = None
@@ -231,6 +236,21 @@ def _ending(error: BaseException) -> tuple[str, int]:
   if isinstance(error, KeyboardInterrupt):
     return 'stopped by a signal', EXIT_CODE_OF_LOSS
   return one_line(f'{type(error).__name__}: {error}', 400), EXIT_CODE_OF_LOSS
+
+
+def _exit_code(error: BaseException) -> int:
+  """The exit code that the error has at the command line."""
+  if isinstance(error, InputError):
+    return 2
+  if isinstance(error, KeyboardInterrupt):
+    return 128 + (error.args[0] if error.args else signal.SIGINT)
+  return 1
+
+
+def _exit_at_once(code: int) -> None:
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def _meet(setup: Setup, verb: str, start_timeout: float) -> Peers:
@@ -260,6 +280,15 @@ def _start_jax(setup: Setup) -> None:
     setup.process_id,
     initialization_timeout=_JAX_START_SECONDS,
   )
+  # On CPUs the devices find each other at their first sum, for which they wait
+  # half a minute; later on, each process would come to it when it has compiled.
+  mesh = jax.sharding.Mesh(np.asarray(jax.devices()), 'all')
+  ones = jax.make_array_from_callback(
+    (mesh.size,),
+    jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('all')),
+    lambda index: np.ones(mesh.size, np.int32)[index],
+  )
+  jax.block_until_ready(jax.jit(jax.numpy.sum)(ones))
 
 
 def _say(text: str) -> None:
