@@ -1,11 +1,13 @@
-"""A trained model as a Python object: fill masks, predict a task's results.
+"""A trained model as a Python object: masks, vectors, results of a task.
 
-model = bert_jax.inference.load('runs/local/pretrain')  # or of Hugging Face
+model = bert_jax.load('runs/local/pretrain')  # or a folder of Hugging Face
 model.fill_mask('The [MASK] of an array')
+model.embed(['A text', 'another'])
 """
 
 import functools
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,12 +20,14 @@ from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
+from bert_jax.embedding import Embedder
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import (
   ConvertedModel,
   FinetuneExperiment,
   PretrainExperiment,
 )
+from bert_jax.interop.sentence_transformers import VectorForm, read_form
 from bert_jax.models import functional
 from bert_jax.models.generator import generator_width
 from bert_jax.models.heads import model_with_heads
@@ -82,6 +86,7 @@ class TrainedModel:
       jnp.asarray, {name: params[name] for name in ('encoder', *heads)}
     )
     self._model = model_with_heads(experiment.model, heads, 'float32')
+    self._embedders: dict[VectorForm, Embedder] = {}
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """Returns the `top_k` tokens for each [MASK] in the text.
@@ -124,6 +129,55 @@ class TrainedModel:
       ]
       for probabilities_V in probabilities_MV
     ]
+
+  def embed(
+    self,
+    texts: Sequence[str],
+    *,
+    pooling: str = '',
+    normalize: bool | None = None,
+    cut: bool = False,
+  ) -> np.ndarray:
+    """The vectors of texts, f32 [n, D], in their order.
+
+    Args:
+      texts: any number.
+      pooling: 'mean', 'cls' or 'max'. Without it that of the folder, if it is
+        of sentence-transformers, else 'mean'.
+      normalize: whether vectors have length 1. Without it as the folder does,
+        else they have.
+      cut: drops the tokens at the end of a text that the model has no place
+        for, which is refused otherwise.
+
+    Raises:
+      InputError: a text is too long, or the folder asks for what is not
+        computed here.
+    """
+    return self.embedder(pooling, normalize)(texts, cut=cut)
+
+  def similarity(
+    self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
+  ) -> np.ndarray:
+    """Cosines between the vectors of two lists of texts, f32 [n, m]."""
+    embedder = self.embedder(normalize=True)
+    return embedder(texts, cut=cut) @ embedder(others, cut=cut).T
+
+  def embedder(
+    self, pooling: str = '', normalize: bool | None = None
+  ) -> Embedder:
+    """What computes `embed`; arguments as there."""
+    form = VectorForm()
+    if not pooling or normalize is None:
+      form = read_form(pathlib.Path(self.origin).expanduser()) or form
+    if pooling:
+      form = form._replace(pooling=pooling)
+    if normalize is not None:
+      form = form._replace(normalize=normalize)
+    if form not in self._embedders:
+      self._embedders[form] = Embedder(
+        self.experiment.model, self._params, self.tokenizer, form
+      )
+    return self._embedders[form]
 
   def samples(self, count: int = 6, top_k: int = 5) -> list[dict[str, Any]]:
     """Guesses for one hidden word in each of `count` held-out texts.

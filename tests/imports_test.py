@@ -68,7 +68,10 @@ ARROWS = {
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
-  'inference': ('pretrained',),
+  'embedding': ('models', 'objectives.base', 'data.tokenizers', 'interop'),
+  'inference': ('pretrained', 'embedding'),
+  # `bert_jax.load`.
+  '': ('inference',),
   # A report shows the figures and records of runs.
   'report': (
     'train',

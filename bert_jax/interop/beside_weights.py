@@ -123,8 +123,8 @@ def check_side_files(
   if isinstance(sentences, dict):
     if length := sentences.get('max_seq_length'):
       notes.append(
-        f'max_seq_length {shown(repr(length))} of {_SENTENCES} is not kept: '
-        'texts are cut where the positions end'
+        f'max_seq_length {shown(repr(length))} of {_SENTENCES} is not kept '
+        '(but by embed): texts are cut where the positions end'
       )
     if sentences.get('do_lower_case'):
       notes.append(
@@ -159,7 +159,7 @@ def _modules(folder: pathlib.Path) -> str:
   modules = read_or_none(folder / _MODULES)
   said = (
     f'{_MODULES}: of this folder of sentence-transformers the encoder alone is '
-    'read'
+    'read (but by embed)'
   )
   if not isinstance(modules, list):
     return said

@@ -1,0 +1,147 @@
+"""Vectors of texts: the states of an encoder's last layer, pooled.
+
+Texts of like length are computed together, so that little is padding, in rows
+of few lengths, so that few programs are compiled.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.errors import InputError, quoted
+from bert_jax.interop.sentence_transformers import POOLINGS, VectorForm
+from bert_jax.models import functional
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import model_with_heads
+from bert_jax.objectives.base import derive_layout
+
+# Texts that are sorted by length together; memory grows with it.
+_WINDOW = 4096
+# Tokens of a batch, padding among them.
+_BATCH_TOKENS = 2048
+
+
+class Embedder:
+  """An encoder that gives one vector a text, on one device, in f32.
+
+  Args:
+    config: the encoder's.
+    params: those of a model with this encoder.
+    tokenizer: encodes the texts.
+    form: how a vector is made.
+
+  Raises:
+    InputError: there is no such pooling.
+  """
+
+  def __init__(
+    self,
+    config: EncoderConfig,
+    params: functional.Params,
+    tokenizer: Tokenizer,
+    form: VectorForm,
+  ):
+    if form.pooling not in POOLINGS:
+      raise InputError(
+        f'pooling={quoted(form.pooling)}: choose {", ".join(POOLINGS)}'
+      )
+    self.form = form
+    self.tokenizer = tokenizer
+    self.dim = config.embed_dim
+    self.max_tokens = min(
+      form.max_tokens or config.max_positions, config.max_positions
+    )
+    self._model = model_with_heads(config, {}, 'float32')
+    self._params = {'encoder': jax.tree.map(jnp.asarray, params['encoder'])}
+
+  def __call__(
+    self,
+    texts: Sequence[str],
+    *,
+    cut: bool = False,
+    batch_tokens: int = _BATCH_TOKENS,
+  ) -> np.ndarray:
+    """The vectors of texts, f32 [n, D], in their order.
+
+    Raises InputError if a text has more tokens than the model takes, unless
+    `cut` drops those at its end.
+    """
+    parts = [
+      vectors
+      for vectors, _ in self.windows(texts, cut=cut, batch_tokens=batch_tokens)
+    ]
+    return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
+
+  def windows(
+    self,
+    texts: Sequence[str],
+    *,
+    cut: bool = False,
+    batch_tokens: int = _BATCH_TOKENS,
+  ) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (vectors f32 [m, D], texts cut) of the next m texts."""
+    for first in range(0, len(texts), _WINDOW):
+      ids = self.tokenizer.encode_batch(
+        [self.form.prompt + text for text in texts[first : first + _WINDOW]]
+      )
+      room = self.max_tokens - 2  # for [CLS] and [SEP]
+      long = [place for place, part in enumerate(ids) if len(part) > room]
+      if long and not cut:
+        raise InputError(
+          f'text {first + long[0] + 1} has {len(ids[long[0]]) + 2} tokens with '
+          f'[CLS] and [SEP], the model takes {self.max_tokens}; shorten it, or '
+          'let the ends of long texts be cut (cut=True in Python, --cut)'
+        )
+      yield (
+        self._vectors([part[:room] for part in ids], batch_tokens),
+        len(long),
+      )
+
+  def _vectors(self, ids: list[np.ndarray], batch_tokens: int) -> np.ndarray:
+    table = self.tokenizer.table
+    found = np.empty((len(ids), self.dim), np.float32)
+    longest_first = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
+    while longest_first:
+      length = self._row_length(len(ids[longest_first[0]]) + 2)
+      full = max(1, batch_tokens // length)
+      chosen, longest_first = longest_first[:full], longest_first[full:]
+      # Rows that are missing at the end hold one token, and are left out.
+      num_rows = min(full, 1 << (len(chosen) - 1).bit_length())
+      rows = np.full((num_rows, length), table.pad_id, np.int32)
+      rows[:, 0] = table.cls_id
+      for row, place in zip(rows, chosen, strict=False):
+        part = ids[place]
+        row[1 : len(part) + 1] = part
+        row[len(part) + 1] = table.sep_id
+      vectors = self._embed(self._params, rows)
+      found[chosen] = np.asarray(vectors)[: len(chosen)]
+    return found
+
+  def _row_length(self, num_tokens: int) -> int:
+    """4, 8, ... 32, 40, ... 64, 80, ...: few lengths, with little padding."""
+    step = max(4, (1 << (num_tokens - 1).bit_length()) // 8)
+    return min(-(-num_tokens // step) * step, self.max_tokens)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def _embed(
+    self, params: functional.Params, input_ids_BT: jax.Array
+  ) -> jax.Array:
+    layout = derive_layout(input_ids_BT, self.tokenizer.table)
+    states_BTD = self._model.bind(params).encoder(input_ids_BT, layout)
+    is_text_BT1 = (layout.segment_ids > 0)[..., None]
+    if self.form.pooling == 'cls':
+      vectors_BD = states_BTD[:, 0]
+    elif self.form.pooling == 'max':
+      vectors_BD = jnp.max(
+        states_BTD, axis=1, where=is_text_BT1, initial=-jnp.inf
+      )
+    else:
+      vectors_BD = jnp.mean(states_BTD, axis=1, where=is_text_BT1)
+    if self.form.normalize:
+      norms_B1 = jnp.linalg.norm(vectors_BD, axis=-1, keepdims=True)
+      vectors_BD = vectors_BD / jnp.maximum(norms_B1, 1e-12)
+    return vectors_BD

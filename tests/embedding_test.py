@@ -1,0 +1,190 @@
+"""Vectors of texts, and the folders that say how they are made."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from other_models import save_folder
+from refusals import refusal
+from safetensors.numpy import load_file
+
+import bert_jax
+from bert_jax.__main__ import main
+from bert_jax.interop.sentence_transformers import VectorForm, read_form
+from bert_jax.models.config import EncoderConfig
+from bert_jax.models.heads import model_with_heads
+from bert_jax.objectives.base import derive_layout
+
+TEXTS = ('a b c d e f g h i j k l m n', '', 'b', 'x y z x', 'a cat', 'x y')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> pathlib.Path:
+  return save_folder(tmp_path_factory.mktemp('model') / 'bert', 'BertModel')
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+  return bert_jax.load(folder)
+
+
+def states_of(model, text: str) -> np.ndarray:
+  """The last states of a text's tokens, [T, D], computed without padding."""
+  table = model.tokenizer.table
+  (ids,) = model.tokenizer.encode_batch([text])
+  row = np.array([[table.cls_id, *ids, table.sep_id]], np.int32)
+  config: EncoderConfig = model.experiment.model
+  encoder = model_with_heads(config, {}, 'float32')
+
+  @jax.jit
+  def states(params, row):
+    return encoder.bind(params).encoder(row, derive_layout(row, table))
+
+  params = {'encoder': model._params['encoder']}
+  return np.asarray(states(params, row))[0]
+
+
+@pytest.mark.parametrize(
+  'pooling,normalize,batch_tokens,pooled',
+  [
+    ('mean', True, 2048, lambda states: states.mean(axis=0)),
+    ('cls', False, 1, lambda states: states[0]),
+    ('max', False, 40, lambda states: states.max(axis=0)),
+  ],
+)
+def test_vectors(model, pooling, normalize, batch_tokens, pooled):
+  """Each is that of the text alone, whatever it is computed with."""
+  embedder = model.embedder(pooling, normalize)
+  found = embedder(TEXTS, batch_tokens=batch_tokens)
+  assert found.shape == (len(TEXTS), 16) and found.dtype == np.float32
+  for text, vector in zip(TEXTS, found, strict=True):
+    expected = pooled(states_of(model, text))
+    if normalize:
+      expected = expected / np.linalg.norm(expected)
+    np.testing.assert_allclose(vector, expected, atol=1e-5, err_msg=text)
+
+
+def test_similarity(model):
+  found = model.similarity(['a cat', 'b'], ['b', 'a cat', 'c d'])
+  assert found.shape == (2, 3)
+  np.testing.assert_allclose(found[[0, 1], [1, 0]], 1, atol=1e-5)
+  assert (np.abs(found) < 1 + 1e-5).all()
+
+
+def test_long_texts(model):
+  """Refused by their number, or cut and counted."""
+  longest = ' '.join(30 * 'a')  # 32 tokens with [CLS] and [SEP]
+  texts = ['b', longest + ' b c', longest]
+  assert 'text 2 has 34 tokens with [CLS] and [SEP], the model takes 32' in (
+    refusal(model.embed, texts)
+  )
+  found = model.embed(texts, cut=True)
+  np.testing.assert_allclose(found[1], found[2], atol=1e-6)
+  assert model.embed([]).shape == (0, 16)
+  assert "pooling='median': choose mean, cls, max" in refusal(
+    model.embed, ['a'], pooling='median'
+  )
+
+
+def module(kind: str, path: str = '') -> dict[str, str]:
+  return {'path': path, 'type': f'sentence_transformers.models.{kind}'}
+
+
+PLAIN = [module('Transformer'), module('Pooling', '1_Pooling')]
+
+
+def write_form(folder, modules=PLAIN, pooling=None, **files):
+  (folder / '1_Pooling').mkdir(parents=True, exist_ok=True)
+  (folder / 'modules.json').write_text(json.dumps(modules))
+  (folder / '1_Pooling' / 'config.json').write_text(json.dumps(pooling or {}))
+  for name, content in files.items():
+    (folder / f'{name}.json').write_text(json.dumps(content))
+
+
+def test_forms_of_folders(tmp_path):
+  assert read_form(tmp_path) is None
+  write_form(
+    tmp_path,
+    [*PLAIN, module('Normalize', '2_Normalize')],
+    {'pooling_mode_cls_token': True, 'pooling_mode_mean_tokens': False},
+    sentence_bert_config={'max_seq_length': 20, 'do_lower_case': False},
+    config_sentence_transformers={
+      'prompts': {'query': 'find: ', 'document': ''},
+      'default_prompt_name': 'query',
+    },
+  )
+  assert read_form(tmp_path) == VectorForm('cls', True, 20, 'find: ')
+  other = tmp_path / 'newer'
+  write_form(other, pooling={'pooling_mode': 'max', 'embedding_dimension': 16})
+  assert read_form(other) == VectorForm('max', False)
+
+
+@pytest.mark.parametrize(
+  'change,words',
+  [
+    (dict(modules=[*PLAIN, module('Dense')]), 'Transformer, Pooling, Dense'),
+    (dict(modules='junk'), 'is no list of modules'),
+    (dict(pooling={'pooling_mode': 'lasttoken'}), 'pools by lasttoken'),
+    (dict(pooling={'pooling_mode': ['cls', 'mean']}), 'pools by cls, mean'),
+    (
+      dict(pooling={'pooling_mode_mean_sqrt_len_tokens': True}),
+      'pools by mean_sqrt_len_tokens',
+    ),
+    (dict(pooling={'include_prompt': False}), 'include_prompt=false'),
+    (dict(sentence_bert_config={'do_lower_case': True}), 'do_lower_case'),
+    (
+      dict(config_sentence_transformers={'default_prompt_name': 'query'}),
+      "default_prompt_name is 'query', which is none of its prompts",
+    ),
+  ],
+)
+def test_forms_that_are_not_computed(tmp_path, change, words):
+  write_form(tmp_path, **change)
+  assert words in refusal(read_form, tmp_path)
+
+
+def test_a_folder_of_sentence_transformers(tmp_path):
+  """Its form is the default; pooling and normalize given take its place."""
+  folder = save_folder(tmp_path, 'BertModel')
+  write_form(
+    folder,
+    pooling={'pooling_mode': 'cls'},
+    sentence_bert_config={'max_seq_length': 6},
+    config_sentence_transformers={
+      'prompts': {'query': 'q '},
+      'default_prompt_name': 'query',
+    },
+  )
+  model = bert_jax.load(folder)
+  found = model.embed(['a b'])[0]
+  np.testing.assert_allclose(found, states_of(model, 'q a b')[0], atol=1e-5)
+  assert 'has 7 tokens' in refusal(model.embed, ['a b c d'])
+  plain = model.embed(['a b'], pooling='mean', normalize=False)[0]
+  expected = states_of(model, 'a b').mean(axis=0)
+  np.testing.assert_allclose(plain, expected, atol=1e-5)
+
+
+def test_the_verb(folder, model, tmp_path, capsys):
+  (tmp_path / 'in.tsv').write_text('text\tmore\na cat\tx\nb\ty\n')
+  output = tmp_path / 'out.npy'
+  arguments = [f'--workdir={folder}', f'--input={tmp_path}/in.tsv']
+  assert main(['embed', *arguments, f'--output={output}']) == 0
+  np.testing.assert_array_equal(np.load(output), model.embed(['a cat', 'b']))
+  assert '2 vectors of 16 numbers' in capsys.readouterr().out
+  (tmp_path / 'long.csv').write_text('text\n' + 40 * 'a ' + '\nb\n')
+  arguments[1] = f'--input={tmp_path}/long.csv'
+  output.unlink()
+  assert main(['embed', *arguments, f'--output={output}']) == 2
+  assert 'text 1 has 42 tokens' in capsys.readouterr().err
+  assert not output.exists()
+  assert main(['embed', *arguments, f'--output={output}', '--cut']) == 0
+  assert '1 of 2 texts were cut to 32 tokens' in capsys.readouterr().out
+
+
+def test_weights_are_those_of_the_folder(folder, model):
+  stored = load_file(folder / 'model.safetensors')
+  table = stored['bert.embeddings.word_embeddings.weight']
+  ours = model._params['encoder']['embeddings']['token']['embedding']
+  np.testing.assert_array_equal(ours[: len(table)], table)
