@@ -83,17 +83,8 @@ def find_setup(
   address, num_processes, process_id = found
   if num_processes == 1 or found == (None, None, None):
     return None
-  for value, name in (
-    (address, 'coordinator_address'),
-    (num_processes, 'num_processes'),
-    (process_id, 'process_id'),
-  ):
-    if value is None:
-      raise InputError(
-        f'--{name} is missing: this process was told '
-        f'{_told(address, num_processes, process_id)}; give --{name} too, or '
-        'none of them for a run on this host alone'
-      )
+  if not address or num_processes is None or process_id is None:
+    raise InputError(_missing(address, num_processes, process_id))
   setup = Setup(
     coordinator_address=address,
     num_processes=num_processes,
@@ -151,12 +142,18 @@ def _check_slurm(environment: Mapping[str, str]) -> None:
     )
 
 
-def _told(*values: str | int | None) -> str:
+def _missing(*values: str | int | None) -> str:
   names = ('coordinator_address', 'num_processes', 'process_id')
-  return ', '.join(
-    f'{name}={value}'
+  told = {
+    name: value
     for name, value in zip(names, values, strict=True)
-    if value is not None
+    if value not in (None, '')
+  }
+  missing = next(name for name in names if name not in told)
+  others = ', '.join(f'{name}={value}' for name, value in told.items())
+  return (
+    f'--{missing} is missing: this process was told {others}; give --{missing} '
+    'too, or none of them for a run on this host alone'
   )
 
 

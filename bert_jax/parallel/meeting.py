@@ -66,6 +66,7 @@ def host(
           selector.register(link, selectors.EVENT_READ)
           continue
         link = key.fileobj
+        assert isinstance(link, Link)
         try:
           for message in link.receive():
             _enter(links, link, message, num_processes)

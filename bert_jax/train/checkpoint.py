@@ -87,6 +87,7 @@ class Checkpoints:
     self.wait()
     self._quiet.enter_context(orbax_traces.quiet_threads())
     self._other_threads = set(threading.enumerate())
+    response: Any = None
     with orbax_traces.quiet():
       failure = None
       try:
