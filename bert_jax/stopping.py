@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
@@ -50,7 +50,7 @@ def stoppable(kept: str) -> Iterator[None]:
     if received:
       end_at_once(number, kept)
     received.append(number)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(number)
 
   with handled(stop):
     try:
@@ -72,21 +72,28 @@ class StopSignal:
   signal ends the process at once, even in a compilation of minutes. A thread
   notices the signal, since the main one runs no Python then.
 
+  `agreed` makes one answer of those of several processes: it takes the name of
+  this one's signal, and returns that of the signal at which all of them stop.
+
   Attributes:
     name: 'SIGTERM' or 'SIGINT', '' without a signal.
     kept: ends the sentence 'stopped by ...;'. The caller keeps it up to date.
   """
 
-  def __init__(self, what: str, kept: str):
+  def __init__(self, what: str, kept: str, agreed: Callable[[str], str] = str):
     self.what = what
     self.kept = kept
+    self._agreed = agreed
     self.name = ''
     self._may_be_left = True
     self._received: list[int] = []
 
   @property
   def requested(self) -> bool:
-    return bool(self.name)
+    """True if the work ends here; several processes look at the same places."""
+    if name := self._agreed(self.name):
+      self.name = name
+    return bool(name)
 
   def begun(self) -> None:
     """Notes that something has been computed that is not kept."""

@@ -7,6 +7,7 @@ WORKDIR/tokenizer/    a copy: a workdir is complete without its corpus
 WORKDIR/checkpoints/  see train/checkpoint.py
 WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
 WORKDIR/results.json  fine-tuning: the labels, every run and their mean
+WORKDIR/complete.json  pretraining: there once the run is complete
 WORKDIR/starts.jsonl  one line a start: command, versions, devices
 WORKDIR/metrics/      part-N.jsonl, one a start
 WORKDIR/lock          held while a process works here
@@ -50,6 +51,7 @@ class Workdir:
     self.best = self.path / 'best'
     self.results = self.path / 'results.json'
     self.starts = self.path / 'starts.jsonl'
+    self.complete = self.path / 'complete.json'
     self.metrics = self.path / 'metrics'
     self.tensorboard = self.path / 'tensorboard'
     self.profile = self.path / 'profile'

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 import bert_jax
 from bert_jax.__main__ import main
 from bert_jax.interop.sentence_transformers import VectorForm, read_form
+from bert_jax.jobs.convert import convert
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import derive_layout
@@ -164,6 +165,33 @@ def test_a_folder_of_sentence_transformers(tmp_path):
   plain = model.embed(['a b'], pooling='mean', normalize=False)[0]
   expected = states_of(model, 'a b').mean(axis=0)
   np.testing.assert_allclose(plain, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_a_folder_is_written(folder, tmp_path, named):
+  """Read back, it gives the vectors of what it was made from."""
+  source = folder
+  if named:
+    source = save_folder(tmp_path / 'source', 'BertModel')
+    write_form(
+      source,
+      pooling={'pooling_mode': 'max'},
+      sentence_bert_config={'max_seq_length': 6},
+      config_sentence_transformers={
+        'prompts': {'default': 'q '},
+        'default_prompt_name': 'default',
+      },
+    )
+  output = tmp_path / 'out'
+  lines = convert(str(source), output, output_format='sentence_transformers')
+  assert 'BertModel' in '\n'.join(lines)
+  expected = VectorForm('max', False, 6, 'q ') if named else None
+  assert read_form(source) == expected
+  assert read_form(output) == (expected or VectorForm(max_tokens=32))
+  np.testing.assert_array_equal(
+    bert_jax.load(output).embed(['a b', 'c']),
+    bert_jax.load(source).embed(['a b', 'c']),
+  )
 
 
 def test_the_verb(folder, model, tmp_path, capsys):

@@ -25,6 +25,7 @@ def figures_of(traffic: int, temporaries: int = 2**30) -> Figures:
     memory=memory,
     traffic=traffic,
     collectives={'all-reduce': Collective(3, 2**30)},
+    kernels={'splash_fwd': 24, 'splash_dq': 12},
   )
   return Figures(
     topology=topologies.named('v5e:2x2'),

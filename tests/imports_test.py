@@ -30,7 +30,7 @@ ARROWS = {
   'surgery': ('models',),
   'peft': ('models',),
   # Files of JSON are read by one reader and one decoder.
-  'interop': ('models', 'local_paths', 'config.json_files'),
+  'interop': ('models', 'local_paths', 'config.json_files', 'durable_files'),
   'data': (
     'durable_files',
     'stopping',

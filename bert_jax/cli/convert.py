@@ -3,6 +3,8 @@
 bert-jax convert --input=HF_FOLDER --output=WORKDIR
 bert-jax convert --input=WORKDIR --output=HF_FOLDER --output_format=huggingface
 bert-jax convert --input=LORA_WORKDIR --output=ADAPTER --output_format=peft
+bert-jax convert --input=WORKDIR --output=FOLDER \\
+    --output_format=sentence_transformers
 
 Neither torch nor transformers is needed; where both are installed, hidden
 states and logits are compared. WORKDIR@STEP exports that checkpoint; of a
@@ -32,7 +34,9 @@ OUTPUT = absl_flags.DEFINE_string(
   required=True,
 )
 OUTPUT_FORMAT = absl_flags.DEFINE_string(
-  'output_format', 'workdir', 'workdir, huggingface or peft.'
+  'output_format',
+  'workdir',
+  'workdir, huggingface, peft or sentence_transformers.',
 )
 ARCHITECTURE = absl_flags.DEFINE_string(
   'architecture',

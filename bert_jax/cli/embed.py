@@ -11,7 +11,7 @@ import os
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import flags, process_flags
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -53,6 +53,7 @@ flags.define_own_classes()
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
+  process_flags.refuse_several('embed')
   from bert_jax import inference
   from bert_jax.data.examples import text_columns
   from bert_jax.data.labelled import read_examples

@@ -12,7 +12,7 @@ of CoNLL's form.
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import flags, process_flags
 from bert_jax.cli.column_flags import define_columns
 
 WORKDIR = absl_flags.DEFINE_string(
@@ -30,6 +30,7 @@ flags.define_own_classes()
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
+  process_flags.refuse_several('evaluate')
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
   from bert_jax.data.tokenizers import unknown

@@ -18,7 +18,7 @@ finished, where the files still hold what they did.
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import flags, process_flags
 
 CONFIG = flags.define_config()
 WORKDIR = absl_flags.DEFINE_string(
@@ -29,10 +29,12 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
   [],
   'Config fields that may differ from those of the workdir, comma-separated.',
 )
+PREEMPTED_EXIT_CODE = process_flags.define_preempted_exit_code()
 
 
 def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
+  process_flags.refuse_several('finetune')
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.jobs import finetune
   from bert_jax.report import records
@@ -46,4 +48,6 @@ def main(argv: list[str]) -> int:
     workdir = Workdir(WORKDIR.value)
     results = records.read_results_json(workdir, read_json(workdir.config))
     print(scoring.results_table(results))
-  return report_outcome('finetune', outcome, WORKDIR.value)
+  return report_outcome(
+    'finetune', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value
+  )

@@ -19,7 +19,7 @@ bert-jax grow --input=SMALL --output=GROWN --tokenizer=more
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import flags, process_flags
 
 INPUT = absl_flags.DEFINE_string(
   'input',
@@ -63,6 +63,7 @@ flags.define_own_classes()
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
+  process_flags.refuse_several('grow')
   from bert_jax.jobs import grow
 
   growth = grow.Growth(

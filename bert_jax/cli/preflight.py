@@ -9,8 +9,10 @@ time, MFU and cost, beside what others have published; and warnings about the
 config. It needs no accelerator, but minutes of CPU and the compiler: the extra
 tpu (pip install 'bert_jax[tpu]') for the TPUs v4, v5e, v5p, v6e and tpu7x, the
 extra cuda for the GPUs a100, h100, h200 and b200, such as --topology=h100:8.
-Without --topology it is the one that the file is meant for. The exit status is
-2 if the step does not fit.
+For the GPUs l40s, l4, a10g, v100 and rtx4090, of which XLA has no
+specification, it compiles nothing and prints an analytic estimate. Without
+--topology it is the one that the file is meant for. The exit status is 2 if the
+step does not fit.
 
 With --search --json=FILE it looks for the fastest plan that fits: which remat,
 microbatches, mesh and attention. FILE keeps what was compiled, so that the same
@@ -86,7 +88,8 @@ def main(argv: list[str]) -> None:
 def _preflight(topology_name: str, path: pathlib.Path) -> None:
   from bert_jax import durable_files
   from bert_jax.config.json_files import read_object
-  from bert_jax.jobs import preflight, preflight_table
+  from bert_jax.jobs import preflight, preflight_analytic, preflight_table
+  from bert_jax.parallel import topologies
 
   measured = None
   if MEASURED.value:
@@ -94,7 +97,13 @@ def _preflight(topology_name: str, path: pathlib.Path) -> None:
     if not measured_path.is_file():
       raise InputError(f'--measured={measured_path}: there is no such file')
     measured = read_object(measured_path, 'give one of bert-jax check_device')
-  figures = preflight.preflight(
+  topology = topologies.named(topology_name, NUM_SLICES.value)
+  job = (
+    preflight.preflight
+    if topology.can_be_compiled_for
+    else preflight_analytic.preflight
+  )
+  figures = job(
     CONFIG.value,
     topology_name,
     vocab_size=VOCAB_SIZE.value,

@@ -8,6 +8,7 @@ what it takes away). Run again after an interruption, it goes on from the
 finished blocks and ends with the same bytes. Run again on the same content, it
 does nothing; on files that hold something else now, it says which and stops.
 
+  bert-jax prepare ... --part=1/4   prepares a part, as on a machine of several
   bert-jax prepare ... --engine=beam -- --runner=FlinkRunner ...
   bert-jax prepare ... --dry_run    reads a sample, says what would come of it
   bert-jax prepare --verify=DIR     rereads DIR against its checksums
@@ -89,6 +90,12 @@ _ENGINE = flags.DEFINE_enum(
 _WORKERS = flags.DEFINE_integer(
   'workers', 0, 'Processes on this machine; 0 takes all cores.'
 )
+_PART = flags.DEFINE_string(
+  'part',
+  None,
+  'I/N prepares part I of N alone, beside OUTPUT; the same command without it '
+  'joins them.',
+)
 _DRY_RUN = flags.DEFINE_boolean(
   'dry_run', False, 'Read a sample, say what would come of it, write nothing.'
 )
@@ -102,9 +109,12 @@ def main(argv: list[str]) -> None:
   if _VERIFY.value is not None:
     return _verify(_VERIFY.value)
   from bert_jax.data import tokenizers
-  from bert_jax.data.preparing import prepare, preview
+  from bert_jax.data.preparing import parts, prepare, preview
   from bert_jax.data.preparing.summary import format_summary
 
+  part = parts.parse(_PART.value) if _PART.value is not None else None
+  if part and _DRY_RUN.value:
+    raise InputError('--part and --dry_run: give one of the two')
   tokenizer = required(_TOKENIZER)
   output = '' if _DRY_RUN.value else required(_OUTPUT)
   source = _filtered_source()
@@ -128,6 +138,7 @@ def main(argv: list[str]) -> None:
     max_unknown=_MAX_UNKNOWN.value,
     progress=True,
     beam_flags=beam_flags,
+    part=part,
     **options,
   )
   print(format_summary(summary, output))
@@ -169,7 +180,7 @@ def _verify(folder: str) -> None:
 
   if _DRY_RUN.value:
     raise InputError('--verify and --dry_run: give one of the two')
-  for flag in (_TOKENIZER, _OUTPUT):
+  for flag in (_TOKENIZER, _OUTPUT, _PART):
     if flag.value is not None:
       raise InputError(f'--verify writes nothing; leave --{flag.name} out')
   for line in verify_corpus(folder, progress=True):

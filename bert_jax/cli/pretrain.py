@@ -8,7 +8,7 @@ The same command continues a run that was stopped, from its last checkpoint.
 
 from absl import flags as absl_flags
 
-from bert_jax.cli import flags
+from bert_jax.cli import flags, process_flags
 
 CONFIG = flags.define_config()
 WORKDIR = absl_flags.DEFINE_string(
@@ -19,6 +19,8 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
   [],
   'Config fields that may differ from those of the workdir, comma-separated.',
 )
+PREEMPTED_EXIT_CODE = process_flags.define_preempted_exit_code()
+JOINED = process_flags.define_processes()
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +28,10 @@ def main(argv: list[str]) -> int:
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.jobs import pretrain
 
-  outcome = pretrain.pretrain(
-    CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
-  )
-  return report_outcome('pretrain', outcome, WORKDIR.value)
+  with JOINED('pretrain'):
+    outcome = pretrain.pretrain(
+      CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
+    )
+    return report_outcome(
+      'pretrain', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value
+    )

@@ -1,4 +1,4 @@
-"""How a folder of sentence-transformers makes one vector of a text.
+"""Reads and writes how sentence-transformers makes one vector of a text.
 
 modules.json names its modules in order: a Transformer, a Pooling and perhaps a
 Normalize. Source: sentence-transformers 6.2, `base/modules/transformer.py`,
@@ -8,11 +8,14 @@ Normalize. Source: sentence-transformers 6.2, `base/modules/transformer.py`,
 import pathlib
 from typing import Any, NamedTuple
 
+from bert_jax import durable_files
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
 
 POOLINGS = ('mean', 'cls', 'max')
 _MODULES = 'modules.json'
+_SENTENCES = 'sentence_bert_config.json'
+_CONFIG = 'config_sentence_transformers.json'
 # Names of the modes in files of versions before 5.
 _EARLIER_MODES = {
   'pooling_mode_cls_token': 'cls',
@@ -56,18 +59,51 @@ def read_form(folder: pathlib.Path) -> VectorForm | None:
       f'Transformer, Pooling and Normalize are computed here; {_OVERRIDE}'
     )
   place = pathlib.PurePath(str(modules[1].get('path'))).name
-  sentences = _object(folder / 'sentence_bert_config.json')
+  sentences = _object(folder / _SENTENCES)
   if sentences.get('do_lower_case'):
     raise InputError(
-      f'{folder}/sentence_bert_config.json: do_lower_case is not computed '
-      f'here; {_OVERRIDE}'
+      f'{folder / _SENTENCES}: do_lower_case is not computed here; {_OVERRIDE}'
     )
   return VectorForm(
     _pooling(folder / place / 'config.json'),
     'Normalize' in kinds,
     _max_tokens(folder, sentences),
-    _prompt(folder / 'config_sentence_transformers.json'),
+    _prompt(folder / _CONFIG),
   )
+
+
+def write_form(
+  folder: pathlib.Path, form: VectorForm, *, dim: int, max_tokens: int
+) -> None:
+  """Writes the modules beside a model of transformers, in the names of 2 to 6.
+
+  dim: the width of the states. max_tokens: where texts are cut.
+  """
+  kinds = ['Transformer', 'Pooling', *(['Normalize'] if form.normalize else [])]
+  folders = ['', '1_Pooling', '2_Normalize']
+  modules = [
+    {
+      'idx': number,
+      'name': str(number),
+      'path': path,
+      'type': f'sentence_transformers.models.{kind}',
+    }
+    for number, (kind, path) in enumerate(zip(kinds, folders, strict=False))
+  ]
+  for path in folders[1 : len(kinds)]:
+    (folder / path).mkdir()
+  modes = {name: form.pooling == mode for name, mode in _EARLIER_MODES.items()}
+  prompts = {'default': form.prompt} if form.prompt else {}
+  for name, content in {
+    _MODULES: modules,
+    '1_Pooling/config.json': {'word_embedding_dimension': dim} | modes,
+    _SENTENCES: {'max_seq_length': max_tokens, 'do_lower_case': False},
+    _CONFIG: {
+      'prompts': prompts,
+      'default_prompt_name': 'default' if prompts else None,
+    },
+  }.items():
+    durable_files.write_json(folder / name, content)
 
 
 def _kind(module: Any) -> str:

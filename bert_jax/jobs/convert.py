@@ -24,6 +24,7 @@ from bert_jax.interop import (
   parity,
   peft_lora,
   recognise,
+  sentence_transformers,
 )
 from bert_jax.interop.export_form import generator_form
 from bert_jax.local_paths import local_path
@@ -35,7 +36,12 @@ from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, open_pretrained, save_model
 from bert_jax.pretrained.adapters import why_no_adapter
 
-WORKDIR, HUGGINGFACE, PEFT = FORMATS = ('workdir', 'huggingface', 'peft')
+WORKDIR, HUGGINGFACE, PEFT, SENTENCE_TRANSFORMERS = FORMATS = (
+  'workdir',
+  'huggingface',
+  'peft',
+  'sentence_transformers',
+)
 _PARITY = 'parity.json'
 # The class that is written for the generator of a run on replaced tokens.
 _GENERATOR = 'ElectraForMaskedLM'
@@ -78,13 +84,14 @@ def convert(
       f'--architecture={architecture} has an effect '
       f'only with --output_format={HUGGINGFACE}; give both or neither'
     )
+  write = {
+    WORKDIR: _write_workdir,
+    HUGGINGFACE: _write_huggingface,
+    PEFT: _write_peft,
+    SENTENCE_TRANSFORMERS: _write_sentence_transformers,
+  }[output_format]
   with durable_files.new_folder(output) as folder:
     pretrained = open_pretrained(source, seed)
-    write = _write_workdir
-    if output_format == HUGGINGFACE:
-      write = _write_huggingface
-    if output_format == PEFT:
-      write = _write_peft
     record = write(pretrained, folder, architecture)
     durable_files.write_json(folder / _PARITY, record)
   return _lines(output, record)
@@ -181,6 +188,32 @@ def _write_huggingface(
     notes=notes,
     ids=_compare_ids(source, folder),
   )
+
+
+def _write_sentence_transformers(
+  source: Pretrained, folder: pathlib.Path, architecture: str
+) -> dict[str, Any]:
+  """Writes the encoder, and what makes a vector of a text's states.
+
+  That is kept from a source of sentence-transformers.
+  """
+  del architecture  # it is always that of the encoder alone
+  family = recognise.family_of(source.model, [], '')
+  form = sentence_transformers.read_form(
+    pathlib.Path(os.path.expanduser(source.origin))
+  )
+  form = form or sentence_transformers.VectorForm()
+  record = _write_huggingface(
+    source, folder, huggingface.bare_architecture(family)
+  )
+  positions = source.model.max_positions
+  sentence_transformers.write_form(
+    folder,
+    form,
+    dim=source.model.embed_dim,
+    max_tokens=min(form.max_tokens or positions, positions),
+  )
+  return record
 
 
 def _write_peft(

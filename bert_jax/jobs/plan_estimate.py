@@ -4,7 +4,8 @@ Bytes on one device:
 
   parameters and optimizer, as the mesh splits them
   + gradients, f32: as many bytes as the parameters; twice with microbatches,
-    whose sum lies beside the part of one
+    whose sum lies beside the part of one. Where layers are not a loop, the part
+    of one grows as what is saved is freed, so that the larger of both counts
   + what the forward pass of a microbatch saves
   + what one layer saves without rematerialisation, for the backward pass
     computes it again, or has as many cotangents
@@ -12,8 +13,9 @@ Bytes on one device:
     (objectives/cross_entropy.py) never more than those of one piece.
 
 What is saved is not a formula: the loss is traced for one and for two rows on
-one device, as a loop over layers, and its residuals are counted, which grow in
-proportion to the rows. The axis `tensor` splits arrays of heads, of the
+one device, and of its residuals those are counted that a compiler keeps
+(plan_kept.py), which grow in proportion to the rows. A loop over layers keeps
+all that its body saves. The axis `tensor` splits arrays of heads, of the
 feed-forward network and of the vocabulary.
 
 Seconds of a step: the larger of arithmetic (model FLOPs and what is computed
@@ -25,16 +27,19 @@ stands in experiments/benchmarks/memory_table.py; an estimate puts plans in
 order, and only a compilation says that one fits.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal
+from jax.extend.core import Jaxpr
+from jax.sharding import AbstractDevice
 
 from bert_jax.data.reading.plan import Stage
 from bert_jax.experiment import PretrainExperiment, model_of
+from bert_jax.jobs.plan_kept import asked_for, kept
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend
@@ -84,24 +89,42 @@ class Saved(NamedTuple):
     return min(rows * self.scores / tensor, 4.0 * MAX_SCORES)
 
 
+class Residuals(NamedTuple):
+  """What a backward pass takes over.
+
+  kept: what a compiler keeps in memory for it. asked_for: all that it reads.
+  """
+
+  kept: Saved
+  asked_for: Saved
+
+
 def saved_by_loss(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
-  device: jax.Device,
-) -> Saved:
+  device: AbstractDevice,
+) -> Residuals:
   """Traces the loss of a microbatch and counts what it saves.
 
   Args:
     experiment: with its vocabulary's size and compute dtype filled in.
     objective: its objective.
     row: arrays [1, ...] of a batch, or their shapes.
-    device: one of those to compile for; it runs nothing.
+    device: the kind of device to trace for.
   """
   one, two = (
-    _residuals(experiment, objective, row, count, device) for count in (1, 2)
+    _traced(experiment, objective, row, count, device) for count in (1, 2)
   )
   model = experiment.model
+  return Residuals(
+    kept=_saved(model, kept(one, device.platform), kept(two, device.platform)),
+    asked_for=_saved(model, asked_for(one), asked_for(two)),
+  )
+
+
+def _saved(model: EncoderConfig, one: list[Any], two: list[Any]) -> Saved:
+  """What is saved, by the arrays of one row and of two."""
 
   def grown(chosen: Callable[[tuple[int, ...]], bool]) -> int:
     return _bytes(two, chosen) - _bytes(one, chosen)
@@ -120,19 +143,20 @@ def saved_by_loss(
   )
 
 
-def _residuals(
+def _traced(
   experiment: PretrainExperiment,
   objective: PretrainingObjective,
   row: dict[str, Any],
   count: int,
-  device: jax.Device,
-) -> list[Any]:
-  """Shapes and dtypes of what the backward pass of `count` rows takes over."""
+  device: AbstractDevice,
+) -> Jaxpr:
+  """The program that gives what the backward pass of `count` rows reads."""
   batch = {
     name: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
     for name, x in row.items()
   }
-  with jax.set_mesh(MeshConfig().build([device])):
+  mesh = MeshConfig().build_abstract(device, num_devices=1)
+  with jax.sharding.use_abstract_mesh(mesh):
     model = model_of(experiment, objective)
 
     def pullback(params: Any, batch: Any, seeds_B: jax.Array) -> Any:
@@ -148,17 +172,8 @@ def _residuals(
       return jax.vjp(loss, params)[1]
 
     seeds_B = jax.ShapeDtypeStruct((count,), jnp.uint32)
-    jaxpr = jax.make_jaxpr(pullback)(
-      model.abstract_params(), batch, seeds_B
-    ).jaxpr
-  # Parameters and the batch are there anyway.
-  given = {id(x) for x in (*jaxpr.invars, *jaxpr.constvars)}
-  found = {
-    id(x): x.aval
-    for x in jaxpr.outvars
-    if id(x) not in given and not isinstance(x, Literal)
-  }
-  return list(found.values())
+    traced = jax.make_jaxpr(pullback)
+    return traced(model.abstract_params(), batch, seeds_B).jaxpr
 
 
 def _bytes(
@@ -182,20 +197,43 @@ class Layout(NamedTuple):
     return batch_size // (self.data * self.fsdp * self.num_microbatches)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+  """Bytes on one device by cause; the docstring of this file has the formula.
+
+  gradients: where layers are not a loop, those that take the place of nothing
+    that was saved.
+  again: what one layer saves without rematerialisation, and the scores over the
+    vocabulary once more.
+  """
+
+  parameters: float
+  optimizer: float
+  gradients: float
+  saved_for_backward: float
+  again: float
+
+  @property
+  def total(self) -> float:
+    return sum(dataclasses.astuple(self))
+
+
 def memory(
   layout: Layout,
   stage: Stage,
   num_layers: int,
+  is_loop: bool,
   state_bytes: tuple[int, int],
   saved: Saved,
   saved_by_all: Saved,
-) -> float:
-  """Bytes on one device; the docstring of this file has the formula.
+) -> Memory:
+  """The memory of a step on one device.
 
   Args:
     layout: the devices and the microbatches.
     stage: the rows of a step.
     num_layers: layers of the encoder.
+    is_loop: whether they are the body of a loop.
     state_bytes: of (parameters, optimizer) on one device.
     saved: what is saved.
     saved_by_all: what would be saved without rematerialisation.
@@ -203,7 +241,6 @@ def memory(
   parameters, optimizer = state_bytes
   axes = layout.fsdp, layout.tensor
   rows = layout.rows(stage.batch_size)
-  gradients = parameters * (2 if layout.num_microbatches > 1 else 1)
   # A layer's part of what grows with the rows.
   again = Saved(
     fixed=0,
@@ -211,13 +248,20 @@ def memory(
     scores=0,
     split=saved_by_all.split - saved_by_all.scores,
   )
-  return (
-    parameters
-    + optimizer
-    + gradients
-    + saved.on_device(rows, *axes)
-    + again.on_device(rows, *axes) / num_layers
-    + saved.scores_on_device(rows, layout.tensor)
+  all_saved = saved.on_device(rows, *axes)
+  once_more = again.on_device(rows, *axes) / num_layers
+  once_more += saved.scores_on_device(rows, layout.tensor)
+  gradients: float = parameters
+  if not is_loop:
+    gradients = max(0.0, parameters - all_saved - once_more)
+  if layout.num_microbatches > 1:
+    gradients += parameters
+  return Memory(
+    parameters=parameters,
+    optimizer=optimizer,
+    gradients=gradients,
+    saved_for_backward=all_saved,
+    again=once_more,
   )
 
 

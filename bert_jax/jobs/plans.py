@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractDevice
 
-from bert_jax.data.reading.plan import Stage
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment, model_of
 from bert_jax.jobs import plan_estimate, preflight
-from bert_jax.jobs.plan_estimate import LINKS, Layout, Saved
+from bert_jax.jobs.plan_estimate import LINKS, Layout, Residuals
 from bert_jax.jobs.pretrain import flops_before
 from bert_jax.models import functional
 from bert_jax.models.attention.blocked import BlockedAttention
@@ -77,10 +77,21 @@ class Estimate(NamedTuple):
   seconds: float
 
 
+class StageEstimate(NamedTuple):
+  """A step of a stage on one device: its memory, and bytes that it moves.
+
+  traffic: in its memory. collectives: over its links.
+  """
+
+  memory: plan_estimate.Memory
+  traffic: float
+  collectives: float
+
+
 class Estimator:
   """Estimates plans of an experiment on a topology; traces, compiles nothing.
 
-  Raises InputError where preflight would, and for a chip without known links.
+  Raises InputError where preflight would.
   """
 
   def __init__(
@@ -89,38 +100,53 @@ class Estimator:
     topology: topologies.Topology,
     vocab_size: int | None,
   ):
-    generation = topology.name.partition(':')[0]
-    if generation not in LINKS:
-      raise InputError(
-        f'--search: the links of {generation} are not known; choose a topology '
-        f'of {", ".join(LINKS)}'
-      )
-    # The devices to compile for run nothing, and those here stay free.
+    # Tracing needs no device, and those here stay free.
     jax.config.update('jax_platforms', 'cpu')
     self.topology = topology
-    self.link = LINKS[generation]
-    self.experiment, table, _, self._rows = preflight.read_data(
+    self.experiment, self.table, self.origin, self._rows = preflight.read_data(
       experiment, vocab_size, topology.chip.platform
     )
-    self.devices = topologies.compile_only_devices(topology)
+    self._device = AbstractDevice(
+      device_kind=topology.chip.device_kinds[0],
+      num_cores=None,
+      platform=topology.chip.platform,
+    )
     device = preflight.device_fields(topology.chip)
     self.device_memory = device['device_memory']
     self.peak_flops = device['peak_flops']
     self.bandwidth = device['bandwidth']
-    self.objective = self.experiment.objective.build(table)
+    self.objective = self.experiment.objective.build(self.table)
     self._model = model_of(self.experiment, self.objective)
     optimizer = self.experiment.optimizer.build(self._model.infos)
     self._state = jax.eval_shape(
       lambda params: init_state(params, optimizer, keep_best=False),
       self._model.abstract_params(),
     )
-    self._num_parameters = functional.num_parameters(self._state.params)
+    self.num_parameters = functional.num_parameters(self._state.params)
     # Traces and choices that many plans share.
     self._known: dict[Any, Any] = {}
 
+  @property
+  def _link(self) -> float:
+    """Bytes/s over a device's links; InputError if they are not known."""
+    generation = self.topology.name.partition(':')[0]
+    if generation not in LINKS:
+      raise InputError(
+        f'--search: the links of {generation} are not known; choose one of it, '
+        f'or a topology of {", ".join(LINKS)}'
+      )
+    return LINKS[generation]
+
+  def mesh(self, config: MeshConfig) -> Any:
+    """The abstract mesh of a config; InputError if it does not fill it."""
+    topology = self.topology
+    return config.build_abstract(
+      self._device, topology.num_devices, topology.num_slices
+    )
+
   def plan_of(self, experiment: PretrainExperiment) -> Plan:
     """The plan that an experiment itself asks for."""
-    sizes = experiment.mesh.build(self.devices).shape
+    sizes = self.mesh(experiment.mesh).shape
     data, fsdp, tensor = (sizes[name] for name in ('data', 'fsdp', 'tensor'))
     return Plan(
       experiment.batch_size,
@@ -131,7 +157,7 @@ class Estimator:
 
   def plans(self, batch_sizes: Sequence[int] = ()) -> Iterator[Plan]:
     """All plans, also those that cannot be laid out."""
-    experiment, count = self.experiment, len(self.devices)
+    experiment, count = self.experiment, self.topology.num_devices
     backends = self._backends()
     for batch_size in batch_sizes or (experiment.batch_size,):
       for fsdp in _divisors(count):
@@ -145,44 +171,55 @@ class Estimator:
 
   def estimate(self, plan: Plan) -> Estimate | None:
     """Memory and time of the plan; None if the mesh cannot be laid out."""
-    layout = plan.layout
-    of_state = self._once(self._state_bytes, *layout[:3])
-    if of_state is None:
+    if not self._once(self._can_be_laid_out, *plan.layout[:3]):
       return None
-    memory, moved = 0.0, []
-    for stage, saved, all_saved in self._stages(plan):
-      memory = max(
-        memory,
-        plan_estimate.memory(
-          layout,
-          stage,
-          self.experiment.model.num_layers,
-          of_state,
-          saved,
-          all_saved,
-        ),
+    parts = self.stages(plan)
+    moved = [(part.traffic, part.collectives) for part in parts]
+    return Estimate(
+      plan,
+      max(part.memory.total for part in parts),
+      self.seconds(plan, moved),
+    )
+
+  def stages(self, plan: Plan) -> list[StageEstimate]:
+    """What each stage takes; InputError if the mesh cannot be laid out."""
+    layout, config = plan.layout, self.experiment.model
+    of_state = self._once(self.state_bytes, *layout[:3])
+    itemsize = jnp.dtype(self.experiment.compute_dtype).itemsize
+    found = []
+    for number, stage in enumerate(plan.of(self.experiment).plan().stages):
+      length = stage.row_length
+      saved, all_saved = (
+        self._once(self._saved, remat, plan.attention, number, length)
+        for remat in (plan.remat, 'none')
       )
-      moved.append(
-        (
+      chosen = self._once(self._chosen, plan.attention, length)
+      found.append(
+        StageEstimate(
+          plan_estimate.memory(
+            layout,
+            stage,
+            config.num_layers,
+            self.experiment.scan_layers,
+            of_state,
+            saved.kept,
+            all_saved.kept,
+          ),
           plan_estimate.traffic(
             layout,
             stage,
-            self.experiment.model,
-            self._once(self._chosen, plan.attention, stage.row_length),
+            config,
+            chosen,
             of_state,
-            saved,
-            all_saved,
+            saved.asked_for,
+            all_saved.asked_for,
           ),
           plan_estimate.collective_bytes(
-            layout,
-            stage,
-            self.experiment.model,
-            self._num_parameters,
-            jnp.dtype(self.experiment.compute_dtype).itemsize,
+            layout, stage, config, self.num_parameters, itemsize
           ),
         )
       )
-    return Estimate(plan, memory, self.seconds(plan, moved))
+    return found
 
   def seconds(self, plan: Plan, moved: Sequence[tuple[float, float]]) -> float:
     """Seconds of a token over all stages.
@@ -205,21 +242,14 @@ class Estimator:
       )
       arithmetic = flops(first + 1) - flops(first) + stage.batch_size * repeated
       seconds = max(
-        arithmetic / (len(self.devices) * self.peak_flops),
+        arithmetic / (self.topology.num_devices * self.peak_flops),
         traffic / self.bandwidth,
       )
-      total += stage.num_steps * (seconds + collectives / self.link)
+      if collectives:
+        seconds += collectives / self._link
+      total += stage.num_steps * seconds
       tokens += stage.num_steps * stage.batch_size * stage.row_length
     return total / tokens
-
-  def _stages(self, plan: Plan) -> Iterator[tuple[Stage, Saved, Saved]]:
-    stages = plan.of(self.experiment).plan().stages
-    for number, stage in enumerate(stages):
-      saved, all_saved = (
-        self._once(self._saved, remat, plan.attention, number, stage.row_length)
-        for remat in (plan.remat, 'none')
-      )
-      yield stage, saved, all_saved
 
   def _once(self, function: Callable[..., Any], *arguments: Any) -> Any:
     # Backends of attention can be compared and printed, but not hashed.
@@ -230,29 +260,31 @@ class Estimator:
 
   def _saved(
     self, remat: str, attention: tuple[Backend, ...], number: int, length: int
-  ) -> Saved:
+  ) -> Residuals:
     row = (
       self._rows[number]
       if self._rows
       else preflight.row_shapes(self.objective, length)
     )
-    # A loop is traced in a moment, and its layers save what others do.
     experiment = dataclasses.replace(
-      self.experiment, remat=remat, attention=attention, scan_layers=True
+      self.experiment, remat=remat, attention=attention
     )
     return plan_estimate.saved_by_loss(
-      experiment, self.objective, row, self.devices[0]
+      experiment, self.objective, row, self._device
     )
 
-  def _state_bytes(
-    self, data: int, fsdp: int, tensor: int
-  ) -> tuple[int, int] | None:
-    mesh = MeshConfig(data=data, fsdp=fsdp, tensor=tensor).build(self.devices)
-    try:
-      shardings = state_shardings(self._state, mesh, self._model.infos)
-    except InputError:
-      return None
+  def state_bytes(self, data: int, fsdp: int, tensor: int) -> tuple[int, int]:
+    """Bytes of (parameters, optimizer) on a device; InputError as `stages`."""
+    mesh = self.mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+    shardings = state_shardings(self._state, mesh, self._model.infos)
     return state_bytes(self._state, shardings)
+
+  def _can_be_laid_out(self, *sizes: int) -> bool:
+    try:
+      self._once(self.state_bytes, *sizes)
+    except InputError:
+      return False
+    return True
 
   def _chosen(
     self, attention: tuple[Backend, ...], length: int

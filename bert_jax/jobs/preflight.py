@@ -118,15 +118,16 @@ def preflight(
   )
   return dataclasses.replace(
     figures,
-    **_speed_fields(figures, speed),
+    **speed_fields(figures, speed),
     warnings=tuple(lints(experiment, table.vocab_size, figures)),
-    changes=() if figures.all_fit else _changes(experiment, mesh, figures),
+    changes=changes(experiment, mesh, figures),
   )
 
 
-def _speed_fields(
+def speed_fields(
   figures: Figures, speed: MeasuredSpeed | None
 ) -> dict[str, Any]:
+  """The fields of Figures that a measured speed replaces."""
   if speed is None:
     return {}
   longest = max(stage.row_length for stage in figures.stages)
@@ -164,18 +165,23 @@ def _mesh(
   return mesh
 
 
-def _changes(
+def changes(
   experiment: PretrainExperiment, mesh: jax.sharding.Mesh, figures: Figures
 ) -> tuple[str, ...]:
-  """The changes to try; first, whether nearly all of a GPU suffices."""
-  changes = changes_that_save_memory(experiment, mesh)
+  """Changes for a step that does not fit; none for one that does.
+
+  The first is nearly all of a GPU's memory, if that suffices.
+  """
+  if figures.all_fit:
+    return ()
+  found = changes_that_save_memory(experiment, mesh)
   if figures.memory_share < _LARGEST_SHARE:
     whole = figures.device_memory / figures.memory_share
     larger = dataclasses.replace(figures, device_memory=_LARGEST_SHARE * whole)
     if larger.all_fit:
       name = topologies.MEMORY_FRACTION
-      changes = (f'{name}={_LARGEST_SHARE} in the environment', *changes)
-  return changes[:3]
+      found = (f'{name}={_LARGEST_SHARE} in the environment', *found)
+  return found[:3]
 
 
 def _abstract_program(
@@ -326,6 +332,7 @@ def _compiled(
     'memory': Memory.of(executable, of_state),
     'traffic': text.memory_traffic(),
     'collectives': text.collectives(per_slice),
+    'kernels': text.kernels(),
     'products': text.products() if topology.chip.platform == 'gpu' else {},
   }
 

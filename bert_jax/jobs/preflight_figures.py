@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from bert_jax.jobs import plan_estimate
 from bert_jax.parallel import compiled, topologies
 
 # A measured step has taken up to 1 / 0.4 of the time of its roofline.
@@ -58,8 +59,11 @@ class StageFigures:
   refusal: the compiler's own words where the step does not fit; then `memory`
     is None, and so is what follows it.
   flops: model FLOPs of a step on all devices; see models/flops.py.
+  compile_seconds: 0 where nothing was compiled.
   traffic: bytes that a step reads and writes in the memory of one device.
   collectives: those of one step, by kind; bytes are those of one device.
+  exchanged: bytes that one device sends in a step, where nothing was compiled.
+  kernels: those of one step that are not XLA's own code, by name.
   products: FLOPs of one device by the dtypes of their operands; on GPUs alone,
     for TPUs have products as convolutions.
   """
@@ -70,11 +74,13 @@ class StageFigures:
   flops: float
   compile_seconds: float
   refusal: str = ''
-  memory: Memory | None = None
-  traffic: int = 0
+  memory: Memory | plan_estimate.Memory | None = None
+  traffic: float = 0
   collectives: dict[str, compiled.Collective] = dataclasses.field(
     default_factory=dict
   )
+  exchanged: float = 0
+  kernels: dict[str, int] = dataclasses.field(default_factory=dict)
   products: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -91,6 +97,8 @@ class Figures:
   measured_on: the device on which that was measured; '' if it is assumed.
   warnings: see preflight_lints.py.
   changes: what would make it fit; empty if it does.
+  analytic: why nothing was compiled; '' if it was. Memory and bytes are then
+    those of plan_estimate.py.
   """
 
   topology: topologies.Topology
@@ -110,6 +118,7 @@ class Figures:
   measured_on: str = ''
   warnings: tuple[str, ...] = ()
   changes: tuple[str, ...] = ()
+  analytic: str = ''
 
   @property
   def all_fit(self) -> bool:

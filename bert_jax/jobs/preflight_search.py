@@ -77,10 +77,13 @@ def search(
     limit: the most compilations, counting those in the file.
 
   Raises:
-    InputError: as `preflight`; or no plan can be laid out.
+    InputError: as `preflight`; no plan can be laid out; or nothing is known of
+      the links between devices.
   """
   preflight.check_kind(experiment)
   topology = topologies.named(topology_name)
+  if not topology.can_be_compiled_for:
+    raise InputError(f'--search: {topologies.WITHOUT_SPECIFICATION}')
   kept = f'what was compiled is in {path}; the same command goes on.'
   with stopping.stoppable(kept):
     file = _File(path)

@@ -13,6 +13,8 @@ from bert_jax.jobs.preflight_figures import (
 )
 
 GIB = 2**30
+# The word for figures of a step that no compiler has seen.
+ANALYTIC = 'analytic, nothing was compiled'
 # Lines of published runs.
 _MOST_PUBLISHED = 2
 
@@ -22,22 +24,33 @@ def lines(figures: Figures, price: float | None = None) -> Iterator[str]:
   topology, chip = figures.topology, figures.topology.chip
   devices = f', {chip.num_devices} devices each' if chip.num_devices > 1 else ''
   units = chip.unit if topology.num_chips == 1 else f'{chip.unit}s'
+  by = ', '.join(f'{name} {text}' for name, text in figures.versions.items())
   yield (
     f'{topology}: {topology.num_chips} {units}{devices}, products in '
-    f'{figures.compute_dtype}, compiled without hardware by '
-    + ', '.join(f'{name} {text}' for name, text in figures.versions.items())
+    f'{figures.compute_dtype}, '
+    + (ANALYTIC if figures.analytic else f'compiled without hardware by {by}')
   )
+  if figures.analytic:
+    yield (
+      f'{figures.analytic}; memory and bytes are those of '
+      'bert_jax/jobs/plan_estimate.py'
+    )
   yield _row('vocabulary', f'{figures.vocab_size:,}', figures.vocabulary_from)
   yield _row('parameters', f'{figures.num_parameters:,}')
   for stage in figures.stages:
     yield ''
+    how = f'compiled in {stage.compile_seconds:.0f} s'
     yield (
       f'{stage.num_steps:,} steps of {stage.batch_size} rows of '
-      f'{stage.row_length} tokens, compiled in {stage.compile_seconds:.0f} s'
+      f'{stage.row_length} tokens, {ANALYTIC if figures.analytic else how}'
     )
     yield from _memory(figures, stage)
     if stage.memory is not None:
-      yield from _collectives(stage)
+      if figures.analytic:
+        yield _row('  exchanged', _gib(stage.exchanged), 'a step and device')
+      else:
+        yield from _collectives(stage)
+        yield _kernels(stage)
       yield from _estimate(figures, stage)
   if figures.all_fit:
     yield ''
@@ -69,9 +82,10 @@ def as_json(figures: Figures, price: float | None = None) -> dict[str, Any]:
 def change_line(figures: Figures) -> str:
   """One line for a step that does not fit."""
   unit = figures.topology.chip.unit
+  by = ' by the estimate' if figures.analytic else ''
   return (
-    f'the step does not fit a {unit} of {figures.topology.name}; try in turn, '
-    f'or together: {", ".join(figures.changes)}'
+    f'the step does not fit a {unit} of {figures.topology.name}{by}; try in '
+    f'turn, or together: {", ".join(figures.changes)}'
   )
 
 
@@ -107,6 +121,14 @@ def _collectives(stage: StageFigures) -> Iterator[str]:
   elif any(crossing):
     size = sum(x or 0 for x in crossing)
     yield _row('  of it across slices', _gib(size), 'a step and device')
+
+
+def _kernels(stage: StageFigures) -> str:
+  if not stage.kernels:
+    return _row('  kernels', 'none', 'of Pallas, Triton, cuDNN or cuBLAS')
+  names = ', '.join(f'{count} {name}' for name, count in stage.kernels.items())
+  count = f'{sum(stage.kernels.values()):,}'
+  return _row('  kernels', count, f'a step and device: {names}')
 
 
 def _estimate(figures: Figures, stage: StageFigures) -> Iterator[str]:
@@ -176,7 +198,8 @@ def _whole_run(figures: Figures, price: float | None) -> Iterator[str]:
     how = f'run from the roofline to the roofline / {WORST_SHARE_OF_ROOFLINE}'
   yield (
     f'Estimates {how}; the roofline is the larger of FLOPs / peak and traffic '
-    '/ bandwidth. No accelerator was asked.'
+    f'/ bandwidth. No {"compiler or " * bool(figures.analytic)}accelerator was '
+    'asked.'
   )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from bert_jax import durable_files
 from bert_jax.config.codec import differences
 from bert_jax.data.reading.corpora import OpenCorpus, open_corpora
 from bert_jax.data.reading.mixture import CorpusStreams, MixedStream
@@ -22,8 +23,10 @@ from bert_jax.experiment import (
   program_of,
   with_compute_dtype,
 )
+from bert_jax.jobs import one_run
 from bert_jax.models import functional
 from bert_jax.objectives.base import Objective, PretrainingObjective
+from bert_jax.parallel import distributed
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs
@@ -38,6 +41,7 @@ from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.start import start
+from bert_jax.train.state import host_step
 from bert_jax.train.step import make_eval_step
 from bert_jax.workdir import Workdir
 
@@ -60,13 +64,25 @@ def pretrain(
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
-  workdir.create()
-  stop = StopSignal('pretrain', saving.kept_and_goes_on(-1))
+  if distributed.several():
+    distributed.require_equal(
+      distributed.software() | one_run.fields(experiment)
+    )
+  stop = StopSignal(
+    'pretrain', saving.kept_and_goes_on(-1), distributed.stops_here
+  )
+
+  def leave_wait() -> bool:
+    # A wait for shards is not left by one of several processes: the others
+    # would wait for its rows.
+    return bool(stop.name) and not distributed.several()
+
   with (
     stop,
-    workdir.lock(),
-    open_data(experiment, stop=lambda: stop.requested) as (corpora, tokenizer),
+    one_run.held(workdir),
+    open_data(experiment, stop=leave_wait) as (corpora, tokenizer),
   ):
+    distributed.require_equal(one_run.content(corpora))
     initial, description = None, {}
     if experiment.init_from:
       source = open_pretrained(experiment.init_from)
@@ -79,8 +95,9 @@ def pretrain(
     xla_options.check_run(experiment)
     inputs = RunInputs(workdir, description)
     inputs.check(experiment, allow_change, read_at_start='init_from')
-    workdir.save_tokenizer(tokenizer)
-    workdir.note_start([str(device) for device in jax.devices()])
+    if distributed.is_first():
+      workdir.save_tokenizer(tokenizer)
+      workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
     with jax.set_mesh(mesh):
       return _train(
@@ -118,7 +135,10 @@ def _train(
     initial=initial,
     resume_from=experiment.resume_from,
   )
-  inputs.write(experiment, started.position.next_example)
+  if distributed.is_first():
+    inputs.write(experiment, started.position.next_example)
+    if host_step(started.state) < plan.num_steps:
+      workdir.complete.unlink(missing_ok=True)
   announce(experiment, started.state.params, corpora)
   evaluator = held_out_losses(experiment, objective, model, corpora)
   evaluator.warm_up(started.state.params)
@@ -133,7 +153,10 @@ def _train(
     flops_before=flops_before(experiment, objective),
   )
   with open_writer(experiment, workdir) as writer:
-    return train(run, writer, stop)
+    outcome = train(run, writer, stop)
+  if distributed.is_first() and not outcome.stopped_by:
+    durable_files.write_json(workdir.complete, {'step': outcome.saved_step})
+  return outcome
 
 
 @contextlib.contextmanager

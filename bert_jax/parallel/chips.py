@@ -130,6 +130,28 @@ class Gpu(Chip):
     """
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSheetGpu(Chip):
+  """A GPU of which XLA has no specification, so that nothing compiles for it.
+
+  Figures are those of `source`, without sparsity, as tables of November 2026
+  quote them. The sheets of L40S and L4 do not say how sums are kept; OLMo-core
+  (train/callbacks/speed_monitor.py) holds that with sums in f32, as here, they
+  reach half. Memory is read in gigabytes of 10^9 bytes, which is about what
+  error correction leaves.
+  """
+
+  platform = 'gpu'
+  unit = 'GPU'
+
+  source: str
+  memory_gb: float
+  memory_gib: float = dataclasses.field(init=False)
+
+  def __post_init__(self):
+    object.__setattr__(self, 'memory_gib', self.memory_gb * 1e9 / 2**30)
+
+
 CHIPS = {
   # A run joins both cores of a chip to one device; libtpu's default does not.
   'v4': Tpu(
@@ -233,6 +255,44 @@ GPUS = {
     memory_bytes=191514411008,
   ),
 }
+DATA_SHEET_GPUS = {
+  'l40s': DataSheetGpu(
+    device_kinds=('NVIDIA L40S',),
+    tflops=362.05,
+    memory_gb=48,
+    memory_gb_per_second=864,
+    source="NVIDIA's data sheet of the L40S",
+  ),
+  'l4': DataSheetGpu(
+    device_kinds=('NVIDIA L4',),
+    tflops=121,
+    memory_gb=24,
+    memory_gb_per_second=300,
+    source="NVIDIA's data sheet of the L4",
+  ),
+  'a10g': DataSheetGpu(
+    device_kinds=('NVIDIA A10G',),
+    tflops=70,
+    memory_gb=24,
+    memory_gb_per_second=600,
+    source='the data sheet of the A10G by NVIDIA and AWS, February 2022',
+  ),
+  # Its tensor cores multiply fp16 alone, so that bf16 has the rate of f32.
+  'v100': DataSheetGpu(
+    device_kinds=('Tesla V100-SXM2-16GB',),
+    tflops=15.7,
+    memory_gb=16,
+    memory_gb_per_second=900,
+    source="NVIDIA's data sheet of the V100 SXM2, products in f32",
+  ),
+  'rtx4090': DataSheetGpu(
+    device_kinds=('NVIDIA GeForce RTX 4090',),
+    tflops=165.2,
+    memory_gb=24,
+    memory_gb_per_second=1008,
+    source="NVIDIA's white paper on Ada, bf16 with sums in f32",
+  ),
+}
 
 
 def chip_of(device_kind: str) -> Chip | None:
@@ -240,5 +300,9 @@ def chip_of(device_kind: str) -> Chip | None:
   # 'TPU v5' begins the name of a v5e as well, which comes first.
   for chip in (*CHIPS.values(), *GPUS.values()):
     if device_kind.startswith(chip.device_kinds):
+      return chip
+  # Others of these names, such as an L40 or a laptop's, are other devices.
+  for chip in DATA_SHEET_GPUS.values():
+    if device_kind in chip.device_kinds:
       return chip
   return None

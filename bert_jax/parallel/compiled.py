@@ -45,6 +45,15 @@ _GROUPS = re.compile(
   r'|\[(?P<shape>[\d,]+)\]<=\[(?P<order>[\d,]+)\](?:T\((?P<axes>[\d,]+)\))?'
   r"|mesh\[(?P<mesh>(?:'\w+'=\d+,?)+)\] \{(?P<names>(?:'\w+',?)*)\})"
 )
+# Targets of calls that lay out memory or state a fact, and compute nothing.
+_WITHOUT_KERNEL = {
+  *('AllocateBuffer', 'ConcatBitcast', 'Sharding', 'SPMDFullToShardShape'),
+  *('SPMDShardToFullShape', 'AssumeGatherIndicesInBound'),
+  'GatherScatterIndicesBitpacked',
+}
+_TARGET = re.compile(r'\bcustom_call_target="([^"]+)"')
+# Kinds of fusions that another compiler or library than XLA carries out.
+_FUSION_KIND = re.compile(r'"kind":"(__(?:triton|cudnn|cutlass)[^"]*)"')
 _READ_PARTS = ('dynamic-slice', 'slice', 'gather')
 
 
@@ -153,6 +162,28 @@ class Program:
       times * self._traffic(computation, instruction)
       for computation, instruction, times in self._walk(fusions=False)
     )
+
+  def kernels(self) -> dict[str, int]:
+    """Kernels in one run that are not XLA's own code, by name, most first.
+
+    Names are those of Pallas kernels on a TPU, and on a GPU of the targets of
+    calls, such as __cudnn$fmhaSoftmax, and of fusions, such as __triton_gemm.
+    """
+    found: collections.Counter[str] = collections.Counter()
+    for _, instruction, times in self._walk(fusions=False):
+      name = None
+      if instruction.kind == 'custom-call':
+        target = _TARGET.search(instruction.text)
+        assert target, instruction.text
+        name = target[1]
+        if name == 'tpu_custom_call':
+          name = re.sub(r'\.\d+$', '', instruction.name)
+      elif instruction.kind in ('fusion', 'fusion-start'):
+        kind = _FUSION_KIND.search(instruction.text)
+        name = kind and kind[1]
+      if name and name not in _WITHOUT_KERNEL:
+        found[name] += times
+    return dict(found.most_common())
 
   def products(self) -> dict[str, float]:
     """FLOPs of `dot` in one run by the dtypes of both operands, most first."""

@@ -4,11 +4,13 @@ import dataclasses
 
 import jax
 import numpy as np
+from jax.sharding import AbstractDevice, AbstractMesh
 
 from bert_jax.errors import InputError
 from bert_jax.parallel.sharding import devices_along
 
 AXES = ('data', 'fsdp', 'tensor')
+_AUTO = (jax.sharding.AxisType.Auto,) * 3
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -39,30 +41,48 @@ class MeshConfig:
     if num_slices is None:
       devices = sorted(devices, key=_slice_of)
       num_slices = len(set(map(_slice_of, devices)))
+    # Auto axes let the compiler place unconstrained arrays.
+    return jax.sharding.Mesh(
+      np.asarray(devices).reshape(self._sizes(len(devices), num_slices)),
+      AXES,
+      axis_types=_AUTO,
+    )
+
+  def build_abstract(
+    self, device: AbstractDevice, num_devices: int, num_slices: int = 1
+  ) -> AbstractMesh:
+    """Builds the mesh of so many devices that are not there, to trace for.
+
+    Raises InputError as `build` does.
+    """
+    return AbstractMesh(
+      self._sizes(num_devices, num_slices),
+      AXES,
+      axis_types=_AUTO,
+      abstract_device=device,
+    )
+
+  def _sizes(self, num_devices: int, num_slices: int) -> tuple[int, int, int]:
+    """Devices along each axis; InputError if they do not fill all exactly."""
     other = self.fsdp * self.tensor
     if self.fsdp < 1 or self.tensor < 1 or self.data < 0:
       raise InputError(
         f'mesh {self} has an axis without devices; use 1 or more'
       )
-    data = self.data or len(devices) // other
-    if data * other != len(devices):
+    data = self.data or num_devices // other
+    if data * other != num_devices:
       raise InputError(
         f'mesh data={data} x fsdp={self.fsdp} x tensor={self.tensor} is '
-        f'{data * other} devices, but there are {len(devices)}; '
+        f'{data * other} devices, but there are {num_devices}; '
         'choose axes whose product is that number'
       )
-    if (len(devices) // num_slices) % other:
+    if (num_devices // num_slices) % other:
       raise InputError(
         f'mesh fsdp={self.fsdp} x tensor={self.tensor} is {other} devices, '
-        f'which do not divide the {len(devices) // num_slices} of each of '
+        f'which do not divide the {num_devices // num_slices} of each of '
         f'{num_slices} slices; choose divisors, for only data crosses slices'
       )
-    # Auto axes let the compiler place unconstrained arrays.
-    return jax.sharding.Mesh(
-      np.asarray(devices).reshape(data, self.fsdp, self.tensor),
-      AXES,
-      axis_types=(jax.sharding.AxisType.Auto,) * 3,
-    )
+    return data, self.fsdp, self.tensor
 
 
 def _slice_of(device: jax.Device) -> int:

@@ -18,7 +18,14 @@ import jax
 from jax.experimental import topologies
 
 from bert_jax.errors import InputError, quoted, require_package
-from bert_jax.parallel.chips import CHIPS, GPUS, Chip, Gpu, Tpu
+from bert_jax.parallel.chips import (
+  CHIPS,
+  DATA_SHEET_GPUS,
+  GPUS,
+  Chip,
+  Gpu,
+  Tpu,
+)
 
 # Names under which Cloud TPU also sells a generation.
 _OTHER_NAMES = {
@@ -34,7 +41,12 @@ _SMALL_CUBES = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))
 
 # The variable that sets the share of a GPU's memory that JAX takes.
 MEMORY_FRACTION = 'XLA_CLIENT_MEM_FRACTION'
-# GPUs of one host, which NVLink joins.
+# Why nothing is compiled for a GPU whose figures are from its data sheet.
+WITHOUT_SPECIFICATION = (
+  'XLA has no specification of this GPU, only of '
+  f'{", ".join(GPUS)}, so that nothing can be compiled for it'
+)
+# GPUs of one host, which NVLink or PCIe joins.
 _LARGEST_HOST = 8
 
 
@@ -56,6 +68,11 @@ class Topology:
   def num_devices(self) -> int:
     return self.num_chips * self.chip.num_devices
 
+  @property
+  def can_be_compiled_for(self) -> bool:
+    """False for GPUs of which XLA has no specification."""
+    return isinstance(self.chip, Tpu | Gpu)
+
   def __str__(self) -> str:
     times = f'{self.num_slices} x ' if self.num_slices > 1 else ''
     return f'{times}{self.name}'
@@ -66,7 +83,7 @@ def named(name: str, num_slices: int = 1) -> Topology:
   if num_slices < 1:
     raise InputError(f'--num_slices={num_slices}: give 1 or more')
   kind, _, sizes = name.partition(':')
-  chips: dict[str, Chip] = {**CHIPS, **GPUS}
+  chips: dict[str, Chip] = {**CHIPS, **GPUS, **DATA_SHEET_GPUS}
   chip = chips.get(kind)
   if chip is None:
     known = {**{name: name for name in chips}, **_OTHER_NAMES}
@@ -75,7 +92,8 @@ def named(name: str, num_slices: int = 1) -> Topology:
     raise InputError(
       f'--topology={name}: no TPU or GPU {quoted(kind)} is known{nearest}; '
       f'give GENERATION:SIZES, such as v5e:2x4, of {", ".join(CHIPS)}, or '
-      f'GPU:NUMBER, such as h100:8, of {", ".join(GPUS)}'
+      f'GPU:NUMBER, such as h100:8, of {", ".join(GPUS)}, or, estimated '
+      f'alone, {", ".join(DATA_SHEET_GPUS)}'
     )
   shapes: list[tuple[int, ...]]
   if isinstance(chip, Tpu):
@@ -120,9 +138,12 @@ def memory_share(chip: Chip) -> float:
 def compile_only_devices(topology: Topology) -> list[jax.Device]:
   """Devices to compile for, slice by slice; they can hold and run nothing.
 
-  Raises InputError if the compiler of the chips is not installed.
+  Raises InputError if there is no compiler for the chips, or it is not
+  installed.
   """
   chip = topology.chip
+  if not topology.can_be_compiled_for:
+    raise InputError(f'--topology={topology.name}: {WITHOUT_SPECIFICATION}')
   # Without the chips, JAX could not read what it has put in its cache.
   jax.config.update('jax_enable_compilation_cache', False)
   if isinstance(chip, Tpu):

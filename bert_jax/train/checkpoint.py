@@ -18,10 +18,16 @@ from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.parallel import distributed
 from bert_jax.train import checkpoint_items, orbax_traces
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.checkpoint_items import Position as Position
-from bert_jax.train.damage import CheckpointError, fault_of, seal
+from bert_jax.train.damage import (
+  CheckpointError,
+  fault_of,
+  proof_of_damage,
+  seal,
+)
 from bert_jax.train.state import TrainState
 
 # Errors that the disk will give again at the next try.
@@ -51,7 +57,8 @@ class Checkpoints:
   """The checkpoints of one folder, written in the background.
 
   `last_saved` is the step of the newest checkpoint that is whole on the disk,
-  -1 if there is none.
+  -1 if there is none. Several processes save and restore together, and a
+  failure of one is one of all.
   """
 
   def __init__(self, folder: pathlib.Path, config: CheckpointConfig):
@@ -59,6 +66,7 @@ class Checkpoints:
     self._config = config
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
+    self._looks = 0  # at the save in progress
     # Orbax logs from its own threads while it writes.
     self._quiet = contextlib.ExitStack()
     self._other_threads: set[threading.Thread] = set()
@@ -79,7 +87,9 @@ class Checkpoints:
     self.wait()
     self._quiet.enter_context(orbax_traces.quiet_threads())
     self._other_threads = set(threading.enumerate())
+    response: Any = None
     with orbax_traces.quiet():
+      failure = None
       try:
         if step in saved_steps(self.folder):
           # Orbax has finished this step, but its files were not synced.
@@ -90,8 +100,9 @@ class Checkpoints:
           )
       except Exception as error:  # whatever a full disk makes Orbax raise
         failure = self._failed(step, error)
-      else:
-        self._pending = step, response
+      failure = self._of_all(step, failure)
+      if failure is None:
+        self._pending, self._looks = (step, response), 0
         return
       orbax_traces.collect()
     self._quiet.close()
@@ -99,6 +110,10 @@ class Checkpoints:
 
   def poll(self) -> None:
     """Notices a save that has ended; raises SaveFailed if it failed."""
+    self._looks += 1
+    # Each look of several processes costs messages, so they look less and less.
+    if distributed.several() and self._looks & (self._looks - 1):
+      return
     self._settle(timeout=0)
 
   def wait(self) -> None:
@@ -116,16 +131,22 @@ class Checkpoints:
     if self._pending is None:
       return
     step, response = self._pending
-    failure = None
+    failure, at_work = None, False
     with orbax_traces.quiet():
       try:
         response.result(timeout=timeout)
-        seal(self.folder / str(step))
+        if distributed.is_first():
+          seal(self.folder / str(step))
       except Exception as error:
-        if timeout == 0 and isinstance(error, TimeoutError):
-          if not error.errno:  # the storage has timeouts of its own
-            return  # the writer is still at work
-        failure = self._failed(step, error)
+        # The storage has timeouts of its own, with a number.
+        at_work = (
+          timeout == 0 and isinstance(error, TimeoutError) and not error.errno
+        )
+        if not at_work:
+          failure = self._failed(step, error)
+      if any(distributed.agree('at work', at_work)):
+        return
+      failure = self._of_all(step, failure)
       if failure:
         orbax_traces.collect()
         failure = self._without_removals(step, failure)
@@ -144,6 +165,19 @@ class Checkpoints:
     fault = fault_of(error)
     return SaveFailed(step, fault.text, fault.number in _LASTING)
 
+  def _of_all(self, step: int, failure: SaveFailed | None) -> SaveFailed | None:
+    """The failure of this process; the first one of several processes."""
+    if not distributed.several():
+      return failure
+    mine = failure and [failure.reason, failure.lasting]
+    for process, found in enumerate(distributed.agree('failure', mine)):
+      if found:
+        if failure is None:
+          with contextlib.suppress(Exception):  # as `_failed` does elsewhere
+            self._close_checkpointer()
+        return SaveFailed(step, f'process {process}: {found[0]}', found[1])
+    return None
+
   def _without_removals(
     self, step: int, failure: SaveFailed
   ) -> SaveFailed | None:
@@ -151,11 +185,13 @@ class Checkpoints:
 
     Returns None if the step itself is whole on the disk, else `failure`.
     """
-    try:
-      if step not in saved_steps(self.folder):
-        return failure
-      seal(self.folder / str(step))
-    except OSError:
+    whole = False
+    if distributed.is_first():
+      with contextlib.suppress(OSError):
+        if step in saved_steps(self.folder):
+          seal(self.folder / str(step))
+          whole = True
+    if not distributed.as_first('whole', whole):
       return failure
     print(
       f'step {step} is saved; what Orbax does after that, such as removing '
@@ -180,16 +216,16 @@ class Checkpoints:
       InputError: a checkpoint could not be read for another reason, or holds
         another tree, or none of them can be trusted.
     """
-    steps = saved_steps(self.folder)
+    steps = distributed.as_first('steps', saved_steps(self.folder))
     for step in steps:
+      path = self.folder / str(step)
       try:
-        state, position = checkpoint_items.load(
-          self.folder / str(step), abstract
-        )
+        self._look_together(path)
+        state, position = checkpoint_items.load(path, abstract)
       except CheckpointError as error:
         aside = _set_aside(self.folder, step)
         print(
-          f'checkpoint {self.folder / str(step)} is damaged ({error}); '
+          f'checkpoint {path} is damaged ({error}); '
           f'it is now {aside.name}, trying the one before it',
           flush=True,
         )
@@ -202,6 +238,18 @@ class Checkpoints:
         'start again with another --workdir'
       )
     return None
+
+  @staticmethod
+  def _look_together(path: pathlib.Path) -> None:
+    """Raises CheckpointError on proof of damage, before several processes read.
+
+    A part that is missing for some of them would leave the others waiting.
+    """
+    if distributed.several():
+      items = ['params', 'state']
+      proof = proof_of_damage(path, items) if distributed.is_first() else ''
+      if proof := distributed.as_first('damage', proof):
+        raise CheckpointError(proof)
 
   def _open(self) -> ocp.training.Checkpointer:
     # Orbax is opened at the first save: by then damaged folders are renamed.
@@ -331,4 +379,6 @@ def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
   while aside.exists():
     number += 1
     aside = folder / f'damaged-{step}-{number}'
-  return (folder / str(step)).rename(aside)
+  if distributed.is_first():
+    (folder / str(step)).rename(aside)
+  return folder / distributed.as_first('set aside', aside.name)

@@ -22,6 +22,7 @@ import jax
 from bert_jax import durable_files
 from bert_jax.config.json_files import json_digest
 from bert_jax.errors import InputError, one_line
+from bert_jax.parallel import distributed
 from bert_jax.train import orbax_traces
 
 # The list of a finished step's files: {name: [size, sha256]}. Large ones are
@@ -97,7 +98,10 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       return cast(T, result)
     # Reading every byte here tells an error of the disk from damage.
     unreadable = _unreadable(path)
-    if first.kind in _OUTSIDE or unreadable:
+    # Several processes see a wrong digest together; another fault may be of
+    # one host, and the others do not come to a second try.
+    alone = distributed.several() and first.kind != 'digest'
+    if first.kind in _OUTSIDE or unreadable or alone:
       raise _not_read(path, unreadable or first)
     result, second = _tried(load)
     if second is None:
@@ -108,7 +112,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       )
       return cast(T, result)
     try:
-      proof = _changed(path) or _incomplete(path, items)
+      proof = proof_of_damage(path, items)
     except OSError as error:
       raise _not_read(path, fault_of(error)) from error
     if second.kind == 'digest':
@@ -255,6 +259,11 @@ def seal(folder: pathlib.Path) -> None:
     durable_files.write_json(
       folder / MANIFEST, {'files': files, 'sha256': digest}
     )
+
+
+def proof_of_damage(folder: pathlib.Path, items: Sequence[str]) -> str:
+  """Names a file that is missing, cut or changed; '' if there is none."""
+  return _changed(folder) or _incomplete(folder, items)
 
 
 def _changed(folder: pathlib.Path) -> str:

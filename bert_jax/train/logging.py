@@ -12,6 +12,7 @@ from typing import Any
 
 from bert_jax.config.codec import encode
 from bert_jax.errors import InputError, require_package
+from bert_jax.parallel import distributed
 from bert_jax.workdir import Workdir
 
 
@@ -129,6 +130,19 @@ class MetricWriter:
     return None
 
 
+class _NoWriter(MetricWriter):
+  """Writes nothing: of several processes, the first alone writes records."""
+
+  def __init__(self):
+    pass
+
+  def write(self, record: dict[str, Any]) -> None:
+    pass
+
+  def close(self) -> None:
+    pass
+
+
 class _TensorBoard:
   """An event file, written as the records come.
 
@@ -209,11 +223,15 @@ class Log:
 @contextlib.contextmanager
 def open_writer(experiment: Any, workdir: Workdir) -> Iterator[MetricWriter]:
   """The writer of a run, closed at its end."""
-  writer = MetricWriter(
-    experiment.logging,
-    workdir.metrics,
-    workdir.tensorboard,
-    encode(experiment),
+  writer = (
+    MetricWriter(
+      experiment.logging,
+      workdir.metrics,
+      workdir.tensorboard,
+      encode(experiment),
+    )
+    if distributed.is_first()
+    else _NoWriter()
   )
   try:
     yield writer

@@ -17,6 +17,7 @@ from bert_jax.data.reading.device_feed import DeviceFeed, RowStream
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
 from bert_jax.train.checkpoint import Checkpoints, Position
@@ -182,11 +183,15 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
   finally:
-    # A save in progress is finished even after an error.
-    saver.settle()
+    saver.close()
     run.profile.close()
     progress.close()
-  return Outcome(state, stop.name, run.checkpoints.last_saved)
+  return Outcome(state, _stopped_by(stop), run.checkpoints.last_saved)
+
+
+def _stopped_by(stop: StopSignal) -> str:
+  # A signal after the last step may have reached some of several processes.
+  return max(distributed.agree('stopped by', stop.name))
 
 
 def _open_window(run: Run, first: int) -> Window:

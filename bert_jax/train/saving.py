@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 
 from bert_jax.errors import InputError
+from bert_jax.parallel import distributed
 from bert_jax.stopping import StopSignal
 from bert_jax.train.checkpoint import Checkpoints, Position, SaveFailed
 from bert_jax.train.logging import Log
@@ -33,6 +34,7 @@ class Saver:
   def __post_init__(self) -> None:
     self._noted = self.checkpoints.last_saved
     self._has_saved = False
+    self._finished = False
     self._retry_at: int | None = None
     self._patience = 0
 
@@ -77,6 +79,16 @@ class Saver:
     failure = self._save_and_wait(state, done, position)
     if failure:
       raise self._end(failure)
+    self._finished = True
+
+  def close(self) -> None:
+    """Waits for a save in progress, also after an error.
+
+    After an error of several processes it does not: the others may be
+    elsewhere, and would be waited for.
+    """
+    if self._finished or not distributed.several():
+      self.settle()
 
   def settle(self) -> str:
     """Waits for a save in progress; returns a phrase on what is kept."""

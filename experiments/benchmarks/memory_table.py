@@ -6,8 +6,9 @@ pip install -e '.[tpu]' && \\
 Compiles the step of each file of experiments/pretrain for its TOPOLOGY, and of
 the further rows below, without hardware, and writes results/memory_table.json
 after each row: the script goes on where it was stopped. --again compiles rows
-that are there, --only=TEXT those whose names contain a text, and --show prints
-the table. Rows without figures stand under `not_compiled_yet`.
+that are there, --only=TEXT those whose names contain a text, --estimate makes
+the estimates of rows that are there anew and compiles nothing, and --show
+prints the table. Rows without figures stand under `not_compiled_yet`.
 
 Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen (jax
 0.12.0.1, libtpu 0.0.50.1) on two cores; most were compiled beside other work:
@@ -85,6 +86,9 @@ SENTINELS = (
 )
 
 _AGAIN = flags.DEFINE_bool('again', False, 'Compile rows that are there, too.')
+_ESTIMATE = flags.DEFINE_bool(
+  'estimate', False, 'Estimate rows that are there, compile nothing.'
+)
 _ONLY = flags.DEFINE_string('only', '', 'A text in the names of rows.')
 _SHOW = flags.DEFINE_bool('show', False, 'Print the table, compile nothing.')
 
@@ -192,7 +196,13 @@ def main(unused_argv: Sequence[str]) -> None:
   kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
   found = kept.get('rows', {})
   order = [row.name for row in rows()]
-  for row in () if _SHOW.value else rows():
+  if _ESTIMATE.value:
+    for row in rows():
+      if _ONLY.value in row.name and row.name in found:
+        gib = _estimated(row, row.experiment())
+        found[row.name]['gib_estimated'] = gib
+    _write(order, found)
+  for row in () if _SHOW.value or _ESTIMATE.value else rows():
     if _ONLY.value not in row.name or (row.name in found and not _AGAIN.value):
       continue
     print(row.name, file=sys.stderr, flush=True)

@@ -191,6 +191,7 @@ def test_a_bare_environment_times_a_recipe(tmp_path):
   )
   assert done.returncode == 0, done.stderr
   assert done.stdout.count(', on cpu (cpu)\n') == 2
+  assert done.stdout.endswith(f'\n{processes.WITHOUT_ACCELERATOR}\n')
   report = json.loads(path.read_text())
   assert set(report) == {
     *('date', 'device_kind', 'platform', 'platform_version', 'num_devices'),

@@ -134,3 +134,14 @@ def test_words_for_gpus_and_slices():
   assert '\nwhich of them cross slices, the program' in text_of(unknown)
   changes = dataclasses.replace(figures, changes=('--config.remat=dots',))
   assert 'fit a GPU of h100:2' in preflight_table.change_line(changes)
+
+
+def test_kernels_that_are_not_those_of_xla():
+  figures = figures_of(0)
+  text = text_of(figures)
+  assert '\nkernels 36 a step and device: 24 splash_fwd, 12 splash_dq\n' in text
+  value = preflight_table.as_json(figures)
+  assert value['stages'][0]['kernels'] == {'splash_fwd': 24, 'splash_dq': 12}
+  stage = dataclasses.replace(figures.stages[0], kernels={})
+  text = text_of(dataclasses.replace(figures, stages=(stage,)))
+  assert '\nkernels none of Pallas, Triton, cuDNN or cuBLAS\n' in text

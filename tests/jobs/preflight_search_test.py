@@ -10,8 +10,9 @@ import sys
 
 import jax
 import pytest
+from jax.sharding import AbstractDevice
 
-from bert_jax.config.experiment_file import topology_of
+from bert_jax.config.experiment_file import load_config, topology_of
 from bert_jax.config.overrides import set_field
 from bert_jax.data.reading.plan import Stage
 from bert_jax.errors import InputError
@@ -22,7 +23,7 @@ from bert_jax.jobs.preflight_search import Tried
 from bert_jax.models.attention.blocked import BlockedAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.config import bert_base
-from bert_jax.parallel import topologies
+from bert_jax.parallel import chips, topologies
 from bert_jax.parallel.mesh import MeshConfig
 from bert_jax.stopping import Stopped
 
@@ -46,6 +47,12 @@ def experiment(small_experiment, monkeypatch):
 @pytest.fixture
 def few_plans(experiment, monkeypatch):
   """Leaves a search two devices and two ways to save layers."""
+  named = topologies.named
+  monkeypatch.setattr(
+    topologies,
+    'named',
+    lambda *words: dataclasses.replace(named(*words), num_chips=2),
+  )
   monkeypatch.setattr(
     topologies, 'compile_only_devices', lambda topology: jax.devices()[:2]
   )
@@ -139,6 +146,30 @@ def test_a_search_goes_on_and_compiles_nothing_twice(
   assert len(calls) == 2
 
 
+def test_gpus_are_searched_within_the_memory_that_jax_takes(
+  experiment, few_plans, tmp_path
+):
+  path = tmp_path / 'plans.json'
+  found = preflight_search.search(
+    experiment, 'h100:2', path, vocab_size=160, limit=1
+  )
+  [tried] = found.tried
+  assert tried.fits and found.best is tried
+  [plan] = json.loads(path.read_text())['plans'].values()
+  assert plan['topology'] == 'h100:2'
+  assert 'jax-cuda13-plugin' in plan['versions']
+  assert [x['memory'] for x in plan['stages']] == [tried.bytes_needed]
+  estimator = Estimator(experiment, topologies.named('h100:2'), 160)
+  assert estimator.device_memory == 0.75 * chips.GPUS['h100'].memory_bytes
+  assert estimator.experiment.compute_dtype == 'bfloat16'
+  assert (
+    preflight_search.search(experiment, 'h100:2', path, vocab_size=160, limit=1)
+    == found
+  )
+  with pytest.raises(InputError, match='--search: the links of a100 are not'):
+    preflight_search.search(experiment, 'a100:2', path, vocab_size=160)
+
+
 def test_the_batch_stays_unless_it_is_asked_for(experiment):
   topology = topologies.named('v5e:2x4')
   estimator = Estimator(experiment, topology, 160)
@@ -214,6 +245,17 @@ def test_state_is_exact_and_memory_falls_with_every_saving(experiment):
   assert 0.5 < whole / total < 2
 
 
+@pytest.mark.parametrize(
+  ('topology', 'gib'), [('v5e:2x4', 10.1), ('h100:8', 14.7)]
+)
+def test_what_compilers_said_of_unrolled_layers(topology, gib):
+  """BERT-base, 32 rows of 512 a device, as docs/scale.md has it."""
+  recipe = load_config(str(ROOT / 'experiments' / 'pretrain' / 'bert_base.py'))
+  estimator = Estimator(recipe, topologies.named(topology), 30522)
+  estimate = estimator.estimate(estimator.plan_of(recipe))
+  assert estimate.memory / 2**30 == pytest.approx(gib, rel=0.15)
+
+
 def test_what_is_saved_is_counted_from_the_loss(experiment):
   """Outputs of products and of attention, bf16, are what 'dots' adds."""
   model = experiment.model
@@ -225,8 +267,8 @@ def test_what_is_saved_is_counted_from_the_loss(experiment):
       dataclasses.replace(estimator.experiment, remat=remat, scan_layers=True),
       estimator.objective,
       row,
-      jax.devices()[0],
-    )
+      AbstractDevice(device_kind='any', num_cores=None, platform='cpu'),
+    ).kept
 
   dots, full, everything = saved('dots'), saved('full'), saved('none')
   of_token = 6 * model.embed_dim + model.mlp_dim

@@ -139,6 +139,21 @@ def test_the_text_of_libtpu():
   assert program.memory_traffic() == 10 * (3 * layer + 4)
 
 
+def test_kernels_are_counted_as_often_as_they_run():
+  call = 'custom-call(%layer), custom_call_target='
+  kernel = f'  %splash_fwd.3 = f32[64,128]{{1,0}} {call}"tpu_custom_call"'
+  target = f'  %fmha.7 = f32[64,128]{{1,0}} {call}"__cudnn$fmhaSoftmax"'
+  room = f'  %room = f32[64,128]{{1,0}} {call}"AllocateBuffer"'
+  before = '  %ar = f32'
+  text = OF_LIBTPU.replace(before, '\n'.join((kernel, room, before)))
+  text = text.replace('  ROOT %w', f'{target}\n  ROOT %w')
+  assert Program(text).kernels() == {
+    'splash_fwd': 10,
+    '__cudnn$fmhaSoftmax': 1,
+  }
+  assert Program(OF_LIBTPU).kernels() == {}
+
+
 def test_bytes_of_types():
   assert num_bytes('f32[8,2]{1,0:T(8,128)}') == 64
   assert num_bytes('(bf16[3]{0}, pred[5], s32[], u4[4])') == 6 + 5 + 4 + 2
@@ -231,6 +246,7 @@ def test_the_text_of_cuda():
   layer = 8 * 128 * 2
   product = 2 * 2 * 384 * 512 * 64 + 4 * scores
   assert program.memory_traffic() == product + 2 * layer + 4
+  assert program.kernels() == {'__triton_nested_gemm_fusion': 1}
 
 
 # Lines of libtpu for two slices, shortened: the host joins the slices, and two

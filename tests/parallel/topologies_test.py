@@ -57,7 +57,7 @@ def test_a_topology_is_known_by_its_name(name, num_chips):
       'the nearest is h100; give GENERATION:SIZES, such as v5e:2x4, of',
     ),
     ('h20:8', "no TPU or GPU 'h20' is known; the nearest is h200; give"),
-    ('rtx4090:1', 'or GPU:NUMBER, such as h100:8, of a100, h100, h200, b200'),
+    ('gtx1080:1', 'or GPU:NUMBER, such as h100:8, of a100, h100, h200, b200'),
   ],
 )
 def test_another_name_is_one_line_with_the_nearest(name, end):

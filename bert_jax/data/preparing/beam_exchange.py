@@ -8,14 +8,16 @@ import pickle
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data.preparing.blocks import Block, BlockDone
+from bert_jax.data.preparing.groups import Task
+from bert_jax.data.preparing.reading_workers import End, Read, events
 from bert_jax.errors import InputError, one_line
 
-Task = tuple[Block, pathlib.Path]
+Piece = tuple[Block, pathlib.Path]
 
 
 class Exchange:
@@ -26,51 +28,55 @@ class Exchange:
 
   def __init__(self, partial: pathlib.Path, temporary: str):
     self._is_elsewhere = bool(temporary)
+    self._partial = partial
     self._folder = str(partial)
     if temporary:
       key = hashlib.sha256(os.fsencode(partial)).hexdigest()[:8]
       self._folder = f'{temporary.rstrip("/")}/{partial.name}-{key}'
-    # A name for each run: workers of one that was killed may still be writing.
-    self._run = uuid.uuid4().hex
-    self._is_ready = False
+    self._run = ''
 
-  def write_task(self, number: int, task: Task) -> None:
-    import zstandard
-
-    data = zstandard.ZstdCompressor(level=1).compress(pickle.dumps(task))
+  def write_tasks(self, read: Read, tasks: Sequence[Task]) -> None:
+    """Leaves tasks for the workers; call it before this object is pickled."""
     with self._explained():
-      if not self._is_ready:
-        self.remove(finished=False)
-        _files().mkdirs(self._tasks)
-        self._is_ready = True
-      self._write(self._task_name(number), data)
+      self.remove(finished=False)
+      _files().mkdirs(self._tasks)
+      # A name for each run: workers of one that was killed may still write.
+      self._run = uuid.uuid4().hex
+      self._write(self._name('tasks'), pickle.dumps((read, list(tasks))))
 
-  def work_on(self, number: int, worker: Callable[[Task], BlockDone]) -> None:
-    """Turns the block of a task into a file, in a process of Beam's."""
-    import zstandard
+  def read_tasks(self) -> tuple[Read, list[Task]]:
+    return pickle.loads(self._read(self._name('tasks')))
 
-    data = self._read(self._task_name(number))
-    block, path = pickle.loads(zstandard.ZstdDecompressor().decompress(data))
-    if self._is_elsewhere:
-      done = self._work_elsewhere(block, path.name, worker)
-    else:
-      done = worker((block, path))
-    self._write(self._done_name(number), pickle.dumps(done))
+  def work_on(
+    self,
+    read: Read,
+    task: Task,
+    number: int,
+    worker: Callable[[Piece], BlockDone],
+  ) -> None:
+    """Does all of a task, in a process of Beam's."""
+    work = self._work_elsewhere if self._is_elsewhere else _work
+    done = [
+      event if isinstance(event, End) else work(event, worker)
+      for event in events(read(task))
+    ]
+    self._write(self._name(f'{number:08d}'), pickle.dumps(done))
 
   def is_done(self, number: int) -> bool:
     with self._explained():
-      return _files().exists(self._done_name(number))
+      return _files().exists(self._name(f'{number:08d}'))
 
-  def read_done(self, number: int, path: pathlib.Path) -> BlockDone:
-    """Fetches the block as the file `path`, where it is not there yet."""
+  def read_done(self, number: int) -> list[Any]:
+    """The events of a task; the blocks are then files of the folder."""
     with self._explained():
-      done = pickle.loads(self._read(self._done_name(number)))
-      if self._is_elsewhere:
-        with (
-          self._open(f'{self._folder}/{path.name}') as source,
-          durable_files.new_file(path) as target,
-        ):
-          shutil.copyfileobj(source, target)
+      done = pickle.loads(self._read(self._name(f'{number:08d}')))
+      for block in done if self._is_elsewhere else ():
+        if isinstance(block, BlockDone):
+          with (
+            self._open(f'{self._folder}/{block.name}') as source,
+            durable_files.new_file(self._partial / block.name) as target,
+          ):
+            shutil.copyfileobj(source, target)
     return done
 
   def remove(self, finished: bool) -> None:
@@ -86,18 +92,16 @@ class Exchange:
   def _tasks(self) -> str:
     return f'{self._folder}/tasks'
 
-  def _task_name(self, number: int) -> str:
-    return f'{self._tasks}/{self._run}-{number:08d}.task'
-
-  def _done_name(self, number: int) -> str:
-    return f'{self._tasks}/{self._run}-{number:08d}.done'
+  def _name(self, what: str) -> str:
+    return f'{self._tasks}/{self._run}-{what}'
 
   def _work_elsewhere(
-    self, block: Block, name: str, worker: Callable[[Task], BlockDone]
+    self, piece: Piece, worker: Callable[[Piece], BlockDone]
   ) -> BlockDone:
-    target = f'{self._folder}/{name}'
+    block, path = piece
+    target = f'{self._folder}/{path.name}'
     with tempfile.TemporaryDirectory() as scratch:
-      local = pathlib.Path(scratch, name)
+      local = pathlib.Path(scratch, path.name)
       if _files().exists(target):
         with self._open(target) as source, open(local, 'wb') as copy:
           shutil.copyfileobj(source, copy)
@@ -139,6 +143,10 @@ class Exchange:
         f'--temp_location: {self._folder} cannot be used ({last_line(error)}); '
         'check the name, the network and the account'
       ) from error
+
+
+def _work(piece: Piece, worker: Callable[[Piece], BlockDone]) -> BlockDone:
+  return worker(piece)
 
 
 def _remove_folder(folder: str) -> None:

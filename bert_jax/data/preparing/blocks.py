@@ -2,7 +2,8 @@
 
 A block is tokenised and packed alone and its result is one file, named by what
 went in. So the bytes of a corpus depend on its blocks, never on who works on
-them or in which order, and a rerun finds the blocks that are done.
+them or in which order, and a rerun finds the blocks that are done. A block lies
+within a group of files (groups.py).
 """
 
 import dataclasses
@@ -37,8 +38,9 @@ from bert_jax.errors import InputError, quoted
 BLOCK_CHARACTERS = 4_000_000
 # Bounds the memory of a block of very short documents.
 BLOCK_DOCUMENTS = 2**17
-# Change it when the same documents would lead to other rows.
-BLOCK_VERSION = 1
+# Change it when the same documents would lead to other rows. Since 2 a block
+# ends where its group of files ends.
+BLOCK_VERSION = 2
 # Texts given to the tokenizer at once: its own result takes some hundred bytes
 # a token, so a whole block of them would be large.
 _BATCH_CHARACTERS = 2**18
@@ -47,10 +49,10 @@ TRAIN, EVAL = 'train', 'eval'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Block:
-  """Consecutive documents of a source.
+  """Consecutive documents of a group.
 
   Attributes:
-    index: 0, 1, ... in the order of the source.
+    index: 0, 1, ... in the order of the group.
     texts: the texts of the documents.
     num_bytes: bytes of the texts in UTF-8.
     digest: sha256 of the texts and of where each ends.
@@ -103,11 +105,13 @@ class BlockDone:
   """The result of the work on a block.
 
   Attributes:
+    name: that of its file, in whose order blocks stand in a corpus.
     counts: {part: {what: number}}, see `BlockWorker`.
     num_bytes: bytes of the block's text.
     was_there: an earlier run had finished it.
   """
 
+  name: str
   counts: dict[str, Counter[str]]
   num_bytes: int
   was_there: bool
@@ -142,11 +146,14 @@ class BlockWorker:
 
   def __call__(self, task: tuple[Block, pathlib.Path]) -> BlockDone:
     block, path = task
-    was_there = _is_whole(path)
+    was_there = is_whole(path)
     if not was_there:
       self._write(path, *self.rows(block.texts, block.digest))
     return BlockDone(
-      counts=_read_counts(path), num_bytes=block.num_bytes, was_there=was_there
+      name=path.name,
+      counts=_read_counts(path),
+      num_bytes=block.num_bytes,
+      was_there=was_there,
     )
 
   def rows(
@@ -209,10 +216,15 @@ class BlockWorker:
       np.savez(file, **stored)
 
 
-def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
+def read_blocks(
+  source: Source,
+  report: ReadReport,
+  max_characters: int = BLOCK_CHARACTERS,
+  max_documents: int = BLOCK_DOCUMENTS,
+) -> Iterator[Block]:
   """The documents of a source in blocks; one block in memory at a time."""
   every_text = (document.text for document in source.documents(report))
-  batches = _batches(every_text, BLOCK_CHARACTERS, BLOCK_DOCUMENTS)
+  batches = _batches(every_text, max_characters, max_documents)
   for index, texts in enumerate(batches):
     digest, num_bytes = hashlib.sha256(), 0
     for text in texts:
@@ -225,10 +237,13 @@ def read_blocks(source: Source, report: ReadReport) -> Iterator[Block]:
     )
 
 
-def block_file_name(index: int, digest: str, work: dict[str, Any]) -> str:
-  """Names the result of a block by its text and by `describe_work`."""
-  key = json_digest([work, digest], sort_keys=True)
-  return f'block-{index:08d}-{key[:32]}.npz'
+def block_file_name(group: int, block: Block, work: dict[str, Any]) -> str:
+  """Names the result of a block by place, text and `describe_work`.
+
+  Sorted by their names, blocks stand in the order of the source.
+  """
+  key = json_digest([work, block.digest], sort_keys=True)
+  return f'block-{group:06d}-{block.index:08d}-{key[:32]}.npz'
 
 
 def read_rows(
@@ -349,7 +364,7 @@ def _read_counts(path: pathlib.Path) -> dict[str, Counter[str]]:
   return {part: Counter(count) for part, count in counts.items()}
 
 
-def _is_whole(path: pathlib.Path) -> bool:
+def is_whole(path: pathlib.Path) -> bool:
   """Returns whether the file is there and its checksums hold."""
   if not path.is_file():
     return False

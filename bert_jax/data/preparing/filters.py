@@ -1,19 +1,22 @@
 """Documents that are left out on purpose: counted, and off by default.
 
 A filter works on the documents in source order, before they are cut into
-blocks: what it keeps does not depend on the number of workers.
+blocks: what it keeps does not depend on the number of workers. Documents that
+repeat earlier ones, of other groups too, are left out by what duplicates.py
+found in a pass before.
 """
 
+import copy
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from bert_jax.data import user_functions
-from bert_jax.data.preparing.near_duplicates import (
-  NearDuplicates,
-  check_threshold,
-)
+from bert_jax.data.preparing import duplicates
+from bert_jax.data.preparing.near_duplicates import check_threshold
+from bert_jax.data.sources import base
 from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.errors import InputError
 
@@ -64,10 +67,10 @@ def filtered(source: Source, options: FilterOptions) -> Source:
   options.validate()
   if options == FilterOptions():
     return source
-  return _FilteredSource(source, options)
+  return FilteredSource(source, options)
 
 
-class _FilteredSource:
+class FilteredSource:
   """A source that yields the documents that are kept."""
 
   def __init__(self, source: Source, options: FilterOptions):
@@ -79,17 +82,61 @@ class _FilteredSource:
         'keep', options.keep, 'filters:is_german'
       )
     self.name = source.name
+    self._repeats: np.ndarray | None = None
+
+  @property
+  def looks_for_repeats(self) -> bool:
+    """Whether what is kept depends on documents of other groups."""
+    return self._options.deduplicate or bool(self._options.near_duplicates)
 
   def documents(self, report: ReadReport) -> Iterator[Document]:
-    seen: set[bytes] = set()
-    threshold = self._options.near_duplicates
-    near = NearDuplicates(threshold) if threshold else None
-    for document in self._source.documents(report):
-      reason = self._reason(document.text, seen, near)
+    repeats = self._repeats_alone() if self._repeats is None else None
+    number = 0
+    for document, reason in self._judged(report):
+      if not reason and self.looks_for_repeats:
+        if repeats:
+          reason = repeats(document.text)
+        else:
+          reason = self._known_repeat(number, document)
+        number += 1
       if reason:
         report.add(reason, document.origin)
       else:
         yield document
+
+  def fingerprints(self) -> duplicates.Fingerprints:
+    """Those of the documents that no other filter leaves out, in order."""
+    options = self._options
+    make = duplicates.Maker(options.deduplicate, options.near_duplicates)
+    return make(
+      document.text
+      for document, reason in self._judged(ReadReport())
+      if not reason
+    )
+
+  def repeats(self) -> duplicates.Repeats:
+    """Looks for repeats among all documents, to be shown them in order."""
+    options = self._options
+    return duplicates.Repeats(options.deduplicate, options.near_duplicates)
+
+  def with_repeats(self, repeats: np.ndarray) -> 'FilteredSource':
+    """A copy that knows which of its documents repeat earlier ones.
+
+    Args:
+      repeats: uint8 [documents that no other filter leaves out]: places in
+        duplicates.REASONS.
+    """
+    result = copy.copy(self)
+    result._repeats = repeats
+    return result
+
+  def groups(self) -> list[base.Group]:
+    found = []
+    for group in base.groups(self._source):
+      filtering = copy.copy(self)
+      filtering._source = group.source
+      found.append(group._replace(source=filtering))
+    return found
 
   def describe(self) -> dict:
     # Another filter makes another request.
@@ -101,10 +148,15 @@ class _FilteredSource:
   def size_in_bytes(self) -> int:
     return self._source.size_in_bytes()
 
-  def _reason(
-    self, text: str, seen: set[bytes], near: NearDuplicates | None
-  ) -> str:
-    """The reason for leaving a document out; '' if it is kept."""
+  def _judged(self, report: ReadReport) -> Iterator[tuple[Document, str]]:
+    """Yields each document with the reason for leaving it out, '' for none.
+
+    Repeats are not among these reasons.
+    """
+    for document in self._source.documents(report):
+      yield document, self._reason(document.text)
+
+  def _reason(self, text: str) -> str:
     options = self._options
     if len(text) < options.min_characters:
       return 'too_short'
@@ -112,11 +164,20 @@ class _FilteredSource:
       return 'too_long'
     if self._keep and not self._keep(text):
       return 'left_out_by_function'
-    if options.deduplicate:
-      digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-      if digest in seen:
-        return 'exact_duplicates'
-      seen.add(digest)
-    if near and not near.is_new(text):
-      return 'near_duplicates'
     return ''
+
+  def _repeats_alone(self) -> Any:
+    """Looks for repeats among the documents of this source alone."""
+    options = self._options
+    make = duplicates.Maker(options.deduplicate, options.near_duplicates)
+    found = self.repeats()
+    return lambda text: duplicates.REASONS[int(found(make([text]))[0])]
+
+  def _known_repeat(self, number: int, document: Document) -> str:
+    assert self._repeats is not None
+    if number >= len(self._repeats):
+      raise InputError(
+        f'{document.origin}: there are more documents than when repeats were '
+        'looked for; wait until the input is complete, and run again'
+      )
+    return duplicates.REASONS[self._repeats[number]]

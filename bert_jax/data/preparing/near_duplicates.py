@@ -18,7 +18,7 @@ from bert_jax.errors import InputError, require_package
 
 # Memory for each document kept, at 0.8 (measured in the tests).
 BYTES_PER_DOCUMENT = 6_000
-_NUM_PERMUTATIONS = 128
+NUM_VALUES = 128
 _RUN = 5
 # A character that is written without spaces around it counts as a word.
 _UNSPACED = '\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff'
@@ -40,25 +40,39 @@ def check_threshold(threshold: float) -> None:
     require_package('datasketch', '--near_duplicates', 'near_duplicates')
 
 
+class Signatures:
+  """Makes the signature of a text: uint32 [NUM_VALUES]."""
+
+  def __init__(self):
+    self._empty = _min_hash()
+
+  def __call__(self, text: str) -> np.ndarray | None:
+    """The signature; None of a text without a word."""
+    runs = _runs(text)
+    if not runs:
+      return None
+    signature = self._empty.copy()
+    signature.update_batch(runs)
+    return signature.hashvalues.astype(np.uint32)
+
+
 class NearDuplicates:
   """The documents so far, by their signatures."""
 
   def __init__(self, threshold: float):
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHashLSH
 
     self._threshold = threshold
     # Bands may find a candidate too many, since each is compared below. A
     # single band of all values, which 1.0 would ask for, datasketch has not.
     self._bands = MinHashLSH(
       threshold=min(threshold, 0.95),
-      num_perm=_NUM_PERMUTATIONS,
+      num_perm=NUM_VALUES,
       weights=(0.05, 0.95),
       hashfunc=_short_key,
     )
-    # The finaliser of affine32 scrambles the similar values of a CRC.
-    self._empty = MinHash(
-      num_perm=_NUM_PERMUTATIONS, seed=1, scheme='affine32', hashfunc=zlib.crc32
-    )
+    self._hash = _min_hash()
+    self._sign = Signatures()
     self._signatures: list[bytes] = []
 
   def is_new(self, text: str) -> bool:
@@ -66,12 +80,13 @@ class NearDuplicates:
 
     A document without a word is always new.
     """
-    runs = _runs(text)
-    if not runs:
-      return True
-    signature = self._empty.copy()
-    signature.update_batch(runs)
-    values = signature.hashvalues.astype(np.uint32)
+    values = self._sign(text)
+    return values is None or self.is_new_signature(values)
+
+  def is_new_signature(self, values: np.ndarray) -> bool:
+    """As `is_new`, of the text's signature."""
+    signature = self._hash.copy()
+    signature.hashvalues = values.astype(signature.hashvalues.dtype)
     similar: list[Any] = self._bands.query(signature)
     for number in similar:
       earlier = np.frombuffer(self._signatures[number], np.uint32)
@@ -80,6 +95,15 @@ class NearDuplicates:
     self._bands.insert(len(self._signatures), signature)
     self._signatures.append(values.tobytes())
     return True
+
+
+def _min_hash() -> Any:
+  from datasketch import MinHash
+
+  # The finaliser of affine32 scrambles the similar values of a CRC.
+  return MinHash(
+    num_perm=NUM_VALUES, seed=1, scheme='affine32', hashfunc=zlib.crc32
+  )
 
 
 def _short_key(band: bytes) -> bytes:

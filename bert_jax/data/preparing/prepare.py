@@ -2,7 +2,7 @@
 
 It can be killed at any point: all is written beside the output and renamed at
 the end, and a rerun goes on from the blocks that were finished. The same input
-gives the same bytes, whatever the number of workers and interruptions.
+gives the same bytes, whatever the number of workers, parts and interruptions.
 """
 
 import json
@@ -11,22 +11,28 @@ import pathlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.data import token_rows
-from bert_jax.data.preparing import blocks, ending, worker_processes
+from bert_jax.data.preparing import (
+  blocks,
+  group_work,
+  parts,
+  reading_workers,
+  unfinished,
+  worker_processes,
+)
 from bert_jax.data.preparing.completed import RECORD_NAME, complete_summary
+from bert_jax.data.preparing.groups import GroupDone
 from bert_jax.data.preparing.unknown_share import MAX_SHARE, UnknownShare
-from bert_jax.data.progress import TextProgress
-from bert_jax.data.sources import content
+from bert_jax.data.sources import base, content
 from bert_jax.data.sources.base import ReadReport, Source
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
-_PARTIAL_MARK = 'unfinished.json'
 # Findings of a source that leave no document out.
 _NOT_DROPPED = ('undecodable_bytes', 'lone_surrogates', 'split_documents')
 
@@ -53,6 +59,7 @@ def prepare(
   progress: bool,
   beam_flags: Sequence[str] | None = None,
   max_unknown: float = MAX_SHARE,
+  part: parts.Part | None = None,
   **row_options: Any,
 ) -> dict[str, Any]:
   """Writes the prepared corpus of a source as the folder `output`.
@@ -65,45 +72,141 @@ def prepare(
     progress: shows a bar on a terminal, a line now and then elsewhere.
     beam_flags: Apache Beam's own, where it works on the blocks; else None.
     max_unknown: a larger share of unknown tokens is an error; 1: none is.
+    part: the part to prepare, beside the output; None for all, with what parts
+      have finished.
     **row_options: see blocks.BlockOptions. Where `eval_fraction` hits no
       document, there is no `output/eval`.
 
   Returns:
     The figures of manifests and the closing table: documents, dropped, rows;
-    `already_complete`, or the `blocks` and `seconds` of this run.
+    `already_complete`, or the `blocks` and `seconds` of this run. Of a part:
+    `part`, `is_finished`, `blocks` and `seconds`.
 
   Raises:
     InputError: a value or the folder cannot be used, no document has text, the
       disk is full, or a worker was killed.
     stopping.Stopped: on Ctrl-C and SIGTERM.
   """
-  options = blocks.BlockOptions(**row_options)
-  num_workers = worker_processes.number_of_workers(num_workers)
-  output = _checked_output(output)
-  partial = output.with_name(output.name + '.partial')
-  work = _Work(UnknownShare(tokenizer, max_unknown))
-  started = time.monotonic()
-  with ending.guarded(output, partial) as lock:
-    contents, source_now = content.of_source(output, lock, source, progress)
-    request = _request(source_now, tokenizer, options)
-    summary = complete_summary(output, request)
+  run = _Run(
+    source,
+    tokenizer,
+    options=blocks.BlockOptions(**row_options),
+    num_workers=worker_processes.number_of_workers(num_workers),
+    beam_flags=beam_flags,
+    max_unknown=max_unknown,
+    output=_checked_output(output),
+    progress=progress,
+  )
+  with parts.guarded(run.output, part) as lock:
+    if part and not _is_there(run.output):
+      return run.prepare_part(part, lock)
+    return run.prepare_all(lock)
+
+
+class _Run:
+  """The arguments of `prepare`, and what it made of them so far."""
+
+  def __init__(
+    self,
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    options: blocks.BlockOptions,
+    num_workers: int,
+    beam_flags: Sequence[str] | None,
+    max_unknown: float,
+    output: pathlib.Path,
+    progress: bool,
+  ):
+    self._started = time.monotonic()
+    self._source = source
+    self._tokenizer = tokenizer
+    self._options = options
+    self._num_workers = num_workers
+    self._beam_flags = beam_flags
+    self._max_unknown = max_unknown
+    self._progress = progress
+    self._partial = unfinished.folder_of(output)
+    self._corpus = _Corpus(UnknownShare(tokenizer, max_unknown))
+    work = blocks.describe_work(tokenizer, options)
+    # With lists for tuples, as JSON gives it back.
+    self._work = json.loads(json.dumps(work))
+    self.output = output
+
+  def prepare_part(
+    self, part: parts.Part, lock: pathlib.Path
+  ) -> dict[str, Any]:
+    stamps = part.stamps_in(self._partial)
+    contents = content.open_contents(stamps, lock, progress=self._progress)
+    is_finished = self._work_on_groups(contents, part)
+    content.write_stamps(stamps, contents)
+    return {'part': part, 'is_finished': is_finished, **self._facts()}
+
+  def prepare_all(self, lock: pathlib.Path) -> dict[str, Any]:
+    contents, source_now = content.of_source(
+      self.output,
+      lock,
+      self._source,
+      self._progress,
+      list(self._partial.glob('stamps-*.json')),
+    )
+    # The settings that decide the output.
+    request = {'source': source_now, 'work': self._work}
+    summary = complete_summary(self.output, request)
     if summary is not None:
       # A run before may have been killed between the renaming and this.
-      _remove_partial(partial)
+      unfinished.remove_folder(self._partial)
       return {**summary, 'already_complete': True}
-    with _workers(
-      num_workers, beam_flags, tokenizer, options, partial, progress
-    ) as workers:
-      _work_on_blocks(source, workers, partial, request, progress, work)
-    summary = _write_output(partial, output, tokenizer, request, work, contents)
-  return {
-    **summary,
-    'already_complete': False,
-    'blocks': len(work.paths),
-    'blocks_reused': work.num_reused,
-    'seconds': time.monotonic() - started,
-    'notes': work.report.notes,
-  }
+    self._work_on_groups(contents, None)
+    _check(self._corpus, self._work, self._partial)
+    summary = _write_output(
+      self._partial,
+      self.output,
+      self._tokenizer,
+      request,
+      self._corpus,
+      contents,
+    )
+    return {**summary, 'already_complete': False, **self._facts()}
+
+  def _work_on_groups(
+    self, contents: content.Contents, part: parts.Part | None
+  ) -> bool:
+    """Returns whether it is finished; see group_work.GroupWork."""
+    with self._workers() as workers:
+      done = group_work.GroupWork(
+        source=self._source,
+        unknown=UnknownShare(self._tokenizer, self._max_unknown),
+        work=self._work,
+        partial=self._partial,
+        contents=contents,
+        workers=workers,
+        progress=self._progress,
+      )(part)
+    for group in done or ():
+      self._corpus.add(group, self._partial)
+    return done is not None
+
+  def _workers(self) -> Any:
+    arguments = blocks.BlockWorker, (self._tokenizer, self._options)
+    if self._beam_flags is None:
+      return reading_workers.ReadingWorkers(self._num_workers, *arguments)
+    from bert_jax.data.preparing import prepare_beam
+
+    return prepare_beam.BeamWorkers(
+      *arguments,
+      flags=self._beam_flags,
+      num_workers=self._num_workers,
+      partial=self._partial,
+    )
+
+  def _facts(self) -> dict[str, Any]:
+    return {
+      'blocks': len(self._corpus.paths),
+      'blocks_reused': self._corpus.num_reused,
+      'seconds': time.monotonic() - self._started,
+      'notes': self._corpus.report.notes,
+    }
 
 
 def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
@@ -113,40 +216,12 @@ def _checked_output(output: str | os.PathLike[str]) -> pathlib.Path:
   return path
 
 
-def _workers(
-  num_workers: int,
-  beam_flags: Sequence[str] | None,
-  tokenizer: Tokenizer,
-  options: blocks.BlockOptions,
-  partial: pathlib.Path,
-  progress: bool,
-) -> Any:
-  if beam_flags is None:
-    return worker_processes.WorkerProcesses(
-      num_workers, blocks.BlockWorker, (tokenizer, options)
-    )
-  from bert_jax.data.preparing import prepare_beam
-
-  return prepare_beam.BeamWorkers(
-    blocks.BlockWorker,
-    (tokenizer, options),
-    flags=beam_flags,
-    num_workers=num_workers,
-    partial=partial,
-    progress=TextProgress(0, progress, 'prepare, reading'),
-  )
+def _is_there(output: pathlib.Path) -> bool:
+  return output.is_dir() and any(output.iterdir())
 
 
-def _request(
-  source: dict[str, Any], tokenizer: Tokenizer, options: blocks.BlockOptions
-) -> dict[str, Any]:
-  """The settings that decide the output, with lists for tuples as in JSON."""
-  work = blocks.describe_work(tokenizer, options)
-  return {'source': source, 'work': json.loads(json.dumps(work))}
-
-
-class _Work:
-  """The blocks of a corpus together, once each has its file."""
+class _Corpus:
+  """The groups of a corpus together, in their order."""
 
   def __init__(self, unknown_share: UnknownShare) -> None:
     self.unknown = unknown_share
@@ -154,54 +229,46 @@ class _Work:
     self.counts = {blocks.TRAIN: Counter(), blocks.EVAL: Counter()}
     self.num_reused = 0
     self.report = ReadReport()
+    self.has_documents: list[tuple[str, bool]] = []
 
-  def add(self, done: blocks.BlockDone) -> None:
-    self.unknown.add(done.counts.values())
-    for part, count in done.counts.items():
+  def add(self, group: GroupDone, partial: pathlib.Path) -> None:
+    self.unknown.add(group.counts.values())
+    for part, count in group.counts.items():
       self.counts[part].update(count)
-    self.num_reused += done.was_there
+    self.paths += [partial / name for name in group.names]
+    self.num_reused += group.num_reused
+    self.report.merge(group.report)
+    self.has_documents.append((group.what, group.report.has_documents))
 
-  @property
-  def num_tokens(self) -> int:
-    return sum(count['tokens'] for count in self.counts.values())
 
-
-def _work_on_blocks(
-  source: Source,
-  workers: worker_processes.WorkerProcesses,
-  partial: pathlib.Path,
-  request: dict[str, Any],
-  progress: bool,
-  work: _Work,
+def _check(
+  corpus: _Corpus, work: dict[str, Any], partial: pathlib.Path
 ) -> None:
-  def tasks() -> Iterator[tuple[blocks.Block, pathlib.Path]]:
-    for block in blocks.read_blocks(source, work.report):
-      # Made only now: an input that cannot be read leaves no folder.
-      if not work.paths:
-        _open_partial(partial, request)
-      name = blocks.block_file_name(block.index, block.digest, request['work'])
-      work.paths.append(partial / name)
-      yield block, work.paths[-1]
+  """Raises InputError where there is nothing to train on, or too much unknown.
 
-  with TextProgress(source.size_in_bytes(), progress) as shown:
-    for done in workers.map(tasks()):
-      work.add(done)
-      shown.update(done.num_bytes, work.num_tokens)
-  if not work.counts[blocks.TRAIN]['documents']:
-    _remove_partial(partial)
-    raise InputError(
+  What was finished is no use then, unless the user allows what is unknown.
+  """
+  why = ''
+  if not corpus.counts[blocks.TRAIN]['documents']:
+    why = (
       f'--input: no document has a token for training; dropped: '
-      f'{_dropped(work) or "nothing"}, for evaluation: '
-      f'{work.counts[blocks.EVAL]["documents"]} documents'
+      f'{_dropped(corpus) or "nothing"}, for evaluation: '
+      f'{corpus.counts[blocks.EVAL]["documents"]} documents'
     )
-  for length in request['work']['row_lengths']:
-    if not work.counts[blocks.TRAIN][f'rows_{length}']:
-      _remove_partial(partial)
-      raise InputError(
+  for length in work['row_lengths']:
+    if not why and not corpus.counts[blocks.TRAIN][f'rows_{length}']:
+      why = (
         f'--pairs: no document gives a pair in rows of {length}; a pair needs '
         'two sentences, or two documents in a block: see --document'
       )
-  work.unknown.check()
+  try:
+    base.require_text(corpus.has_documents)
+    if why:
+      raise InputError(why)
+  except InputError:
+    unfinished.remove_folder(partial)
+    raise
+  corpus.unknown.check()
 
 
 def _write_output(
@@ -209,7 +276,7 @@ def _write_output(
   output: pathlib.Path,
   tokenizer: Tokenizer,
   request: dict[str, Any],
-  work: _Work,
+  corpus: _Corpus,
   contents: content.Contents,
 ) -> dict[str, Any]:
   """Blocks into shards, in a folder that gets its name when it is complete."""
@@ -218,32 +285,32 @@ def _write_output(
     shutil.rmtree(result)
   result.mkdir()
   tokenizer.save(result / 'tokenizer')
-  parts = [(blocks.TRAIN, '')]
-  if work.counts[blocks.EVAL]['documents']:
-    parts.append((blocks.EVAL, 'eval/'))
+  folders = [(blocks.TRAIN, '')]
+  if corpus.counts[blocks.EVAL]['documents']:
+    folders.append((blocks.EVAL, 'eval/'))
     (result / 'eval').mkdir()
   summary: dict[str, Any] = {
-    'documents': sum(count['documents'] for count in work.counts.values()),
+    'documents': sum(count['documents'] for count in corpus.counts.values()),
     'eval_fraction': request['work']['eval_fraction'],
-    **_findings(work),
+    **_findings(corpus),
     'literal_special_tokens': sum(
-      count['literal_special_tokens'] for count in work.counts.values()
+      count['literal_special_tokens'] for count in corpus.counts.values()
     ),
-    'unknown': work.unknown.facts(),
+    'unknown': corpus.unknown.facts(),
     'parts': [],
   }
-  for part, prefix in parts:
+  for part, prefix in folders:
     for length in request['work']['row_lengths']:
       manifest = token_rows.write_token_rows(
         result / f'{prefix}{length}',
-        (blocks.read_rows(path, part, length) for path in work.paths),
-        num_rows=work.counts[part][f'rows_{length}'],
+        (blocks.read_rows(path, part, length) for path in corpus.paths),
+        num_rows=corpus.counts[part][f'rows_{length}'],
         row_length=length,
         vocab_size=tokenizer.table.vocab_size,
         tokenizer_fingerprint=tokenizer.fingerprint,
-        facts=_facts(part, length, work, request),
+        facts=_facts(part, length, corpus, request),
         beside=blocks.read_beside(
-          work.paths, part, length, work.counts[part], request['work']
+          corpus.paths, part, length, corpus.counts[part], request['work']
         ),
       )
       summary['parts'].append(
@@ -259,15 +326,15 @@ def _write_output(
   )
   contents.require_unchanged()
   durable_files.publish_folder(result, output)
-  _remove_partial(partial)
+  unfinished.remove_folder(partial)
   return summary
 
 
 def _facts(
-  part: str, row_length: int, work: _Work, request: dict[str, Any]
+  part: str, row_length: int, corpus: _Corpus, request: dict[str, Any]
 ) -> dict[str, Any]:
   """Manifest entries for people, beyond those that reading the rows needs."""
-  counts = work.counts[part]
+  counts = corpus.counts[part]
   padding = counts[f'padding_{row_length}']
   places = counts[f'rows_{row_length}'] * row_length
   return {
@@ -279,60 +346,26 @@ def _facts(
     'padding_share': padding / places if places else 0.0,
     'literal_special_tokens': counts['literal_special_tokens'],
     # The entries below are about the whole input, both parts together.
-    **_findings(work),
+    **_findings(corpus),
     'eval_fraction': request['work']['eval_fraction'],
     'source': request['source'],
     **blocks.facts_beside(row_length, counts, request['work']),
   }
 
 
-def _findings(work: _Work) -> dict[str, Any]:
+def _findings(corpus: _Corpus) -> dict[str, Any]:
   return {
-    'dropped': _dropped(work),
-    'read_counts': dict(work.report.counts),
-    'read_examples': {k: list(v) for k, v in work.report.examples.items()},
+    'dropped': _dropped(corpus),
+    'read_counts': dict(corpus.report.counts),
+    'read_examples': {k: list(v) for k, v in corpus.report.examples.items()},
   }
 
 
-def _dropped(work: _Work) -> dict[str, int]:
+def _dropped(corpus: _Corpus) -> dict[str, int]:
   dropped = {
     kind: number
-    for kind, number in work.report.counts.items()
+    for kind, number in corpus.report.counts.items()
     if kind not in _NOT_DROPPED
   }
-  no_tokens = sum(c['dropped_no_tokens'] for c in work.counts.values())
+  no_tokens = sum(c['dropped_no_tokens'] for c in corpus.counts.values())
   return {**dropped, **({'no_tokens': no_tokens} if no_tokens else {})}
-
-
-def _open_partial(partial: pathlib.Path, request: dict[str, Any]) -> None:
-  """Makes the folder for finished blocks, or takes that of a run before."""
-  mark = partial / _PARTIAL_MARK
-  if partial.exists() and not mark.exists():
-    # A folder of our own holds at most the temporary file of its mark.
-    if not partial.is_dir() or not all(
-      path.name.startswith(f'.{_PARTIAL_MARK}') for path in partial.iterdir()
-    ):
-      raise InputError(
-        f'{partial}: it is there and was not made by `prepare`; move it away'
-      )
-  partial.mkdir(exist_ok=True)
-  try:
-    same = json.loads(mark.read_text('utf-8')) == request['work']
-  except (FileNotFoundError, ValueError, RecursionError):
-    same = False
-  if not same:
-    for path in partial.glob('block-*.npz'):
-      path.unlink()
-    durable_files.write_json(mark, request['work'])
-
-
-def _remove_partial(partial: pathlib.Path) -> None:
-  """Removes the folder of blocks, its mark last, so that a rest is known."""
-  if not (partial / _PARTIAL_MARK).exists():
-    return
-  for path in partial.iterdir():
-    if path.is_dir():
-      shutil.rmtree(path)
-    elif path.name != _PARTIAL_MARK:
-      path.unlink()
-  shutil.rmtree(partial)

@@ -1,39 +1,29 @@
-"""Preparing a corpus on Apache Beam: other workers for the same blocks.
+"""Preparing a corpus on Apache Beam: other workers for the same files.
 
   bert-jax prepare ... --engine=beam -- --runner=DataflowRunner --project=... \\
     --region=... --temp_location=gs://BUCKET/temporary
 
-The launching process reads the source, leaves documents out and cuts blocks as
-it does without Beam, since all three depend on the order of the documents; it
-writes each block as a task for Beam's workers, and gathers what they finish
-into shards. So the bytes are those of the local engine, workers need neither
-the input nor the output, and finished blocks are used again by either engine.
+The pipeline is Create(groups of files) | Map(prepare): a worker reads groups
+(groups.py) and works on their blocks, as a worker process of the local engine
+does. So the bytes are those of the local engine, and finished blocks are used
+again by either engine. The launching process lists the files and looks at what
+they hold, for the record, and gathers the blocks into shards. A source that is
+not read from files is prepared on this machine.
 
-Tasks and finished blocks go through the folder of unfinished work beside the
+Workers read the input by the names that it has here: on a shared disk, or in
+object storage. Finished blocks go to the folder of unfinished work beside the
 output, which is right for workers on this machine and on a shared disk, and
 through Beam's --temp_location where it is given, on any file system that Beam
-knows. Both must have room for the text (compressed to less than half) until the
-end. Workers need this package (--setup_file or --sdk_container_image).
+knows. Workers need this package (--setup_file or --sdk_container_image).
 
 Without `--runner`, Beam's workers are processes of this machine, by its
 FnApiRunner: DirectRunner first looks for a program that it downloads. Tested
 with this one and with a job server of Beam's, of the protocol that Flink's and
 Spark's have; not on a cluster, nor with a bucket.
 
-The limit is the reading, by one process, which is over before Beam begins. It
-takes 37 MB a CPU second of the text below, and a worker 6.3: beyond some six
-cores of workers most of the time is reading. A corpus of terabytes is better
-prepared in parts, each by a command of its own, and mixed in training
-(data.corpora).
-
-Seen on 2 cores of an Intel Xeon, shared with others (load about 10); Python
-3.13, Beam 2.77; 76.1 MB of English novels, a paragraph a document, 30,522
-entries, rows of 128 and 512, 2 workers; whole processes, 3 turns, median
-(least-most): local 36.8 s (35.9-42.1), Beam 40.7 s (28.4-42.0); Beam's by
-local within a turn 0.77, 0.97 and 1.17.
+One large file is the work of one worker: cut it, where there are more.
 """
 
-import contextlib
 import functools
 import logging
 import os
@@ -44,34 +34,40 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bert_jax.data.preparing import beam_exchange, beam_flags, session_process
-from bert_jax.data.preparing.beam_exchange import Task
+from bert_jax.data.preparing import (
+  beam_exchange,
+  beam_flags,
+  groups,
+  reading_workers,
+  session_process,
+)
+from bert_jax.data.preparing.beam_exchange import Piece
 from bert_jax.data.preparing.blocks import BlockDone
+from bert_jax.data.preparing.groups import Task
+from bert_jax.data.preparing.reading_workers import End, Read
 from bert_jax.data.preparing.worker_processes import WorkerDied
-from bert_jax.data.progress import TextProgress
 from bert_jax.errors import InputError
 
 LOG_NAME = 'beam.log'
-_STEP = 'work on blocks'
+_STEP = 'prepare'
 _SECONDS_BETWEEN_LOOKS = 1.0
 # Time to tell a cluster that the job is cancelled.
 _SECONDS_TO_CANCEL = 20.0
 
 
 class BeamWorkers:
-  """Workers of Beam, used as `worker_processes.WorkerProcesses` are.
+  """Workers of Beam, used as `reading_workers.ReadingWorkers` are.
 
   Args:
     make_worker: `make_worker(*arguments)` is called once in each process, and
-      what it returns for each task; all of it is pickled.
+      what it returns for each block; all of it is pickled.
     arguments: likewise.
     flags: Beam's own, which come after the defaults here.
     num_workers: processes on this machine, where the flags name no runner.
-    partial: the folder of the tasks' paths.
-    progress: shows the text that was read.
+    partial: the folder of unfinished work.
 
   Raises:
     InputError: Beam is not installed, or does not know a flag.
@@ -79,13 +75,12 @@ class BeamWorkers:
 
   def __init__(
     self,
-    make_worker: Callable[..., Callable[[Task], BlockDone]],
+    make_worker: Callable[..., Callable[[Piece], BlockDone]],
     arguments: tuple[Any, ...],
     *,
     flags: Sequence[str],
     num_workers: int,
     partial: pathlib.Path,
-    progress: TextProgress,
   ):
     self._flags = [
       '--runner=FnApiRunner',
@@ -96,79 +91,78 @@ class BeamWorkers:
     temporary = beam_flags.check(self._flags)
     self._exchange = beam_exchange.Exchange(partial, temporary)
     self._make_worker = functools.partial(make_worker, *arguments)
-    self._work = _WorkOnBlock(self._exchange, self._make_worker)
+    self._here = reading_workers.ReadingWorkers(
+      num_workers, make_worker, arguments
+    )
     self._log = partial / LOG_NAME
-    self._progress = progress
     self._driver: _Driver | None = None
 
   def __enter__(self) -> 'BeamWorkers':
     return self
 
-  def __exit__(self, exception_type: Any, *unused_exception) -> None:
+  def __exit__(self, exception_type: Any, *exception) -> None:
+    self._here.__exit__(exception_type, *exception)
     if self._driver:
       self._driver.stop()
     self._exchange.remove(finished=exception_type is None)
 
-  def map(self, tasks: Iterable[Task]) -> Iterator[BlockDone]:
-    """Yields the result of each block, in order, once all tasks are drawn.
+  def map(self, read: Read, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+    """As that of ReadingWorkers, in the order of the tasks.
 
     Raises:
       WorkerDied: a process of this machine is gone.
       OSError: a worker had one, such as for a full disk.
       InputError: Beam or its runner refuses the job, in its words.
     """
-    found: list[BlockDone | tuple[int, pathlib.Path]] = []
-    worker = None
-    num_sent = 0
-    with self._progress as shown:
-      for block, path in tasks:
-        if path.exists():
-          worker = worker or self._make_worker()
-          found.append(worker((block, path)))
-        else:
-          self._driver = self._driver or _Driver(
-            self._log, self._flags, self._work
-          )
-          self._exchange.write_task(num_sent, (block, path))
-          found.append((num_sent, path))
-          num_sent += 1
-        shown.update(block.num_bytes)
-    driver = self._driver
-    if driver:
-      driver.begin(num_sent)
-    for there in found:
-      if isinstance(there, BlockDone):
-        yield there
-        continue
-      number, path = there
-      assert driver is not None  # made for the first task that was sent
-      while not self._exchange.is_done(number):
-        if not driver.is_running(_SECONDS_BETWEEN_LOOKS):
+    left = []
+    for number, task in enumerate(tasks):
+      # Workers on other machines see no records.
+      if finished := groups.read_record(task):
+        yield number, End(0, finished)
+      else:
+        left.append(number)
+    if not left:
+      return
+    self._exchange.write_tasks(read, [tasks[number] for number in left])
+    work = _WorkOnTask(self._exchange, self._make_worker)
+    self._driver = _Driver(self._log, self._flags, work, len(left))
+    for place, number in enumerate(left):
+      while not self._exchange.is_done(place):
+        if not self._driver.is_running(_SECONDS_BETWEEN_LOOKS):
           break
-      yield self._exchange.read_done(number, path)
+      for event in self._exchange.read_done(place):
+        yield number, event
+    self._driver.stop()
+    self._driver = None
+
+  def map_here(
+    self, read: Read, tasks: Sequence[Task]
+  ) -> Iterator[tuple[int, Any]]:
+    yield from self._here.map_here(read, tasks)
 
 
-class _WorkOnBlock:
+class _WorkOnTask:
   """The function that Beam calls with the number of a task.
 
-  Each process makes its worker once.
+  Each process makes its worker, and reads the tasks, once.
   """
 
   def __init__(
     self,
     exchange: beam_exchange.Exchange,
-    make_worker: Callable[[], Callable[[Task], BlockDone]],
+    make_worker: Callable[[], Callable[[Piece], BlockDone]],
   ):
     self._exchange = exchange
     self._make_worker = make_worker
-    self._worker: Callable[[Task], BlockDone] | None = None
+    self._known: tuple[Any, ...] | None = None
 
   def __call__(self, number: int) -> None:
-    if self._worker is None:
+    if self._known is None:
       # The processes are the parallelism.
       os.environ['TOKENIZERS_PARALLELISM'] = 'false'
-      self._worker = self._make_worker()
-    self._exchange.work_on(number, self._worker)
+      self._known = *self._exchange.read_tasks(), self._make_worker()
+    read, tasks, worker = self._known
+    self._exchange.work_on(read, tasks[number], number, worker)
 
 
 class _Driver:
@@ -178,15 +172,19 @@ class _Driver:
   its workers have worked off what they were given: here all of it is ended.
   """
 
-  def __init__(self, log: pathlib.Path, flags: list[str], work: _WorkOnBlock):
-    self._process = session_process.SessionProcess(_drive, (log, flags, work))
+  def __init__(
+    self,
+    log: pathlib.Path,
+    flags: list[str],
+    work: _WorkOnTask,
+    num_tasks: int,
+  ):
+    print(f'prepare: Beam logs to {log}', file=sys.stderr, flush=True)
+    self._process = session_process.SessionProcess(
+      _drive, (log, flags, work, num_tasks)
+    )
     self._is_over = False
     self._log = log
-
-  def begin(self, num_tasks: int) -> None:
-    print(f'prepare: Beam logs to {self._log}', file=sys.stderr, flush=True)
-    with contextlib.suppress(ConnectionError):  # is_running says it better
-      self._process.connection.send(num_tasks)
 
   def is_running(self, seconds: float) -> bool:
     """Waits `seconds`; returns False if the job ended well, raises if badly."""
@@ -208,7 +206,11 @@ class _Driver:
 
 
 def _drive(
-  connection: Any, log: pathlib.Path, flags: list[str], work: _WorkOnBlock
+  connection: Any,
+  log: pathlib.Path,
+  flags: list[str],
+  work: _WorkOnTask,
+  num_tasks: int,
 ) -> None:
   """Runs the pipeline, then sends '' or the traceback of its failure."""
   jobs: list[Any] = []
@@ -221,7 +223,6 @@ def _drive(
   # FnApiRunner starts its workers by a line for the shell.
   sys.executable = shlex.quote(sys.executable)
   os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)
-  num_tasks = connection.recv()
   try:
     job = _pipeline(flags, num_tasks, work).run()
     jobs.append(job)
@@ -235,17 +236,17 @@ def _drive(
     connection.send('')
 
 
-def _pipeline(flags: list[str], num_tasks: int, work: _WorkOnBlock) -> Any:
+def _pipeline(flags: list[str], num_tasks: int, work: _WorkOnTask) -> Any:
   import apache_beam as beam
   from apache_beam.options.pipeline_options import PipelineOptions
 
   pipeline = beam.Pipeline(options=PipelineOptions(flags))
   _ = (
     pipeline
-    # Blocks are numbered in the workers, since the description of a job,
+    # Tasks are numbered in the workers, since the description of a job,
     # which would hold the numbers, has a limit of size.
     | beam.Create([num_tasks])
-    | 'number the blocks' >> beam.FlatMap(_numbers)
+    | 'number the tasks' >> beam.FlatMap(_numbers)
     | beam.Reshuffle()
     | _STEP >> beam.Map(work)
   )
@@ -276,7 +277,13 @@ def _notice_death(thrown: threading.ExceptHookArgs) -> None:
 
 def _as_exception(failure: str, log: pathlib.Path) -> Exception:
   """The exception that the traceback of a failed pipeline stands for."""
-  if f"[while running '{_STEP}" not in failure:
+  at_work = f"[while running '{_STEP}"
+  refused = re.search(
+    rf'InputError: (.*?)(?: {re.escape(at_work)}|\n)', failure
+  )
+  if refused:
+    return InputError(refused[1])
+  if at_work not in failure:
     why = beam_exchange.last_line(failure)
     return InputError(f'--engine=beam: Beam ended with: {why}; see {log}')
   if number := re.search(r'OSError: \[Errno (\d+)\]', failure):

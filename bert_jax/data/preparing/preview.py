@@ -15,6 +15,7 @@ from typing import Any
 from bert_jax.data.preparing import blocks, worker_processes
 from bert_jax.data.preparing.summary import format_pairs
 from bert_jax.data.preparing.unknown_share import UnknownShare
+from bert_jax.data.sources import base
 from bert_jax.data.sources.base import Document, ReadReport, Source
 from bert_jax.data.tokenizers import unknown
 from bert_jax.data.tokenizers.base import Tokenizer
@@ -64,9 +65,10 @@ def preview(
     )
   num_bytes = sum(len(document.text.encode()) for document in sample)
   scale = _scale(num_bytes, total_bytes, is_all)
-  # A single process reads; the workers share the rest.
+  # A group is read by a single process; the workers share the rest.
+  num_readers = min(num_workers, len(base.groups(source)))
   seconds = scale * max(
-    read_at - started, (packed_at - read_at) / max(1, num_workers)
+    (read_at - started) / num_readers, (packed_at - started) / num_workers
   )
   return '\n'.join(
     [

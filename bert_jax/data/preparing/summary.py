@@ -7,15 +7,13 @@ from bert_jax.data.side_files import SENTENCE_ORDER
 
 def format_summary(summary: dict[str, Any], output: str) -> str:
   """The result of `prepare.prepare` as lines of text with a table."""
+  if 'part' in summary:
+    return _format_part(summary, output)
   lines = []
   if summary['already_complete']:
     lines.append(f'{output} is complete already, for the same request:')
   else:
-    reused = summary['blocks_reused']
-    lines.append(
-      f'{output}: {summary["blocks"]} blocks in {summary["seconds"]:.1f} s'
-      + (f', {reused} of them from an earlier run' if reused else '')
-    )
+    lines.append(f'{output}: {_format_blocks(summary)}')
   header = ('folder', 'documents', 'tokens', 'segments', 'rows', 'padding')
   table = [header] + [
     (
@@ -49,6 +47,28 @@ def format_summary(summary: dict[str, Any], output: str) -> str:
   if 'unknown' in summary:
     lines.append(summary['unknown']['line'])
   return '\n'.join(lines + _format_findings(summary))
+
+
+def _format_part(summary: dict[str, Any], output: str) -> str:
+  what = f'{output}: part {summary["part"]}'
+  if summary['is_finished']:
+    first = (
+      f'{what}: {_format_blocks(summary)}; once all parts are finished, the '
+      'same command without --part joins them'
+    )
+  else:
+    first = (
+      f'{what}: was looked through for repeats; once all other parts were, the '
+      'same command goes on'
+    )
+  return '\n'.join([first, *summary['notes']])
+
+
+def _format_blocks(summary: dict[str, Any]) -> str:
+  reused = summary['blocks_reused']
+  return f'{summary["blocks"]} blocks in {summary["seconds"]:.1f} s' + (
+    f', {reused} of them from an earlier run' if reused else ''
+  )
 
 
 def format_pairs(facts: dict[str, Any], num_tokens: int) -> str:

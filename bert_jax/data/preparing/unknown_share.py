@@ -22,7 +22,7 @@ _WORD = 'unknown_word:'
 _TEXTS, _WORDS = 32, 20
 # Words kept of a corpus: beyond it the rarest are forgotten.
 _MAX_WORDS = 10_000
-# Share that is too much after the first block alone: a later block may differ.
+# Share that is too much after one block alone: another block may differ.
 _EARLY_SHARE = 0.5
 
 
@@ -54,8 +54,17 @@ class BlockSample:
         counts[part][_WORD + word] = common[word]
 
 
+def forget_rare_words(counts: Counter[str]) -> None:
+  """Leaves the commonest of very many unknown words among these counts."""
+  words = Counter({k: n for k, n in counts.items() if k.startswith(_WORD)})
+  if len(words) > _MAX_WORDS:
+    kept = set(unknown.most_common(words, _MAX_WORDS // 2))
+    for word in words.keys() - kept:
+      del counts[word]
+
+
 class UnknownShare:
-  """The unknown share of a corpus, block by block in their order.
+  """The unknown share of a corpus, group by group in their order.
 
   Args:
     tokenizer: the tokenizer of the corpus.
@@ -69,13 +78,13 @@ class UnknownShare:
       )
     self._max_share = max_share
     self._found = unknown.Unknown(tokenizer)
-    self._num_blocks = 0
+    self._num_added = 0
 
   def add(self, counts: Iterable[Counter[str]]) -> None:
-    """Takes the counts of a block, and its words out of them.
+    """Takes the counts of a group or block, and its words out of them.
 
     Raises:
-      InputError: the first block shows already that a setting is wrong.
+      InputError: the first of them shows already that a setting is wrong.
     """
     found = self._found
     for count in counts:
@@ -86,8 +95,8 @@ class UnknownShare:
     if len(found.common) > _MAX_WORDS:
       kept = unknown.most_common(found.common, _MAX_WORDS // 2)
       found.common = Counter({word: found.common[word] for word in kept})
-    self._num_blocks += 1
-    if self._num_blocks == 1:
+    self._num_added += 1
+    if self._num_added == 1:
       self.check(max(self._max_share, _EARLY_SHARE))
 
   def check(self, max_share: float | None = None) -> None:

@@ -103,12 +103,17 @@ def _start(
   make_worker: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]
 ) -> None:
   global _worker
+  begin_worker()
+  _worker = make_worker(*arguments)
+
+
+def begin_worker() -> None:
+  """Prepares a process that multiprocessing started to be one of many."""
   # A worker waits for tasks on a pipe that it holds open itself, so without
   # this it would wait for ever once its parent is killed.
   after_parent(lambda: os._exit(1))
   # The processes are the parallelism; threads within each would be too many.
   os.environ['TOKENIZERS_PARALLELISM'] = 'false'
-  _worker = make_worker(*arguments)
 
 
 def _run(task: Any) -> Any:

@@ -1,6 +1,6 @@
 """Documents, the sources that yield them, and the report on what was read.
 
-A corpus source and whatever consumes it agree on these three types alone.
+A corpus source and whatever consumes it agree on these types alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,14 +35,16 @@ class ReadReport:
   Attributes:
     counts: How often each kind was met.
     examples: The first few 'path:line: why' of each kind.
-    notes: Lines on the files that were chosen. They are printed and never
-      stored, since what lies beside an input changes no output.
+    notes: Lines on the files that were chosen. They are printed and are no
+      part of an output, since what lies beside an input changes none.
+    has_documents: Of a group: whether it held a document.
   """
 
   def __init__(self):
     self.counts: dict[str, int] = {}
     self.examples: dict[str, list[str]] = {}
     self.notes: list[str] = []
+    self.has_documents = False
 
   def add(
     self, kind: str, where: str, detail: str = '', count: int = 1
@@ -52,6 +54,16 @@ class ReadReport:
     examples = self.examples.setdefault(kind, [])
     if len(examples) < EXAMPLES_PER_KIND:
       examples.append(f'{where}: {detail}' if detail else where)
+
+  def merge(self, later: 'ReadReport') -> None:
+    """Adds the report on what was read after all that is in this one."""
+    for kind, count in later.counts.items():
+      self.counts[kind] = self.counts.get(kind, 0) + count
+    for kind, places in later.examples.items():
+      examples = self.examples.setdefault(kind, [])
+      examples += places[: EXAMPLES_PER_KIND - len(examples)]
+    self.notes += later.notes
+    self.has_documents |= later.has_documents
 
   def lines(self) -> list[str]:
     """The report as lines to print, the kinds in alphabetical order."""
@@ -84,6 +96,33 @@ class Source(Protocol):
     ...
 
 
+class Group(NamedTuple):
+  """A share of a source that one process reads, from its beginning to its end.
+
+  source: Yields the documents of the group.
+  is_anywhere: Whether any process that unpickles it reads the same, as of
+    files; else the one that opened it has to.
+  what: Names the files that must hold a document together, for require_text();
+    '' where the source sees to it.
+  """
+
+  source: Source
+  is_anywhere: bool = False
+  what: str = ''
+
+
+def groups(source: Source) -> list[Group]:
+  """The groups whose documents, in order, are those of the source.
+
+  They depend on the names and sizes of files alone. A source that defines no
+  method `groups`, as one of the user's, is one group.
+  """
+  # Looked up in the class: an object may pass unknown names on to another.
+  if hasattr(type(source), 'groups'):
+    return source.groups()  # type: ignore[attr-defined]
+  return [Group(source)]
+
+
 class JoinedSource:
   """Several sources, one after the other."""
 
@@ -94,6 +133,9 @@ class JoinedSource:
   def documents(self, report: ReadReport) -> Iterator[Document]:
     for source in self._sources:
       yield from source.documents(report)
+
+  def groups(self) -> list[Group]:
+    return [group for source in self._sources for group in groups(source)]
 
   def describe(self) -> dict:
     return {
@@ -173,7 +215,33 @@ def require_documents(
     found = True
     yield document
   if not found:
-    raise InputError(f'{what}: there is no text in it; give another --input.')
+    raise _no_text(what)
+
+
+def noted_documents(
+  documents: Iterator[Document], report: ReadReport
+) -> Iterator[Document]:
+  """Yields `documents`, those of a group; the report notes if there are any."""
+  for document in documents:
+    report.has_documents = True
+    yield document
+
+
+def require_text(found: Iterable[tuple[str, bool]]) -> None:
+  """Raises InputError where all groups of some files were without documents.
+
+  `found` has Group.what and ReadReport.has_documents of each group.
+  """
+  files: dict[str, bool] = {}
+  for what, has_documents in found:
+    files[what] = files.get(what, False) or has_documents
+  for what, has_documents in files.items():
+    if what and not has_documents:
+      raise _no_text(what)
+
+
+def _no_text(what: str) -> InputError:
+  return InputError(f'{what}: there is no text in it; give another --input.')
 
 
 def _whitespace_before(text: str, limit: int) -> int:

@@ -15,7 +15,7 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bert_jax import durable_files
@@ -97,14 +97,18 @@ class Contents:
     self._read_all(list(_paths_in(description)))
     return json.loads(json.dumps(self._with_facts(description)))
 
-  def require_unchanged(self) -> None:
-    """Raises InputError where a file is not what it was when it was read."""
+  def require_unchanged(self, description: Any = None) -> None:
+    """Raises InputError where a file is not what it was when it was read.
+
+    It looks at the files of the description, or at all.
+    """
+    paths = self._files if description is None else _paths_in(description)
     unsure = [
       path
-      for path, read in self._files.items()
+      for path in dict.fromkeys(paths)
       if storage.is_remote(path)
-      or not read.is_settled
-      or _stamp_now(path) != read.stamp
+      or not self._files[path].is_settled
+      or _stamp_now(path) != self._files[path].stamp
     ]
     before = {path: self._files.pop(path) for path in unsure}
     storage.forget_listings(unsure)
@@ -203,36 +207,51 @@ class Contents:
 
 
 def of_source(
-  output: pathlib.Path, lock: pathlib.Path, source: Source, progress: bool
+  output: pathlib.Path,
+  lock: pathlib.Path,
+  source: Source,
+  progress: bool,
+  parts: Sequence[pathlib.Path] = (),
 ) -> tuple[Contents, dict[str, Any]]:
   """The contents of a source's files, and its description with them.
 
   Their stamps are kept beside the output, not in it: the same input gives an
   output of the same bytes, but copies of that input have other stamps. `lock`
-  is as in `open_contents`.
+  is as in `open_contents`; `parts` are what `write_stamps` left of parts.
   """
   stamps = output.with_name(f'.{output.name}.{STAMPS_NAME}')
-  contents = open_contents(stamps, lock, progress=progress)
+  contents = open_contents(stamps, lock, parts=parts, progress=progress)
   identified = contents.identify(source.describe())
-  write_stamps(stamps, contents)
+  # What the parts have read is to be known when their files are gone.
+  write_stamps(stamps, contents, always=bool(parts))
   return contents, identified
 
 
 def open_contents(
-  stamps: pathlib.Path, lock: pathlib.Path, *, progress: bool = False
+  stamps: pathlib.Path,
+  lock: pathlib.Path,
+  *,
+  parts: Iterable[pathlib.Path] = (),
+  progress: bool = False,
 ) -> Contents:
-  """Contents that spare reading what `write_stamps` left in a file.
+  """Contents that spare reading what `write_stamps` left in files.
 
-  `lock` was just written beside it: its time is that of the disk or server
-  there, whose clock may be behind the one of this machine.
+  `lock` was just written beside `stamps`: its time is that of the disk or
+  server there, whose clock may be behind the one of this machine. `parts` are
+  further files of stamps.
   """
   now_ns = min(lock.stat().st_mtime_ns, time.time_ns())
-  return Contents(_read_stamps(stamps), now_ns, progress=progress)
+  known: dict[str, str] = {}
+  for path in (*parts, stamps):
+    known |= _read_stamps(path)
+  return Contents(known, now_ns, progress=progress)
 
 
-def write_stamps(stamps: pathlib.Path, contents: Contents) -> None:
+def write_stamps(
+  stamps: pathlib.Path, contents: Contents, *, always: bool = False
+) -> None:
   """Spares the next comparison the reading, where this one had to read."""
-  found = contents.stamps() if contents.num_read else {}
+  found = contents.stamps() if contents.num_read or always else {}
   if found and os.access(stamps.parent, os.W_OK):
     durable_files.write_json(stamps, found)
 

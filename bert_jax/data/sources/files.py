@@ -69,6 +69,22 @@ def total_size(files: list[pathlib.Path]) -> int:
   return sum(map(_size, files))
 
 
+def grouped(
+  files: list[pathlib.Path], max_bytes: int
+) -> Iterator[list[pathlib.Path]]:
+  """Consecutive files of `max_bytes` at most together, or a larger one."""
+  group: list[pathlib.Path] = []
+  num_bytes = 0
+  for file in files:
+    size = _size(file)
+    if group and num_bytes + size > max_bytes:
+      yield group
+      group, num_bytes = [], 0
+    group.append(file)
+    num_bytes += size
+  yield group
+
+
 def uncompressed_size(files: list[pathlib.Path]) -> int:
   """The bytes of text in the files, about.
 

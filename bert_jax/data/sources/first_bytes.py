@@ -145,6 +145,19 @@ def checked(
       yield path
 
 
+def check_all(
+  paths: list[pathlib.Path],
+  check: Callable[[pathlib.Path, bytes], None] | None = None,
+) -> None:
+  """Raises InputError where a file on a disk does not begin as text.
+
+  `check` is as in checked().
+  """
+  on_disk = [path for path in paths if not storage.is_remote(path)]
+  for _ in checked(on_disk, None, check):
+    pass
+
+
 def check_plain(path: pathlib.Path, data: bytes) -> None:
   """Raises InputError where text that is called plain has another form."""
   what, way_out = '', _EXTRACT

@@ -5,6 +5,7 @@ its data, and must be read as the data alone.
 """
 
 import collections
+import copy
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,12 @@ class FolderSource:
   def documents(self, report: base.ReadReport) -> Iterator[base.Document]:
     self._add_notes(report)
     yield from self._source.documents(report)
+
+  def groups(self) -> list[base.Group]:
+    first, *others = base.groups(self._source)
+    noting = copy.copy(self)
+    noting._source = first.source
+    return [first._replace(source=noting), *others]
 
   def describe(self) -> dict:
     return self._source.describe()

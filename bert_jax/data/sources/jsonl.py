@@ -79,6 +79,9 @@ class JsonLines(FieldSource):
       raise self._no_field(path, other_fields)
     tally.check()
 
+  def _check_all(self) -> None:
+    first_bytes.check_all(self._paths, self._check)
+
   def _check(self, path: pathlib.Path, data: bytes) -> None:
     json_records.check_layout(path, data)
     if json_records.is_array(data):

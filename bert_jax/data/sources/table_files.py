@@ -41,6 +41,9 @@ class TableFiles(FieldSource):
           text = files.with_line_feeds(cells[place])
           yield from base.bounded_record(text, f'{path}:{line}', report)
 
+  def _check_all(self) -> None:
+    first_bytes.check_all(self._paths)
+
   def _is_header(self, cells: Sequence[str]) -> bool:
     return self._text_field in cells
 

@@ -51,6 +51,9 @@ class TextFiles(FileSource):
       for unit in units:
         yield from base.bounded_documents(unit, str(path), report)
 
+  def _check_all(self) -> None:
+    first_bytes.check_all(self._paths, self._check)
+
   def _check(self, path: pathlib.Path, data: bytes) -> None:
     if not self._is_stated:
       first_bytes.check_plain(path, data)

@@ -46,6 +46,9 @@ class WikiFiles(FileSource):
             'title=> of WikiExtractor; mend the file, or give it another kind.'
           )
 
+  def _check_all(self) -> None:
+    first_bytes.check_all(self._paths, _check)
+
 
 def _check(path: pathlib.Path, data: bytes) -> None:
   if first_bytes.form_of_content(data) == 'jsonl':

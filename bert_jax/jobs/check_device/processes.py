@@ -15,6 +15,14 @@ from typing import Any
 from bert_jax.config.json_files import read_object
 from bert_jax.errors import InputError, one_line
 
+# Ends the table of a machine that has a CPU alone.
+WITHOUT_ACCELERATOR = (
+  'No accelerator is here, so that the figures are those of a CPU. What a step '
+  'is compiled to for a GPU or TPU (kernels, products by dtype, bytes, memory, '
+  'its least time) shows: bert-jax preflight --config='
+  'experiments/pretrain/bert_base.py --vocab_size=30522 --topology=h100:1, or '
+  '--topology=v5e:2x4'
+)
 PARTS = ('peaks', 'attention', 'precision', 'recipes', 'determinism')
 
 
@@ -48,6 +56,8 @@ def check_all(
         line = f'{" ".join(flags)}: {failure}'
         print(line, flush=True)
         report['failures'].append(line)
+  if report.get('platform') == 'cpu':
+    print(WITHOUT_ACCELERATOR)
   return report
 
 

@@ -20,8 +20,10 @@ from small_texts import WORDS, contents
 
 from bert_jax.data.preparing import beam_exchange, blocks
 from bert_jax.data.preparing.filters import FilterOptions, filtered
+from bert_jax.data.preparing.groups import Task
 from bert_jax.data.preparing.prepare import prepare
-from bert_jax.data.sources import open_inputs
+from bert_jax.data.preparing.reading_workers import End
+from bert_jax.data.sources import file_source, open_inputs
 from bert_jax.data.sources.base import ReadReport
 from bert_jax.data.tokenizers.sentencepiece_training import train_sentencepiece
 from bert_jax.errors import InputError
@@ -30,17 +32,22 @@ pytestmark = [pytest.mark.beam, pytest.mark.usefixtures('small_blocks')]
 
 
 @pytest.fixture
-def text(tmp_path):
-  """Lines with some repeated, some short, and one that is no UTF-8."""
+def text(tmp_path, monkeypatch):
+  """Files of lines, some repeated, some short, and one that is no UTF-8."""
+  monkeypatch.setattr(file_source, 'GROUP_BYTES', 5000)
   rng = random.Random(0)
   lines = [
     ' '.join(rng.choices(WORDS, k=rng.randint(1, 40))) + f' . w{i % 50}'
     for i in range(300)
   ]
   lines += lines[::7]
-  path = tmp_path / 'text.txt'
-  path.write_bytes('\n'.join(lines).encode() + b'\nw1 \xff w2 w3 w4\n\n')
-  return path
+  folder = tmp_path / 'text'
+  folder.mkdir()
+  for number in range(6):
+    some = '\n'.join(lines[number::6]).encode()
+    path = folder / f'{number}.txt'
+    path.write_bytes(some + b'\nw1 \xff w2 w3 w4\n\n')
+  return folder
 
 
 @pytest.fixture
@@ -166,13 +173,14 @@ from acting_tokenizer import ActingTokenizer
 from bert_jax import stopping
 from bert_jax.data.preparing import blocks, prepare
 from bert_jax.data import sources, tokenizers
-blocks.BLOCK_CHARACTERS = 2000
+from bert_jax.data.sources import file_source
+blocks.BLOCK_CHARACTERS, file_source.GROUP_BYTES = 2000, 5000
 
 if __name__ == '__main__':
   folder = pathlib.Path(sys.argv[1])
   try:
     prepare.prepare(
-      sources.open_inputs(str(folder / 'text.txt'), document='line'),
+      sources.open_inputs(str(folder / 'text'), document='line'),
       ActingTokenizer(
         tokenizers.load_tokenizer(folder / 'vocab.txt'),
         folder / 'pids', 'wait', 3, folder / 'out.partial'),
@@ -236,31 +244,54 @@ def test_the_command_line(tmp_path, text, tokenizer):
   assert contents(tmp_path / 'out') == contents(tmp_path / 'local')
 
 
-def test_object_storage_has_no_folders(tmp_path, monkeypatch):
-  exchange = beam_exchange.Exchange(
-    tmp_path / 'out.partial', str(tmp_path / 'bucket')
-  )
+def _read(task):
   block = blocks.Block(index=0, texts=['w1'], num_bytes=2, digest='d')
-  done = blocks.BlockDone(counts={}, num_bytes=2, was_there=False)
+  yield block, task.folder / 'block-0.npz'
+  return 'the end'
 
-  def worker(task):
-    task[1].write_bytes(b'block')
+
+def test_object_storage_has_no_folders(tmp_path, monkeypatch):
+  partial = tmp_path / 'out.partial'
+  partial.mkdir()
+  exchange = beam_exchange.Exchange(partial, str(tmp_path / 'bucket'))
+  done = blocks.BlockDone(
+    name='block-0.npz', counts={}, num_bytes=2, was_there=False
+  )
+
+  def worker(piece):
+    piece[1].write_bytes(b'block')
     return done
 
   monkeypatch.setattr(beam_exchange, '_is_on_disk', lambda name: False)
-  path = tmp_path / 'out.partial/block-0.npz'
-  path.parent.mkdir()
-  exchange.write_task(0, (block, path))
+  task = Task(0, None, True, '', {}, partial, {})
+  exchange.write_tasks(_read, [task])
+  read, tasks = exchange.read_tasks()
+  assert tasks == [task]
   assert not exchange.is_done(0)
-  exchange.work_on(0, worker)
+  exchange.work_on(read, tasks[0], 0, worker)
+  path = partial / done.name
   assert exchange.is_done(0) and not path.exists()
-  assert exchange.read_done(0, path) == done
+  assert exchange.read_done(0) == [done, End(1, 'the end')]
   assert path.read_bytes() == b'block'
   names = lambda: [p.name for p in (tmp_path / 'bucket').rglob('*.*z')]  # noqa: E731
   exchange.remove(finished=False)
   assert names() == ['block-0.npz']
   exchange.remove(finished=True)
   assert names() == []
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, text, tokenizer):
+  (text / '3.txt').write_bytes(b'w1 w2\n' * 20_000 + b'w1 \0 w2\n')
+  with pytest.raises(InputError, match='3.txt:20001: ') as error:
+    run(text, tokenizer, tmp_path / 'out', ())
+  assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_source_of_no_files_is_prepared_here(tmp_path, tokenizer):
+  source = small_texts.ListSource(small_texts.make_texts())
+  small_texts.run(source, tokenizer, tmp_path / 'out', beam_flags=())
+  small_texts.run(source, tokenizer, tmp_path / 'local')
+  assert contents(tmp_path / 'out') == contents(tmp_path / 'local')
 
 
 def test_what_a_runner_says_is_one_line(tmp_path, text, tokenizer):

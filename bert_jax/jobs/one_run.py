@@ -1,0 +1,74 @@
+"""One run of several processes: one workdir, one config, the same data."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bert_jax.config.codec import encode
+from bert_jax.data.reading.corpora import OpenCorpus
+from bert_jax.errors import InputError
+from bert_jax.experiment import PretrainExperiment
+from bert_jax.parallel import distributed
+from bert_jax.workdir import Workdir
+
+
+@contextlib.contextmanager
+def held(workdir: Workdir) -> Iterator[None]:
+  """The workdir, made and locked by the first of several processes for all.
+
+  Raises InputError if it is in use, or is not the same folder for all. Of
+  several processes, the first alone prints how the run goes on.
+  """
+  with contextlib.ExitStack() as stack:
+    if distributed.is_first():
+      workdir.create()
+      stack.enter_context(workdir.lock())
+    if distributed.several():
+      _check_shared(workdir)
+    if not distributed.is_first():
+      nowhere = stack.enter_context(open(os.devnull, 'w'))
+      stack.enter_context(contextlib.redirect_stdout(nowhere))
+    yield
+
+
+def _check_shared(workdir: Workdir) -> None:
+  path = workdir.lock_path
+  mine = path.read_text() if distributed.is_first() else ''
+  owner = distributed.as_first('lock', mine)
+  # A shared file system may show a new file after some seconds.
+  for _ in range(20):
+    with contextlib.suppress(FileNotFoundError):
+      if path.read_text() == owner:
+        return
+    time.sleep(0.5)
+  raise InputError(
+    f'--workdir={workdir.path} is not the folder that process 0 works in; give '
+    'one on a disk that all hosts share'
+  )
+
+
+def fields(experiment: PretrainExperiment) -> dict[str, str]:
+  """The fields of a config by their names, to be compared between hosts."""
+  found: dict[str, str] = {}
+
+  def add(name: str, value: Any) -> None:
+    if isinstance(value, dict):
+      for key, inner in value.items():
+        add(f'{name}.{key}', inner)
+    else:
+      found[name] = str(value)
+
+  add('config', encode(experiment))
+  return found
+
+
+def content(corpora: list[OpenCorpus]) -> dict[str, str]:
+  """The fingerprints of all rows, to be compared between hosts."""
+  return {
+    f'corpus {corpus.name} (its rows of {length})': rows.fingerprint
+    for corpus in corpora
+    for length, rows in [*corpus.rows.items(), ('evaluation', corpus.held_out)]
+    if rows
+  }
