@@ -124,7 +124,10 @@ class ReadingWorkers:
       if self._failures:
         raise self._failures[0]
       if self._results.poll(_SECONDS_BETWEEN_LOOKS):
-        number, event = self._results.recv()
+        try:
+          number, event = self._results.recv()
+        except (EOFError, OSError):  # in the middle of a message, too
+          raise worker_processes.WorkerDied from None
         if isinstance(event, End):
           num_unread -= 1
           num_pieces += event.num_pieces
@@ -181,8 +184,12 @@ class ReadingWorkers:
 
   def _note_failure(self, future: concurrent.futures.Future) -> None:
     if not future.cancelled() and (error := future.exception()):
-      is_dead = isinstance(error, BrokenProcessPool)
-      self._failures.append(worker_processes.WorkerDied() if is_dead else error)
+      if isinstance(error, BrokenProcessPool):
+        error = worker_processes.WorkerDied()
+        # The pool ends the other processes too. Nobody holds the pipe open
+        # then, so what a killed process sent in part is not waited for.
+        self._link.results.close()
+      self._failures.append(error)
 
 
 class _Link(NamedTuple):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from bert_jax.data.preparing import reading_workers
 from bert_jax.data.preparing.reading_workers import End, ReadingWorkers
 from bert_jax.data.preparing.worker_processes import WorkerDied
 
@@ -105,6 +106,19 @@ def _large(task):
 def test_the_end_of_a_worker_is_no_hang(act, error):
   with pytest.raises(error), ReadingWorkers(3, Worker, (0.01, act)) as workers:
     list(workers.map(read, [('a', 1000, 0.0), ('b', 1000, 0.0)]))
+
+
+def test_a_worker_killed_while_it_sends_is_no_hang():
+  with pytest.raises(WorkerDied), ReadingWorkers(2, Worker, (0.01,)) as workers:
+    list(workers.map(_read_and_die, [None]))
+
+
+def _read_and_die(unused_task):
+  # The beginning of a message: its length, and less than that.
+  os.write(reading_workers._link.results.fileno(), b'\0\0\1\0some')
+  time.sleep(0.5)
+  os.kill(os.getpid(), signal.SIGKILL)
+  yield
 
 
 def test_an_error_of_reading_reaches_the_caller():
