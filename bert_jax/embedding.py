@@ -67,8 +67,8 @@ class Embedder:
   ) -> np.ndarray:
     """The vectors of texts, f32 [n, D], in their order.
 
-    Raises InputError if a text has more tokens than the model takes, unless
-    `cut` drops those at its end.
+    Raises InputError if `texts` is no list of texts, or if one has more tokens
+    than the model takes, unless `cut` drops those at its end.
     """
     parts = [
       vectors
@@ -84,6 +84,7 @@ class Embedder:
     batch_tokens: int = _BATCH_TOKENS,
   ) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (vectors f32 [m, D], texts cut) of the next m texts."""
+    _check(texts)
     for first in range(0, len(texts), _WINDOW):
       ids = self.tokenizer.encode_batch(
         [self.form.prompt + text for text in texts[first : first + _WINDOW]]
@@ -145,3 +146,19 @@ class Embedder:
       norms_B1 = jnp.linalg.norm(vectors_BD, axis=-1, keepdims=True)
       vectors_BD = vectors_BD / jnp.maximum(norms_B1, 1e-12)
     return vectors_BD
+
+
+def _check(texts: Sequence[str]) -> None:
+  """Raises InputError for what is no list of texts."""
+  if isinstance(texts, str):
+    raise InputError(f'texts={quoted(texts)}: give a list of texts')
+  for number, text in enumerate(texts, 1):
+    if not isinstance(text, str):
+      raise InputError(f'text {number} is a {type(text).__name__}: give a str')
+    try:
+      text.encode()
+    except UnicodeEncodeError:
+      raise InputError(
+        f'text {number} holds half of a surrogate pair, which is no character; '
+        'mend it'
+      ) from None

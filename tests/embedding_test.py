@@ -89,6 +89,18 @@ def test_long_texts(model):
   )
 
 
+@pytest.mark.parametrize(
+  'texts,message',
+  [
+    ('abc', "texts='abc': give a list of texts"),
+    (['a', None], 'text 2 is a NoneType: give a str'),
+    (['a', 'b', '\ud800'], 'text 3 holds half of a surrogate pair'),
+  ],
+)
+def test_what_is_no_list_of_texts(model, texts, message):
+  assert message in refusal(model.embed, texts)
+
+
 def module(kind: str, path: str = '') -> dict[str, str]:
   return {'path': path, 'type': f'sentence_transformers.models.{kind}'}
 

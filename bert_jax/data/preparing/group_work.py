@@ -54,7 +54,9 @@ class GroupWork:
       other groups have been looked through.
     """
     is_shared = part is not None
-    unfinished.open_folder(self.partial, self.work, is_shared=is_shared)
+    unfinished.open_folder(
+      self.partial, self.work, self.source.describe(), is_shared=is_shared
+    )
     try:
       found = base.groups(self.source)
       tasks, described = self._tasks(found, part)

@@ -264,6 +264,20 @@ def _read_stamps(path: pathlib.Path) -> dict[str, str]:
   return {k: v for k, v in stamps.items() if isinstance(v, str)}
 
 
+def without_files(value: Any) -> Any:
+  """A description without its entries of files: how they are read."""
+  if isinstance(value, dict):
+    items = value.items()
+    return {k: without_files(v) for k, v in items if not _is_entry(v)}
+  if isinstance(value, (list, tuple)):
+    return [without_files(inner) for inner in value if not _is_entry(inner)]
+  return value
+
+
+def _is_entry(value: Any) -> bool:
+  return isinstance(value, (InputFile, InputFiles))
+
+
 def _paths_in(value: Any) -> Iterator[Any]:
   if isinstance(value, InputFile):
     yield value.path

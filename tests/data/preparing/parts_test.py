@@ -203,6 +203,43 @@ def test_a_part_of_another_request_is_refused(folder, tokenizer, tmp_path):
   assert list((tmp_path / 'out.partial').glob('block-*'))
 
 
+@pytest.mark.parametrize('part', ['2/2', None])
+@pytest.mark.parametrize(
+  'options,what',
+  [
+    ({'row_lengths': (64,)}, 'work.row_lengths was 32, now 64'),
+    ({'filters': {'min_characters': 9}}, 'source.filters.min_characters was 5'),
+  ],
+)
+def test_parts_keep_what_other_flags_would_not_use(
+  folder, tokenizer, tmp_path, part, options, what
+):
+  output = tmp_path / 'out'
+  filters = {'filters': {'min_characters': 5}}
+  prepared(folder, tokenizer, output, '1/2', **filters)
+  with pytest.raises(InputError, match=f'parts of another request, {what}'):
+    prepared(folder, tokenizer, output, part, **filters | options)
+  (folder / 'small-07.txt').unlink()  # No flag: what it changes is done again.
+  prepared(folder, tokenizer, output, '2/2', **filters)
+  summary = prepared(folder, tokenizer, output, **filters)
+  assert 0 < summary['blocks_reused'] < summary['blocks']
+  prepared(folder, tokenizer, tmp_path / 'one', **filters)
+  assert contents(output) == contents(tmp_path / 'one')
+
+
+def test_a_part_that_finished_nothing_binds_no_other(
+  folder, tokenizer, tmp_path
+):
+  zipped = folder / 'zipped.txt.gz'
+  whole = zipped.read_bytes()
+  zipped.write_bytes(whole[:-40])
+  with pytest.raises(InputError, match='zipped.txt.gz: cannot be read'):
+    prepared(zipped, tokenizer, tmp_path / 'out', '1/2', row_lengths=(64,))
+  zipped.write_bytes(whole)
+  for part in ('1/2', '2/2', None):
+    prepared(folder, tokenizer, tmp_path / 'out', part)
+
+
 def test_parts_and_the_whole_exclude_each_other(folder, tokenizer, tmp_path):
   refused = []
 
@@ -214,7 +251,8 @@ def test_parts_and_the_whole_exclude_each_other(folder, tokenizer, tmp_path):
   def during_a_part():
     second(None)  # a join
     second('1/2')  # the same part
-    prepared(folder, tokenizer, tmp_path / 'out', '2/2')  # another one
+    other = ListSource(make_texts())
+    run(other, tokenizer, tmp_path / 'out', part=parts.parse('2/2'))
 
   source = ListSource(make_texts(), {100: during_a_part})
   run(source, tokenizer, tmp_path / 'out', part=parts.parse('1/2'))
