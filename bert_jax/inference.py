@@ -166,9 +166,9 @@ class TrainedModel:
     self, pooling: str = '', normalize: bool | None = None
   ) -> Embedder:
     """What computes `embed`; arguments as there."""
-    form = VectorForm()
-    if not pooling or normalize is None:
-      form = read_form(pathlib.Path(self.origin).expanduser()) or form
+    folder = pathlib.Path(self.origin).expanduser()
+    pools = not pooling or normalize is None
+    form = read_form(folder, pools=pools) or VectorForm()
     if pooling:
       form = form._replace(pooling=pooling)
     if normalize is not None:

@@ -129,6 +129,8 @@ def test_forms_of_folders(tmp_path):
     },
   )
   assert read_form(tmp_path) == VectorForm('cls', True, 20, 'find: ')
+  texts_alone = read_form(tmp_path, pools=False)
+  assert texts_alone == VectorForm(max_tokens=20, prompt='find: ')
   other = tmp_path / 'newer'
   write_form(other, pooling={'pooling_mode': 'max', 'embedding_dimension': 16})
   assert read_form(other) == VectorForm('max', False)

@@ -39,13 +39,21 @@ class VectorForm(NamedTuple):
   prompt: str = ''
 
 
-def read_form(folder: pathlib.Path) -> VectorForm | None:
+def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   """The form that a folder asks for; None without modules.json.
 
-  Raises InputError if it has a module or an option that is not computed here.
+  Without `pools`, that of the texts alone: max_tokens and prompt. Raises
+  InputError if it has a module or an option that is not computed here.
   """
   if not (folder / _MODULES).is_file():
     return None
+  sentences = _object(folder / _SENTENCES)
+  form = VectorForm(
+    max_tokens=_max_tokens(folder, sentences),
+    prompt=_prompt(folder / _CONFIG),
+  )
+  if not pools:
+    return form
   modules = read_or_none(folder / _MODULES)
   if not isinstance(modules, list):
     raise InputError(f'{folder / _MODULES}: is no list of modules; {_OVERRIDE}')
@@ -59,16 +67,13 @@ def read_form(folder: pathlib.Path) -> VectorForm | None:
       f'Transformer, Pooling and Normalize are computed here; {_OVERRIDE}'
     )
   place = pathlib.PurePath(str(modules[1].get('path'))).name
-  sentences = _object(folder / _SENTENCES)
   if sentences.get('do_lower_case'):
     raise InputError(
       f'{folder / _SENTENCES}: do_lower_case is not computed here; {_OVERRIDE}'
     )
-  return VectorForm(
-    _pooling(folder / place / 'config.json'),
-    'Normalize' in kinds,
-    _max_tokens(folder, sentences),
-    _prompt(folder / _CONFIG),
+  return form._replace(
+    pooling=_pooling(folder / place / 'config.json'),
+    normalize='Normalize' in kinds,
   )
 
 
