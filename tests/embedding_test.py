@@ -161,7 +161,7 @@ def test_forms_that_are_not_computed(tmp_path, change, words):
 
 
 def test_a_folder_of_sentence_transformers(tmp_path):
-  """Its form is the default; pooling and normalize given take its place."""
+  """Its form is the default; its prompt stays where pooling is given."""
   folder = save_folder(tmp_path, 'BertModel')
   write_form(
     folder,
@@ -177,7 +177,7 @@ def test_a_folder_of_sentence_transformers(tmp_path):
   np.testing.assert_allclose(found, states_of(model, 'q a b')[0], atol=1e-5)
   assert 'has 7 tokens' in refusal(model.embed, ['a b c d'])
   plain = model.embed(['a b'], pooling='mean', normalize=False)[0]
-  expected = states_of(model, 'a b').mean(axis=0)
+  expected = states_of(model, 'q a b').mean(axis=0)
   np.testing.assert_allclose(plain, expected, atol=1e-5)
 
 

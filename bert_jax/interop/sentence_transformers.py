@@ -48,6 +48,11 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   if not (folder / _MODULES).is_file():
     return None
   sentences = _object(folder / _SENTENCES)
+  if sentences.get('do_lower_case'):
+    raise InputError(
+      f'{folder / _SENTENCES}: do_lower_case is not computed here; let the '
+      'tokenizer do it (tokenizer_config.json)'
+    )
   form = VectorForm(
     max_tokens=_max_tokens(folder, sentences),
     prompt=_prompt(folder / _CONFIG),
@@ -67,10 +72,6 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
       f'Transformer, Pooling and Normalize are computed here; {_OVERRIDE}'
     )
   place = pathlib.PurePath(str(modules[1].get('path'))).name
-  if sentences.get('do_lower_case'):
-    raise InputError(
-      f'{folder / _SENTENCES}: do_lower_case is not computed here; {_OVERRIDE}'
-    )
   return form._replace(
     pooling=_pooling(folder / place / 'config.json'),
     normalize='Normalize' in kinds,
