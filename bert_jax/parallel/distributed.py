@@ -4,7 +4,6 @@ Who they are is found as JAX finds it (Cloud TPU, GKE, Slurm, Open MPI), or
 given by flags. A single process needs nothing of this: it agrees with itself.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import hashlib
@@ -12,6 +11,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -219,8 +219,9 @@ def joined(
       # The watcher knows if it is another process that has broken it.
       time.sleep(_VERDICT_SECONDS)
     _peers.fail(*_ending(error))
-    # At exit JAX would wait for processes that are gone, and abort.
-    atexit.register(_exit_at_once, _exit_code(error))
+    # At exit JAX and Orbax would wait for processes that are gone, and abort.
+    # Of the interpreter's own hooks, this one is before it joins any thread.
+    threading._register_atexit(_exit_at_once, _exit_code(error))
     raise
   finally:
     _peers = None
@@ -245,8 +246,9 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _exit_at_once(code: int) -> None:
-  sys.stdout.flush()
-  sys.stderr.flush()
+  with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+    sys.stdout.flush()
+    sys.stderr.flush()
   os._exit(code)
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import pathlib
 import threading
+import time
 from typing import Any
 
 import jax
@@ -22,16 +23,13 @@ from bert_jax.parallel import distributed
 from bert_jax.train import checkpoint_items, orbax_traces
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.checkpoint_items import Position as Position
-from bert_jax.train.damage import (
-  CheckpointError,
-  fault_of,
-  proof_of_damage,
-  seal,
-)
+from bert_jax.train.damage import CheckpointError, fault_of, seal
 from bert_jax.train.state import TrainState
 
 # Errors that the disk will give again at the next try.
 _LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Time after which several processes ask each other if the save has failed.
+_LOOK_SECONDS = 1.0
 
 
 class SaveFailed(Exception):
@@ -91,7 +89,7 @@ class Checkpoints:
     with orbax_traces.quiet():
       failure = None
       try:
-        if step in saved_steps(self.folder):
+        if self._has(step):
           # Orbax has finished this step, but its files were not synced.
           response = _Done()
         else:
@@ -108,17 +106,30 @@ class Checkpoints:
     self._quiet.close()
     raise failure
 
+  def _has(self, step: int) -> bool:
+    """Looks in process 0: others may see a shared folder differently."""
+    answer: list[Any] = [False]
+    if distributed.is_first():
+      try:
+        answer = [step in saved_steps(self.folder)]
+      except OSError as error:
+        answer = [error.errno, error.strerror, str(self.folder)]
+    found, *fault = distributed.as_first('saved', answer)
+    if fault:
+      raise OSError(found, *fault)
+    return found
+
   def poll(self) -> None:
     """Notices a save that has ended; raises SaveFailed if it failed."""
     self._looks += 1
     # Each look of several processes costs messages, so they look less and less.
     if distributed.several() and self._looks & (self._looks - 1):
       return
-    self._settle(timeout=0)
+    self._settle(wait=False)
 
   def wait(self) -> None:
     """Waits for the save in progress; raises SaveFailed if it failed."""
-    self._settle(timeout=None)
+    self._settle(wait=True)
 
   def close(self) -> None:
     """Waits for the save in progress; raises SaveFailed if it failed."""
@@ -127,26 +138,18 @@ class Checkpoints:
     finally:
       self._close_checkpointer()
 
-  def _settle(self, timeout: float | None) -> None:
+  def _settle(self, *, wait: bool) -> None:
     if self._pending is None:
       return
     step, response = self._pending
-    failure, at_work = None, False
     with orbax_traces.quiet():
-      try:
-        response.result(timeout=timeout)
-        if distributed.is_first():
-          seal(self.folder / str(step))
-      except Exception as error:
-        # The storage has timeouts of its own, with a number.
-        at_work = (
-          timeout == 0 and isinstance(error, TimeoutError) and not error.errno
-        )
-        if not at_work:
-          failure = self._failed(step, error)
-      if any(distributed.agree('at work', at_work)):
-        return
-      failure = self._of_all(step, failure)
+      while True:
+        failure, at_work = self._look(step, response, wait)
+        failure = self._of_all(step, failure, at_work)
+        if failure or not any(distributed.agree('at work', at_work)):
+          break
+        if not wait:
+          return
       if failure:
         orbax_traces.collect()
         failure = self._without_removals(step, failure)
@@ -155,6 +158,26 @@ class Checkpoints:
     if failure:
       raise failure
     self.last_saved = step
+
+  def _look(
+    self, step: int, response: Any, wait: bool
+  ) -> tuple[SaveFailed | None, bool]:
+    """Looks at a save: (its failure, whether it is still at work)."""
+    # Orbax would wait minutes for a process that has failed.
+    patience = _LOOK_SECONDS if distributed.several() else None
+    timeout = patience if wait else 0.0
+    end = time.monotonic() + (timeout or 0.0)
+    try:
+      response.result(timeout=timeout)
+      if distributed.is_first():
+        seal(self.folder / str(step))
+    except Exception as error:
+      # Orbax has timeouts of its own, and so has the storage, with a number.
+      ours = timeout is not None and isinstance(error, TimeoutError)
+      if ours and not error.errno and time.monotonic() >= end:
+        return None, True
+      return self._failed(step, error), False
+    return None, False
 
   def _failed(self, step: int, error: Exception) -> SaveFailed:
     # Orbax lists a failed step as saved and would refuse to save it again. The
@@ -165,14 +188,19 @@ class Checkpoints:
     fault = fault_of(error)
     return SaveFailed(step, fault.text, fault.number in _LASTING)
 
-  def _of_all(self, step: int, failure: SaveFailed | None) -> SaveFailed | None:
+  def _of_all(
+    self, step: int, failure: SaveFailed | None, at_work: bool = False
+  ) -> SaveFailed | None:
     """The failure of this process; the first one of several processes."""
     if not distributed.several():
       return failure
     mine = failure and [failure.reason, failure.lasting]
     for process, found in enumerate(distributed.agree('failure', mine)):
       if found:
-        if failure is None:
+        if at_work:
+          # Closing would wait as well: its threads are left to themselves.
+          self._checkpointer = None
+        elif failure is None:
           with contextlib.suppress(Exception):  # as `_failed` does elsewhere
             self._close_checkpointer()
         return SaveFailed(step, f'process {process}: {found[0]}', found[1])
@@ -220,7 +248,6 @@ class Checkpoints:
     for step in steps:
       path = self.folder / str(step)
       try:
-        self._look_together(path)
         state, position = checkpoint_items.load(path, abstract)
       except CheckpointError as error:
         aside = _set_aside(self.folder, step)
@@ -238,18 +265,6 @@ class Checkpoints:
         'start again with another --workdir'
       )
     return None
-
-  @staticmethod
-  def _look_together(path: pathlib.Path) -> None:
-    """Raises CheckpointError on proof of damage, before several processes read.
-
-    A part that is missing for some of them would leave the others waiting.
-    """
-    if distributed.several():
-      items = ['params', 'state']
-      proof = proof_of_damage(path, items) if distributed.is_first() else ''
-      if proof := distributed.as_first('damage', proof):
-        raise CheckpointError(proof)
 
   def _open(self) -> ocp.training.Checkpointer:
     # Orbax is opened at the first save: by then damaged folders are renamed.
