@@ -21,7 +21,7 @@ import numpy as np
 from jax._src.clusters import ClusterEnv
 
 import bert_jax
-from bert_jax.errors import InputError, one_line, shown
+from bert_jax.errors import DISK_ADVICE, InputError, one_line, shown
 from bert_jax.parallel import meeting
 from bert_jax.parallel.peers import EXIT_CODE_OF_LOSS, Peers
 
@@ -229,16 +229,16 @@ def joined(
 
 def _ending(error: BaseException) -> tuple[str, int]:
   """What the others say of this process's end, and their exit code."""
-  if isinstance(error, InputError):
-    return one_line(error, 400), 2
   if isinstance(error, KeyboardInterrupt):
     return 'stopped by a signal', EXIT_CODE_OF_LOSS
-  return one_line(f'{type(error).__name__}: {error}', 400), EXIT_CODE_OF_LOSS
+  name = '' if isinstance(error, InputError) else f'{type(error).__name__}: '
+  return one_line(f'{name}{error}', 400), _exit_code(error)
 
 
 def _exit_code(error: BaseException) -> int:
   """The exit code that the error has at the command line."""
-  if isinstance(error, InputError):
+  of_disk = isinstance(error, OSError) and error.errno in DISK_ADVICE
+  if of_disk or isinstance(error, InputError):
     return 2
   if isinstance(error, KeyboardInterrupt):
     return 128 + (error.args[0] if error.args else signal.SIGINT)
