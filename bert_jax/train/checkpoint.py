@@ -13,8 +13,6 @@ import threading
 import time
 from typing import Any
 
-import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
@@ -23,13 +21,15 @@ from bert_jax.parallel import distributed
 from bert_jax.train import checkpoint_items, orbax_traces
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.checkpoint_items import Position as Position
-from bert_jax.train.damage import CheckpointError, fault_of, seal
-from bert_jax.train.state import TrainState
+from bert_jax.train.damage import CheckpointError, fault_of, seal, set_aside
+from bert_jax.train.state import TrainState, host_step
 
 # Errors that the disk will give again at the next try.
 _LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
-# Time after which several processes ask each other if the save has failed.
+# Of several processes that wait for a save: the time from one look to the next,
+# and the looks after which they ask if one of them has failed.
 _LOOK_SECONDS = 1.0
+_PATIENT_LOOKS = 15
 
 
 class SaveFailed(Exception):
@@ -65,6 +65,7 @@ class Checkpoints:
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
     self._looks = 0  # at the save in progress
+    self._stuck: SaveFailed | None = None
     # Orbax logs from its own threads while it writes.
     self._quiet = contextlib.ExitStack()
     self._other_threads: set[threading.Thread] = set()
@@ -80,7 +81,7 @@ class Checkpoints:
 
     Raises SaveFailed, also if the previous save failed; then none is started.
     """
-    step = _step(state)
+    step = host_step(state)
     items = checkpoint_items.items_of(state, position)
     self.wait()
     self._quiet.enter_context(orbax_traces.quiet_threads())
@@ -139,17 +140,22 @@ class Checkpoints:
       self._close_checkpointer()
 
   def _settle(self, *, wait: bool) -> None:
+    if self._stuck:
+      raise self._stuck
     if self._pending is None:
       return
     step, response = self._pending
     with orbax_traces.quiet():
-      while True:
-        failure, at_work = self._look(step, response, wait)
-        failure = self._of_all(step, failure, at_work)
-        if failure or not any(distributed.agree('at work', at_work)):
-          break
+      failure, at_work = self._look(step, response, wait)
+      looks = 1
+      while any(distributed.agree('at work', at_work)):
         if not wait:
           return
+        if looks >= _PATIENT_LOOKS:
+          self._end_if_stuck(step, failure)
+        failure, at_work = self._look(step, response, wait)
+        looks += 1
+      failure = self._of_all(step, failure)
       if failure:
         orbax_traces.collect()
         failure = self._without_removals(step, failure)
@@ -163,21 +169,33 @@ class Checkpoints:
     self, step: int, response: Any, wait: bool
   ) -> tuple[SaveFailed | None, bool]:
     """Looks at a save: (its failure, whether it is still at work)."""
-    # Orbax would wait minutes for a process that has failed.
-    patience = _LOOK_SECONDS if distributed.several() else None
-    timeout = patience if wait else 0.0
-    end = time.monotonic() + (timeout or 0.0)
+    timeout = _LOOK_SECONDS if wait else 0.0
+    end = time.monotonic() + timeout
+    alone = wait and not distributed.several()
     try:
-      response.result(timeout=timeout)
+      response.result(timeout=None if alone else timeout)
       if distributed.is_first():
         seal(self.folder / str(step))
     except Exception as error:
       # Orbax has timeouts of its own, and so has the storage, with a number.
-      ours = timeout is not None and isinstance(error, TimeoutError)
-      if ours and not error.errno and time.monotonic() >= end:
+      ours = isinstance(error, TimeoutError) and not error.errno
+      if ours and not alone and time.monotonic() >= end:
         return None, True
       return self._failed(step, error), False
     return None, False
+
+  def _end_if_stuck(self, step: int, failure: SaveFailed | None) -> None:
+    """Raises SaveFailed if one process has failed and others wait for it.
+
+    Orbax lets them wait 20 minutes, and cannot save in the meantime.
+    """
+    error = orbax_traces.held_back()
+    mine = failure.reason if failure else error and fault_of(error).text
+    for process, reason in enumerate(distributed.agree('stuck', mine)):
+      if reason:
+        self._checkpointer = None  # closing it would wait as well
+        self._stuck = SaveFailed(step, f'process {process}: {reason}', True)
+        raise self._stuck
 
   def _failed(self, step: int, error: Exception) -> SaveFailed:
     # Orbax lists a failed step as saved and would refuse to save it again. The
@@ -188,19 +206,14 @@ class Checkpoints:
     fault = fault_of(error)
     return SaveFailed(step, fault.text, fault.number in _LASTING)
 
-  def _of_all(
-    self, step: int, failure: SaveFailed | None, at_work: bool = False
-  ) -> SaveFailed | None:
+  def _of_all(self, step: int, failure: SaveFailed | None) -> SaveFailed | None:
     """The failure of this process; the first one of several processes."""
     if not distributed.several():
       return failure
     mine = failure and [failure.reason, failure.lasting]
     for process, found in enumerate(distributed.agree('failure', mine)):
       if found:
-        if at_work:
-          # Closing would wait as well: its threads are left to themselves.
-          self._checkpointer = None
-        elif failure is None:
+        if failure is None:
           with contextlib.suppress(Exception):  # as `_failed` does elsewhere
             self._close_checkpointer()
         return SaveFailed(step, f'process {process}: {found[0]}', found[1])
@@ -250,7 +263,7 @@ class Checkpoints:
       try:
         state, position = checkpoint_items.load(path, abstract)
       except CheckpointError as error:
-        aside = _set_aside(self.folder, step)
+        aside = set_aside(self.folder, step)
         print(
           f'checkpoint {path} is damaged ({error}); '
           f'it is now {aside.name}, trying the one before it',
@@ -383,17 +396,3 @@ def _is_there(path: pathlib.Path) -> bool:
   except FileNotFoundError:
     return False
   return True
-
-
-def _step(state: TrainState) -> int:
-  return int(np.max(jax.device_get(state.step)))
-
-
-def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
-  number, aside = 0, folder / f'damaged-{step}'
-  while aside.exists():
-    number += 1
-    aside = folder / f'damaged-{step}-{number}'
-  if distributed.is_first():
-    (folder / str(step)).rename(aside)
-  return folder / distributed.as_first('set aside', aside.name)

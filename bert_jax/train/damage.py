@@ -298,6 +298,17 @@ def seal(folder: pathlib.Path) -> None:
     )
 
 
+def set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
+  """Renames a damaged checkpoint for all processes; returns its new path."""
+  number, aside = 0, folder / f'damaged-{step}'
+  while aside.exists():
+    number += 1
+    aside = folder / f'damaged-{step}-{number}'
+  if distributed.is_first():
+    (folder / str(step)).rename(aside)
+  return folder / distributed.as_first('set aside', aside.name)
+
+
 def proof_of_damage(folder: pathlib.Path, items: Sequence[str]) -> str:
   """Names a file that is missing, cut or changed; '' if there is none."""
   return _changed(folder) or _incomplete(folder, items)
