@@ -247,18 +247,6 @@ def test_a_disk_that_is_full_on_one_host_is_named(go, tmp_path):
   assert re.search('saving step 5 failed: process 1: EFBIG', ended.lines_of(0))
 
 
-def test_a_damaged_checkpoint_is_set_aside_by_all(whole, go, tmp_path):
-  workdir = shutil.copytree(whole, tmp_path / 'run')
-  newest = Workdir(workdir).checkpoints / '10'
-  (newest / 'files.json').unlink()  # as after a kill before it was written
-  for path in newest.glob('params/d/*'):
-    half = path.stat().st_size // 2
-    path.write_bytes(path.read_bytes()[:half] + bytes(half))
-  ended = go(workdir)
-  assert 'is damaged' in ended.lines_of(0)
-  assert_same_arrays(workdir, whole)
-
-
 def test_another_config_on_one_host_is_named(go, tmp_path, monkeypatch):
   monkeypatch.setenv('ANOTHER', '--process_id=1')
   ended = go(tmp_path / 'run', status=2)
