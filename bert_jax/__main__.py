@@ -6,7 +6,6 @@ misspelt verb answer at once.
 
 import ast
 import difflib
-import errno
 import importlib
 import io
 import os
@@ -18,32 +17,10 @@ import bert_jax
 import bert_jax.cli
 from bert_jax import stopping
 from bert_jax.cli import compilation_cache
-from bert_jax.errors import InputError, quoted, shown
+from bert_jax.errors import DISK_ADVICE, InputError, quoted, shown
 
 PROGRAM = 'bert-jax'
 _HELP = ('-h', '-help', '--help', '--helpshort', '--helpfull')
-
-# Errors of a disk or of access rights are no bug of ours, so they are shown in
-# one line without a traceback.
-_DISK_ADVICE = {
-  errno.ENOSPC: 'free some space, or write to another disk',
-  errno.EDQUOT: 'free some space, or write to another disk',
-  errno.EROFS: 'write to a folder that is not mounted read-only',
-  errno.EACCES: 'choose a path that you may read and write',
-  errno.EPERM: 'choose a path that you may read and write',
-  errno.EEXIST: 'choose another path',
-  errno.ENOTDIR: 'choose a path of folders',
-  errno.EISDIR: 'choose a file',
-  errno.ELOOP: 'mend the links, or choose another path',
-  errno.ENAMETOOLONG: 'choose a shorter path',
-  errno.EIO: 'try again, and look after the disk; the kernel logs its errors',
-  errno.ESTALE: 'try again once the file system is mounted anew',
-  errno.ENOTCONN: 'try again once the file system is mounted anew',
-  errno.ETIMEDOUT: 'try again once the file system answers',
-  errno.ENOMEM: 'close what else runs on this machine',
-  errno.EMFILE: 'allow more open files: ulimit -n',
-  errno.ENFILE: 'close what else runs on this machine',
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
   except OSError as error:
-    if error.errno not in _DISK_ADVICE:
+    if error.errno not in DISK_ADVICE:
       raise
     what = f'{shown(str(error.filename))}: ' if error.filename else ''
-    advice = _DISK_ADVICE[error.errno]
+    advice = DISK_ADVICE[error.errno]
     return _fail(f'{PROGRAM} {first}', f'{what}{error.strerror}; {advice}')
 
 

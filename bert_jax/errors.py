@@ -3,8 +3,31 @@
 Its message quotes what the user gave, by the functions below.
 """
 
+import errno
 import importlib.util
 from collections.abc import Sequence
+
+# Errors of a disk or of access rights are no bug of ours, so they are shown in
+# one line without a traceback.
+DISK_ADVICE = {
+  errno.ENOSPC: 'free some space, or write to another disk',
+  errno.EDQUOT: 'free some space, or write to another disk',
+  errno.EROFS: 'write to a folder that is not mounted read-only',
+  errno.EACCES: 'choose a path that you may read and write',
+  errno.EPERM: 'choose a path that you may read and write',
+  errno.EEXIST: 'choose another path',
+  errno.ENOTDIR: 'choose a path of folders',
+  errno.EISDIR: 'choose a file',
+  errno.ELOOP: 'mend the links, or choose another path',
+  errno.ENAMETOOLONG: 'choose a shorter path',
+  errno.EIO: 'try again, and look after the disk; the kernel logs its errors',
+  errno.ESTALE: 'try again once the file system is mounted anew',
+  errno.ENOTCONN: 'try again once the file system is mounted anew',
+  errno.ETIMEDOUT: 'try again once the file system answers',
+  errno.ENOMEM: 'close what else runs on this machine',
+  errno.EMFILE: 'allow more open files: ulimit -n',
+  errno.ENFILE: 'close what else runs on this machine',
+}
 
 
 class InputError(ValueError):

@@ -27,6 +27,7 @@ def held(workdir: Workdir) -> Iterator[None]:
       stack.enter_context(workdir.lock())
     if distributed.several():
       _check_shared(workdir)
+      workdir.create()  # or one that may not write here would fail at a save
     if not distributed.is_first():
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))

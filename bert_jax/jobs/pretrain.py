@@ -90,6 +90,7 @@ def pretrain(
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
       description = {'init_from': source.describe()}
+      distributed.require_equal({'init_from': str(description['init_from'])})
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
     xla_options.check_run(experiment)

@@ -4,7 +4,6 @@ Who they are is found as JAX finds it (Cloud TPU, GKE, Slurm, Open MPI), or
 given by flags. A single process needs nothing of this: it agrees with itself.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import hashlib
@@ -12,6 +11,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from jax._src.clusters import ClusterEnv
 
 import bert_jax
-from bert_jax.errors import InputError, one_line, shown
+from bert_jax.errors import DISK_ADVICE, InputError, one_line, shown
 from bert_jax.parallel import meeting
 from bert_jax.parallel.peers import EXIT_CODE_OF_LOSS, Peers
 
@@ -219,8 +219,9 @@ def joined(
       # The watcher knows if it is another process that has broken it.
       time.sleep(_VERDICT_SECONDS)
     _peers.fail(*_ending(error))
-    # At exit JAX would wait for processes that are gone, and abort.
-    atexit.register(_exit_at_once, _exit_code(error))
+    # At exit JAX and Orbax would wait for processes that are gone, and abort.
+    # Of the interpreter's own hooks, this one is before it joins any thread.
+    threading._register_atexit(_exit_at_once, _exit_code(error))
     raise
   finally:
     _peers = None
@@ -228,16 +229,16 @@ def joined(
 
 def _ending(error: BaseException) -> tuple[str, int]:
   """What the others say of this process's end, and their exit code."""
-  if isinstance(error, InputError):
-    return one_line(error, 400), 2
   if isinstance(error, KeyboardInterrupt):
     return 'stopped by a signal', EXIT_CODE_OF_LOSS
-  return one_line(f'{type(error).__name__}: {error}', 400), EXIT_CODE_OF_LOSS
+  name = '' if isinstance(error, InputError) else f'{type(error).__name__}: '
+  return one_line(f'{name}{error}', 400), _exit_code(error)
 
 
 def _exit_code(error: BaseException) -> int:
   """The exit code that the error has at the command line."""
-  if isinstance(error, InputError):
+  of_disk = isinstance(error, OSError) and error.errno in DISK_ADVICE
+  if of_disk or isinstance(error, InputError):
     return 2
   if isinstance(error, KeyboardInterrupt):
     return 128 + (error.args[0] if error.args else signal.SIGINT)
@@ -245,8 +246,9 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _exit_at_once(code: int) -> None:
-  sys.stdout.flush()
-  sys.stderr.flush()
+  with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+    sys.stdout.flush()
+    sys.stderr.flush()
   os._exit(code)
 
 

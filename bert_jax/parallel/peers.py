@@ -117,7 +117,7 @@ class Peers:
     self._stop_at: int | None = None
     self._stop_name = ''
     self._watcher = threading.Thread(
-      target=self._watch, name='peers', daemon=True
+      target=self._watch_or_end, name='peers', daemon=True
     )
     self._watcher.start()
 
@@ -191,6 +191,13 @@ class Peers:
     self._watcher.join(2 * _GRACE_SECONDS)
     for link in links:
       link.close()
+
+  def _watch_or_end(self) -> None:
+    try:
+      self._watch()
+    except Exception as error:  # without its watcher, a process hangs for ever
+      self._say(f'watching the other processes failed: {error!r}')
+      self._end(EXIT_CODE_OF_LOSS)
 
   def _watch(self) -> None:
     beat_at = 0.0

@@ -10,10 +10,9 @@ import errno
 import os
 import pathlib
 import threading
+import time
 from typing import Any
 
-import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import InputError
@@ -22,16 +21,15 @@ from bert_jax.parallel import distributed
 from bert_jax.train import checkpoint_items, orbax_traces
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.checkpoint_items import Position as Position
-from bert_jax.train.damage import (
-  CheckpointError,
-  fault_of,
-  proof_of_damage,
-  seal,
-)
-from bert_jax.train.state import TrainState
+from bert_jax.train.damage import CheckpointError, fault_of, seal, set_aside
+from bert_jax.train.state import TrainState, host_step
 
 # Errors that the disk will give again at the next try.
 _LASTING = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Of several processes that wait for a save: the time from one look to the next,
+# and the looks after which they ask if one of them has failed.
+_LOOK_SECONDS = 1.0
+_PATIENT_LOOKS = 15
 
 
 class SaveFailed(Exception):
@@ -67,6 +65,7 @@ class Checkpoints:
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
     self._looks = 0  # at the save in progress
+    self._stuck: SaveFailed | None = None
     # Orbax logs from its own threads while it writes.
     self._quiet = contextlib.ExitStack()
     self._other_threads: set[threading.Thread] = set()
@@ -82,7 +81,7 @@ class Checkpoints:
 
     Raises SaveFailed, also if the previous save failed; then none is started.
     """
-    step = _step(state)
+    step = host_step(state)
     items = checkpoint_items.items_of(state, position)
     self.wait()
     self._quiet.enter_context(orbax_traces.quiet_threads())
@@ -91,7 +90,7 @@ class Checkpoints:
     with orbax_traces.quiet():
       failure = None
       try:
-        if step in saved_steps(self.folder):
+        if self._has(step):
           # Orbax has finished this step, but its files were not synced.
           response = _Done()
         else:
@@ -108,17 +107,30 @@ class Checkpoints:
     self._quiet.close()
     raise failure
 
+  def _has(self, step: int) -> bool:
+    """Looks in process 0: others may see a shared folder differently."""
+    answer: list[Any] = [False]
+    if distributed.is_first():
+      try:
+        answer = [step in saved_steps(self.folder)]
+      except OSError as error:
+        answer = [error.errno, error.strerror, str(self.folder)]
+    found, *fault = distributed.as_first('saved', answer)
+    if fault:
+      raise OSError(found, *fault)
+    return found
+
   def poll(self) -> None:
     """Notices a save that has ended; raises SaveFailed if it failed."""
     self._looks += 1
     # Each look of several processes costs messages, so they look less and less.
     if distributed.several() and self._looks & (self._looks - 1):
       return
-    self._settle(timeout=0)
+    self._settle(wait=False)
 
   def wait(self) -> None:
     """Waits for the save in progress; raises SaveFailed if it failed."""
-    self._settle(timeout=None)
+    self._settle(wait=True)
 
   def close(self) -> None:
     """Waits for the save in progress; raises SaveFailed if it failed."""
@@ -127,25 +139,22 @@ class Checkpoints:
     finally:
       self._close_checkpointer()
 
-  def _settle(self, timeout: float | None) -> None:
+  def _settle(self, *, wait: bool) -> None:
+    if self._stuck:
+      raise self._stuck
     if self._pending is None:
       return
     step, response = self._pending
-    failure, at_work = None, False
     with orbax_traces.quiet():
-      try:
-        response.result(timeout=timeout)
-        if distributed.is_first():
-          seal(self.folder / str(step))
-      except Exception as error:
-        # The storage has timeouts of its own, with a number.
-        at_work = (
-          timeout == 0 and isinstance(error, TimeoutError) and not error.errno
-        )
-        if not at_work:
-          failure = self._failed(step, error)
-      if any(distributed.agree('at work', at_work)):
-        return
+      failure, at_work = self._look(step, response, wait)
+      looks = 1
+      while any(distributed.agree('at work', at_work)):
+        if not wait:
+          return
+        if looks >= _PATIENT_LOOKS:
+          self._end_if_stuck(step, failure)
+        failure, at_work = self._look(step, response, wait)
+        looks += 1
       failure = self._of_all(step, failure)
       if failure:
         orbax_traces.collect()
@@ -155,6 +164,38 @@ class Checkpoints:
     if failure:
       raise failure
     self.last_saved = step
+
+  def _look(
+    self, step: int, response: Any, wait: bool
+  ) -> tuple[SaveFailed | None, bool]:
+    """Looks at a save: (its failure, whether it is still at work)."""
+    timeout = _LOOK_SECONDS if wait else 0.0
+    end = time.monotonic() + timeout
+    alone = wait and not distributed.several()
+    try:
+      response.result(timeout=None if alone else timeout)
+      if distributed.is_first():
+        seal(self.folder / str(step))
+    except Exception as error:
+      # Orbax has timeouts of its own, and so has the storage, with a number.
+      ours = isinstance(error, TimeoutError) and not error.errno
+      if ours and not alone and time.monotonic() >= end:
+        return None, True
+      return self._failed(step, error), False
+    return None, False
+
+  def _end_if_stuck(self, step: int, failure: SaveFailed | None) -> None:
+    """Raises SaveFailed if one process has failed and others wait for it.
+
+    Orbax lets them wait 20 minutes, and cannot save in the meantime.
+    """
+    error = orbax_traces.held_back()
+    mine = failure.reason if failure else error and fault_of(error).text
+    for process, reason in enumerate(distributed.agree('stuck', mine)):
+      if reason:
+        self._checkpointer = None  # closing it would wait as well
+        self._stuck = SaveFailed(step, f'process {process}: {reason}', True)
+        raise self._stuck
 
   def _failed(self, step: int, error: Exception) -> SaveFailed:
     # Orbax lists a failed step as saved and would refuse to save it again. The
@@ -220,10 +261,9 @@ class Checkpoints:
     for step in steps:
       path = self.folder / str(step)
       try:
-        self._look_together(path)
         state, position = checkpoint_items.load(path, abstract)
       except CheckpointError as error:
-        aside = _set_aside(self.folder, step)
+        aside = set_aside(self.folder, step)
         print(
           f'checkpoint {path} is damaged ({error}); '
           f'it is now {aside.name}, trying the one before it',
@@ -238,18 +278,6 @@ class Checkpoints:
         'start again with another --workdir'
       )
     return None
-
-  @staticmethod
-  def _look_together(path: pathlib.Path) -> None:
-    """Raises CheckpointError on proof of damage, before several processes read.
-
-    A part that is missing for some of them would leave the others waiting.
-    """
-    if distributed.several():
-      items = ['params', 'state']
-      proof = proof_of_damage(path, items) if distributed.is_first() else ''
-      if proof := distributed.as_first('damage', proof):
-        raise CheckpointError(proof)
 
   def _open(self) -> ocp.training.Checkpointer:
     # Orbax is opened at the first save: by then damaged folders are renamed.
@@ -368,17 +396,3 @@ def _is_there(path: pathlib.Path) -> bool:
   except FileNotFoundError:
     return False
   return True
-
-
-def _step(state: TrainState) -> int:
-  return int(np.max(jax.device_get(state.step)))
-
-
-def _set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
-  number, aside = 0, folder / f'damaged-{step}'
-  while aside.exists():
-    number += 1
-    aside = folder / f'damaged-{step}-{number}'
-  if distributed.is_first():
-    (folder / str(step)).rename(aside)
-  return folder / distributed.as_first('set aside', aside.name)

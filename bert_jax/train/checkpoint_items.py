@@ -17,9 +17,15 @@ from orbax.checkpoint import v1 as ocp
 from bert_jax.config.json_files import json_digest
 from bert_jax.errors import InputError
 from bert_jax.models import functional
+from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import replicated
 from bert_jax.train import digests
-from bert_jax.train.damage import CheckpointError, Incomplete, sound
+from bert_jax.train.damage import (
+  CheckpointError,
+  Incomplete,
+  sound,
+  together,
+)
 from bert_jax.train.digests import array_digests
 from bert_jax.train.state import TrainState
 
@@ -85,14 +91,29 @@ def context() -> ocp.Context:
   return made
 
 
+@functools.cache
+def _context_alone() -> ocp.Context:
+  """A context in which a process does not wait for the others to read."""
+  process = jax.process_index()
+  made = ocp.Context()
+  made.checkpointables.registry = context().checkpointables.registry
+  made.multiprocessing.primary_host = process
+  made.multiprocessing.active_processes = {process}
+  return made
+
+
 def _load(
   path: pathlib.Path, wanted: dict[str, Any]
 ) -> tuple[TrainState, Position]:
-  _check_folders(path, [*wanted, 'data'])
-  data = _read_data(path)
+  def read() -> tuple[dict[str, Any], dict[str, Any]]:
+    _check_folders(path, [*wanted, 'data'])
+    data = _read_data(path)
+    saved = _saved_tree(path, list(wanted), data['digests'])
+    _check_tree(path, saved, wanted)
+    return data, _read(path, wanted)
+
+  data, items = together(read)
   expected, version = data.pop('digests'), data.pop('digest_version')
-  _check_tree(path, _saved_tree(path, list(wanted), expected), wanted)
-  items = _read(path, wanted)
   _check_digests(items, expected, version)
   position = Position(**data | {'window': tuple(data['window'])})
   return TrainState(params=items['params'], **items['state']), position
@@ -145,7 +166,7 @@ def _read_data(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _read(path: pathlib.Path, abstract: dict[str, Any]) -> dict[str, Any]:
-  with context():
+  with _context_alone() if distributed.several() else context():
     return ocp.load_checkpointables(path, abstract)
 
 

@@ -58,6 +58,14 @@ class Fault:
   number: int = 0
 
 
+class FaultOfAll(Exception):
+  """A fault that one of several processes has met, in all of them."""
+
+  def __init__(self, fault: Fault):
+    super().__init__(fault.text)
+    self.fault = fault
+
+
 # Kinds of faults of the environment, which prove nothing.
 _OUTSIDE = ('memory', 'device', 'disk')
 # The order in which the others count where an error has several faults.
@@ -98,10 +106,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       return cast(T, result)
     # Reading every byte here tells an error of the disk from damage.
     unreadable = _unreadable(path)
-    # Several processes see a wrong digest together; another fault may be of
-    # one host, and the others do not come to a second try.
-    alone = distributed.several() and first.kind != 'digest'
-    if first.kind in _OUTSIDE or unreadable or alone:
+    if first.kind in _OUTSIDE or unreadable:
       raise _not_read(path, unreadable or first)
     result, second = _tried(load)
     if second is None:
@@ -120,6 +125,32 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
     if proof or second.kind == 'array file':
       raise CheckpointError(proof or second.text)
     raise _not_read(path, second)
+
+
+def together(read: Callable[[], T]) -> T:
+  """Returns what `read` returns, once all of several processes have read.
+
+  A fault of one is raised by all as FaultOfAll: none of them waits for the
+  others in what follows, and all do the same about it.
+  """
+  if not distributed.several():
+    return read()
+  result, fault = None, None
+  try:
+    result = read()
+  except InputError:
+    raise
+  except Exception as error:  # whatever a damaged folder makes Orbax raise
+    fault = fault_of(error)
+  mine = fault and [fault.kind, fault.text, fault.number]
+  found = [
+    Fault(kind, f'process {process}: {text}', number)
+    for process, its in enumerate(distributed.agree('reading', mine))
+    for kind, text, number in ([its] if its else [])
+  ]
+  if found:
+    raise FaultOfAll(min(found, key=_rank))
+  return cast(T, result)
 
 
 def _tried(load: Callable[[], T]) -> tuple[T | None, Fault | None]:
@@ -147,13 +178,19 @@ def fault_of(error: BaseException) -> Fault:
   """The fault behind an error; faults of the environment come first."""
   causes = list(_causes(error))
   if found := [fault for cause in causes if (fault := _classified(cause))]:
-    return min(found, key=lambda fault: _RANKS.get(fault.kind, 0))
+    return min(found, key=_rank)
   root = causes[-1]
   return Fault('unknown', f'{_one_line(root)}{_place(root)}')
 
 
+def _rank(fault: Fault) -> int:
+  return _RANKS.get(fault.kind, 0)
+
+
 def _classified(error: BaseException) -> Fault | None:
   text = str(error)
+  if isinstance(error, FaultOfAll):
+    return error.fault
   if isinstance(error, CheckpointError):
     return Fault('digest', text)
   if isinstance(error, MemoryError):
@@ -259,6 +296,17 @@ def seal(folder: pathlib.Path) -> None:
     durable_files.write_json(
       folder / MANIFEST, {'files': files, 'sha256': digest}
     )
+
+
+def set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
+  """Renames a damaged checkpoint for all processes; returns its new path."""
+  number, aside = 0, folder / f'damaged-{step}'
+  while aside.exists():
+    number += 1
+    aside = folder / f'damaged-{step}-{number}'
+  if distributed.is_first():
+    (folder / str(step)).rename(aside)
+  return folder / distributed.as_first('set aside', aside.name)
 
 
 def proof_of_damage(folder: pathlib.Path, items: Sequence[str]) -> str:

@@ -90,6 +90,20 @@ def end_threads(others: set[threading.Thread]) -> None:
     threading.Thread.join(thread, timeout=10)
 
 
+def held_back() -> BaseException | None:
+  """The error of this process's save, before Orbax raises it.
+
+  Its thread waits with the error for all other processes, which may take
+  minutes or, where they wait for this one, has no end.
+  """
+  errors: dict[int | None, Any] = dict(sys._current_exceptions())
+  for thread in threading.enumerate():
+    if thread.name == 'save_finalize' and (error := errors.get(thread.ident)):
+      # Python 3.11 gives a tuple of type, error and traceback.
+      return error[1] if isinstance(error, tuple) else error
+  return None
+
+
 class _Filter(logging.Filter):
   def filter(self, record: logging.LogRecord) -> bool:
     if record.name == 'asyncio':

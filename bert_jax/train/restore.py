@@ -11,6 +11,7 @@ from collections.abc import Callable
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
+from bert_jax.parallel import distributed
 from bert_jax.train.checkpoint import (
   Checkpoints,
   Position,
@@ -49,7 +50,10 @@ def starting_state(
     )
   if restored is None and resume_from:
     folder, step = split_workdir(resume_from, 'resume_from')
-    steps = saved_steps(folder / 'checkpoints')
+    # The other run may be saving just now, and each host may see another step.
+    steps = distributed.as_first(
+      'steps to resume from', saved_steps(folder / 'checkpoints')
+    )
     if not steps:
       raise InputError(f'resume_from={resume_from}: it has no checkpoint')
     restored = restore_step(

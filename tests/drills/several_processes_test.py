@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 TOLERANCE = {'rtol': 1e-4, 'atol': 3e-6}
 
 EXPERIMENT = """
-  import functools, importlib, os, signal, sys, time
+  import functools, importlib, os, resource, signal, sys, time
 
   from bert_jax.data.config import DataConfig
   from bert_jax.experiment import PretrainExperiment
@@ -72,7 +72,11 @@ EXPERIMENT = """
       calls += 1
       if calls == int(call):
         print('acts at', time.time(), file=sys.stderr, flush=True)
-        os.kill(os.getpid(), getattr(signal, number))
+        if number == 'DISK_FULL':
+          signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+          resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        else:
+          os.kill(os.getpid(), getattr(signal, number))
       return original(*arguments, **options)
 
     setattr(holder, name, acting)
@@ -233,6 +237,14 @@ def test_a_stop_before_the_first_step_is_told_to_the_others(go, tmp_path):
   assert ended.seconds < 30
   assert re.search('process 1 of 2 .* stopped by a signal', ended.lines_of(0))
   assert not saved_steps(Workdir(tmp_path / 'run').checkpoints)
+
+
+def test_a_disk_that_is_full_on_one_host_is_named(go, tmp_path):
+  act = '1 DISK_FULL bert_jax.train.checkpoint Checkpoints.save 1'
+  # A process writes what its own devices hold, so parameters are split.
+  ended = go(tmp_path / 'run', 2, 2, '--config.mesh.fsdp=4', status=2, act=act)
+  assert ended.seconds < 90
+  assert re.search('saving step 5 failed: process 1: EFBIG', ended.lines_of(0))
 
 
 def test_another_config_on_one_host_is_named(go, tmp_path, monkeypatch):

@@ -127,6 +127,14 @@ def test_a_silent_process_is_named(impatient, three, monkeypatch):
   assert 'process 2 of 3' in ends[0].lines[0] and 'silent' in ends[0].lines[0]
 
 
+def test_a_watcher_that_fails_ends_its_process(three):
+  met, ends = three
+  met[0]._links[0].send('no such message')
+  assert ends[1].has_ended.wait(10)
+  assert ends[1].codes[0] == peers.EXIT_CODE_OF_LOSS
+  assert 'no such message' in ends[1].lines[0]
+
+
 def test_the_error_of_one_process_ends_the_others_with_its_reason(three):
   met, ends = three
   met[1].fail('shard 7 is cut', 2)
