@@ -10,19 +10,32 @@ that are there, --only=TEXT those whose names contain a text, --estimate makes
 the estimates of rows that are there anew and compiles nothing, and --show
 prints the table. Rows without figures stand under `not_compiled_yet`.
 
-Estimates are those of bert_jax/jobs/plan_estimate.py, made before. Seen (jax
-0.12.0.1, libtpu 0.0.50.1) on two cores; most were compiled beside other work:
+Estimates are those of bert_jax/jobs/plan_estimate.py, of a recipe's longest
+rows; they order plans, and only a compilation says that one fits. Seen (jax
+0.12.0.1, libtpu 0.0.50.1) on two cores, most beside so much other work that the
+seconds say little; no chip has confirmed them. Recipes as they are:
 
-    GiB   of  estimate  compiled
-   8.82   16      7.50     122 s  bert_base v5e:2x2, 64 x 512 a chip in two
-                                  microbatches, scan_layers, remat=dots
-   7.98   16      6.80      92 s  the same without attention_dropout
-   7.44   16      7.09     574 s  bert_base v5e:2x4, 32 x 512 a chip, the same
-   3.47   16      2.71    1432 s  bert_mini v5e:1x1, scan_layers, remat=dots
-   0.65   16      0.82      83 s  electra_small v5e:2x2, the same
-  26.29   95     17.90     157 s  modernbert_base v5p:2x2x1, 4608 x 1024
-  23.92   95     16.71     148 s  modernbert_base v5p:2x2x1, 576 x 8192
-   3.45   16      3.09     145 s  modernbert_base v5e:2x2 of 7 layers, 64 x 1024
+   GiB   of  estimate
+  5.34   16      5.13  albert_base v5e:2x4, 4096 x 512
+ 10.11   16     11.00  bert_base v5e:2x4, 256 x 512
+ 15.78   16     12.64  bert_large v5e:2x4, 256 x 512
+  3.35   16      2.75  bert_mini v5e:1x1, 256 x 128
+  5.96   16      5.38  bert_mini_lamb v5e:2x4, 4096 x 128
+  7.80   16      8.66  electra_base v5e:2x4, 256 x 512
+  2.38   16      3.09  electra_small v5e:1x1, 128 x 128
+ 15.02   32     12.12  modernbert_base v6e:2x4, 4608 x 1024
+ 24.37   32     16.13  modernbert_large v6e:2x4, 4928 x 1024
+ 14.23   32     13.81  roberta_base v6e:2x4, 8192 x 512
+
+Others:
+
+  8.82   16      7.32  bert_base v5e:2x2, 64 x 512 a chip in two microbatches,
+                       scan_layers, remat=dots
+  7.98   16      6.69  the same without attention_dropout
+  7.44   16      6.91  bert_base v5e:2x4, 32 x 512 a chip, the same
+ 15.20   16     12.23  bert_large v5e:2x4 without attention_dropout
+ 26.29   95     17.05  modernbert_base v5p:2x2x1, 4608 x 1024
+ 23.92   95     15.96  modernbert_base v5p:2x2x1, 576 x 8192
 """
 
 import json
