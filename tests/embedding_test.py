@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 from other_models import save_folder
+from other_process import said
 from refusals import refusal
 from safetensors.numpy import load_file
 
 import bert_jax
-from bert_jax.__main__ import main
 from bert_jax.interop.sentence_transformers import VectorForm, read_form
 from bert_jax.jobs.convert import convert
 from bert_jax.models.config import EncoderConfig
@@ -208,21 +208,18 @@ def test_a_folder_is_written(folder, tmp_path, named):
   )
 
 
-def test_the_verb(folder, model, tmp_path, capsys):
-  (tmp_path / 'in.tsv').write_text('text\tmore\na cat\tx\nb\ty\n')
-  output = tmp_path / 'out.npy'
-  arguments = [f'--workdir={folder}', f'--input={tmp_path}/in.tsv']
-  assert main(['embed', *arguments, f'--output={output}']) == 0
-  np.testing.assert_array_equal(np.load(output), model.embed(['a cat', 'b']))
-  assert '2 vectors of 16 numbers' in capsys.readouterr().out
-  (tmp_path / 'long.csv').write_text('text\n' + 40 * 'a ' + '\nb\n')
-  arguments[1] = f'--input={tmp_path}/long.csv'
-  output.unlink()
-  assert main(['embed', *arguments, f'--output={output}']) == 2
-  assert 'text 1 has 42 tokens' in capsys.readouterr().err
-  assert not output.exists()
-  assert main(['embed', *arguments, f'--output={output}', '--cut']) == 0
-  assert '1 of 2 texts were cut to 32 tokens' in capsys.readouterr().out
+def test_the_verb(folder, model, tmp_path):
+  rows = ['text', 'a cat', 40 * 'a ', 'b']
+  (tmp_path / 'in.csv').write_text('\n'.join(rows) + '\n')
+  words = ['embed', f'--workdir={folder}', '--input=in.csv', '--output=out.npy']
+  assert 'text 2 has 42 tokens' in said(tmp_path, *words, status=2)
+  assert not (tmp_path / 'out.npy').exists()
+  text = said(tmp_path, *words, '--cut')
+  assert '1 of 3 texts were cut to 32 tokens' in text
+  assert '3 vectors of 16 numbers' in text
+  np.testing.assert_allclose(
+    np.load(tmp_path / 'out.npy'), model.embed(rows[1:], cut=True), atol=1e-6
+  )
 
 
 def test_weights_are_those_of_the_folder(folder, model):

@@ -70,6 +70,7 @@ def test_any_start(folder, expected):
     assert digests(folder, 1, step, 3) == expected[step : step + 3]
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_any_number_of_hosts(folder, expected, num_processes):
   """Runs real processes, each of which reads only the rows of its devices."""

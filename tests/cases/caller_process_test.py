@@ -64,7 +64,7 @@ _PACKAGES = (
   'orbax.checkpoint ml_collections.config_flags tensorboardX tokenizers '
   'sentencepiece tensorflow_datasets etils.epath fsspec pyarrow.parquet numpy '
   'matplotlib tqdm safetensors safetensors.numpy regex array_record '
-  'apache_beam torch transformers jinja2 ml_dtypes grain'
+  'apache_beam torch transformers jinja2 ml_dtypes grain scipy.sparse'
 ).split()
 
 _IMPORT_ALL = """

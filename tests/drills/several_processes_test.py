@@ -21,7 +21,7 @@ from runs import arrays, assert_same_arrays, assert_same_run, records
 from bert_jax.train.checkpoint import saved_steps
 from bert_jax.workdir import Workdir
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.hosts
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The same run on other processes and devices adds its sums in another order.

@@ -7,6 +7,8 @@ import time
 import pytest
 from launcher_machine import Machine
 
+pytestmark = pytest.mark.hosts
+
 # Google, as far as the launcher sees it: a resource is there from its creation
 # to its deletion, and what it says is planned by the test.
 GCLOUD = """

@@ -8,6 +8,8 @@ import time
 import pytest
 from launcher_machine import Machine
 
+pytestmark = pytest.mark.hosts
+
 # A run that says its arguments, and saves on SIGTERM.
 PYTHON = """
 trap 'echo saved; exit 75' TERM

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from launcher_machine import ROOT, Machine
 
+pytestmark = pytest.mark.hosts
+
 SCHEMAS = json.loads((ROOT / 'tests/launch/gke_schema.json').read_text())
 COMMON = (
   '--name=one',

@@ -12,6 +12,8 @@ import pytest
 
 import bert_jax
 
+pytestmark = pytest.mark.hosts
+
 PATH = pathlib.Path(bert_jax.__file__).parents[1] / 'launch/local_processes.py'
 
 

@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from launcher_machine import ROOT, Machine
+
+pytestmark = pytest.mark.hosts
 
 SCRIPTS = sorted(
   path.relative_to(ROOT)

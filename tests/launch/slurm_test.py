@@ -12,6 +12,8 @@ import time
 import pytest
 from launcher_machine import Machine
 
+pytestmark = pytest.mark.hosts
+
 SRUN = """
 code=$(next_line srun)
 if [ "$code" = wait ]; then

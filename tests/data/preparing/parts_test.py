@@ -23,6 +23,8 @@ from bert_jax.data.sources.base import ReadReport
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.errors import InputError
 
+pytestmark = pytest.mark.hosts
+
 SMALL = 3000  # bytes of a group here
 
 

@@ -13,6 +13,8 @@ from bert_jax.data.preparing import reading_workers
 from bert_jax.data.preparing.reading_workers import End, ReadingWorkers
 from bert_jax.data.preparing.worker_processes import WorkerDied
 
+pytestmark = pytest.mark.hosts
+
 
 # Imported by the workers, so all arguments are of the standard library.
 def read(task):
