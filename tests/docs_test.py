@@ -85,8 +85,9 @@ def commands() -> list[tuple[str, list[str]]]:
       if block.language != 'bash':
         continue
       for line in block.text.replace('\\\n', ' ').splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ['bert-jax']:
+        # A quote of another command may go on over several lines.
+        if line.split()[:1] == ['bert-jax']:
+          words = shlex.split(line, comments=True)
           found.append((f'{page.name}:{block.line + 2}: {line}', words[1:]))
   return found
 
