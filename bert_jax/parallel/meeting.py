@@ -8,12 +8,17 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from bert_jax.errors import InputError
 from bert_jax.parallel.peers import Link, closed_on_error
 
+START_TIMEOUT = 1800.0
 SAY_EVERY_SECONDS = 30.0
+# Time for a process that comes late to a failed meeting to hear why it failed,
+# and for the last word of process 0 to reach one whose own time is over.
+_WORD_SECONDS = 5.0
 _HELLO = 'bert_jax 1'  # changes when older processes would not understand
 
 
@@ -58,29 +63,21 @@ def host(
     closed_on_error(links),
   ):
     selector.register(listener, selectors.EVENT_READ)
+
+    def hear() -> Iterator[tuple[Link, list]]:
+      return _hear(listener, selector, links)
+
     while missing := _missing(links, num_processes):
-      for key, _ in selector.select(timeout=0.5):
-        if key.fileobj is listener:
-          link = Link(listener.accept()[0])
-          links.append(link)
-          selector.register(link, selectors.EVENT_READ)
-          continue
-        link = key.fileobj
-        assert isinstance(link, Link)
-        try:
-          for message in link.receive():
-            _enter(links, link, message, num_processes)
-        except ConnectionError:
-          selector.unregister(link)
-          links.remove(link)
-          link.close()
+      for link, hello in hear():
+        if why := _enter(links, link, hello, num_processes):
+          _refuse(why, links, hear, num_processes - 1)
       if clock.is_over:
-        _refuse(
-          links,
+        why = (
           f'{_named(missing)} of {num_processes} did not come to '
           f'{address} within {timeout:.0f} s; see why they did not start, or '
-          'give more time by --start_timeout',
+          'give more time by --start_timeout'
         )
+        _refuse(why, links, hear, num_processes - 1 - len(missing))
       if clock.is_due():
         text = f'waiting for {_named(missing)} of {num_processes} at {address}'
         say(f'{text}, {clock.seconds:.0f} of {timeout:.0f} s')
@@ -153,7 +150,7 @@ def _await_go(
 ) -> list[str]:
   """The hosts of all processes; none if process 0 is gone or another."""
   link.connection.settimeout(1.0)
-  while not clock.is_over:
+  while clock.seconds < clock.timeout + _WORD_SECONDS:
     try:
       messages = link.receive()
     except ConnectionError as error:
@@ -171,35 +168,74 @@ def _await_go(
   return []
 
 
+def _hear(
+  listener: socket.socket,
+  selector: selectors.BaseSelector,
+  links: list[Link],
+) -> Iterator[tuple[Link, list]]:
+  """Waits half a second for connections and hellos: (its link, [id, ...]).
+
+  A link that closes, or says anything else, is dropped.
+  """
+  for key, _ in selector.select(timeout=0.5):
+    if key.fileobj is listener:
+      link = Link(listener.accept()[0])
+      links.append(link)
+      selector.register(link, selectors.EVENT_READ)
+      continue
+    link = key.fileobj
+    assert isinstance(link, Link)
+    try:
+      messages = link.receive()
+      if any(message[:2] != ['hello', _HELLO] for message in messages):
+        raise ConnectionError('a stranger')
+    except ConnectionError:
+      selector.unregister(link)
+      links.remove(link)
+      link.close()
+      continue
+    for message in messages:
+      yield link, message[2:]
+
+
 def _enter(
-  links: list[Link], link: Link, message: list, num_processes: int
-) -> None:
-  """Enters a process that says hello; refuses all if it contradicts others."""
-  if message[:2] != ['hello', _HELLO]:
-    raise ConnectionError('a stranger')
-  _, _, process, total, name = message
-  if total != num_processes:
-    _refuse(
-      links,
-      f'--num_processes: process {process} on {name} was told of {total}, '
-      f'process 0 of {num_processes}; give all of them the same',
-    )
+  links: list[Link], link: Link, hello: list, num_processes: int
+) -> str:
+  """Enters a process; returns how it contradicts the others, or ''."""
   taken = {0: os.uname().nodename} | {
     other.process: other.host for other in links
   }
-  if process in taken:
-    _refuse(
-      links,
-      f'--process_id={process} is given twice, on {taken[process]} and on '
-      f'{name}; give each process its own',
-    )
+  process, total, name = hello
   link.process, link.host = process, name
+  if total != num_processes:
+    return (
+      f'--num_processes: process {process} on {name} was told of {total}, '
+      f'process 0 of {num_processes}; give all of them the same'
+    )
+  if process in taken:
+    return (
+      f'--process_id={process} is given twice, on {taken[process]} and on '
+      f'{name}; give each process its own'
+    )
+  return ''
 
 
-def _refuse(links: list[Link], why: str) -> None:
-  for link in links:
-    link.send('refused', why)
-  raise InputError(why)
+def _refuse(
+  why: str,
+  links: list[Link],
+  hear: Callable[[], Iterator[tuple[Link, list]]],
+  number: int,
+) -> NoReturn:
+  """Raises InputError once `number` processes, or all in time, heard why."""
+  known = [link for link in links if link.process >= 0]
+  deadline = time.monotonic() + _WORD_SECONDS
+  while True:
+    for link in known:
+      link.send('refused', why)
+    number -= len(known)
+    if number <= 0 or time.monotonic() >= deadline:
+      raise InputError(why)
+    known = [link for link, _ in hear()]
 
 
 def _missing(links: list[Link], num_processes: int) -> list[int]:

@@ -20,7 +20,7 @@ def address() -> str:
 
 
 class End:
-  """What a process said, and the exit codes with which it ended."""
+  """Lines that a process said, and the exit codes with which it ended."""
 
   def __init__(self):
     self.lines, self.codes = [], []
@@ -174,17 +174,23 @@ def test_a_port_in_use_is_named(address, monkeypatch):
       meeting.host(address, 2, 1.0, print)
 
 
-@pytest.mark.parametrize(
-  ('second', 'why'),
-  [((1, 3), '--process_id=1 is given twice'), ((2, 4), 'was told of 4')],
-)
-def test_contradictions_between_processes_are_named(address, second, why):
-  def meet_in_vain(number, total):
-    with pytest.raises(InputError, match=why):
-      meet(address, number, total, End(), timeout=10.0)
+def meet_in_vain(address, number, total, why):
+  with pytest.raises(InputError, match=why):
+    meet(address, number, total, End(), timeout=10.0)
+
+
+def test_two_processes_of_one_number_are_named(address):
+  why = '--process_id=1 is given twice'
+  in_threads([lambda n=n: meet_in_vain(address, n, 3, why) for n in (0, 1, 1)])
+
+
+def test_a_process_that_comes_late_hears_of_a_contradiction_too(address):
+  def one_after_the_other():
+    meet_in_vain(address, 2, 4, 'was told of 4')
+    meet_in_vain(address, 1, 3, 'process 2 .* was told of 4')
 
   in_threads(
-    [lambda n=n, t=t: meet_in_vain(n, t) for n, t in ((0, 3), (1, 3), second)]
+    [lambda: meet_in_vain(address, 0, 3, 'was told of 4'), one_after_the_other]
   )
 
 
