@@ -18,6 +18,7 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import derive_layout
+from bert_jax.tasks.text_rows import fill_row
 
 # Texts that are sorted by length together; memory grows with it.
 _WINDOW = 4096
@@ -115,9 +116,7 @@ class Embedder:
       rows = np.full((num_rows, length), table.pad_id, np.int32)
       rows[:, 0] = table.cls_id
       for row, place in zip(rows, chosen, strict=False):
-        part = ids[place]
-        row[1 : len(part) + 1] = part
-        row[len(part) + 1] = table.sep_id
+        fill_row(row, [ids[place]], table)
       vectors = self._embed(self._params, rows)
       found[chosen] = np.asarray(vectors)[: len(chosen)]
     return found

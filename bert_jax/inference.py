@@ -165,7 +165,7 @@ class TrainedModel:
   def embedder(
     self, pooling: str = '', normalize: bool | None = None
   ) -> Embedder:
-    """What computes `embed`; arguments as there."""
+    """The Embedder that `embed` calls; arguments as of `embed`."""
     folder = pathlib.Path(self.origin).expanduser()
     pools = not pooling or normalize is None
     form = read_form(folder, pools=pools) or VectorForm()

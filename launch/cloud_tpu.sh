@@ -52,31 +52,29 @@ refuse() {
   give_up "$@"
 }
 
+# shellcheck source=launch/flags.sh
+source "$root/launch/flags.sh"
+flag_names=(name project zone accelerator_type data runtime_version workdir
+  max_hours num_slices setup max_wait_hours poll_seconds end_seconds)
+
 read_flags() {
   while [ $# -gt 0 ]; do
     case "$1" in
-      --name=* | --project=* | --zone=* | --accelerator_type=* | --data=* \
-        | --runtime_version=* | --workdir=* | --max_hours=* | --num_slices=* \
-        | --setup=* | --max_wait_hours=* | --poll_seconds=* | --end_seconds=*)
-        local flag=${1%%=*}
-        printf -v "${flag#--}" %s "${1#*=}"
-        ;;
       --spot | --reserved) tier=$1 ;;
       --create_flags=*) read -ra create_flags <<<"${1#*=}" ;;
       --ssh_flags=*) read -ra ssh_flags <<<"${1#*=}" ;;
       --dry_run) dry_run=yes ;;
       --) shift; flags=("$@"); return ;;
-      *) refuse "unknown argument $1; flags of pretrain come after --" ;;
+      *)
+        set_flag "$1" \
+          || refuse "unknown argument $1; flags of pretrain come after --"
+        ;;
     esac
     shift
   done
 }
 
-require_flags() {
-  local flag
-  for flag in "$@"; do
-    if [ -z "${!flag}" ]; then refuse "--$flag=... is missing"; fi
-  done
+check_name() {
   if [[ -n "$name" && ! "$name" =~ ^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$ ]]; then
     refuse "--name=$name: give small letters, digits and -, at most 42"
   fi
@@ -94,7 +92,7 @@ seconds_of() {
 exec 3>&1
 run() {
   if [ -n "$dry_run" ]; then
-    { printf '+'; printf ' %q' "$@"; echo; } >&3
+    print_command "$@" >&3
   else
     "$@" 3>&-
   fi
@@ -203,6 +201,7 @@ case "${1:-}" in
 esac
 shift
 read_flags "$@"
+check_name
 case "$verb" in
   tail) follow ;;
   down) down ;;

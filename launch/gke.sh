@@ -29,28 +29,23 @@ refuse() {
   exit 2
 }
 
+# shellcheck source=launch/flags.sh
+source "$root/launch/flags.sh"
+flag_names=(name image workdir accelerator topology hosts chips max_hours
+  num_slices namespace nfs)
+
 read_flags() {
   while [ $# -gt 0 ]; do
     case "$1" in
-      --name=* | --image=* | --workdir=* | --accelerator=* | --topology=* \
-        | --hosts=* | --chips=* | --max_hours=* | --num_slices=* \
-        | --namespace=* | --nfs=*)
-        local flag=${1%%=*}
-        printf -v "${flag#--}" %s "${1#*=}"
-        ;;
       --tpu | --gpu) kind=${1#--} ;;
       --dry_run) dry_run=yes ;;
       --) shift; flags=("$@"); return ;;
-      *) refuse "unknown argument $1; flags of pretrain come after --" ;;
+      *)
+        set_flag "$1" \
+          || refuse "unknown argument $1; flags of pretrain come after --"
+        ;;
     esac
     shift
-  done
-}
-
-require_flags() {
-  local flag
-  for flag in "$@"; do
-    if [ -z "${!flag}" ]; then refuse "--$flag=... is missing"; fi
   done
 }
 
@@ -112,9 +107,7 @@ render() {
 
 run() {
   if [ -n "$dry_run" ]; then
-    printf '+'
-    printf ' %q' "$@"
-    echo
+    print_command "$@"
   else
     "$@"
   fi

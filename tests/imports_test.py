@@ -68,7 +68,7 @@ ARROWS = {
   'run_inputs': ('data', 'durable_files', 'workdir'),
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
-  'embedding': ('models', 'objectives.base', 'data.tokenizers', 'interop'),
+  'embedding': ('tasks', 'interop'),
   'inference': ('pretrained', 'embedding'),
   # `bert_jax.load`.
   '': ('inference',),

@@ -1,9 +1,14 @@
 """Random texts of fifty words, and helpers that prepare them in a moment."""
 
 import contextlib
+import os
 import random
+import signal
+import subprocess
+import time
 
 import pytest
+from other_process import start_python
 
 from bert_jax.data import token_rows
 from bert_jax.data.preparing.prepare import prepare
@@ -83,3 +88,29 @@ def contents(folder):
     for path in folder.rglob('*')
     if path.is_file()
   }
+
+
+def stopped_amid_blocks(folder, script, arguments, stop):
+  """Runs a script that prepares `out` in a folder, until it has three blocks.
+
+  Then it calls `stop` with the id of its process. Returns (status, stderr).
+  """
+  (folder / 'script.py').write_text(script)
+  process = start_python(
+    'script.py',
+    *arguments,
+    cwd=folder,
+    stderr=subprocess.PIPE,
+    start_new_session=True,
+  )
+  try:
+    deadline = time.monotonic() + 60
+    while len(list((folder / 'out.partial').glob('block-*'))) < 3:
+      assert process.poll() is None, process.stderr.read()
+      assert time.monotonic() < deadline
+      time.sleep(0.005)
+    stop(process.pid)
+    return process.wait(60), process.stderr.read()
+  finally:
+    if process.poll() is None:
+      os.killpg(process.pid, signal.SIGKILL)

@@ -34,13 +34,7 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
       '',
       "The column of labels; without it the fine-tuning run's.",
     )
-  header = flags.DEFINE_enum(
-    'header',
-    None,
-    ['yes', 'no'],
-    'Whether the first line of a .tsv or .csv names its columns although these '
-    'are given by number.',
-  )
+  header = define_header()
 
   def columns(model: Any) -> dict[str, Any]:
     task = model.experiment.task
@@ -68,6 +62,16 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
     }
 
   return columns
+
+
+def define_header() -> flags.FlagHolder:
+  return flags.DEFINE_enum(
+    'header',
+    None,
+    ['yes', 'no'],
+    'Whether the first line of a .tsv or .csv names its columns although these '
+    'are given by number.',
+  )
 
 
 def _with_fields(task: Any, fields: dict[str, Any]) -> Any:

@@ -12,6 +12,8 @@ import os
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags, process_flags
+from bert_jax.cli.column_flags import define_header
+from bert_jax.interop.sentence_transformers import POOLINGS
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -32,15 +34,9 @@ TEXT_COLUMN = absl_flags.DEFINE_string(
   'The column of texts, by name, or by number from 0 where a .tsv or .csv has '
   'no header.',
 )
-HEADER = absl_flags.DEFINE_enum(
-  'header',
-  None,
-  ['yes', 'no'],
-  'Whether the first line of a .tsv or .csv names its columns although this '
-  'one is given by number.',
-)
+HEADER = define_header()
 POOLING = absl_flags.DEFINE_enum(
-  'pooling', None, ['mean', 'cls', 'max'], 'How states become one vector.'
+  'pooling', None, POOLINGS, 'How states become one vector.'
 )
 NORMALIZE = absl_flags.DEFINE_bool(
   'normalize', None, 'Whether vectors have length 1.'

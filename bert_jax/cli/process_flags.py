@@ -5,6 +5,8 @@ from typing import Any
 
 from absl import flags
 
+from bert_jax.parallel.meeting import START_TIMEOUT
+
 # The functions define flags for the verb that calls them, not for this file.
 flags.disclaim_key_flags()
 
@@ -32,7 +34,7 @@ def define_processes() -> Callable[[str], Any]:
   )
   start_timeout = flags.DEFINE_float(
     'start_timeout',
-    1800.0,
+    START_TIMEOUT,
     'Seconds to wait at the start for all processes.',
     lower_bound=1.0,
   )

@@ -124,6 +124,7 @@ class TokenRows:
     self._open: collections.OrderedDict[tuple[str, int], np.ndarray] = (
       collections.OrderedDict()
     )
+    self._alone = self.num_bytes > _bytes_of_memory() / 2
     # Prefetch threads share one object.
     self._lock = threading.Lock()
     if not lazy:
@@ -261,7 +262,7 @@ class TokenRows:
           self.folder / self._entries(array)[shard]['name'],
           (self.shard_sizes[shard], width),
           dtype,
-          alone=self.num_bytes > _bytes_of_memory() / 2,
+          alone=self._alone,
         )
       self._open.move_to_end((array, shard))
       return self._open[array, shard]

@@ -13,11 +13,15 @@ import numpy as np
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, quoted, shown
 from bert_jax.interop import weights_files
+from bert_jax.interop.sentence_transformers import (
+  MODULES,
+  SENTENCES,
+  kind_of,
+  stated_modes,
+)
 from bert_jax.interop.wrapped_names import MERGE_PEFT
 
 _ADAPTER = 'adapter_config.json'
-_MODULES = 'modules.json'
-_SENTENCES = 'sentence_bert_config.json'
 _FOREIGN_FILES = {'tf_model.h5': 'tf', 'flax_model.msgpack': 'flax'}
 # Endings of weights files, and the name under which each kind is read.
 _ENDINGS = {
@@ -117,18 +121,18 @@ def check_side_files(
       'config.json names code of its own (auto_map), which is not run: what it '
       'computes otherwise than the family is lost'
     )
-  if (folder / _MODULES).is_file():
+  if (folder / MODULES).is_file():
     notes.append(_modules(folder))
-  sentences = read_or_none(folder / _SENTENCES)
+  sentences = read_or_none(folder / SENTENCES)
   if isinstance(sentences, dict):
     if length := sentences.get('max_seq_length'):
       notes.append(
-        f'max_seq_length {shown(repr(length))} of {_SENTENCES} is not kept '
+        f'max_seq_length {shown(repr(length))} of {SENTENCES} is not kept '
         '(but by embed): texts are cut where the positions end'
       )
     if sentences.get('do_lower_case'):
       notes.append(
-        f'{_SENTENCES} makes every text lowercase (do_lower_case); here the '
+        f'{SENTENCES} makes every text lowercase (do_lower_case); here the '
         'tokenizer alone decides'
       )
 
@@ -156,31 +160,20 @@ def _adapter(folder: pathlib.Path) -> str:
 
 def _modules(folder: pathlib.Path) -> str:
   """A sentence on the modules of sentence-transformers that are not read."""
-  modules = read_or_none(folder / _MODULES)
+  modules = read_or_none(folder / MODULES)
   said = (
-    f'{_MODULES}: of this folder of sentence-transformers the encoder alone is '
+    f'{MODULES}: of this folder of sentence-transformers the encoder alone is '
     'read (but by embed)'
   )
   if not isinstance(modules, list):
     return said
   left_out = []
   for module in modules:
-    kind = str(module.get('type') if isinstance(module, dict) else module)
-    kind = kind.rpartition('.')[2]
+    kind = kind_of(module)
     if kind == 'Transformer':
       continue
-    config = None
-    if kind == 'Pooling':
-      place = pathlib.PurePath(str(module.get('path'))).name
-      config = read_or_none(folder / place / 'config.json')
-    config = config if isinstance(config, dict) else {}
-    modes = [
-      name.removeprefix('pooling_mode_')
-      for name, value in config.items()
-      if name.startswith('pooling_mode_') and value is True
-    ]
-    if isinstance(config.get('pooling_mode'), str):
-      modes.append(config['pooling_mode'])
+    is_pooling = kind == 'Pooling' and isinstance(module, dict)
+    modes = stated_modes(folder, module) if is_pooling else []
     left_out.append(f'{kind} ({", ".join(modes)})' if modes else kind)
   return f'{said}, without {listed(left_out)}' if left_out else said
 

@@ -13,20 +13,21 @@ from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
 
 POOLINGS = ('mean', 'cls', 'max')
-_MODULES = 'modules.json'
-_SENTENCES = 'sentence_bert_config.json'
+MODULES = 'modules.json'
+SENTENCES = 'sentence_bert_config.json'
 _CONFIG = 'config_sentence_transformers.json'
-# Names of the modes in files of versions before 5.
+# Names of the modes in files of versions before 5, after this beginning.
+_MODE = 'pooling_mode_'
 _EARLIER_MODES = {
-  'pooling_mode_cls_token': 'cls',
-  'pooling_mode_max_tokens': 'max',
-  'pooling_mode_mean_tokens': 'mean',
+  'cls_token': 'cls',
+  'max_tokens': 'max',
+  'mean_tokens': 'mean',
 }
 _OVERRIDE = 'choose by --pooling and --normalize how a vector is made'
 
 
 class VectorForm(NamedTuple):
-  """How the states of a text's tokens become its vector.
+  """The way from the states of a text's tokens to its vector.
 
   pooling: 'mean' or 'max' over all tokens, [CLS] and [SEP] among them, or the
   state of 'cls'. normalize: vectors have length 1. max_tokens: texts are cut
@@ -45,12 +46,12 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   Without `pools`, that of the texts alone: max_tokens and prompt. Raises
   InputError if it has a module or an option that is not computed here.
   """
-  if not (folder / _MODULES).is_file():
+  if not (folder / MODULES).is_file():
     return None
-  sentences = _object(folder / _SENTENCES)
+  sentences = _object(folder / SENTENCES)
   if sentences.get('do_lower_case'):
     raise InputError(
-      f'{folder / _SENTENCES}: do_lower_case is not computed here; let the '
+      f'{folder / SENTENCES}: do_lower_case is not computed here; let the '
       'tokenizer do it (tokenizer_config.json)'
     )
   form = VectorForm(
@@ -59,21 +60,20 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   )
   if not pools:
     return form
-  modules = read_or_none(folder / _MODULES)
+  modules = read_or_none(folder / MODULES)
   if not isinstance(modules, list):
-    raise InputError(f'{folder / _MODULES}: is no list of modules; {_OVERRIDE}')
-  kinds = [_kind(module) for module in modules]
+    raise InputError(f'{folder / MODULES}: is no list of modules; {_OVERRIDE}')
+  kinds = [kind_of(module) for module in modules]
   if kinds not in (
     ['Transformer', 'Pooling'],
     ['Transformer', 'Pooling', 'Normalize'],
   ):
     raise InputError(
-      f'{folder / _MODULES} has the modules {shown(", ".join(kinds))}; only '
+      f'{folder / MODULES} has the modules {shown(", ".join(kinds))}; only '
       f'Transformer, Pooling and Normalize are computed here; {_OVERRIDE}'
     )
-  place = pathlib.PurePath(str(modules[1].get('path'))).name
   return form._replace(
-    pooling=_pooling(folder / place / 'config.json'),
+    pooling=_pooling(_pooling_path(folder, modules[1])),
     normalize='Normalize' in kinds,
   )
 
@@ -98,12 +98,14 @@ def write_form(
   ]
   for path in folders[1 : len(kinds)]:
     (folder / path).mkdir()
-  modes = {name: form.pooling == mode for name, mode in _EARLIER_MODES.items()}
+  modes = {
+    _MODE + name: form.pooling == mode for name, mode in _EARLIER_MODES.items()
+  }
   prompts = {'default': form.prompt} if form.prompt else {}
   for name, content in {
-    _MODULES: modules,
+    MODULES: modules,
     '1_Pooling/config.json': {'word_embedding_dimension': dim} | modes,
-    _SENTENCES: {'max_seq_length': max_tokens, 'do_lower_case': False},
+    SENTENCES: {'max_seq_length': max_tokens, 'do_lower_case': False},
     _CONFIG: {
       'prompts': prompts,
       'default_prompt_name': 'default' if prompts else None,
@@ -112,9 +114,33 @@ def write_form(
     durable_files.write_json(folder / name, content)
 
 
-def _kind(module: Any) -> str:
+def kind_of(module: Any) -> str:
+  """The class of an entry of modules.json, such as Pooling."""
   kind = module.get('type') if isinstance(module, dict) else module
   return str(kind).rpartition('.')[2]
+
+
+def stated_modes(folder: pathlib.Path, module: dict[str, Any]) -> list[str]:
+  """The modes of a Pooling module in the words of its file; [] without one."""
+  return _modes(_object(_pooling_path(folder, module)))
+
+
+def _pooling_path(folder: pathlib.Path, module: dict[str, Any]) -> pathlib.Path:
+  place = pathlib.PurePath(str(module.get('path'))).name
+  return folder / place / 'config.json'
+
+
+def _modes(config: dict[str, Any]) -> list[str]:
+  modes = config.get('pooling_mode')
+  if modes is None:
+    return [
+      name.removeprefix(_MODE)
+      for name, value in config.items()
+      if name.startswith(_MODE) and value is True
+    ]
+  return (
+    [str(mode) for mode in modes] if isinstance(modes, list) else [str(modes)]
+  )
 
 
 def _object(path: pathlib.Path) -> dict[str, Any]:
@@ -124,17 +150,12 @@ def _object(path: pathlib.Path) -> dict[str, Any]:
 
 def _pooling(path: pathlib.Path) -> str:
   config = _object(path)
-  modes = config.get('pooling_mode')
-  if modes is None:
-    modes = [
-      _EARLIER_MODES.get(name, name.removeprefix('pooling_mode_'))
-      for name, value in config.items()
-      if name.startswith('pooling_mode_') and value is True
-    ] or 'mean'
-  modes = [modes] if isinstance(modes, str) else list(modes)
+  modes = [_EARLIER_MODES.get(mode, mode) for mode in _modes(config)] or [
+    'mean'
+  ]
   if len(modes) != 1 or modes[0] not in POOLINGS:
     raise InputError(
-      f'{path}: pools by {shown(", ".join(map(str, modes)))}; one of '
+      f'{path}: pools by {shown(", ".join(modes))}; one of '
       f'{listed(POOLINGS)} is computed here; {_OVERRIDE}'
     )
   if config.get('include_prompt') is False:

@@ -90,9 +90,9 @@ class Saved(NamedTuple):
 
 
 class Residuals(NamedTuple):
-  """What a backward pass takes over.
+  """Arrays that a forward pass leaves to the backward pass.
 
-  kept: what a compiler keeps in memory for it. asked_for: all that it reads.
+  kept: those that a compiler keeps in memory. asked_for: all that are read.
   """
 
   kept: Saved
@@ -124,7 +124,7 @@ def saved_by_loss(
 
 
 def _saved(model: EncoderConfig, one: list[Any], two: list[Any]) -> Saved:
-  """What is saved, by the arrays of one row and of two."""
+  """Bytes that are saved, by the arrays of one row and of two."""
 
   def grown(chosen: Callable[[tuple[int, ...]], bool]) -> int:
     return _bytes(two, chosen) - _bytes(one, chosen)

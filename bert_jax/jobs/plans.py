@@ -182,7 +182,7 @@ class Estimator:
     )
 
   def stages(self, plan: Plan) -> list[StageEstimate]:
-    """What each stage takes; InputError if the mesh cannot be laid out."""
+    """Estimates each stage; InputError if the mesh cannot be laid out."""
     layout, config = plan.layout, self.experiment.model
     of_state = self._once(self.state_bytes, *layout[:3])
     itemsize = jnp.dtype(self.experiment.compute_dtype).itemsize

@@ -25,7 +25,6 @@ from bert_jax.errors import DISK_ADVICE, InputError, one_line, shown
 from bert_jax.parallel import meeting
 from bert_jax.parallel.peers import EXIT_CODE_OF_LOSS, Peers
 
-START_TIMEOUT = 1800.0
 # Time for JAX's own start, once all processes have met.
 _JAX_START_SECONDS = 120
 # Time in which the watcher notices that an error of this process's devices is
@@ -60,7 +59,7 @@ def find_setup(
   num_processes: int | None = None,
   process_id: int | None = None,
   *,
-  timeout: float = START_TIMEOUT,
+  timeout: float = meeting.START_TIMEOUT,
   environment: Mapping[str, str] = os.environ,
 ) -> Setup | None:
   """The set-up of this process; None for a run of one process.
@@ -101,7 +100,10 @@ def _found(
   *,
   alone: bool,
 ) -> tuple[str | None, int | None, int | None]:
-  """What JAX finds in place of what is None; `alone`: all of it is."""
+  """Fills in what is None by what JAX finds.
+
+  `alone`: all of it is None, so that nobody has told of other processes.
+  """
   if alone:
     _check_slurm(environment)
   try:
@@ -229,7 +231,7 @@ def joined(
 
 
 def _ending(error: BaseException) -> tuple[str, int]:
-  """What the others say of this process's end, and their exit code."""
+  """The line of the others on this process's end, and their exit code."""
   if isinstance(error, KeyboardInterrupt):
     return 'stopped by a signal', EXIT_CODE_OF_LOSS
   name = '' if isinstance(error, InputError) else f'{type(error).__name__}: '
@@ -344,7 +346,7 @@ def require_equal(facts: Mapping[str, str]) -> None:
 
 
 def software() -> dict[str, str]:
-  """What has to be the same on all hosts, beside config and data."""
+  """Versions and devices, which have to be the same on all hosts."""
   return {
     'Python': sys.version.split()[0],
     'jax': jax.__version__,

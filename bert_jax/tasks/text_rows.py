@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.data.tokenizers.base import Tokenizer
+from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, shown
 
 _MIN_LENGTH = 8
@@ -58,17 +58,33 @@ def encode_examples(
     for row, group in zip(rows[first:], batch, strict=False):
       parts = [next(encoded) for _ in group]
       lengths = [len(part) for part in parts]
-      separators = [table.pair_separators] * (len(parts) - 1) + [1]
-      kept = _kept_lengths(lengths, max_length - 1 - sum(separators))
+      num_separators = sum(_separators(len(parts), table))
+      kept = _kept_lengths(lengths, max_length - 1 - num_separators)
       num_cut += kept != lengths
-      row[0] = table.cls_id
-      place = 1
-      for part, length, count in zip(parts, kept, separators, strict=True):
-        row[place : place + length] = part[:length]
-        place += length
-        row[place : place + count] = table.sep_id
-        place += count
+      fill_row(row, [p[:n] for p, n in zip(parts, kept, strict=True)], table)
   return rows, num_cut
+
+
+def fill_row(
+  row_T: np.ndarray, parts: Sequence[np.ndarray], table: TokenTable
+) -> None:
+  """Writes `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]` into a row of padding.
+
+  `parts` are the ids of the texts; the row has room for them.
+  """
+  row_T[0] = table.cls_id
+  place = 1
+  counts = _separators(len(parts), table)
+  for part, count in zip(parts, counts, strict=True):
+    row_T[place : place + len(part)] = part
+    place += len(part)
+    row_T[place : place + count] = table.sep_id
+    place += count
+
+
+def _separators(num_parts: int, table: TokenTable) -> list[int]:
+  """The numbers of [SEP] after each text."""
+  return [table.pair_separators] * (num_parts - 1) + [1]
 
 
 def _kept_lengths(lengths: list[int], limit: int) -> list[int]:

@@ -117,7 +117,7 @@ def sound(path: pathlib.Path, items: Sequence[str], load: Callable[[], T]) -> T:
       )
       return cast(T, result)
     try:
-      proof = proof_of_damage(path, items)
+      proof = _proof_of_damage(path, items)
     except OSError as error:
       raise _not_read(path, fault_of(error)) from error
     if second.kind == 'digest':
@@ -309,7 +309,7 @@ def set_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
   return folder / distributed.as_first('set aside', aside.name)
 
 
-def proof_of_damage(folder: pathlib.Path, items: Sequence[str]) -> str:
+def _proof_of_damage(folder: pathlib.Path, items: Sequence[str]) -> str:
   """Names a file that is missing, cut or changed; '' if there is none."""
   return _changed(folder) or _incomplete(folder, items)
 

@@ -1,4 +1,4 @@
-"""What a corpus of 10^12 tokens costs a process at its start.
+"""Start of a process on a corpus of 10^12 tokens: time, memory, manifest.
 
 .venv/bin/python experiments/benchmarks/large_corpus.py --tokens=1e12
 

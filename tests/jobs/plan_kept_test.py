@@ -1,4 +1,4 @@
-"""What a compiler keeps of a program for its backward pass."""
+"""Arrays that a compiler keeps of a program for its backward pass."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_a_mask_that_hashes_its_places_costs_nothing():
 
 
 def test_the_fewest_bytes_are_kept():
-  """Of a sum and its two terms, the sum; if both are wanted, the terms."""
+  """A sum is kept in place of its two terms; if both are wanted, the terms."""
 
   def residuals(x, wanted: int):
     terms = jnp.exp(x), jnp.sin(x)

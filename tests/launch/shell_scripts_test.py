@@ -23,7 +23,10 @@ SCRIPTS = sorted(
   ]
 )
 # Read by others, never run alone.
-SOURCED = {pathlib.Path('launch/cloud_tpu_up.sh')}
+SOURCED = {
+  pathlib.Path('launch/cloud_tpu_up.sh'),
+  pathlib.Path('launch/flags.sh'),
+}
 
 
 def test_shellcheck_finds_nothing():

@@ -24,7 +24,7 @@ _DIGEST_BYTES = 16
 
 
 class Fingerprints(NamedTuple):
-  """What tells documents apart.
+  """Digests and signatures that tell documents apart.
 
   digests: uint8 [documents, 16]; [documents, 0] where equal texts are kept.
   signatures: uint32 [documents with a word, 128]; 0 of them where similar texts
@@ -87,7 +87,7 @@ class Repeats:
           continue
         self._seen.add(digest)
       if self._near and signature is not None:
-        if not self._near.is_new_signature(signature):
+        if not self._near.is_new(signature):
           reasons[number] = _NEAR
     return reasons
 

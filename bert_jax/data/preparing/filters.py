@@ -105,7 +105,7 @@ class FilteredSource:
         yield document
 
   def fingerprints(self) -> duplicates.Fingerprints:
-    """Those of the documents that no other filter leaves out, in order."""
+    """Makes the fingerprints of documents that no other filter leaves out."""
     options = self._options
     make = duplicates.Maker(options.deduplicate, options.near_duplicates)
     return make(

@@ -60,13 +60,13 @@ class GroupWork:
     try:
       found = base.groups(self.source)
       tasks, described = self._tasks(found, part)
-      if isinstance(self.source, FilteredSource):
-        if self.source.looks_for_repeats:
-          self._look_through(tasks)
-          repeats = self._repeats(len(found))
-          if repeats is None:
-            return None
-          tasks = [_without_repeats(task, repeats) for task in tasks]
+      source = self.source
+      if isinstance(source, FilteredSource) and source.looks_for_repeats:
+        self._look_through(tasks)
+        repeats = self._repeats(source, len(found))
+        if repeats is None:
+          return None
+        tasks = [_without_repeats(task, repeats) for task in tasks]
       return self._work_on(tasks, described)
     except BaseException:
       # An input that cannot be read leaves no folder, but to other parts.
@@ -143,10 +143,11 @@ class GroupWork:
           np.savez(file, **event.returned._asdict())
         shown.update(task.source.size_in_bytes())
 
-  def _repeats(self, num_groups: int) -> dict[int, np.ndarray] | None:
+  def _repeats(
+    self, source: FilteredSource, num_groups: int
+  ) -> dict[int, np.ndarray] | None:
     """The repeats of all groups, looked for in the order of the source."""
-    assert isinstance(self.source, FilteredSource)
-    find = self.source.repeats()
+    find = source.repeats()
     found = {}
     for number in range(num_groups):
       paths = list(self.partial.glob(f'seen-{number:06d}-*.npz'))
@@ -158,7 +159,7 @@ class GroupWork:
 
 
 def _read_fingerprints(task: Task) -> Any:
-  """Reads a task that has no pieces; see worker_processes.Read."""
+  """Reads a task that has no pieces; see reading_workers.Read."""
   assert isinstance(task.source, FilteredSource)
   return task.source.fingerprints()
   yield

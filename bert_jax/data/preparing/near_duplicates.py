@@ -72,19 +72,14 @@ class NearDuplicates:
       hashfunc=_short_key,
     )
     self._hash = _min_hash()
-    self._sign = Signatures()
     self._signatures: list[bytes] = []
 
-  def is_new(self, text: str) -> bool:
+  def is_new(self, values: np.ndarray) -> bool:
     """Returns whether no earlier document is that similar, and keeps it if so.
 
-    A document without a word is always new.
+    `values` is the document's signature, which one without a word has not: it
+    is always new.
     """
-    values = self._sign(text)
-    return values is None or self.is_new_signature(values)
-
-  def is_new_signature(self, values: np.ndarray) -> bool:
-    """As `is_new`, of the text's signature."""
     signature = self._hash.copy()
     signature.hashvalues = values.astype(signature.hashvalues.dtype)
     similar: list[Any] = self._bands.query(signature)

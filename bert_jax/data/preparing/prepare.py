@@ -248,27 +248,29 @@ def _check(
 
   What was finished is no use then, unless the user allows what is unknown.
   """
-  why = ''
-  if not corpus.counts[blocks.TRAIN]['documents']:
-    why = (
+  try:
+    base.require_text(corpus.has_documents)
+    _require_rows(corpus, work)
+  except InputError:
+    unfinished.remove_folder(partial)
+    raise
+  corpus.unknown.check()
+
+
+def _require_rows(corpus: _Corpus, work: dict[str, Any]) -> None:
+  counts = corpus.counts[blocks.TRAIN]
+  if not counts['documents']:
+    raise InputError(
       f'--input: no document has a token for training; dropped: '
       f'{_dropped(corpus) or "nothing"}, for evaluation: '
       f'{corpus.counts[blocks.EVAL]["documents"]} documents'
     )
   for length in work['row_lengths']:
-    if not why and not corpus.counts[blocks.TRAIN][f'rows_{length}']:
-      why = (
+    if not counts[f'rows_{length}']:
+      raise InputError(
         f'--pairs: no document gives a pair in rows of {length}; a pair needs '
         'two sentences, or two documents in a block: see --document'
       )
-  try:
-    base.require_text(corpus.has_documents)
-    if why:
-      raise InputError(why)
-  except InputError:
-    unfinished.remove_folder(partial)
-    raise
-  corpus.unknown.check()
 
 
 def _write_output(

@@ -107,7 +107,7 @@ class BeamWorkers:
     self._exchange.remove(finished=exception_type is None)
 
   def map(self, read: Read, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-    """As that of ReadingWorkers, in the order of the tasks.
+    """Yields what ReadingWorkers.map yields, in the order of the tasks.
 
     Raises:
       WorkerDied: a process of this machine is gone.

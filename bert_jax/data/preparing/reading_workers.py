@@ -142,7 +142,10 @@ class ReadingWorkers:
   def map_here(
     self, read: Read, tasks: Sequence[Any]
   ) -> Iterator[tuple[int, Any]]:
-    """As `map`, of tasks that have to be read in this process."""
+    """Reads tasks in this process, and works on their pieces in any.
+
+    Yields what `map` yields, in the order of the tasks, the Ends last.
+    """
     numbers: collections.deque[int] = collections.deque()
     ends = []
 
@@ -193,7 +196,7 @@ class ReadingWorkers:
 
 
 class _Link(NamedTuple):
-  """What the processes of a pool share.
+  """Pipes and locks that the processes of a pool share.
 
   pieces: those that are handed over; None sends a helper home.
   wanted: counts the pieces that helpers wait for.

@@ -7,14 +7,18 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import time
 
 import pytest
 from acting_tokenizer import ActingTokenizer
-from other_process import start_python, verb
+from other_process import verb
 from process_ends import assert_ended
-from small_texts import ListSource, contents, make_texts, run
+from small_texts import (
+  ListSource,
+  contents,
+  make_texts,
+  run,
+  stopped_amid_blocks,
+)
 
 from bert_jax.data.preparing import blocks, parts
 from bert_jax.data.preparing.filters import FilterOptions, filtered
@@ -329,26 +333,7 @@ if __name__ == '__main__':
 
 
 def stopped(tmp_path, stop, *arguments):
-  """Runs SCRIPT until it has blocks, then calls stop(pid): (status, stderr)."""
-  (tmp_path / 'script.py').write_text(SCRIPT)
-  process = start_python(
-    'script.py',
-    *map(str, arguments),
-    cwd=tmp_path,
-    stderr=subprocess.PIPE,
-    start_new_session=True,
-  )
-  try:
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / 'out.partial').glob('block-*'))) < 3:
-      assert process.poll() is None, process.stderr.read()
-      assert time.monotonic() < deadline
-      time.sleep(0.005)
-    stop(process.pid)
-    return process.wait(60), process.stderr.read()
-  finally:
-    if process.poll() is None:
-      os.killpg(process.pid, signal.SIGKILL)
+  return stopped_amid_blocks(tmp_path, SCRIPT, arguments, stop)
 
 
 def kill(pid):

@@ -6,12 +6,16 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import time
 
 import pytest
-from other_process import start_python
-from small_texts import ListSource, contents, make_texts, plug_pulled, run
+from small_texts import (
+  ListSource,
+  contents,
+  make_texts,
+  plug_pulled,
+  run,
+  stopped_amid_blocks,
+)
 
 from bert_jax import durable_files, stopping
 from bert_jax.data.preparing import blocks
@@ -54,26 +58,8 @@ if __name__ == '__main__':
 def start_and_stop(tmp_path, vocab, workers, stop):
   """Runs SCRIPT until it stalls with blocks finished, then calls stop(pid)."""
   (tmp_path / 'text.txt').write_text('\n'.join(make_texts()) + '\n')
-  (tmp_path / 'script.py').write_text(SCRIPT)
-  arguments = ['text.txt', 'vocab.txt', 'out', str(workers)]
-  process = start_python(
-    'script.py',
-    *arguments,
-    cwd=tmp_path,
-    stderr=subprocess.PIPE,
-    start_new_session=True,
-  )
-  try:
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / 'out.partial').glob('block-*'))) < 3:
-      assert process.poll() is None, process.stderr.read()
-      assert time.monotonic() < deadline
-      time.sleep(0.02)
-    stop(process.pid)
-    return process.wait(60), process.stderr.read()
-  finally:
-    if process.poll() is None:
-      os.killpg(process.pid, signal.SIGKILL)
+  arguments = ['text.txt', 'vocab.txt', 'out', workers]
+  return stopped_amid_blocks(tmp_path, SCRIPT, arguments, stop)
 
 
 def finish(tmp_path, tokenizer):
