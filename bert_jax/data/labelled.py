@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.examples import TEXTS, Column, Examples
+from bert_jax.data.examples import IDS, TEXTS, Column, Examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
@@ -69,6 +69,7 @@ def read_examples(
   if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
   _check_lengths(columns, table)
+  ids = found.pop(IDS, [])
   examples = Examples(
     columns={
       # Words of a sentence are a tuple already.
@@ -77,6 +78,7 @@ def read_examples(
     },
     origins=table.origins,
     lines=table.lines,
+    ids=ids,
     notes=table.notes,
     may_be_header=table.may_be_header,
   )

@@ -14,7 +14,14 @@ from bert_jax.objectives.base import Batch
 from bert_jax.optim.base import Optimizer
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Features, Figures, Task, TaskConfig
+from bert_jax.tasks.base import (
+  Facts,
+  Features,
+  Figures,
+  FittedTask,
+  Task,
+  TaskConfig,
+)
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import Evaluation, RowsInOrder
@@ -162,7 +169,7 @@ class Scoring:
       workdir.results,
       {
         'task': experiment.task.name,
-        **self._task.facts,
+        **self._facts(predictions[winner]),
         **self._examples.about,
         'notes': self._examples.notes,
         'init_from': experiment.init_from,
@@ -199,6 +206,14 @@ class Scoring:
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = place_batch(rows, numbers, sharding)
     return self._step(params, self._frozen, batch)
+
+  def _facts(self, of_best_seed: Any) -> Facts:
+    """The task's facts, with what its best seed's predictions add to them."""
+    task, examples = self._task, self._examples
+    if not isinstance(task, FittedTask):
+      return task.facts
+    results = task.decode(of_best_seed, examples.eval)
+    return task.facts | task.fitted(results, examples.held_out)
 
   def _figures(self, predictions: list[Any]) -> list[Figures]:
     """The task's figures for each seed's predictions."""
