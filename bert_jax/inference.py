@@ -35,7 +35,9 @@ from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
+from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task, to_arrays
+from bert_jax.tasks.question_answering import QuestionAnswering
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
@@ -233,6 +235,19 @@ class TrainedModel:
     """
     task = self.require_task('predict')
     return task.values([*self.results(examples_of(texts), batch_size)])
+
+  def answer(self, question: str, context: str) -> Answer:
+    """The answer to a question as a span of its context.
+
+    Raises InputError if the model does not answer questions, a text is empty,
+    or the question leaves no room for the context.
+    """
+    if not isinstance(self.require_task('answer'), QuestionAnswering):
+      raise InputError(
+        'answer needs a model that answers questions; '
+        f'{self.origin} {self._what_it_is()}'
+      )
+    return self.predict([(question, context)], batch_size=1)[0]
 
   def results(
     self, examples: Examples, batch_size: int = 64

@@ -46,7 +46,8 @@ def read_examples(
       .csv has no header.
     header: 'yes' where there is a header though columns go by number, 'no'
       where the first line is an example though it looks like a header.
-    id_columns: Columns of ids, of which the first that is there is read.
+    id_columns: Columns of ids, of which the first that is there is read, unless
+      a column of the role IDS is.
     flags: The beginning of the flags that name columns, for messages.
 
   Raises:
@@ -56,6 +57,8 @@ def read_examples(
   """
   path = os.fspath(path)
   fields = _fields_of_columns(columns, flags)
+  if any(column.role == IDS for column in columns):
+    id_columns = ()
   table = _open_table(path, columns, fields, header, id_columns, flags)
   found: dict[str, list[Any]] = {}
   texts, is_of_words = [], False

@@ -1,6 +1,7 @@
 """Answers from the scores of tokens: the best spans over all windows."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def decoded(
     )
     scores = found[span.example]
     for score, start, end in best:
-      place = _stripped(contexts[span.example], start, end)
+      place = _trimmed(contexts[span.example], start, end)
       if place[0] < place[1]:
         scores[place] = max(score, scores.get(place, -np.inf))
   return [
@@ -137,11 +138,15 @@ def _result(
   return chosen | {'null_difference': difference, 'candidates': candidates}
 
 
-def _stripped(context: str, start: int, end: int) -> tuple[int, int]:
-  """The place of a span without white space at its ends.
+def _trimmed(context: str, start: int, end: int) -> tuple[int, int]:
+  """The place of a span that begins and ends with whole characters of a text.
 
-  Some tokens hold the space before a word.
+  Some tokens hold the space before a word, which goes. A tokenizer that drops
+  accents leaves out a mark on the last letter, which comes back.
   """
   text = context[start:end]
   start += len(text) - len(text.lstrip())
-  return start, start + len(text.strip())
+  end = start + len(text.strip())
+  while end < len(context) and unicodedata.combining(context[end]):
+    end += 1
+  return start, end

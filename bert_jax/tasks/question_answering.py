@@ -110,7 +110,9 @@ class QuestionAnsweringConfig:
 
   def columns(self) -> tuple[Column, ...]:
     read = values.filled_texts
-    ids = Column(self.id_column, 'id_column', IDS, values.unique_ids)
+    ids = Column(
+      *(self.id_column, 'id_column', IDS, values.unique_ids), is_answer=True
+    )
     return (
       *(
         Column(name, 'text_columns', TEXTS, read) for name in self.text_columns
