@@ -7,7 +7,7 @@ bert-jax evaluate --workdir=HUGGING_FACE_FOLDER --input=FILE \\
 Prints the figures of the model's task: for a classifier accuracy, macro F1,
 Matthews, and the figures of each class. The input is .tsv, .csv, .tab, .jsonl,
 .ndjson, .json (each also .gz, .xz, .zst) or .parquet; for a tagger also a file
-of CoNLL's form.
+of CoNLL's form, for questions SQuAD's .json.
 """
 
 from absl import flags as absl_flags

@@ -14,7 +14,9 @@ a table of one column; in a wider one it is an error, except at the file's end.
 
 A regression gives a "value"; a tagger "words", "labels" and "probabilities",
 one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
-JSON or Parquet with lists of words.
+JSON or Parquet with lists of words. A model that answers questions gives the
+answer as "text", its "start" and "end" in the context, and "candidates"; its
+input may be SQuAD's .json.
 """
 
 import os
