@@ -60,25 +60,13 @@ def read_examples(
   if any(column.role == IDS for column in columns):
     id_columns = ()
   table = _open_table(path, columns, fields, header, id_columns, flags)
-  found: dict[str, list[Any]] = {}
-  texts, is_of_words = [], False
-  for column in columns:
-    cells = column.read(table, column.name)
-    if column.role == TEXTS:
-      texts.append(cells)
-      is_of_words = column.of_words
-    else:
-      found[column.role] = cells
+  found = _by_role(columns, table)
   if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
   _check_lengths(columns, table)
   ids = found.pop(IDS, [])
   examples = Examples(
-    columns={
-      # Words of a sentence are a tuple already.
-      TEXTS: texts[0] if is_of_words else list(zip(*texts, strict=True)),
-      **found,
-    },
+    columns=found,
     origins=table.origins,
     lines=table.lines,
     ids=ids,
@@ -92,6 +80,22 @@ def read_examples(
     label = label if isinstance(label, str) else None
     refuse_named_row(table.origins[0], examples.texts[0], label, flags)
   return examples
+
+
+def _by_role(columns: Sequence[Column], table: Table) -> dict[str, list[Any]]:
+  """The values of the columns by role, those of the role TEXTS as tuples."""
+  found: dict[str, list[Any]] = {TEXTS: []}
+  texts, is_of_words = [], False
+  for column in columns:
+    cells = column.read(table, column.name)
+    if column.role == TEXTS:
+      texts.append(cells)
+      is_of_words = column.of_words
+    else:
+      found[column.role] = cells
+  # Words of a sentence are a tuple already.
+  found[TEXTS] = texts[0] if is_of_words else list(zip(*texts, strict=True))
+  return found
 
 
 def _open_table(

@@ -107,6 +107,8 @@ def test_regression(tuned, tmp_path):
     np.testing.assert_allclose(again.predict(texts), values, atol=1e-5)
   with pytest.raises(InputError, match='fill_mask .* is a regression'):
     model.fill_mask('a [MASK]')
+  with pytest.raises(InputError, match='answer needs .* is a regression'):
+    model.answer('a', 'b')
 
 
 def test_tagging(tuned, tmp_path):
