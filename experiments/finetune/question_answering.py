@@ -8,6 +8,14 @@ bert-jax finetune --config=experiments/finetune/question_answering.py \\
 
 Leave out `unanswerable` for SQuAD 1.1, whose questions all have an answer. The
 F1 of the official script chooses the best epoch.
+
+Seen once, on 2 CPU cores shared with much other work, in 9 minutes: all-MiniLM-
+L6-v2 (6 x 384, a sentence encoder) on 1,000 questions of SQuAD 2.0 with an
+answer, tested on 250 of other articles; one seed, 2 epochs, batch 8, max_length
+192, learning rate 3e-4. Exact match 0.264, F1 0.383, and after the first epoch
+0.072 and 0.132. The sentence that shares most words with the question has an F1
+of 0.151, the best constant answer 0.020. On 1,000 questions of which half have
+no answer, the same model at 2e-4 answers none of 250 (F1 0.548, their share).
 """
 
 from bert_jax.experiment import FinetuneExperiment
