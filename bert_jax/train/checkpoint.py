@@ -333,12 +333,16 @@ def restore_step(
 
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
-  """Writes a params-only checkpoint `folder/0`, replacing an older one."""
+  """Writes a params-only checkpoint `folder/0`, replacing an older one.
+
+  Several processes write it together.
+  """
   with orbax_traces.quiet(), checkpoint_items.context():
     ocp.save_checkpointables(
       folder / '0', checkpoint_items.items_of_params(params), overwrite=True
     )
-  seal(folder / '0')
+  if distributed.is_first():
+    seal(folder / '0')
 
 
 def load_params(
