@@ -333,10 +333,7 @@ def restore_step(
 
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
-  """Writes a params-only checkpoint `folder/0`, replacing an older one.
-
-  Several processes write it together.
-  """
+  """Replaces the params-only checkpoint `folder/0`; processes do it together."""
   with orbax_traces.quiet(), checkpoint_items.context():
     ocp.save_checkpointables(
       folder / '0', checkpoint_items.items_of_params(params), overwrite=True
