@@ -333,7 +333,7 @@ def restore_step(
 
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
-  """Replaces the params-only checkpoint `folder/0`; processes do it together."""
+  """Writes `folder/0` of params alone, or replaces it; all processes join."""
   with orbax_traces.quiet(), checkpoint_items.context():
     ocp.save_checkpointables(
       folder / '0', checkpoint_items.items_of_params(params), overwrite=True
