@@ -47,9 +47,14 @@ def select_tokens(
   Returns:
     (positions int32 [M], used bool [M]).
   """
-  return select_words(
-    key, eligible_T, jnp.ones_like(eligible_T), budget, max_masked
-  )
+  # The draw of words of one token each, without the search for their places:
+  # known beforehand, XLA works them out while it compiles, and took 18 s of
+  # compiling 4,608 rows of 1,024 for a GPU.
+  drawable = eligible_T & (budget > 0)
+  score = jnp.where(drawable, jax.random.uniform(key, eligible_T.shape), 2.0)
+  order = jnp.argsort(score)
+  used = drawable[order] & (jnp.arange(len(order)) < budget)
+  return order[:max_masked].astype(jnp.int32), used[:max_masked]
 
 
 def select_words(
@@ -71,10 +76,10 @@ def select_words(
   start = jax.lax.cummax(jnp.where(word_starts_T | ~eligible_T, column, 0))
   word_length = jnp.zeros(length, jnp.int32).at[start].add(1)[start]
   drawable = eligible_T & (word_length <= budget)
-  # Each word has the score of its first position; ties keep words together.
+  # Each word has the score of its first position. The sort is stable, so that
+  # ties keep words together.
   score = jax.random.uniform(key, (length,))[start]
-  score = jnp.where(drawable, score, 2.0)
-  order = jnp.lexsort((column, start, score))
+  order = jnp.argsort(jnp.where(drawable, score, 2.0))
   used = drawable[order] & (_last_of_run(start[order]) < budget)
   return order[:max_masked].astype(jnp.int32), used[:max_masked]
 

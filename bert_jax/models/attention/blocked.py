@@ -82,19 +82,17 @@ class _Call(NamedTuple):
 
 
 class _Block(NamedTuple):
-  """Queries of one block, and what they may see: keys [start, end) each."""
+  """Queries of one block, and what they may see: keys [start, end) each.
+
+  Any of them sees the blocks [first, last) of keys alone.
+  """
 
   number: jax.Array
   query_BQNH: jax.Array
   start_BQ: jax.Array
   end_BQ: jax.Array
-
-  def key_blocks(self, size: int) -> tuple[jax.Array, jax.Array]:
-    """The numbers [first, last) of the key blocks that any query sees."""
-    sees_BQ = self.start_BQ < self.end_BQ
-    first = jnp.min(jnp.where(sees_BQ, self.start_BQ, jnp.iinfo(jnp.int32).max))
-    last = jnp.max(jnp.where(sees_BQ, self.end_BQ, 0))
-    return first // size, -(-last // size)
+  first: jax.Array
+  last: jax.Array
 
 
 def _cut(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
@@ -102,14 +100,29 @@ def _cut(x: jax.Array, number: jax.Array, size: int) -> jax.Array:
 
 
 def _blocks(call: _Call, query_BTNH, start_BT, end_BT) -> _Block:
-  """All blocks of queries, with their numbers in front: [G, B, Q, ...]."""
-  numbers_G = jnp.arange(query_BTNH.shape[1] // call.size)
-  return jax.vmap(
-    lambda number: _Block(
-      number,
-      *(_cut(x, number, call.size) for x in (query_BTNH, start_BT, end_BT)),
+  """All blocks of queries, with their numbers in front: [G, B, Q, ...].
+
+  What they see is found for all of them at once, since it is a collective
+  where devices share the rows.
+  """
+
+  def block(number: jax.Array) -> _Block:
+    query_BQNH, start_BQ, end_BQ = (
+      _cut(x, number, call.size) for x in (query_BTNH, start_BT, end_BT)
     )
-  )(numbers_G)
+    sees_BQ = start_BQ < end_BQ
+    first = jnp.min(jnp.where(sees_BQ, start_BQ, jnp.iinfo(jnp.int32).max))
+    last = jnp.max(jnp.where(sees_BQ, end_BQ, 0))
+    return _Block(
+      number,
+      query_BQNH,
+      start_BQ,
+      end_BQ,
+      first // call.size,
+      -(-last // call.size),
+    )
+
+  return jax.vmap(block)(jnp.arange(query_BTNH.shape[1] // call.size))
 
 
 def _scores(call: _Call, block: _Block, key_BKNH, number):
@@ -176,10 +189,9 @@ def _forward(call, query_BTNH, key_BSNH, value_BSNH, start_BT, end_BT, seeds_B):
       )
 
     shape = (batch_size, num_heads, call.size)
-    first, last = block.key_blocks(call.size)
     highest_BNQ, total_BNQ, attended_BNQH = jax.lax.fori_loop(
-      first,
-      last,
+      block.first,
+      block.last,
       add,
       (
         jnp.full(shape, _MASKED),
@@ -242,10 +254,9 @@ def _backward(call, saved, cotangent_BTNH):
         _added(to_value_BSNH, value_part, number),
       )
 
-    first, last = block.key_blocks(call.size)
     zeros = jnp.zeros(block.query_BQNH.shape)
     to_query_BQNH, *to_keys = jax.lax.fori_loop(
-      first, last, add, (zeros, *to_keys)
+      block.first, block.last, add, (zeros, *to_keys)
     )
     return tuple(to_keys), to_query_BQNH.astype(dtype)
 

@@ -17,6 +17,7 @@ from bert_jax.models.attention.cudnn import CudnnAttention
 from bert_jax.models.attention.reference import ReferenceAttention
 from bert_jax.models.attention.splash import SplashAttention
 from bert_jax.models.attention.view import Backend, Shapes, View
+from bert_jax.parallel import compiled
 from bert_jax.parallel.mesh import MeshConfig
 
 # The lengths of packed texts, row by row; what they leave of a row is padding.
@@ -186,6 +187,27 @@ def test_backends_on_a_mesh(mesh, backend, rate):
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_devices_agree_on_what_all_blocks_see_at_once():
+  """The number of collectives does not grow with the length."""
+  mesh = MeshConfig(data=4).build(jax.devices()[:4])
+  rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
+
+  def attended(query, ids):
+    return BlockedAttention(block_size=8).attend(query, query, query, View(ids))
+
+  def count(length) -> int:
+    query = jax.ShapeDtypeStruct((4, length, 2, 8), jnp.float32, sharding=rows)
+    ids = jax.ShapeDtypeStruct((4, length), jnp.int32, sharding=rows)
+    with jax.set_mesh(mesh):
+      step = jax.jit(jax.grad(lambda *args: jnp.sum(attended(*args) ** 2)))
+      text = step.lower(query, ids).compile().as_text()
+    return compiled.Program(text).collectives()['all-reduce'].count
+
+  # The first and the last block of keys, forward and backward.
+  assert 1 <= count(16) <= 4
+  assert count(128) == count(16)
 
 
 def test_blocks_need_memory_by_length_alone():
