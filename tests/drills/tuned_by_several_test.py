@@ -1,4 +1,4 @@
-"""Fine-tuning, evaluation and prediction as two real processes.
+"""Fine-tuning, evaluation, prediction and vectors as two real processes.
 
 What they give is what one process gives on as many devices.
 """
@@ -17,6 +17,7 @@ from tuning import results, tuning
 from bert_jax import inference
 from bert_jax.config.codec import encode
 from bert_jax.data.labelled import read_examples
+from bert_jax.jobs.embed import write_vectors
 from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
@@ -116,6 +117,14 @@ def test_two_processes_classify_as_one_does(folder, small_corpus, tune):
   alone = folder / 'alone.jsonl'
   write_predictions(inference.load('together'), examples, alone)
   assert (folder / 'together.jsonl').read_bytes() == alone.read_bytes()
+  # Vectors are computed 4,096 at once, so the second process has some too.
+  texts = [text for (text,) in examples.texts] * 28
+  (folder / 'texts.tsv').write_text('\n'.join(['text', *texts]) + '\n')
+  launch('embed', flags[0], '--input=texts.tsv', '--output=together.npy')
+  embedder = inference.load('together').embedder()
+  write_vectors(embedder, texts, folder / 'alone.npy', cut=False)
+  alone = (folder / 'alone.npy').read_bytes()
+  assert (folder / 'together.npy').read_bytes() == alone
 
 
 def test_two_processes_tag_as_one_does_though_one_is_killed(
