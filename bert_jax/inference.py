@@ -223,9 +223,9 @@ class TrainedModel:
   def identity(self) -> dict[str, str]:
     """Digests, by name, that are equal for models with equal results."""
     return {
-      'parameters of --workdir': fingerprint(self._params),
-      'tokenizer of --workdir': self.tokenizer.fingerprint,
-      'facts of --workdir': json_digest(self.task and self.task.facts),
+      'digest of the parameters': fingerprint(self._params),
+      'tokenizer': self.tokenizer.fingerprint,
+      'digest of the facts': json_digest(self.task and self.task.facts),
     }
 
   @property
