@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples, examples_of
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
@@ -38,6 +39,7 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task, to_arrays
 from bert_jax.tasks.question_answering import QuestionAnswering
+from bert_jax.train.saved_params import fingerprint
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
@@ -219,6 +221,14 @@ class TrainedModel:
           }
         )
     return found
+
+  def identity(self) -> dict[str, str]:
+    """Digests, by name, that are equal for models with equal results."""
+    return {
+      'digest of the parameters': fingerprint(self._params),
+      'tokenizer': self.tokenizer.fingerprint,
+      'digest of the facts': json_digest(self.task and self.task.facts),
+    }
 
   @property
   def was_tuned(self) -> bool:

@@ -39,23 +39,33 @@ OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: a result for each example.', required=True
 )
 COLUMNS = define_columns(with_answers=False)
+JOINED = process_flags.define_processes()
 flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  process_flags.refuse_several('predict')
+  from bert_jax.jobs import one_run
+
+  with JOINED('predict'), one_run.first_prints():
+    _predict()
+
+
+def _predict() -> None:
   from bert_jax import inference
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
   from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
+  from bert_jax.parallel import distributed
 
   output = local_path(OUTPUT.value, '--output')
-  predict.check_output(output, os.path.expanduser(INPUT.value))
+  if distributed.is_first():
+    predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_task('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
+  predict.require_alike(model, examples)
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)

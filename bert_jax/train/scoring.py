@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from bert_jax import durable_files
 from bert_jax.data.examples import Examples
@@ -12,6 +13,7 @@ from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
 from bert_jax.optim.base import Optimizer
+from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import (
@@ -102,7 +104,8 @@ class Scoring:
   ) -> list[Any] | None:
     """Predicts all rows with params [seeds, ...]; returns a list by seed.
 
-    Returns None if a stop signal came before the last row.
+    Each of several processes gets all of them. Returns None if a stop signal
+    came before the last row.
     """
     rows, batch_size = self._rows()
     pending = []
@@ -112,7 +115,7 @@ class Scoring:
       pending.append(self._predict_batch(params, rows, numbers))
       # The host stays one batch ahead, so that a stop signal is soon answered.
       jax.block_until_ready(pending[-2:-1])
-    pending = jax.device_get(pending)
+    pending = multihost_utils.process_allgather(pending, tiled=True)
     return [
       jax.tree.map(
         lambda *parts, seed=seed: np.concatenate(
@@ -142,6 +145,8 @@ class Scoring:
       # Records take single figures only: tables belong in results.json.
       records.append(record | _single(figures))
       scores.append(figures[self._experiment.task.metric])
+    # The best parameters are kept, and a run ends, by the scores of process 0.
+    scores = distributed.as_first('scores', scores)
     return Evaluation(records=records, scores=np.asarray(scores, np.float32))
 
   def write_results(self, workdir: Workdir, state: TrainState) -> None:
@@ -164,6 +169,8 @@ class Scoring:
     save_params(
       workdir.best, jax.tree.map(lambda leaf: leaf[winner], best.params)
     )
+    if not distributed.is_first():
+      return
     experiment = self._experiment
     durable_files.write_json(
       workdir.results,
