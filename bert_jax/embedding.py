@@ -18,12 +18,10 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import model_with_heads
 from bert_jax.objectives.base import derive_layout
-from bert_jax.tasks.text_rows import fill_row
+from bert_jax.tasks.text_rows import batches_by_length, fill_row
 
 # Texts that are sorted by length together; memory grows with it.
 _WINDOW = 4096
-# Tokens of a batch, padding among them.
-_BATCH_TOKENS = 2048
 
 
 class Embedder:
@@ -64,7 +62,7 @@ class Embedder:
     texts: Sequence[str],
     *,
     cut: bool = False,
-    batch_tokens: int = _BATCH_TOKENS,
+    batch_tokens: int = 0,
   ) -> np.ndarray:
     """The vectors of texts, f32 [n, D], in their order.
 
@@ -82,7 +80,7 @@ class Embedder:
     texts: Sequence[str],
     *,
     cut: bool = False,
-    batch_tokens: int = _BATCH_TOKENS,
+    batch_tokens: int = 0,
     share: tuple[int, int] = (0, 1),
   ) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (vectors f32 [m, D], texts cut) of the next m texts.
@@ -111,25 +109,18 @@ class Embedder:
   def _vectors(self, ids: list[np.ndarray], batch_tokens: int) -> np.ndarray:
     table = self.tokenizer.table
     found = np.empty((len(ids), self.dim), np.float32)
-    longest_first = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-    while longest_first:
-      length = self._row_length(len(ids[longest_first[0]]) + 2)
-      full = max(1, batch_tokens // length)
-      chosen, longest_first = longest_first[:full], longest_first[full:]
+    batch_tokens = batch_tokens or tokens_at_once()
+    num_tokens = [len(part) + 2 for part in ids]
+    for batch in batches_by_length(num_tokens, self.max_tokens, batch_tokens):
       # Rows that are missing at the end hold one token, and are left out.
-      num_rows = min(full, 1 << (len(chosen) - 1).bit_length())
-      rows = np.full((num_rows, length), table.pad_id, np.int32)
+      shape = batch.num_rows, batch.length
+      rows = np.full(shape, table.pad_id, np.int32)
       rows[:, 0] = table.cls_id
-      for row, place in zip(rows, chosen, strict=False):
+      for row, place in zip(rows, batch.chosen, strict=False):
         fill_row(row, [ids[place]], table)
       vectors = self._embed(self._params, rows)
-      found[chosen] = np.asarray(vectors)[: len(chosen)]
+      found[batch.chosen] = np.asarray(vectors)[: len(batch.chosen)]
     return found
-
-  def _row_length(self, num_tokens: int) -> int:
-    """4, 8, ... 32, 40, ... 64, 80, ...: few lengths, with little padding."""
-    step = max(4, (1 << (num_tokens - 1).bit_length()) // 8)
-    return min(-(-num_tokens // step) * step, self.max_tokens)
 
   @functools.partial(jax.jit, static_argnums=0)
   def _embed(
@@ -150,6 +141,15 @@ class Embedder:
       norms_B1 = jnp.linalg.norm(vectors_BD, axis=-1, keepdims=True)
       vectors_BD = vectors_BD / jnp.maximum(norms_B1, 1e-12)
     return vectors_BD
+
+
+def tokens_at_once() -> int:
+  """Tokens of a batch, padding among them, on the device that is there.
+
+  On a CPU more are no faster. Elsewhere they have to fill the device; there
+  the number is not measured.
+  """
+  return 2048 if jax.default_backend() == 'cpu' else 32_768
 
 
 def _check(texts: Sequence[str]) -> None:

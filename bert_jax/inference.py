@@ -21,7 +21,7 @@ from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
-from bert_jax.embedding import Embedder
+from bert_jax.embedding import Embedder, tokens_at_once
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import (
   ConvertedModel,
@@ -37,9 +37,13 @@ from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.answers import Answer
-from bert_jax.tasks.base import Result, Task, to_arrays
+from bert_jax.tasks.base import Result, Task
 from bert_jax.tasks.question_answering import QuestionAnswering
+from bert_jax.tasks.text_rows import batches_by_length
 from bert_jax.train.saved_params import fingerprint
+
+# Examples whose rows are sorted by length together; memory grows with it.
+WINDOW = 1024
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
@@ -91,6 +95,7 @@ class TrainedModel:
     )
     self._model = model_with_heads(experiment.model, heads, 'float32')
     self._embedders: dict[VectorForm, Embedder] = {}
+    self._predictions_of_rows: dict[int, Any] = {}
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """Returns the `top_k` tokens for each [MASK] in the text.
@@ -235,16 +240,14 @@ class TrainedModel:
     """True for the model of a fine-tuning run, whose columns are known."""
     return isinstance(self.experiment, FinetuneExperiment)
 
-  def predict(
-    self, texts: Sequence[tuple[str, ...]], batch_size: int = 64
-  ) -> Any:
+  def predict(self, texts: Sequence[tuple[str, ...]]) -> Any:
     """The task's values for texts, such as class probabilities f32 [n, C].
 
     `values` in the task's file describes them. `texts` has a tuple of texts, or
     of words, for each example.
     """
     task = self.require_task('predict')
-    return task.values([*self.results(examples_of(texts), batch_size)])
+    return task.values([*self.results(examples_of(texts))])
 
   def answer(self, question: str, context: str) -> Answer:
     """The answer to a question as a span of its context.
@@ -257,47 +260,57 @@ class TrainedModel:
         'answer needs a model that answers questions; '
         f'{self.origin} {self._what_it_is()}'
       )
-    return self.predict([(question, context)], batch_size=1)[0]
+    return self.predict([(question, context)])[0]
 
-  def results(
-    self, examples: Examples, batch_size: int = 64
-  ) -> Iterator[Result]:
-    """Yields the task's result for each example, in order."""
+  def results(self, examples: Examples) -> Iterator[Result]:
+    """Yields the task's result for each example, in order.
+
+    Rows of like length are computed together, WINDOW examples at a time. So
+    the last digits of a result depend on what stands beside it.
+    """
     task = self.require_task('predict')
     columns = self.experiment.task.columns()
     answers = {column.role for column in columns if column.is_answer}
     examples = examples.without(answers)
-    for first in range(0, len(examples), batch_size):
-      chosen = range(first, min(first + batch_size, len(examples)))
+    for first in range(0, len(examples), WINDOW):
+      chosen = range(first, min(first + WINDOW, len(examples)))
       features = task.featurize(
         examples.take(chosen), self.tokenizer, self.experiment.max_length
       )
-      predictions = self._predictions(features.rows['input_ids'], batch_size)
+      predictions = self._predictions(features.rows['input_ids'])
       yield from task.decode(predictions, features)
 
-  def _predictions(self, ids_RT: np.ndarray, batch_size: int) -> Any:
-    """The task's predictions for rows, computed `batch_size` at once."""
-    found = []
-    ids_RT = self._as_long_as_needed(ids_RT)
-    for first in range(0, len(ids_RT), batch_size):
-      part = ids_RT[first : first + batch_size]
-      filled = np.resize(part, (batch_size, part.shape[1]))
-      found.append(jax.device_get(self._predict(self._params, filled)))
-    return jax.tree.map(lambda x: x[: len(ids_RT)], to_arrays(found))
+  def _predictions(self, ids_RT: np.ndarray) -> Any:
+    """The task's predictions for rows, as if they were computed at once.
 
-  def _as_long_as_needed(self, ids_BT: np.ndarray) -> np.ndarray:
-    """Cuts columns of padding off the rows, to a length of 32, 64, 128 ...
-
-    So few lengths keep the compiled programs few. A model tuned here keeps the
-    row length of its tuning, so that its figures are exactly reproduced.
+    Those of columns that are padding are 0 where they were not computed.
     """
-    if not isinstance(self.experiment, ConvertedModel):
-      return ids_BT
-    (places,) = np.nonzero((ids_BT != self.tokenizer.table.pad_id).any(axis=0))
-    length = 32
-    while length <= places[-1]:
-      length *= 2
-    return ids_BT[:, :length]
+    num_rows, length = ids_RT.shape
+    is_pad_RT = ids_RT == self.tokenizer.table.pad_id
+    num_tokens_R = length - np.argmin(is_pad_RT[:, ::-1], axis=1)
+    found = jax.tree.map(
+      lambda row: np.zeros((num_rows, *row.shape[1:]), row.dtype),
+      self._prediction_of_row(length),
+    )
+    for batch in batches_by_length(num_tokens_R, length, tokens_at_once()):
+      rows = ids_RT[batch.chosen, : batch.length]
+      filled = np.resize(rows, (batch.num_rows, batch.length))
+      part = jax.device_get(self._predict(self._params, filled))
+
+      def put(whole: np.ndarray, x: np.ndarray, chosen=batch.chosen) -> None:
+        columns = (slice(size) for size in x.shape[1:])
+        whole[(chosen, *columns)] = x[: len(chosen)]
+
+      jax.tree.map(put, found, part)
+    return found
+
+  def _prediction_of_row(self, length: int) -> Any:
+    """The shapes and dtypes of the predictions for one row."""
+    if length not in self._predictions_of_rows:
+      row = jax.ShapeDtypeStruct((1, length), np.int32)
+      found = jax.eval_shape(self._predict, self._params, row)
+      self._predictions_of_rows[length] = found
+    return self._predictions_of_rows[length]
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
     """Returns (a row's first text with a [MASK] in it, the hidden word)."""

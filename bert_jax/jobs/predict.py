@@ -11,15 +11,13 @@ import jax
 from bert_jax import durable_files
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples
+from bert_jax.data.progress import TextProgress
 from bert_jax.errors import InputError
-from bert_jax.inference import TrainedModel
+from bert_jax.inference import WINDOW, TrainedModel
 from bert_jax.jobs import one_run
 from bert_jax.parallel import distributed
 from bert_jax.tasks.base import Result, shown_result
 from bert_jax.tasks.metrics import report_table
-
-# Rows of a batch, which are the same for any number of processes.
-_BATCH_SIZE = 64
 
 
 def evaluation_table(model: TrainedModel, examples: Examples) -> str:
@@ -78,14 +76,14 @@ def require_alike(model: TrainedModel, examples: Examples) -> None:
 def results_of_all(model: TrainedModel, examples: Examples) -> Iterator[Result]:
   """Yields the result of each example, in order, in each process.
 
-  The processes take batches in turn. A batch holds the examples that it would
+  The processes take windows in turn. A window holds the examples that it would
   hold in a single process, so results are equal bit for bit.
   """
-  turn = _BATCH_SIZE * jax.process_count()
+  turn = WINDOW * jax.process_count()
   for start in range(0, len(examples), turn):
-    first = min(start + _BATCH_SIZE * jax.process_index(), len(examples))
-    mine = range(first, min(first + _BATCH_SIZE, len(examples)))
-    found = [*model.results(examples.take(mine), _BATCH_SIZE)]
+    first = min(start + WINDOW * jax.process_index(), len(examples))
+    mine = range(first, min(first + WINDOW, len(examples)))
+    found = [*model.results(examples.take(mine))]
     for part in distributed.agree('results', found):
       yield from part
 
@@ -102,8 +100,16 @@ def write_predictions(
   if not distributed.is_first():
     collections.deque(results, maxlen=0)  # it computes its share of them
     return
-  with durable_files.new_file(output) as file:
+  num_bytes = [
+    sum(len(text.encode(errors='replace')) for text in texts)
+    for texts in examples.texts
+  ]
+  with (
+    durable_files.new_file(output) as file,
+    TextProgress(sum(num_bytes), True, 'predict') as progress,
+  ):
     for row, found in enumerate(results):
+      progress.update(num_bytes[row])
       result = examples.place(row) | shown_result(found)
       # An id may have a type that JSON lacks, or contain a lone surrogate.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'

@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
-import jax
 import numpy as np
 from flax import nnx
 
@@ -219,7 +218,7 @@ class Task(Objective, Protocol):
     """Returns one result per example, in order, from all rows' predictions.
 
     `predictions` holds the outputs of `predict`, joined along the rows, in
-    numpy.
+    numpy. Those of a row's padding may be 0.
     """
     ...
 
@@ -272,8 +271,3 @@ def validate_examples(config: ExampleFields) -> None:
 def shown_result(result: Result) -> Result:
   """The part of a result that is written to files."""
   return {k: value for k, value in result.items() if not k.startswith('_')}
-
-
-def to_arrays(predictions: Sequence[Any]) -> Any:
-  """Joins the predictions of several batches along their rows, in numpy."""
-  return jax.tree.map(lambda *parts: np.concatenate(parts), *predictions)

@@ -1,6 +1,7 @@
 """Rows of one text or a pair of texts, shared by several tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -105,3 +106,45 @@ def _kept_lengths(lengths: list[int], limit: int) -> list[int]:
     second -= from_longer
   rest = excess - from_longer
   return [first - rest // 2, second - (rest + 1) // 2]
+
+
+class RowBatch(NamedTuple):
+  """Rows of like length that are computed together.
+
+  Attributes:
+    chosen: The numbers of the rows.
+    num_rows: Rows of the array, at least as many.
+    length: Tokens of a row of the array.
+  """
+
+  chosen: list[int]
+  num_rows: int
+  length: int
+
+
+def batches_by_length(
+  num_tokens: Sequence[int], most_tokens: int, batch_tokens: int
+) -> Iterator[RowBatch]:
+  """Divides rows into batches, the longest rows first, with little padding.
+
+  The arrays have few shapes, so that few programs are compiled.
+
+  Args:
+    num_tokens: Tokens of each row.
+    most_tokens: The length of the longest row that there may be.
+    batch_tokens: Tokens of an array, padding among them, unless one row has
+      more.
+  """
+  left = sorted(range(len(num_tokens)), key=lambda row: -num_tokens[row])
+  while left:
+    length = _rounded_length(int(num_tokens[left[0]]), most_tokens)
+    full = max(1, batch_tokens // length)
+    chosen, left = left[:full], left[full:]
+    num_rows = min(full, 1 << (len(chosen) - 1).bit_length())
+    yield RowBatch(chosen, num_rows, length)
+
+
+def _rounded_length(num_tokens: int, most_tokens: int) -> int:
+  """4, 8, ... 32, 40, ... 64, 80, ...: few lengths, with little padding."""
+  step = max(4, (1 << (num_tokens - 1).bit_length()) // 8)
+  return min(-(-num_tokens // step) * step, most_tokens)

@@ -240,8 +240,7 @@ def test_a_tuned_model_keeps_its_labels_and_pooling(
     convert(str(grown), out, output_format='huggingface')
   texts = [('the function returns',), ('these arrays hold a number',)]
   found, before = (
-    inference.load(path).predict(texts, batch_size=2)
-    for path in (grown, tuned.path)
+    inference.load(path).predict(texts) for path in (grown, tuned.path)
   )
   assert np.std(before) > 0.01
   np.testing.assert_allclose(found, before, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from tuning import tuning
@@ -59,7 +60,28 @@ def there_and_back(workdir, tmp_path):
   return config, inference.load(out), inference.load(back)
 
 
-def test_regression(tuned, tmp_path):
+def check_rows_by_length(model, examples, monkeypatch):
+  """Rows of like length together give what all give as long as the longest."""
+  features = model.task.featurize(
+    examples, model.tokenizer, model.experiment.max_length
+  )
+  ids = features.rows['input_ids']
+  at_once = jax.device_get(model._predict(model._params, ids))
+  with monkeypatch.context() as patched:
+    patched.setattr(inference, 'WINDOW', 5)
+    patched.setattr(inference, 'tokens_at_once', lambda: 40)
+    found = [*model.results(examples)]
+  expected = model.task.decode(at_once, features)
+  for ours, theirs in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    if isinstance(theirs, str):
+      assert ours == theirs
+    else:
+      assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_regression(tuned, tmp_path, monkeypatch):
   """Long texts have high numbers."""
   words = 'the function returns a random number'.split()
   rows = [(' '.join(words[:n]), 'this array', str(n / 2)) for n in range(1, 7)]
@@ -82,7 +104,9 @@ def test_regression(tuned, tmp_path):
   }
   assert best['pearson'] > 0.3
   model = inference.load(workdir)
-  table = evaluation_table(model, read_examples(path, task.columns()))
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  table = evaluation_table(model, examples)
   for figure in ('pearson', 'spearman', 'eval_loss'):
     assert f'{figure} {best[figure]:.4f}' in table
   found = predictions(model, path, tmp_path / 'out.jsonl', task)
@@ -111,7 +135,7 @@ def test_regression(tuned, tmp_path):
     model.answer('a', 'b')
 
 
-def test_tagging(tuned, tmp_path):
+def test_tagging(tuned, tmp_path, monkeypatch):
   """'array' and what follows it are an entity; some sentences are long."""
   sentences = [
     'the array values hold a number'.split(),
@@ -138,6 +162,7 @@ def test_tagging(tuned, tmp_path):
   assert best['f1'] > 0.5 and best['accuracy'] > 0.9
   model = inference.load(workdir)
   examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
   table = evaluation_table(model, examples)
   for figure in ('f1', 'precision', 'recall', 'strict_f1', 'accuracy'):
     assert f'{figure} {best[figure]:.4f}' in table
@@ -175,7 +200,7 @@ def test_labels_that_are_no_entities(tuned, tmp_path):
   assert 'Accuracy of words' in write_report(workdir).read_text()
 
 
-def test_question_answering(tuned, tmp_path):
+def test_question_answering(tuned, tmp_path, monkeypatch):
   """The answer is what follows 'returns'; some contexts say it nowhere."""
   long = ' '.join(['this array holds a matrix'] * 8)
   rows = []
@@ -208,6 +233,7 @@ def test_question_answering(tuned, tmp_path):
   assert model.task.facts == {'null_threshold': results['null_threshold']}
   # With the threshold that was found, the best figures are the figures.
   examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
   table = evaluation_table(model, examples)
   assert f' f1 {best["best_f1"]:.4f}' in table
   assert f'best_f1 {best["best_f1"]:.4f}' in table
