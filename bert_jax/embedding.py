@@ -83,10 +83,15 @@ class Embedder:
     *,
     cut: bool = False,
     batch_tokens: int = _BATCH_TOKENS,
+    share: tuple[int, int] = (0, 1),
   ) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (vectors f32 [m, D], texts cut) of the next m texts."""
+    """Yields (vectors f32 [m, D], texts cut) of the next m texts.
+
+    `share` (i, n) leaves out all but every nth window, from the ith.
+    """
     _check(texts)
-    for first in range(0, len(texts), _WINDOW):
+    number, count = share
+    for first in range(number * _WINDOW, len(texts), count * _WINDOW):
       ids = self.tokenizer.encode_batch(
         [self.form.prompt + text for text in texts[first : first + _WINDOW]]
       )

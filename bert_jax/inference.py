@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples, examples_of
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
@@ -35,7 +36,10 @@ from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
+from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task, to_arrays
+from bert_jax.tasks.question_answering import QuestionAnswering
+from bert_jax.train.saved_params import fingerprint
 
 
 def load(path: str | os.PathLike) -> 'TrainedModel':
@@ -218,6 +222,14 @@ class TrainedModel:
         )
     return found
 
+  def identity(self) -> dict[str, str]:
+    """Digests, by name, that are equal for models with equal results."""
+    return {
+      'digest of the parameters': fingerprint(self._params),
+      'tokenizer': self.tokenizer.fingerprint,
+      'digest of the facts': json_digest(self.task and self.task.facts),
+    }
+
   @property
   def was_tuned(self) -> bool:
     """True for the model of a fine-tuning run, whose columns are known."""
@@ -233,6 +245,19 @@ class TrainedModel:
     """
     task = self.require_task('predict')
     return task.values([*self.results(examples_of(texts), batch_size)])
+
+  def answer(self, question: str, context: str) -> Answer:
+    """The answer to a question as a span of its context.
+
+    Raises InputError if the model does not answer questions, a text is empty,
+    or the question leaves no room for the context.
+    """
+    if not isinstance(self.require_task('answer'), QuestionAnswering):
+      raise InputError(
+        'answer needs a model that answers questions; '
+        f'{self.origin} {self._what_it_is()}'
+      )
+    return self.predict([(question, context)], batch_size=1)[0]
 
   def results(
     self, examples: Examples, batch_size: int = 64

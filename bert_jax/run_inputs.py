@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 from bert_jax import durable_files
-from bert_jax.config.json_files import read_object
+from bert_jax.config.json_files import json_digest, read_object
 from bert_jax.data.sources import content, files, installed_docs
 from bert_jax.data.sources.content_changes import difference
 from bert_jax.errors import InputError
@@ -46,6 +46,13 @@ class RunInputs:
   def is_recorded(self) -> bool:
     """False if the run began, or ended, without a record of its inputs."""
     return self._then is not None or not self._workdir.binds()
+
+  def content(self) -> dict[str, str]:
+    """A digest of each input by its name, to be compared between hosts."""
+    return {
+      f'content of {name}': json_digest(described)
+      for name, described in self._now.items()
+    }
 
   def check(
     self,

@@ -8,6 +8,7 @@ Commands run as they stand, by a `bert-jax` that adds the flags of SMALLER.
 
 import collections
 import gzip
+import json
 import os
 import pathlib
 import re
@@ -166,6 +167,24 @@ def _write_inputs(folder: pathlib.Path) -> None:
   )
   for name in ('train', 'dev'):
     (folder / f'{name}.conll').write_text(tagged + '\n')
+  paragraphs = [
+    {
+      'context': sentence,
+      'qas': [
+        {
+          'id': str(number),
+          'question': f'What {sentence.split()[2]}?',
+          'answers': [
+            {'text': sentence.split()[1], 'answer_start': len('The ')}
+          ][: number % 3],
+        }
+      ],
+    }
+    for number, sentence in enumerate(sentences[:60])
+  ]
+  document = {'data': [{'title': 'NumPy', 'paragraphs': paragraphs}]}
+  for name in ('train', 'dev'):
+    (folder / f'{name}.json').write_text(json.dumps(document))
   shutil.copytree(
     ROOT / 'tests' / 'interop' / 'golden' / 'bert',
     folder / 'bert-base-uncased',

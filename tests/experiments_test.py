@@ -11,6 +11,7 @@ import toys
 
 from bert_jax.config.experiment_file import load_config
 from bert_jax.data.examples import Examples
+from bert_jax.data.tables.values import AnswerSpan
 from bert_jax.models.heads import model_with_heads
 from bert_jax.peft.base import FullTuning
 from bert_jax.train.state import init_state
@@ -24,7 +25,12 @@ FILES = sorted(
 )
 LABELS = ('a', 'b', 'O')
 # Maps a task to the answer of one example.
-ANSWERS = {'classification': 'a', 'regression': 0.5, 'tagging': ('a', 'O')}
+ANSWERS = {
+  'classification': 'a',
+  'regression': 0.5,
+  'tagging': ('a', 'O'),
+  'question_answering': (AnswerSpan('b', 0),),
+}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -51,7 +57,7 @@ def test_it_validates_and_traces(path, small_tokenizer):
     examples = Examples(
       columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
     )
-    facts = {'labels': [*LABELS]}
+    facts = {'labels': [*LABELS], 'null_threshold': 0.0}
     objective = task.build(table, facts)
     rows = objective.featurize(
       examples, small_tokenizer, experiment.max_length

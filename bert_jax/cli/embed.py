@@ -44,21 +44,30 @@ NORMALIZE = absl_flags.DEFINE_bool(
 CUT = absl_flags.DEFINE_bool(
   'cut', False, 'Drop the ends of texts that are too long, and count these.'
 )
+JOINED = process_flags.define_processes()
 flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  process_flags.refuse_several('embed')
+  from bert_jax.jobs import one_run
+
+  with JOINED('embed'), one_run.first_prints():
+    _embed()
+
+
+def _embed() -> None:
   from bert_jax import inference
   from bert_jax.data.examples import text_columns
   from bert_jax.data.labelled import read_examples
   from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import embed, predict
   from bert_jax.local_paths import local_path
+  from bert_jax.parallel import distributed
 
   output = local_path(OUTPUT.value, '--output')
-  predict.check_output(output, os.path.expanduser(INPUT.value))
+  if distributed.is_first():
+    predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   embedder = model.embedder(POOLING.value or '', NORMALIZE.value)
   examples = read_examples(
@@ -66,6 +75,10 @@ def main(argv: list[str]) -> None:
     text_columns([TEXT_COLUMN.value], None),
     header=HEADER.value or '',
     flags='--',
+  )
+  predict.require_alike(model, examples)
+  distributed.require_equal(
+    {'form of vectors': str([embedder.form, CUT.value])}
   )
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)

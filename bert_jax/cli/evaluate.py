@@ -7,7 +7,7 @@ bert-jax evaluate --workdir=HUGGING_FACE_FOLDER --input=FILE \\
 Prints the figures of the model's task: for a classifier accuracy, macro F1,
 Matthews, and the figures of each class. The input is .tsv, .csv, .tab, .jsonl,
 .ndjson, .json (each also .gz, .xz, .zst) or .parquet; for a tagger also a file
-of CoNLL's form.
+of CoNLL's form, for questions SQuAD's .json.
 """
 
 from absl import flags as absl_flags
@@ -25,12 +25,19 @@ INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of labelled examples.', required=True
 )
 COLUMNS = define_columns(with_answers=True)
+JOINED = process_flags.define_processes()
 flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  process_flags.refuse_several('evaluate')
+  from bert_jax.jobs import one_run
+
+  with JOINED('evaluate'), one_run.first_prints():
+    _evaluate()
+
+
+def _evaluate() -> None:
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
   from bert_jax.data.tokenizers import unknown
@@ -39,6 +46,7 @@ def main(argv: list[str]) -> None:
   model = inference.load(WORKDIR.value)
   model.require_task('evaluate')
   examples = read_examples(INPUT.value, **COLUMNS(model))
+  predict.require_alike(model, examples)
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)

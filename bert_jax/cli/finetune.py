@@ -30,13 +30,19 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
   'Config fields that may differ from those of the workdir, comma-separated.',
 )
 PREEMPTED_EXIT_CODE = process_flags.define_preempted_exit_code()
+JOINED = process_flags.define_processes()
 
 
 def main(argv: list[str]) -> int:
   flags.no_arguments(argv)
-  process_flags.refuse_several('finetune')
+  with JOINED('finetune'):
+    return _finetune()
+
+
+def _finetune() -> int:
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.jobs import finetune
+  from bert_jax.parallel import distributed
   from bert_jax.report import records
   from bert_jax.train import scoring
   from bert_jax.workdir import Workdir, read_json
@@ -44,7 +50,7 @@ def main(argv: list[str]) -> int:
   outcome = finetune.finetune(
     CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
   )
-  if not outcome.stopped_by:
+  if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)
     results = records.read_results_json(workdir, read_json(workdir.config))
     print(scoring.results_table(results))

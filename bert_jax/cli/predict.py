@@ -14,7 +14,9 @@ a table of one column; in a wider one it is an error, except at the file's end.
 
 A regression gives a "value"; a tagger "words", "labels" and "probabilities",
 one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
-JSON or Parquet with lists of words.
+JSON or Parquet with lists of words. A model that answers questions gives the
+answer as "text", its "start" and "end" in the context, and "candidates"; its
+input may be SQuAD's .json.
 """
 
 import os
@@ -37,23 +39,33 @@ OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'JSON lines: a result for each example.', required=True
 )
 COLUMNS = define_columns(with_answers=False)
+JOINED = process_flags.define_processes()
 flags.define_own_classes()
 
 
 def main(argv: list[str]) -> None:
   flags.no_arguments(argv)
-  process_flags.refuse_several('predict')
+  from bert_jax.jobs import one_run
+
+  with JOINED('predict'), one_run.first_prints():
+    _predict()
+
+
+def _predict() -> None:
   from bert_jax import inference
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
   from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
+  from bert_jax.parallel import distributed
 
   output = local_path(OUTPUT.value, '--output')
-  predict.check_output(output, os.path.expanduser(INPUT.value))
+  if distributed.is_first():
+    predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_task('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
+  predict.require_alike(model, examples)
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)

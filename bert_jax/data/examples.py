@@ -12,7 +12,7 @@ import numpy as np
 from bert_jax.data.tables import values
 from bert_jax.data.tables.table import Table
 
-TEXTS, LABELS = 'texts', 'labels'
+TEXTS, LABELS, IDS = 'texts', 'labels', 'ids'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Column:
     name: In the header or a record's keys, or its number from 0.
     field: The config field that gives the name, for messages.
     role: Where its values go in `Examples.columns`. Columns of the role
-      TEXTS are put together: a tuple an example, in their order.
+      TEXTS are put together: a tuple an example, in their order. Those of the
+      role IDS become `Examples.ids`.
     read: (table, name) -> the values, one a record; see tables/values.py.
     is_answer: Whether `predict` does without it.
     of_words: Whether a record is a sentence, with a value for each word; files

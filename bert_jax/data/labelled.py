@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.examples import TEXTS, Column, Examples
+from bert_jax.data.examples import IDS, TEXTS, Column, Examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
@@ -46,7 +46,8 @@ def read_examples(
       .csv has no header.
     header: 'yes' where there is a header though columns go by number, 'no'
       where the first line is an example though it looks like a header.
-    id_columns: Columns of ids, of which the first that is there is read.
+    id_columns: Columns of ids, of which the first that is there is read, unless
+      a column of the role IDS is.
     flags: The beginning of the flags that name columns, for messages.
 
   Raises:
@@ -56,27 +57,19 @@ def read_examples(
   """
   path = os.fspath(path)
   fields = _fields_of_columns(columns, flags)
+  if any(column.role == IDS for column in columns):
+    id_columns = ()
   table = _open_table(path, columns, fields, header, id_columns, flags)
-  found: dict[str, list[Any]] = {}
-  texts, is_of_words = [], False
-  for column in columns:
-    cells = column.read(table, column.name)
-    if column.role == TEXTS:
-      texts.append(cells)
-      is_of_words = column.of_words
-    else:
-      found[column.role] = cells
+  found = _by_role(columns, table)
   if not table.origins:
     raise InputError(f'{path}: there are no examples in it; give another file.')
   _check_lengths(columns, table)
+  ids = found.pop(IDS, [])
   examples = Examples(
-    columns={
-      # Words of a sentence are a tuple already.
-      TEXTS: texts[0] if is_of_words else list(zip(*texts, strict=True)),
-      **found,
-    },
+    columns=found,
     origins=table.origins,
     lines=table.lines,
+    ids=ids,
     notes=table.notes,
     may_be_header=table.may_be_header,
   )
@@ -87,6 +80,22 @@ def read_examples(
     label = label if isinstance(label, str) else None
     refuse_named_row(table.origins[0], examples.texts[0], label, flags)
   return examples
+
+
+def _by_role(columns: Sequence[Column], table: Table) -> dict[str, list[Any]]:
+  """The values of the columns by role, those of the role TEXTS as tuples."""
+  found: dict[str, list[Any]] = {TEXTS: []}
+  texts, is_of_words = [], False
+  for column in columns:
+    cells = column.read(table, column.name)
+    if column.role == TEXTS:
+      texts.append(cells)
+      is_of_words = column.of_words
+    else:
+      found[column.role] = cells
+  # Words of a sentence are a tuple already.
+  found[TEXTS] = texts[0] if is_of_words else list(zip(*texts, strict=True))
+  return found
 
 
 def _open_table(

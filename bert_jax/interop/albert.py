@@ -52,6 +52,7 @@ ALBERT = Family(
     *dense('sentence_order_head', 'sop_classifier.classifier'),
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),
+    *dense('span_head/output', 'qa_outputs'),
   ),
   fields={
     **BERT.fields,
@@ -83,6 +84,7 @@ ALBERT = Family(
   architectures={
     'AlbertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'AlbertForTokenClassification': Architecture(('token_classifier',)),
+    'AlbertForQuestionAnswering': Architecture(('span_head',)),
     'AlbertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'sentence_order_head')
     ),

@@ -48,6 +48,7 @@ _HEADS = (
   *dense('next_sentence_head', 'cls.seq_relationship'),
   *dense('classifier/output', 'classifier'),
   *dense('token_classifier/output', 'classifier'),
+  *dense('span_head/output', 'qa_outputs'),
 )
 # TensorFlow's names of a norm, in files that were converted long ago.
 OLD_NORMS = (
@@ -86,6 +87,7 @@ BERT = Family(
   architectures={
     'BertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'BertForTokenClassification': Architecture(('token_classifier',)),
+    'BertForQuestionAnswering': Architecture(('span_head',)),
     'BertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'next_sentence_head')
     ),

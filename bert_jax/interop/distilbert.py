@@ -55,6 +55,7 @@ DISTILBERT = Family(
     *dense('pooler', 'pre_classifier'),
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),
+    *dense('span_head/output', 'qa_outputs'),
   ),
   # Norms of DistilBERT have epsilon 1e-12, whatever a config says.
   fields={
@@ -76,6 +77,7 @@ DISTILBERT = Family(
       ('pooler', 'classifier')
     ),
     'DistilBertForTokenClassification': Architecture(('token_classifier',)),
+    'DistilBertForQuestionAnswering': Architecture(('span_head',)),
     'DistilBertForMaskedLM': Architecture(('mlm_head',)),
     'DistilBertModel': Architecture(()),
   },

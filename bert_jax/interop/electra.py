@@ -32,6 +32,7 @@ ELECTRA = Family(
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
     *dense('token_classifier/output', 'classifier'),
+    *dense('span_head/output', 'qa_outputs'),
   ),
   fields={
     **BERT.fields,
@@ -45,6 +46,7 @@ ELECTRA = Family(
   architectures={
     'ElectraForSequenceClassification': Architecture(('pooler', 'classifier')),
     'ElectraForTokenClassification': Architecture(('token_classifier',)),
+    'ElectraForQuestionAnswering': Architecture(('span_head',)),
     'ElectraForPreTraining': Architecture(('replaced_token_head',)),
     'ElectraForMaskedLM': Architecture(('mlm_head',)),
     'ElectraModel': Architecture(()),

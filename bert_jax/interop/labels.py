@@ -14,7 +14,14 @@ from bert_jax.interop import name_table
 from bert_jax.interop.family import Family
 from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
-from bert_jax.models.task_head import HEAD_OF, TEXTS, WORDS, TaskHead
+from bert_jax.models.task_head import (
+  HEAD_OF,
+  SPANS,
+  START_AND_END,
+  TEXTS,
+  WORDS,
+  TaskHead,
+)
 
 # Values of problem_type for one label, and for one number, per text.
 _ONE_LABEL, _ONE_NUMBER = 'single_label_classification', 'regression'
@@ -57,6 +64,8 @@ def read_task_head(
   if reason:
     notes.append(f'its classifier was left out: {reason}')
     return None, reason
+  if kind == SPANS:
+    return TaskHead(kind=SPANS, output_names=START_AND_END), ''
   names = _names(config, count, problems, notes)
   if not names:
     return None, ''  # there is a problem, which ends all
@@ -106,7 +115,9 @@ def _without_a_classifier(
       'classifier'
     )
     return None, 'the weights have none'
-  if kind == WORDS or (classes and not {*classes} & {*family.architectures}):
+  if kind in (WORDS, SPANS) or (
+    classes and not {*classes} & {*family.architectures}
+  ):
     return None, _NOT_OF_TEXTS.format(listed(classes))
   return None, ''
 
@@ -149,6 +160,10 @@ def _why_not(
     return _NOT_OF_TEXTS.format(listed(classes))
   if kind == WORDS:
     return ''
+  if kind == SPANS:
+    # A missing matrix is reported by read_params.
+    is_whole = count in (None, len(START_AND_END))
+    return '' if is_whole else f'it has {count} outputs, not start and end'
   problem = config.get('problem_type')
   # Without a problem_type, transformers treats one output as a regression.
   if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):

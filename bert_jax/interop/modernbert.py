@@ -157,6 +157,13 @@ MODERNBERT = Family(
     ),
     Rule('token_classifier/transform/norm/scale', 'head.norm.weight'),
     *dense('token_classifier/output', 'classifier'),
+    Rule(
+      'span_head/transform/kernel',
+      'head.dense.weight',
+      transposed=True,
+    ),
+    Rule('span_head/transform/norm/scale', 'head.norm.weight'),
+    *dense('span_head/output', 'classifier'),
   ),
   marks={'mlm_head': 'decoder.bias', 'pooler': 'classifier.weight'},
   fields={
@@ -202,6 +209,7 @@ MODERNBERT = Family(
       ('pooler', 'classifier')
     ),
     'ModernBertForTokenClassification': Architecture(('token_classifier',)),
+    'ModernBertForQuestionAnswering': Architecture(('span_head',)),
     'ModernBertForMaskedLM': Architecture(('mlm_head',)),
     'ModernBertModel': Architecture(()),
   },

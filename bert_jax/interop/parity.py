@@ -72,7 +72,7 @@ def compare(
   differences = {}
   for name in sorted(theirs.keys() & ours.keys()):
     difference = np.abs(theirs[name] - ours[name])
-    if name in ('hidden_states', 'mlm_logits', 'token_class_logits'):
+    if name in _OF_TOKENS:
       difference = difference[..., is_text, :]
     elif name == 'replaced_logits':
       difference = difference[is_text]
@@ -196,6 +196,9 @@ def _run_theirs(
     for theirs, ours in names.items()
     if result.get(theirs) is not None
   }
+  if architecture.endswith('ForQuestionAnswering'):
+    ends = result['start_logits'], result['end_logits']
+    outputs['span_logits'] = torch.stack(ends, dim=-1).numpy()
   states = np.stack([state.numpy() for state in result.hidden_states])
   return outputs | {'hidden_states': states}, loading
 
@@ -245,6 +248,8 @@ def _run_ours(
       found['replaced_logits'] = module.replaced_token_head(states[-1])
     if 'token_classifier' in params:
       found['token_class_logits'] = module.token_classifier(states[-1])
+    if 'span_head' in params:
+      found['span_logits'] = module.span_head(states[-1])
     if 'pooler' in params:
       vector_BD = text_vector(states[-1], layout.segment_ids, pooling)
       found['pooled'] = module.pooler(vector_BD)
@@ -256,6 +261,13 @@ def _run_ours(
   return jax.device_get(run(params))
 
 
+# Outputs [B, T, ...], of which those of padding do not count.
+_OF_TOKENS = (
+  'hidden_states',
+  'mlm_logits',
+  'token_class_logits',
+  'span_logits',
+)
 _ON_POOLER = {
   'next_sentence_head': 'next_sentence_logits',
   'sentence_order_head': 'sentence_order_logits',

@@ -53,6 +53,7 @@ ROBERTA = Family(
     *dense('pooler', 'classifier.dense'),
     *dense('classifier/output', 'classifier.out_proj'),
     *dense('token_classifier/output', 'classifier'),
+    *dense('span_head/output', 'qa_outputs'),
   ),
   fields={
     **BERT.fields,
@@ -67,6 +68,7 @@ ROBERTA = Family(
   architectures={
     'RobertaForSequenceClassification': Architecture(('pooler', 'classifier')),
     'RobertaForTokenClassification': Architecture(('token_classifier',)),
+    'RobertaForQuestionAnswering': Architecture(('span_head',)),
     'RobertaForMaskedLM': Architecture(('mlm_head',)),
     # RoBERTa pretrains no pooler, and its classifier has none.
     'RobertaModel': Architecture((), random=('pooler',)),

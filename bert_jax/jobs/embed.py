@@ -1,19 +1,28 @@
 """Vectors of texts in a file of numpy."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from bert_jax import durable_files
 from bert_jax.data.progress import TextProgress
 from bert_jax.embedding import Embedder
+from bert_jax.parallel import distributed
 
 
 def write_vectors(
   embedder: Embedder, texts: Sequence[str], output: pathlib.Path, *, cut: bool
 ) -> int:
-  """Writes f32 [n, D] as .npy, or no file; returns how many texts were cut."""
+  """Writes f32 [n, D] as .npy, or no file; returns how many texts were cut.
+
+  Process 0 writes what all have computed.
+  """
+  windows = windows_of_all(embedder, texts, cut=cut)
+  if not distributed.is_first():
+    return sum(cut_here for _, cut_here in windows)
   header = {
     'descr': '<f4',
     'fortran_order': False,
@@ -26,9 +35,32 @@ def write_vectors(
     TextProgress(sum(num_bytes), True, 'embed') as progress,
   ):
     np.lib.format.write_array_header_1_0(file, header)
-    for vectors, cut_here in embedder.windows(texts, cut=cut):
+    for vectors, cut_here in windows:
       file.write(vectors.astype('<f4').tobytes())
       progress.update(sum(num_bytes[done : done + len(vectors)]))
       done += len(vectors)
       num_cut += cut_here
   return num_cut
+
+
+def windows_of_all(
+  embedder: Embedder, texts: Sequence[str], *, cut: bool
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields what Embedder.windows does, in each process.
+
+  The processes take windows in turn.
+  """
+  share = jax.process_index(), jax.process_count()
+  mine = embedder.windows(texts, cut=cut, share=share)
+  nothing = np.zeros((0, embedder.dim), np.float32), 0
+  while True:
+    vectors, cut_here = next(mine, nothing)
+    sizes = distributed.agree('vectors', [len(vectors), cut_here])
+    longest = max(size for size, _ in sizes)
+    if not longest:
+      return
+    # The arrays of all processes must have one shape.
+    filled = np.pad(vectors, [(0, longest - len(vectors)), (0, 0)])
+    found = multihost_utils.process_allgather(filled)
+    for part, (size, num_cut) in zip(found, sizes, strict=True):
+      yield part[:size], num_cut

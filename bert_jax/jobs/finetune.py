@@ -10,20 +10,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
-from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.plan import Plan, Stage
-from bert_jax.data.tokenizers import Tokenizer, load_tokenizer, unknown
+from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError, listed
 from bert_jax.experiment import (
   FinetuneExperiment,
   model_of,
   with_compute_dtype,
 )
+from bert_jax.jobs import one_run
+from bert_jax.jobs.tuning_examples import load_examples, seed_streams
 from bert_jax.models.flops import tuning_flops_per_row
 from bert_jax.models.functional import Model, Params, flatten
+from bert_jax.parallel import distributed
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.peft.base import Method
 from bert_jax.peft.lora import LoRAConfig
@@ -31,7 +31,7 @@ from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
 from bert_jax.pretrained.adapters import why_no_adapter
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Facts, Task
+from bert_jax.tasks.base import Task
 from bert_jax.train import saving, xla_options
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
@@ -41,26 +41,6 @@ from bert_jax.train.program import Program, make_program
 from bert_jax.train.scoring import Scoring, TuningData
 from bert_jax.train.start import start
 from bert_jax.workdir import Workdir
-
-
-class SeedStreams:
-  """A stream for each seed, stacked to arrays [seeds, n, ...]."""
-
-  def __init__(self, streams: list[ExampleStream]):
-    self._streams = streams
-
-  def read_before(self, example_number: int) -> dict[str, str]:
-    """Describes the examples read so far, as MixedStream.read_before does."""
-    if not example_number:
-      return {}
-    fingerprint = self._streams[0].fingerprint
-    return {'training examples': f'{example_number} of {fingerprint[:16]}'}
-
-  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
-    batches = [stream.batch(example_numbers) for stream in self._streams]
-    return {
-      name: np.stack([batch[name] for batch in batches]) for name in batches[0]
-    }
 
 
 def finetune(
@@ -77,21 +57,20 @@ def finetune(
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
-  workdir.create()
-  stop = StopSignal('finetune', saving.kept_and_goes_on(-1))
-  with stop, workdir.lock():
-    source = None
-    if experiment.init_from:
-      source = open_pretrained(experiment.init_from)
-      source.print_notes()
-      if experiment.peft.has_base:
-        # One reading gives its fingerprint, the base, and the first heads.
-        source = source.kept()
+  one_run.require_alike(experiment)
+  stop = StopSignal(
+    'finetune', saving.kept_and_goes_on(-1), distributed.stops_here
+  )
+  with stop, one_run.held(workdir):
+    source = _open_source(experiment)
     experiment, tokenizer = with_model(experiment, source)
     experiment = with_compute_dtype(experiment, workdir)
     xla_options.check_run(experiment)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
-    is_finished = workdir.results.exists() and workdir.best.exists()
+    distributed.require_equal(inputs.content())
+    is_finished = distributed.as_first(
+      'finished', workdir.results.exists() and workdir.best.exists()
+    )
     # A run that goes on has its parameters and does not read init_from again.
     # A finished run refuses another init_from: its figures are of the old one.
     at_start = '' if is_finished else 'init_from'
@@ -102,13 +81,15 @@ def finetune(
     changes = inputs.check(experiment, allow_change, at_start)
     if not inputs.is_recorded:
       print(_not_recorded(experiment, workdir), flush=True)
-    if is_finished and not changes:
-      inputs.spare_reading()
+    if distributed.as_first('all done', is_finished and not changes):
+      if distributed.is_first():
+        inputs.spare_reading()
       return Outcome()
     for note in tokenizer.notes:
       print(note, flush=True)
-    workdir.save_tokenizer(tokenizer)
-    workdir.note_start([str(device) for device in jax.devices()])
+    if distributed.is_first():
+      workdir.save_tokenizer(tokenizer)
+      workdir.note_start([str(device) for device in jax.devices()])
     earlier = source.facts if source else None
     task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
@@ -120,6 +101,16 @@ def finetune(
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
     with jax.set_mesh(mesh):
       return _train(experiment, workdir, task, examples, source, inputs, stop)
+
+
+def _open_source(experiment: FinetuneExperiment) -> Pretrained | None:
+  """The model of init_from; None without one."""
+  if not experiment.init_from:
+    return None
+  source = open_pretrained(experiment.init_from)
+  source.print_notes()
+  # With a base, one reading gives its fingerprint, the base and first heads.
+  return source.kept() if experiment.peft.has_base else source
 
 
 def _train(
@@ -147,7 +138,8 @@ def _train(
     read_before=stream.read_before,
     initial=starting_point(experiment, source, task),
   )
-  inputs.write(experiment, started.position.next_example)
+  if distributed.is_first():
+    inputs.write(experiment, started.position.next_example)
   scoring = Scoring(
     experiment,
     task,
@@ -328,73 +320,9 @@ def with_model(
   return dataclasses.replace(experiment, model=model), tokenizer
 
 
-def load_examples(
-  experiment: FinetuneExperiment,
-  tokenizer: Tokenizer,
-  earlier: Facts | None = None,
-) -> tuple[Task, TuningData]:
-  """Reads and encodes both parts, and prints their sizes and what was cut.
-
-  `earlier` holds the facts of the model to be tuned; see TaskConfig.fit.
-  """
-  config = experiment.task
-  paths = {'train': config.train_path, 'eval': config.eval_path}
-  parts = {
-    name: read_examples(path, config.columns(), header=config.header)
-    for name, path in paths.items()
-  }
-  task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
-  features, about, notes = {}, {}, []
-  for name, part in parts.items():
-    if name == 'train' and 0 < config.max_train_examples < len(part):
-      drawn = Permutation(len(part), 0)(np.arange(config.max_train_examples))
-      parts[name] = part = part.take(drawn)
-    # Featurizing comes before printing, since an answer may be unknown.
-    features[name] = task.featurize(part, tokenizer, experiment.max_length)
-    unknown.report(
-      name,
-      part.texts,
-      tokenizer,
-      max_share=experiment.max_unknown,
-      way_out='--config.max_unknown=1 goes on in spite of it',
-    )
-    print(f'{name}: {len(part):,} examples, {features[name].cut}', flush=True)
-    found = task.about(name, part)
-    print(*found.lines, sep='\n', end='\n' if found.lines else '', flush=True)
-    for what, of_part in found.record.items():
-      about.setdefault(what, {})[name] = of_part
-    notes += [*part.notes, *found.notes]
-  notes = list(dict.fromkeys(notes))
-  print(*notes, sep='\n', end='\n' if notes else '', flush=True)
-  ids = [part.rows['input_ids'] for part in features.values()]
-  if note := padding_note(ids, tokenizer.table.pad_id):
-    print(note, flush=True)
-  examples = TuningData(
-    train=features['train'],
-    num_train=len(parts['train']),
-    eval=features['eval'],
-    held_out=parts['eval'],
-    about=about,
-    notes=notes,
-  )
-  return task, examples
-
-
 def seed_keys(experiment: FinetuneExperiment) -> jax.Array:
   """A key for each seed, [num_seeds]."""
   key = jax.random.key(experiment.seed)
   return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(
     jnp.arange(experiment.num_seeds)
-  )
-
-
-def seed_streams(
-  experiment: FinetuneExperiment, examples: TuningData
-) -> SeedStreams:
-  """Makes a stream for each seed, which sees the examples in its own order."""
-  return SeedStreams(
-    [
-      ExampleStream(examples.train.rows, seed=experiment.seed + seed)
-      for seed in range(experiment.num_seeds)
-    ]
   )

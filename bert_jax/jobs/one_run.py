@@ -9,7 +9,6 @@ from typing import Any
 from bert_jax.config.codec import encode
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
-from bert_jax.experiment import PretrainExperiment
 from bert_jax.parallel import distributed
 from bert_jax.workdir import Workdir
 
@@ -28,6 +27,14 @@ def held(workdir: Workdir) -> Iterator[None]:
     if distributed.several():
       _check_shared(workdir)
       workdir.create()  # or one that may not write here would fail at a save
+    stack.enter_context(first_prints())
+    yield
+
+
+@contextlib.contextmanager
+def first_prints() -> Iterator[None]:
+  """A context in which the first of several processes alone prints."""
+  with contextlib.ExitStack() as stack:
     if not distributed.is_first():
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -50,7 +57,16 @@ def _check_shared(workdir: Workdir) -> None:
   )
 
 
-def fields(experiment: PretrainExperiment) -> dict[str, str]:
+def require_alike(experiment: Any) -> None:
+  """Raises InputError if the processes differ in software, devices or config.
+
+  It names the process and the field.
+  """
+  if distributed.several():
+    distributed.require_equal(distributed.software() | _fields(experiment))
+
+
+def _fields(experiment: Any) -> dict[str, str]:
   """The fields of a config by their names, to be compared between hosts."""
   found: dict[str, str] = {}
 

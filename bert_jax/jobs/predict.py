@@ -1,15 +1,25 @@
 """Predictions for the examples of a table: a result for each, in order."""
 
+import collections
 import json
 import os
 import pathlib
+from collections.abc import Iterator
+
+import jax
 
 from bert_jax import durable_files
+from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples
 from bert_jax.errors import InputError
 from bert_jax.inference import TrainedModel
-from bert_jax.tasks.base import shown_result
+from bert_jax.jobs import one_run
+from bert_jax.parallel import distributed
+from bert_jax.tasks.base import Result, shown_result
 from bert_jax.tasks.metrics import report_table
+
+# Rows of a batch, which are the same for any number of processes.
+_BATCH_SIZE = 64
 
 
 def evaluation_table(model: TrainedModel, examples: Examples) -> str:
@@ -21,7 +31,7 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   task = model.require_task('evaluate')
   for note in task.about('eval', examples).notes:
     print(note, flush=True)
-  results = [*model.results(examples)]
+  results = [*results_of_all(model, examples)]
   return report_table(task.score(results, examples))
 
 
@@ -56,16 +66,44 @@ def check_output(output: pathlib.Path, source: str) -> None:
     raise InputError(f'--output={output}: {why}')
 
 
+def require_alike(model: TrainedModel, examples: Examples) -> None:
+  """Raises InputError if processes have other software, models or examples."""
+  if distributed.several():
+    one_run.require_alike(model.experiment)
+    read = repr([examples.columns, examples.lines, examples.ids])
+    facts = model.identity() | {'content of --input': json_digest(read)}
+    distributed.require_equal(facts)
+
+
+def results_of_all(model: TrainedModel, examples: Examples) -> Iterator[Result]:
+  """Yields the result of each example, in order, in each process.
+
+  The processes take batches in turn. A batch holds the examples that it would
+  hold in a single process, so results are equal bit for bit.
+  """
+  turn = _BATCH_SIZE * jax.process_count()
+  for start in range(0, len(examples), turn):
+    first = min(start + _BATCH_SIZE * jax.process_index(), len(examples))
+    mine = range(first, min(first + _BATCH_SIZE, len(examples)))
+    found = [*model.results(examples.take(mine), _BATCH_SIZE)]
+    for part in distributed.agree('results', found):
+      yield from part
+
+
 def write_predictions(
   model: TrainedModel, examples: Examples, output: pathlib.Path
 ) -> None:
   """Writes a JSON line for each example, in order, or no file.
 
   The keys are record (from 1), line (if the input has lines), id (if it has a
-  column of ids), and those of the task's results.
+  column of ids), and those of the task's results. Process 0 writes for all.
   """
+  results = results_of_all(model, examples)
+  if not distributed.is_first():
+    collections.deque(results, maxlen=0)  # it computes its share of them
+    return
   with durable_files.new_file(output) as file:
-    for row, found in enumerate(model.results(examples)):
+    for row, found in enumerate(results):
       result = examples.place(row) | shown_result(found)
       # An id may have a type that JSON lacks, or contain a lone surrogate.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'

@@ -64,10 +64,7 @@ def pretrain(
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
-  if distributed.several():
-    distributed.require_equal(
-      distributed.software() | one_run.fields(experiment)
-    )
+  one_run.require_alike(experiment)
   stop = StopSignal(
     'pretrain', saving.kept_and_goes_on(-1), distributed.stops_here
   )
@@ -90,11 +87,11 @@ def pretrain(
       experiment = for_initial(experiment, source, tokenizer)
       initial = source.initial()
       description = {'init_from': source.describe()}
-      distributed.require_equal({'init_from': str(description['init_from'])})
     experiment = with_vocab_size(experiment, tokenizer)
     experiment = with_compute_dtype(experiment, workdir)
     xla_options.check_run(experiment)
     inputs = RunInputs(workdir, description)
+    distributed.require_equal(inputs.content())
     inputs.check(experiment, allow_change, read_at_start='init_from')
     if distributed.is_first():
       workdir.save_tokenizer(tokenizer)

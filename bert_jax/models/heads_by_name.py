@@ -28,6 +28,7 @@ CLASSIFIER, GENERATOR = 'classifier', 'generator'
 TASK_HEADS: dict[str, HeadBuilder] = {
   CLASSIFIER: Classifier,
   'token_classifier': TokenClassifier,
+  'span_head': TokenClassifier,
 }
 
 

@@ -8,16 +8,23 @@ import dataclasses
 from bert_jax.models.heads import CLS
 
 TEXTS, WORDS = 'ForSequenceClassification', 'ForTokenClassification'
+SPANS = 'ForQuestionAnswering'
+# Outputs of a head of SPANS: scores for the first and the last token.
+START_AND_END = ('start', 'end')
 # Names of our heads, by the end of the other library's class name.
-HEAD_OF = {TEXTS: 'classifier', WORDS: 'token_classifier'}
+HEAD_OF = {
+  TEXTS: 'classifier',
+  WORDS: 'token_classifier',
+  SPANS: 'span_head',
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskHead:
-  """A head that gives each text, or each word, a vector of outputs.
+  """A head that gives each text, or each token, a vector of outputs.
 
   Attributes:
-    kind: The end of the other library's class name: TEXTS or WORDS.
+    kind: The end of the other library's class name: TEXTS, WORDS or SPANS.
     problem_type: Its name for the loss, such as 'regression'; '' for none.
     output_names: The names of the outputs, in order (id2label).
     pooling: Input of a head for whole texts, one of heads.POOLINGS.

@@ -12,11 +12,17 @@ from bert_jax.models.task_head import TaskHead
 from bert_jax.pretrained.model import Pretrained
 from bert_jax.tasks.base import Facts, TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
 
 # The tasks for which a checkpoint of another library may have a head.
-_TASKS = (ClassificationConfig, RegressionConfig, TaggingConfig)
+_TASKS = (
+  ClassificationConfig,
+  RegressionConfig,
+  TaggingConfig,
+  QuestionAnsweringConfig,
+)
 
 
 def open_converted(

@@ -239,6 +239,19 @@ class Task(Objective, Protocol):
     ...
 
 
+@runtime_checkable
+class FittedTask(Protocol):
+  """A task with facts of a trained model, such as a threshold for answers."""
+
+  def fitted(self, results: Sequence[Result], examples: Examples) -> Facts:
+    """Facts found on the evaluation part, after training.
+
+    They take the place of facts of these names in results.json, and are those
+    of the best seed.
+    """
+    ...
+
+
 def validate_examples(config: ExampleFields) -> None:
   """Checks the fields that all tasks have; raises InputError."""
   for name in ('train_path', 'eval_path'):

@@ -241,7 +241,7 @@ class Classification(TextTask):
       for place, of_row, log_probabilities in zip(
         np.argmax(probabilities, axis=-1).tolist(),
         probabilities.tolist(),
-        predictions,
+        predictions.tolist(),
         strict=True,
       )
     ]

@@ -333,12 +333,13 @@ def restore_step(
 
 
 def save_params(folder: pathlib.Path, params: functional.Params) -> None:
-  """Writes a params-only checkpoint `folder/0`, replacing an older one."""
+  """Writes `folder/0` of params alone, or replaces it; all processes join."""
   with orbax_traces.quiet(), checkpoint_items.context():
     ocp.save_checkpointables(
       folder / '0', checkpoint_items.items_of_params(params), overwrite=True
     )
-  seal(folder / '0')
+  if distributed.is_first():
+    seal(folder / '0')
 
 
 def load_params(

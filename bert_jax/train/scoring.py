@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from bert_jax import durable_files
 from bert_jax.data.examples import Examples
@@ -12,9 +13,17 @@ from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
 from bert_jax.optim.base import Optimizer
+from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
-from bert_jax.tasks.base import Features, Figures, Task, TaskConfig
+from bert_jax.tasks.base import (
+  Facts,
+  Features,
+  Figures,
+  FittedTask,
+  Task,
+  TaskConfig,
+)
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import Evaluation, RowsInOrder
@@ -95,7 +104,8 @@ class Scoring:
   ) -> list[Any] | None:
     """Predicts all rows with params [seeds, ...]; returns a list by seed.
 
-    Returns None if a stop signal came before the last row.
+    Each of several processes gets all of them. Returns None if a stop signal
+    came before the last row.
     """
     rows, batch_size = self._rows()
     pending = []
@@ -105,7 +115,7 @@ class Scoring:
       pending.append(self._predict_batch(params, rows, numbers))
       # The host stays one batch ahead, so that a stop signal is soon answered.
       jax.block_until_ready(pending[-2:-1])
-    pending = jax.device_get(pending)
+    pending = multihost_utils.process_allgather(pending, tiled=True)
     return [
       jax.tree.map(
         lambda *parts, seed=seed: np.concatenate(
@@ -135,6 +145,8 @@ class Scoring:
       # Records take single figures only: tables belong in results.json.
       records.append(record | _single(figures))
       scores.append(figures[self._experiment.task.metric])
+    # The best parameters are kept, and a run ends, by the scores of process 0.
+    scores = distributed.as_first('scores', scores)
     return Evaluation(records=records, scores=np.asarray(scores, np.float32))
 
   def write_results(self, workdir: Workdir, state: TrainState) -> None:
@@ -157,12 +169,14 @@ class Scoring:
     save_params(
       workdir.best, jax.tree.map(lambda leaf: leaf[winner], best.params)
     )
+    if not distributed.is_first():
+      return
     experiment = self._experiment
     durable_files.write_json(
       workdir.results,
       {
         'task': experiment.task.name,
-        **self._task.facts,
+        **self._facts(predictions[winner]),
         **self._examples.about,
         'notes': self._examples.notes,
         'init_from': experiment.init_from,
@@ -199,6 +213,14 @@ class Scoring:
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = place_batch(rows, numbers, sharding)
     return self._step(params, self._frozen, batch)
+
+  def _facts(self, of_best_seed: Any) -> Facts:
+    """The task's facts, with what its best seed's predictions add to them."""
+    task, examples = self._task, self._examples
+    if not isinstance(task, FittedTask):
+      return task.facts
+    results = task.decode(of_best_seed, examples.eval)
+    return task.facts | task.fitted(results, examples.held_out)
 
   def _figures(self, predictions: list[Any]) -> list[Figures]:
     """The task's figures for each seed's predictions."""

@@ -249,7 +249,7 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
   'name, architecture',
   [
     ('RobertaModel', 'RobertaForTokenClassification'),
-    ('BertModel', 'BertForQuestionAnswering'),
+    ('BertModel', 'BertForMultipleChoice'),
     ('ElectraModel', 'ElectraForTokenClassification'),
   ],
 )

@@ -1,21 +1,13 @@
-"""One pretraining run as several real processes: stopped, killed, restarted.
-
-A hook in the experiment file acts in one process at one call, so that no test
-waits for a moment to come.
-"""
+"""One pretraining run as several real processes: stopped, killed, restarted."""
 
 import json
-import os
-import pathlib
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
+from launched import ACTING, STEP, Ended, launch
 from runs import arrays, assert_same_arrays, assert_same_run, records
 
 from bert_jax.train.checkpoint import saved_steps
@@ -23,12 +15,11 @@ from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.hosts
 
-ROOT = pathlib.Path(__file__).parents[2]
 # The same run on other processes and devices adds its sums in another order.
 TOLERANCE = {'rtol': 1e-4, 'atol': 3e-6}
 
 EXPERIMENT = """
-  import functools, importlib, os, resource, signal, sys, time
+  import os, sys
 
   from bert_jax.data.config import DataConfig
   from bert_jax.experiment import PretrainExperiment
@@ -40,8 +31,6 @@ EXPERIMENT = """
 
 
   def get_config():
-    if os.environ.get('ACT'):
-      act(*os.environ['ACT'].split())
     return PretrainExperiment(
       model=EncoderConfig(
         num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32,
@@ -55,74 +44,23 @@ EXPERIMENT = """
       checkpoint=CheckpointConfig(every_steps=5, keep_last=3),
       logging=LoggingConfig(every_steps=2, peak_tflops=1.0),
     )
-
-
-  def act(process, number, module, name, call):
-    if f'--process_id={process}' not in sys.argv:
-      return
-    holder = importlib.import_module(module)
-    *parents, name = name.split('.')
-    for parent in parents:
-      holder = getattr(holder, parent)
-    original, calls = getattr(holder, name), 0
-
-    @functools.wraps(original)
-    def acting(*arguments, **options):
-      nonlocal calls
-      calls += 1
-      if calls == int(call):
-        print('acts at', time.time(), file=sys.stderr, flush=True)
-        if number == 'DISK_FULL':
-          signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-          resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-        else:
-          os.kill(os.getpid(), getattr(signal, number))
-      return original(*arguments, **options)
-
-    setattr(holder, name, acting)
 """
-STEP = 'bert_jax.train.window Window.add'
 
 
 @pytest.fixture(scope='module')
 def config(module_folder):
   path = module_folder / 'experiment.py'
-  path.write_text(textwrap.dedent(EXPERIMENT))
+  path.write_text(ACTING + textwrap.dedent(EXPERIMENT))
   return path
-
-
-class Ended:
-  """An ended launcher: its exit status, lines, and seconds after the act."""
-
-  def __init__(self, result: subprocess.CompletedProcess):
-    self.status, self.text = result.returncode, result.stdout
-    acted = re.search(r'acts at ([\d.]+)', self.text)
-    self.seconds = time.time() - float(acted[1]) if acted else None
-
-  def lines_of(self, process: int) -> str:
-    start = f'[{process}] '
-    lines = self.text.splitlines()
-    return '\n'.join(line for line in lines if line.startswith(start))
 
 
 @pytest.fixture
 def go(config, small_corpus):
   def go(workdir, processes=2, devices=2, *flags, status=0, act='') -> Ended:
-    launcher = [sys.executable, ROOT / 'launch' / 'local_processes.py']
-    words = [str(processes), f'--devices={devices}', '--', 'pretrain']
-    words += [f'--config={config}', f'--config.data.path={small_corpus}']
-    ended = Ended(
-      subprocess.run(
-        [*launcher, *words, f'--workdir={workdir}', *flags],
-        env=os.environ | {'ACT': act},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-      )
-    )
-    assert ended.status == status, ended.text
-    assert 'Traceback' not in ended.text, ended.text
-    return ended
+    words = ['pretrain', f'--config={config}', f'--workdir={workdir}']
+    words += [f'--config.data.path={small_corpus}', *flags]
+    options = {'processes': processes, 'devices': devices}
+    return launch(*words, **options, status=status, act=act)
 
   return go
 

@@ -1,4 +1,4 @@
-"""Heads of tasks in transformers: a number for a text, a label for a word."""
+"""Heads of tasks in transformers: a number for a text, labels, spans."""
 
 import json
 import pathlib
@@ -15,6 +15,7 @@ from bert_jax.interop import family as families
 from bert_jax.jobs.convert import convert
 from bert_jax.models import functional
 from bert_jax.pretrained import save_model
+from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
 
@@ -104,3 +105,51 @@ def test_a_number_for_a_text(transformers, tmp_path, family):
   for folder in ('run', 'out', 'back'):
     found = inference.load(tmp_path / folder).predict(pairs)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_span_that_answers(transformers, tmp_path, family):
+  """Logits, loss and answer are theirs, on a row without padding."""
+  import torch
+
+  task = QuestionAnsweringConfig()
+  workdir_of(
+    *(tmp_path / 'run', family, task, {'null_threshold': 0.0}),
+    *(['span_head'], 2),
+  )
+  config = exported(tmp_path, 'span_logits')
+  assert config['architectures'][0].endswith('ForQuestionAnswering')
+  auto = transformers.AutoModelForQuestionAnswering
+  theirs = auto.from_pretrained(tmp_path / 'out').eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  question, context = 'which array', 'this array returns a value'
+  batch = tokenizer(question, context, return_tensors='pt')
+  places = [batch.char_to_token(0, context.index(w), 1) for w in ('a', 'value')]
+  start, end = (torch.tensor([place]) for place in places)
+  found = theirs(**batch, start_positions=start, end_positions=end)
+  for folder in ('run', 'out', 'back'):
+    model = inference.load(tmp_path / folder)
+    ids = batch['input_ids'].numpy().astype(np.int32)
+    logits_B2T = np.asarray(model._predict(model._params, ids))
+    np.testing.assert_allclose(
+      logits_B2T[0],
+      [found.start_logits[0].detach(), found.end_logits[0].detach()],
+      atol=1e-4,
+    )
+    objective, key = model.objective, jax.random.key(0)
+    rows = {
+      'input_ids': ids,
+      'labels': np.array([places], np.int32),
+      'label_weights': np.ones(1, np.float32),
+    }
+    module = model._model.bind(model._params)
+    encoded = objective.encode(module, objective.prepare(rows, key), None)
+    ((loss, weight),) = objective.losses(module, encoded, None)[0].values()
+    np.testing.assert_allclose(loss / weight, found.loss.item(), atol=1e-4)
+    best = model.answer(question, context).candidates[0]
+    assert best.text == context[best.start : best.end]
+    highest = np.add.outer(*logits_B2T[0])
+    places_T = np.arange(ids.shape[1])
+    sequence = np.array([s == 1 for s in batch.sequence_ids(0)])
+    is_span = sequence[:, None] & sequence & (places_T[:, None] <= places_T)
+    np.testing.assert_allclose(best.score, highest[is_span].max(), atol=1e-4)

@@ -14,6 +14,7 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
+from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.workdir import Workdir
@@ -106,6 +107,8 @@ def test_regression(tuned, tmp_path):
     np.testing.assert_allclose(again.predict(texts), values, atol=1e-5)
   with pytest.raises(InputError, match='fill_mask .* is a regression'):
     model.fill_mask('a [MASK]')
+  with pytest.raises(InputError, match='answer needs .* is a regression'):
+    model.answer('a', 'b')
 
 
 def test_tagging(tuned, tmp_path):
@@ -170,3 +173,65 @@ def test_labels_that_are_no_entities(tuned, tmp_path):
   _, best = best_run(workdir)
   assert best['accuracy'] > 0 and 'f1' not in best
   assert 'Accuracy of words' in write_report(workdir).read_text()
+
+
+def test_question_answering(tuned, tmp_path):
+  """The answer is what follows 'returns'; some contexts say it nowhere."""
+  long = ' '.join(['this array holds a matrix'] * 8)
+  rows = []
+  for number in range(24):
+    word = ('values', 'a number', 'every function')[number % 3]
+    context = f'the function returns {word} . {long if number % 6 == 0 else ""}'
+    answers = [{'text': word, 'answer_start': context.index(word)}]
+    if number % 4 == 3:
+      context, answers = f'the function takes {word} .', []
+    qas = [
+      {
+        'id': f'q{number}',
+        'question': 'what returns the function',
+        'answers': answers,
+      }
+    ]
+    rows.append({'context': context, 'qas': qas})
+  path = tmp_path / 'data.json'
+  path.write_text(json.dumps({'data': [{'title': 'a', 'paragraphs': rows}]}))
+  task = QuestionAnsweringConfig(
+    train_path=str(path), eval_path=str(path), unanswerable=True, num_best=2
+  )
+  workdir = tuned(task, num_epochs=12, max_length=24)
+  results, best = best_run(workdir)
+  assert results['task'] == 'question_answering'
+  assert results['questions']['eval'] == {'answerable': 18, 'unanswerable': 6}
+  assert results['null_threshold'] == best['best_f1_threshold'] != 0
+  assert best['best_f1'] >= best['f1'] and best['best_f1'] > 0.4
+  model = inference.load(workdir)
+  assert model.task.facts == {'null_threshold': results['null_threshold']}
+  # With the threshold that was found, the best figures are the figures.
+  examples = read_examples(path, task.columns())
+  table = evaluation_table(model, examples)
+  assert f' f1 {best["best_f1"]:.4f}' in table
+  assert f'best_f1 {best["best_f1"]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  assert len(found) == 24 and len(found[0]['candidates']) == 2
+  for line, (question, context) in zip(found, examples.texts, strict=True):
+    answer = model.answer(question, context)
+    assert answer.text == line['text']
+    is_null = line['null_difference'] > results['null_threshold']
+    assert is_null == (answer.start is None) == (not answer.text)
+    if answer.text:
+      assert context[line['start'] : line['end']] == line['text']
+  page = write_report(workdir).read_text()
+  assert 'F1 of answers' in page and '6 of them without an answer' in page
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForQuestionAnswering']
+  for again in models:
+    # The threshold has no place in the config of others.
+    assert again.experiment.task.name == 'question_answering'
+    for line, texts in zip(found[:6], examples.texts, strict=False):
+      answer = again.answer(*texts)
+      assert answer.text == line['candidates'][0]['text']
+  with pytest.raises(InputError, match='fill_mask .* that answers questions'):
+    model.fill_mask('a [MASK]')
+  task.unanswerable = False
+  with pytest.raises(InputError, match='question 1: the question has no ans'):
+    finetune(tuning(task, init_from=str(workdir)), tmp_path / 'other')

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from bert_jax.data.sources import delimited, files, first_bytes, tsv_quotes
-from bert_jax.data.tables import header, json_records, parquet_rows
+from bert_jax.data.tables import header, json_records, parquet_rows, squad
 from bert_jax.data.tables.strict_lines import StrictReport
 from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
@@ -35,9 +35,10 @@ def read_table(
   semicolons or tabs where these give the columns asked for and commas do not.
   `.tsv`, `.tab`: a quote is an ordinary character, as in GLUE; the three header
   lines of Orange are known. `.jsonl`, `.ndjson`: an object a line, or one array
-  of them. `.json`: those, over any lines. `.parquet`. Each also compressed
-  (.gz, .xz, .zst). All rows of a .csv or .tsv have one width; blank lines, but
-  for rows of one column, may stand at the end alone.
+  of them. `.json`: those, over any lines; or SQuAD's articles, where a record
+  is a question. `.parquet`. Each also compressed (.gz, .xz, .zst).
+  All rows of a .csv or .tsv have one width; blank lines, but for rows of one
+  column, may stand at the end alone.
 
   Args:
     path: The file.
@@ -190,27 +191,40 @@ def _json_table(
   columns = {name: [] for name in wanted.columns}
   optional = {name: [] for name in wanted.optional if name not in columns}
   table = Table(columns=columns)
-  for line, record in records:
-    origin = f'{path}:{line}'
-    # An array may stand in one line.
-    if table.lines and table.lines[-1] == line:
-      origin += f' (record {len(table.lines) + 1})'
+  for line, origin, record in _placed(path, records):
     for name, flag in wanted.columns.items():
       if name not in record:
-        is_alone = not table.lines and next(records, None) is None
+        is_alone = not table.origins and next(records, None) is None
         raise json_records.missing_key(
           origin, name, record, wanted.flags + flag, is_alone=is_alone
         )
       columns[name].append(record[name])
     for name, values in optional.items():
       values.append(record.get(name))
-    table.lines.append(line)
+    if line:
+      table.lines.append(line)
     table.origins.append(origin)
   for name, values in optional.items():
     if any(value is not None for value in values):
       columns[name] = values
       break
   return table
+
+
+def _placed(
+  path: pathlib.Path, records: Iterator[tuple[int, json_records.Record]]
+) -> Iterator[tuple[int, str, json_records.Record]]:
+  """Yields (line, origin, record); the line is 0 of a question of SQuAD."""
+  before = 0
+  for number, (line, record) in enumerate(records, 1):
+    if squad.is_document(record):
+      for place, question in squad.questions(record, str(path)):
+        yield 0, place, question
+      continue
+    # An array may stand in one line.
+    more = f' (record {number})' if line == before else ''
+    yield line, f'{path}:{line}{more}', record
+    before = line
 
 
 def _parquet_table(path: pathlib.Path, wanted: _Wanted) -> Table:

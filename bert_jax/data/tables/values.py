@@ -7,12 +7,19 @@ nobody wrote, or a class that nobody meant.
 import json
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, cut, quoted
 
 _SURROGATES = re.compile('[\ud800-\udfff]')
+
+
+class AnswerSpan(NamedTuple):
+  """An answer as its text, and the character of the context it begins at."""
+
+  text: str
+  start: int
 
 
 def texts(table: Table, column: str) -> list[str]:
@@ -98,6 +105,90 @@ def words(table: Table, column: str) -> list[tuple[str, ...]]:
       _check_characters(word, column, origin)
     found.append(tuple(cell))
   return found
+
+
+def filled_texts(table: Table, column: str) -> list[str]:
+  """The texts of a column as `texts`; an empty one is refused too."""
+  cells = texts(table, column)
+  for origin, cell in zip(table.origins, cells, strict=True):
+    if not cell.strip():
+      raise InputError(
+        f'{origin}: column {quoted(column)} is empty; fill it in, or leave the '
+        'record out'
+      )
+  return cells
+
+
+def answers(table: Table, column: str) -> list[tuple[AnswerSpan, ...]]:
+  """The answers of a column: any number a question, none without an answer.
+
+  A cell is a list of {"text", "answer_start"}, as in SQuAD's files, or one
+  object with these two lists, as in Hugging Face's data sets.
+
+  Raises:
+    InputError: A cell has neither form, or a text is empty.
+  """
+  return [
+    _answers(cell, column, origin)
+    for origin, cell in zip(table.origins, table.columns[column], strict=True)
+  ]
+
+
+def _answers(cell: Any, column: str, origin: str) -> tuple[AnswerSpan, ...]:
+  pairs: Any = cell
+  if isinstance(cell, dict):
+    given, starts = cell.get('text'), cell.get('answer_start')
+    if isinstance(given, list) and isinstance(starts, list):
+      if len(given) != len(starts):
+        raise InputError(
+          f'{origin}: column {quoted(column)} has {len(given)} texts and '
+          f'{len(starts)} answer_start; give one for each answer'
+        )
+      pairs = [
+        {'text': text, 'answer_start': start}
+        for text, start in zip(given, starts, strict=True)
+      ]
+  if not isinstance(pairs, list):
+    raise InputError(
+      f'{origin}: column {quoted(column)} is {_found(cell)}; give a list of '
+      'objects with "text" and "answer_start"'
+    )
+  found = []
+  for number, pair in enumerate(pairs, 1):
+    fields = pair if isinstance(pair, dict) else {}
+    text, start = fields.get('text'), fields.get('answer_start')
+    # isinstance would accept a bool as an int.
+    if not isinstance(text, str) or not text.strip() or type(start) is not int:
+      raise InputError(
+        f'{origin}: answer {number} in column {quoted(column)} has the text '
+        f'{_found(text)} and answer_start {_found(start)}; give a text that is '
+        'not empty, and the character of the context at which it begins'
+      )
+    _check_characters(text, column, origin)
+    found.append(AnswerSpan(text, start))
+  return tuple(found)
+
+
+def unique_ids(table: Table, column: str) -> list[Any]:
+  """The ids of a column, which must differ: strings or whole numbers.
+
+  Raises:
+    InputError: An id is something else, or stands in two records.
+  """
+  first_of: dict[Any, str] = {}
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    if type(cell) not in (str, int):
+      raise InputError(
+        f'{origin}: the id is {_found(cell)} in column {quoted(column)}; give '
+        'a string or a whole number'
+      )
+    if cell in first_of:
+      raise InputError(
+        f'{origin}: the id {_found(cell)} is that of {first_of[cell]} too; '
+        'give each record its own'
+      )
+    first_of[cell] = origin
+  return table.columns[column]
 
 
 def ids(table: Table, column: str) -> list[Any]:
