@@ -319,6 +319,58 @@ def traffic(
   return layout.num_microbatches * moved + 2 * (parameters + optimizer)
 
 
+class Exchange(NamedTuple):
+  """Arrays that the devices along one axis of the mesh exchange in a step.
+
+  num_bytes: those of one device, counted as parallel/compiled.py does.
+  sent: what one device sends of them; rings send (n - 1) / n of an array, and
+    sums twice that, unless each device keeps its part alone.
+  """
+
+  axis: str
+  kind: str
+  num_bytes: float
+  sent: float
+
+
+def exchanges(
+  layout: Layout,
+  stage: Stage,
+  config: EncoderConfig,
+  num_parameters: int,
+  itemsize: int,
+  summed_again: int = 0,
+) -> list[Exchange]:
+  """What devices exchange in a step, for axes of more than one device.
+
+  Each microbatch sums gradients over `data`, gathers parameters twice and
+  scatters gradients over `fsdp`, and sums the output of both halves of a layer
+  over `tensor`, forward and backward. `summed_again` is a number of parameters
+  whose gradient over `data` is summed in two parts.
+  """
+  data, fsdp, tensor, num_microbatches = layout
+  of_tensor = num_parameters / tensor
+  tokens = layout.rows(stage.batch_size) * stage.row_length
+  states = itemsize * tokens * config.embed_dim
+  summed = 4 * (num_parameters + summed_again) / tensor / fsdp
+  found = [
+    ('data', 'all-reduce', data, summed, 2),
+    ('fsdp', 'all-gather', fsdp, 2 * itemsize * of_tensor, 1),
+    ('fsdp', 'reduce-scatter', fsdp, 4 * of_tensor, 1),
+    ('tensor', 'all-reduce', tensor, 4 * states * config.num_layers, 2),
+  ]
+  return [
+    Exchange(
+      axis,
+      kind,
+      num_microbatches * size,
+      num_microbatches * (count - 1) / count * times * size,
+    )
+    for axis, kind, count, size, times in found
+    if count > 1
+  ]
+
+
 def collective_bytes(
   layout: Layout,
   stage: Stage,
@@ -326,22 +378,6 @@ def collective_bytes(
   num_parameters: int,
   itemsize: int,
 ) -> float:
-  """Bytes that a device sends in a step; rings send (n - 1) / n of an array.
-
-  Each microbatch sums gradients over `data`, gathers parameters twice and
-  scatters gradients over `fsdp`, and sums the output of both halves of a layer
-  over `tensor`, forward and backward.
-  """
-
-  def ring(count: int) -> float:
-    return (count - 1) / count
-
-  data, fsdp, tensor, num_microbatches = layout
-  of_tensor = num_parameters / tensor
-  tokens = layout.rows(stage.batch_size) * stage.row_length
-  states = itemsize * tokens * config.embed_dim
-  return num_microbatches * (
-    ring(data) * 2 * 4 * of_tensor / fsdp
-    + ring(fsdp) * (2 * itemsize + 4) * of_tensor
-    + ring(tensor) * 4 * 2 * states * config.num_layers
-  )
+  """Bytes that a device sends in a step."""
+  found = exchanges(layout, stage, config, num_parameters, itemsize)
+  return sum(exchange.sent for exchange in found)

@@ -24,9 +24,9 @@ class Model:
   """A model as functions over plain nested dicts.
 
   init: (key) -> fresh parameters, f32; the same key gives the same values on
-    any mesh. Call it without jit: as one program the initialisers of BERT-base
-    took 13 s to compile on two cores; one by one, with one compilation per
-    shape, they took 4 s.
+    any mesh. Call it without jit where no mesh splits parameters: as one
+    program the initialisers of BERT-base took 13 s to compile on two cores; one
+    by one, with one compilation per shape, they took 4 s.
   bind: (params) -> the module with these parameters in it, ready to be called.
   infos: the declaration of each parameter by its path.
   config: the sizes of the encoder.

@@ -112,9 +112,11 @@ def make_program(
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(abstract, mesh, model.infos, seeds_axis=many)
   base = _base_of(model, method, mesh)
-  if base:
-    # One program: XLA drops the drawing of the base, which is loaded instead.
-    new_params = jax.jit(new_params)
+  whole = jax.tree.map(lambda x: x.is_fully_replicated, shardings.params)
+  if base or not all(jax.tree.leaves(whole)):
+    # One program: XLA drops the drawing of the base, which is loaded instead,
+    # and a device draws only its own part of a parameter that the mesh splits.
+    new_params = jax.jit(new_params, out_shardings=shardings.params)
   step = _step_of_any_schedule(make_step, many)
   return Program(
     jitted=jax.jit(

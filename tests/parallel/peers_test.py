@@ -74,6 +74,27 @@ def test_all_learn_the_values_of_all_in_order_and_leave(three):
   assert not any(end.lines or end.codes for end in ends)
 
 
+def test_a_value_that_all_gave_is_told_once(three, monkeypatch):
+  """The facts of a thousand hosts would be gigabytes otherwise."""
+  met, _ = three
+  told = []
+  send = peers.Link.send
+
+  def recorded(link, *message):
+    if message[0] == 'values':
+      told.append(message[2])
+    return send(link, *message)
+
+  monkeypatch.setattr(peers.Link, 'send', recorded)
+  facts = {'jax': '1', 'bert_jax': '2'}
+  answers = in_threads([lambda p=p: p.agree('facts', facts) for p in met])
+  assert answers == [[facts] * 3] * 3
+  answers = in_threads([lambda p=p: p.agree('id', p.process_id) for p in met])
+  assert answers == [[0, 1, 2]] * 3
+  each = [['id', 0], ['id', 1], ['id', 2]]
+  assert told == [[['facts', facts]]] * 2 + [each] * 2
+
+
 def test_different_questions_are_a_mistake_of_the_program(three):
   met, _ = three
 
