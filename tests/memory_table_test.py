@@ -1,10 +1,10 @@
 """The table of memory: its rows, and three of them compiled anew."""
 
-import importlib.util
 import json
 import pathlib
 
 import pytest
+from scripts import load_script
 
 from bert_jax.config.experiment_file import load_config, topology_of
 from bert_jax.parallel import topologies
@@ -16,10 +16,7 @@ RECIPES = sorted((ROOT / 'experiments' / 'pretrain').glob('*.py'))
 
 @pytest.fixture(scope='module')
 def memory_table():
-  spec = importlib.util.spec_from_file_location('memory_table', SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return load_script(SCRIPT)
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
@@ -28,7 +25,7 @@ def test_a_recipe_can_be_laid_out_on_its_topology(path):
   topology = topologies.named(topology_of(str(path)))
   mesh = experiment.mesh
   devices = topology.num_chips * topology.chip.num_devices
-  # More than one host is not supported yet.
+  # Recipes are meant for one host.
   assert topology.num_chips <= 8
   assert devices % (mesh.fsdp * mesh.tensor) == 0
   for stage in experiment.plan().stages:

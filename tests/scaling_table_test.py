@@ -1,11 +1,11 @@
 """The table of scaling: its rows, and small steps compiled beside it."""
 
-import importlib.util
 import json
 import pathlib
 
 import jax
 import pytest
+from scripts import load_script
 
 from bert_jax.data.config import DataConfig
 from bert_jax.data.tokenizers.base import synthetic_table
@@ -26,10 +26,7 @@ SHARES_OF_ALL_AXES = {'data': 1.17, 'gathered': 0.56, 'tensor': 1.72}
 
 @pytest.fixture(scope='module')
 def scaling_table():
-  spec = importlib.util.spec_from_file_location('scaling_table', SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return load_script(SCRIPT)
 
 
 @pytest.fixture(scope='module')

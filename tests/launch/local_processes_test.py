@@ -1,6 +1,5 @@
 """launch/local_processes.py with small processes in place of a verb."""
 
-import importlib.util
 import os
 import pathlib
 import signal
@@ -9,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from scripts import load_script
 
 import bert_jax
 
@@ -20,9 +20,7 @@ PATH = pathlib.Path(bert_jax.__file__).parents[1] / 'launch/local_processes.py'
 @pytest.fixture
 def launcher(monkeypatch):
   """The script as a module; `code` of `python -c` is what a process runs."""
-  spec = importlib.util.spec_from_file_location('local_processes', PATH)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  module = load_script(PATH)
 
   def start(number, devices, command):
     code, *words = command
