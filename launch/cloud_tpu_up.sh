@@ -7,12 +7,12 @@ require_flags name project zone accelerator_type runtime_version workdir \
 if [[ ! "$num_slices" =~ ^[1-9][0-9]*$ ]]; then
   refuse "--num_slices=$num_slices: give a number from 1"
 fi
-case "$workdir" in
-  gs://?* | /?*) ;;
-  *) refuse "--workdir=$workdir: a slice that is pre-empted takes its disks" \
-    "with it; give the path of a network disk that --setup mounts, or" \
-    "gs://BUCKET/RUN" ;;
-esac
+if [[ "$workdir" != /?* ]]; then
+  # pretrain refuses gs:// too, but on machines that cost money by then.
+  refuse "--workdir=$workdir: a slice that is pre-empted takes its disks with" \
+    "it, and runs are not kept in buckets yet; give the path of a network" \
+    "disk that --setup mounts"
+fi
 if [[ -n "$data" && "$data" != gs://* && ! -d "$data" ]]; then
   refuse "--data=$data is no folder here and no gs://BUCKET/CORPUS"
 fi
@@ -187,15 +187,10 @@ bert_jax.tar.gz -C bert_jax" \
 find_newest() {
   local step before=$newest
   while IFS= read -r step; do
-    step=${step%/}
-    step=${step##*/}
     if [[ "$step" =~ ^[0-9]+$ ]] && [ "$step" -gt "$newest" ]; then
       newest=$step
     fi
-  done < <(case "$workdir" in
-    gs://*) run gcloud storage ls "$workdir/checkpoints/" || true ;;
-    *) on_first_worker "$worker steps $(printf %q "$workdir")" || true ;;
-  esac)
+  done < <(on_first_worker "$worker steps $(printf %q "$workdir")" || true)
   [ "$newest" -gt "$before" ]
 }
 

@@ -14,10 +14,10 @@
 #   launch/gke.sh down [--name=NAME] [--namespace=...] [--dry_run]
 #
 # --hosts: pods of a slice, or in all with GPUs. --chips: of one pod. --nfs: what
-# all pods see as /nfs; without it --workdir is gs://BUCKET/RUN. The cluster
-# itself restarts the run, as gke.yaml says, and ends an attempt after
-# --max_hours; a JobSet that has ended is deleted a day later. `down` lists and
-# deletes what `up` made: of that name, or all in the namespace.
+# all pods see as /nfs. The cluster itself restarts the run, as gke.yaml says,
+# and ends an attempt after --max_hours; a JobSet that has ended is deleted a
+# day later. `down` lists and deletes what `up` made: of that name, or all in
+# the namespace.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -51,7 +51,7 @@ read_flags() {
 
 check_flags() {
   if [ -z "$kind" ]; then refuse '--tpu or --gpu is missing'; fi
-  require_flags name image workdir accelerator hosts chips max_hours
+  require_flags name image workdir nfs accelerator hosts chips max_hours
   if [ "$kind" = tpu ]; then require_flags topology; fi
   # A JobSet's pods are NAME-slice-0-0-abcde, a label of at most 63 characters.
   if [[ ! "$name" =~ ^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$ ]]; then
@@ -66,13 +66,12 @@ check_flags() {
   if [[ ! "$max_hours" =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
     refuse "--max_hours=$max_hours: give hours, such as 24 or 0.5"
   fi
-  if [[ -n "$nfs" && ! "$nfs" =~ ^[^:/]+:/ ]]; then
+  if [[ ! "$nfs" =~ ^[^:/]+:/ ]]; then
     refuse "--nfs=$nfs: give SERVER:/SHARE"
   fi
-  if [[ ! "$workdir" =~ ^gs://. && ! ( -n "$nfs" && "$workdir" == /nfs/?* ) ]]
-  then
-    refuse "--workdir=$workdir: pods keep nothing; give /nfs/RUN with" \
-      "--nfs=SERVER:/SHARE, or gs://BUCKET/RUN"
+  if [[ "$workdir" != /nfs/?* ]]; then
+    refuse "--workdir=$workdir: pods keep nothing, and runs are not kept in" \
+      "buckets yet; give /nfs/RUN, which lies in the share of --nfs"
   fi
   if [ ${#flags[@]} = 0 ]; then refuse '-- --config=FILE is missing'; fi
 }
@@ -89,17 +88,14 @@ json_list() {
 
 # Prints gke.yaml with all ${...} filled in.
 render() {
-  local text variable arguments max_seconds mounts='' volumes=''
-  if [ -n "$nfs" ]; then
-    mounts='{name: nfs, mountPath: /nfs}'
-    volumes="{name: nfs, nfs: {server: \"${nfs%%:*}\", path: \"${nfs#*:}\"}}"
-  fi
+  local text variable arguments max_seconds volumes
+  volumes="{name: nfs, nfs: {server: \"${nfs%%:*}\", path: \"${nfs#*:}\"}}"
   arguments=$(json_list pretrain "${flags[@]}" "--workdir=$workdir" \
     --preempted_exit_code=75)
   max_seconds=$(awk -v hours="$max_hours" 'BEGIN {printf "%d", hours * 3600}')
   text=$(<"$root/launch/gke.yaml")
   for variable in name namespace image accelerator topology hosts chips \
-    num_slices max_seconds arguments mounts volumes; do
+    num_slices max_seconds arguments volumes; do
     text=${text//"\${$variable}"/"${!variable}"}
   done
   echo "$text"

@@ -26,8 +26,8 @@ case "$*" in
   *'tpu-vm ssh'*'worker.sh log'*) next_line log ;;
   *'tpu-vm ssh'*'worker.sh start'*) next_line start ;;
   *'tpu-vm ssh'*'worker.sh stop'*) next_line stop ;;
+  *'tpu-vm ssh'*'worker.sh steps'*) next_line steps ;;
   *'tpu-vm ssh'*) next_line ssh ;;
-  *'storage ls'*) next_line steps ;;
 esac
 """
 FLAGS = (
@@ -36,7 +36,7 @@ FLAGS = (
   '--zone=europe-west4-b',
   '--accelerator_type=v5litepod-16',
   '--runtime_version=v2-alpha-tpuv5-lite',
-  '--workdir=gs://bucket/run',
+  '--workdir=/mnt/share/run',
   '--spot',
   '--max_hours=1',
   '--poll_seconds=0',
@@ -93,7 +93,7 @@ def test_complete_run_is_not_restarted_and_its_slice_is_deleted(google):
   )
   output = up(google, '--data=gs://bucket/corpus')
   assert actions(google) == WHOLE
-  assert 'cloud_tpu.sh: complete: gs://bucket/run' in output
+  assert 'cloud_tpu.sh: complete: /mnt/share/run' in output
   assert 'step 1\n' in output and 'done\n' in output
   (create,) = [c for c in google.commands() if 'resources create' in c]
   for flag in (
@@ -106,7 +106,7 @@ def test_complete_run_is_not_restarted_and_its_slice_is_deleted(google):
     assert flag in create
   (start,) = [c for c in google.commands() if 'worker.sh start' in c]
   assert "start '' --config=experiments/pretrain/bert_base.py" in start
-  assert '--workdir=gs://bucket/run --preempted_exit_code=75' in start
+  assert '--workdir=/mnt/share/run --preempted_exit_code=75' in start
   assert '--config.data.path=gs://bucket/corpus' in start
   # The log is read on from where it ended.
   logs = [c for c in google.commands() if 'worker.sh log' in c]
@@ -135,7 +135,7 @@ def test_preempted_slice_is_made_anew_and_the_run_resumes(google):
   google.let(
     state=['ACTIVE', 'ACTIVE', 'SUSPENDING', 'ACTIVE'],
     status=[RUNNING, COMPLETE],
-    steps=['', 'gs://bucket/run/checkpoints/100/'],
+    steps=['', '100'],
   )
   output = up(google)
   assert actions(google) == WHOLE + WHOLE
@@ -157,7 +157,7 @@ def test_network_of_this_machine_may_fail_for_any_time(google):
 
 
 def test_three_restarts_without_a_checkpoint_are_the_last(google):
-  google.let(status=CRASHED, steps='gs://bucket/run/checkpoints/7/')
+  google.let(status=CRASHED, steps='7')
   output = up(google, status=1)
   assert actions(google) == ['create', *BEGIN, *['start'] * 3, 'delete']
   assert 'three restarts without a new checkpoint' in output
@@ -165,10 +165,9 @@ def test_three_restarts_without_a_checkpoint_are_the_last(google):
 
 
 def test_restarts_are_counted_anew_from_a_checkpoint_on(google):
-  step = 'gs://bucket/run/checkpoints/{}/'
   google.let(
     status=[CRASHED] * 6 + [COMPLETE],
-    steps=['', *(step.format(10 * n) for n in range(1, 14))],
+    steps=['', *(str(10 * n) for n in range(1, 14))],
   )
   up(google)
   assert actions(google).count('start') == 7
@@ -327,7 +326,7 @@ def test_workdir_on_a_network_disk_is_mounted_and_read_on_a_worker(google):
   google.let(
     state=['ACTIVE', 'ACTIVE', 'SUSPENDED', 'ACTIVE'],
     status=[RUNNING, COMPLETE],
-    ssh='100\\n20',
+    steps='100\\n20',
   )
   mount = '--setup=sudo mount 10.0.0.2:/share /mnt/share'
   output = up(google, '--workdir=/mnt/share/run', mount)
@@ -385,6 +384,7 @@ def test_dry_run_prints_every_command_and_runs_none(google):
   'flags, message',
   [
     (['--workdir=run'], '--workdir=run: a slice that is pre-empted takes its'),
+    (['--workdir=gs://b/run'], 'runs are not kept in buckets yet'),
     (['--max_hours=many'], '--max_hours=many: give hours'),
     (['--zone='], '--zone=... is missing'),
     (['--name=One'], '--name=One: give small letters'),

@@ -172,7 +172,7 @@ def test_pods_are_the_processes_that_jax_counts(documents):
   ]
 
 
-def test_workdir_is_on_nfs_or_in_a_bucket(cluster):
+def test_workdir_is_on_nfs(cluster):
   pod = job_of(rendered(cluster, GPU)['JobSet'])['template']['spec']
   mounts = {
     m['name']: m['mountPath'] for m in pod['containers'][0]['volumeMounts']
@@ -182,13 +182,6 @@ def test_workdir_is_on_nfs_or_in_a_bucket(cluster):
     'name': 'nfs',
     'nfs': {'server': '10.0.0.2', 'path': '/share'},
   }
-  (cluster.plan / 'commands').unlink()
-  bucket = ('--workdir=gs://bucket/run', '--nfs=')
-  job_set = rendered(cluster, (*TPU, *bucket))['JobSet']
-  jsonschema.validate(job_set, SCHEMAS['JobSet'])
-  pod = job_of(job_set)['template']['spec']
-  assert pod['volumes'] == pod['containers'][0]['volumeMounts'] == []
-  assert '--workdir=gs://bucket/run' in pod['containers'][0]['args']
 
 
 def test_slices_and_hosts_lie_where_their_flags_say(cluster):
@@ -248,7 +241,8 @@ def test_dry_run_prints_manifests_and_commands_and_runs_none(cluster):
   [
     (['--workdir=run'], '--workdir=run: pods keep nothing'),
     (['--max_hours=x'], '--max_hours=x: give hours'),
-    (['--nfs='], '--workdir=/nfs/run: pods keep nothing; give /nfs/RUN with'),
+    (['--nfs='], '--nfs=... is missing'),
+    (['--workdir=gs://b/run'], '--workdir=gs://b/run: pods keep nothing, and'),
     (['--nfs=/share'], '--nfs=/share: give SERVER:/SHARE'),
     (['--hosts=0'], '--hosts=0: give a number from 1'),
     (['--image='], '--image=... is missing'),
