@@ -5,6 +5,7 @@ model.fill_mask('The [MASK] of an array')
 model.embed(['A text', 'another'])
 """
 
+import collections
 import functools
 import os
 import pathlib
@@ -95,7 +96,6 @@ class TrainedModel:
     )
     self._model = model_with_heads(experiment.model, heads, 'float32')
     self._embedders: dict[VectorForm, Embedder] = {}
-    self._predictions_of_rows: dict[int, Any] = {}
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
     """Returns the `top_k` tokens for each [MASK] in the text.
@@ -262,11 +262,14 @@ class TrainedModel:
       )
     return self.predict([(question, context)])[0]
 
-  def results(self, examples: Examples) -> Iterator[Result]:
+  def results(
+    self, examples: Examples, cut: collections.Counter[str] | None = None
+  ) -> Iterator[Result]:
     """Yields the task's result for each example, in order.
 
     Rows of like length are computed together, WINDOW examples at a time. So
-    the last digits of a result depend on what stands beside it.
+    the last digits of a result depend on what stands beside it. What is done
+    with long examples is counted in `cut`; see tasks.base.Features.
     """
     task = self.require_task('predict')
     columns = self.experiment.task.columns()
@@ -277,6 +280,8 @@ class TrainedModel:
       features = task.featurize(
         examples.take(chosen), self.tokenizer, self.experiment.max_length
       )
+      if cut is not None:
+        cut.update(features.cut)
       predictions = self._predictions(features.rows['input_ids'])
       yield from task.decode(predictions, features)
 
@@ -288,9 +293,10 @@ class TrainedModel:
     num_rows, length = ids_RT.shape
     is_pad_RT = ids_RT == self.tokenizer.table.pad_id
     num_tokens_R = length - np.argmin(is_pad_RT[:, ::-1], axis=1)
+    whole_row = jax.ShapeDtypeStruct((1, length), np.int32)
     found = jax.tree.map(
-      lambda row: np.zeros((num_rows, *row.shape[1:]), row.dtype),
-      self._prediction_of_row(length),
+      lambda x: np.zeros((num_rows, *x.shape[1:]), x.dtype),
+      jax.eval_shape(self._predict, self._params, whole_row),
     )
     for batch in batches_by_length(num_tokens_R, length, tokens_at_once()):
       rows = ids_RT[batch.chosen, : batch.length]
@@ -303,14 +309,6 @@ class TrainedModel:
 
       jax.tree.map(put, found, part)
     return found
-
-  def _prediction_of_row(self, length: int) -> Any:
-    """The shapes and dtypes of the predictions for one row."""
-    if length not in self._predictions_of_rows:
-      row = jax.ShapeDtypeStruct((1, length), np.int32)
-      found = jax.eval_shape(self._predict, self._params, row)
-      self._predictions_of_rows[length] = found
-    return self._predictions_of_rows[length]
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
     """Returns (a row's first text with a [MASK] in it, the hidden word)."""

@@ -1,6 +1,7 @@
 """Runs every verb as a subprocess, in the order in which a user meets them."""
 
 import json
+import re
 
 import pytest
 from other_process import ROOT, verb
@@ -119,20 +120,23 @@ def _finetuning_verbs(folder):
     f'--workdir={finetuned}',
   )
   assert 'mean' in found.stdout
+  cut = re.search(r'eval: (20 examples, (.* cut to max.*))\n', found.stdout)
   found = verb(
     ROOT, 'evaluate', f'--workdir={finetuned}', f'--input={folder / "eval.tsv"}'
   )
+  assert f'\n{cut[1]}\n' in found.stdout
   results = json.loads((finetuned / 'results.json').read_text())
   best = results['runs'][results['best_seed']]
   assert f'accuracy {best["accuracy"]:.4f}' in found.stdout
   output = folder / 'predictions.jsonl'
-  verb(
+  found = verb(
     ROOT,
     'predict',
     f'--workdir={finetuned}',
     f'--input={folder / "eval.tsv"}',
     f'--output={output}',
   )
+  assert found.stdout.endswith(f'predictions.jsonl, {cut[2]}\n')
   lines = [json.loads(line) for line in output.read_text().splitlines()]
   assert len(lines) == 20
   for record, line in enumerate(lines, 1):

@@ -58,6 +58,7 @@ def _predict() -> None:
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
+  from bert_jax.tasks.base import cut_phrase
 
   output = local_path(OUTPUT.value, '--output')
   if distributed.is_first():
@@ -69,5 +70,6 @@ def _predict() -> None:
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
   unknown.report(INPUT.value, examples.texts, model.tokenizer)
-  predict.write_predictions(model, examples, output)
-  print(f'{len(examples):,} predictions in {OUTPUT.value}')
+  cut = predict.write_predictions(model, examples, output)
+  treated = f', {cut_phrase(cut)}' if any(cut.values()) else ''
+  print(f'{len(examples):,} predictions in {OUTPUT.value}{treated}')

@@ -16,7 +16,7 @@ from bert_jax.errors import InputError
 from bert_jax.inference import WINDOW, TrainedModel
 from bert_jax.jobs import one_run
 from bert_jax.parallel import distributed
-from bert_jax.tasks.base import Result, shown_result
+from bert_jax.tasks.base import Result, cut_phrase, shown_result
 from bert_jax.tasks.metrics import report_table
 
 
@@ -29,7 +29,10 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   task = model.require_task('evaluate')
   for note in task.about('eval', examples).notes:
     print(note, flush=True)
-  results = [*results_of_all(model, examples)]
+  cut: collections.Counter[str] = collections.Counter()
+  results = [*results_of_all(model, examples, cut)]
+  if any(cut.values()):
+    print(f'{len(examples):,} examples, {cut_phrase(cut)}', flush=True)
   return report_table(task.score(results, examples))
 
 
@@ -73,33 +76,40 @@ def require_alike(model: TrainedModel, examples: Examples) -> None:
     distributed.require_equal(facts)
 
 
-def results_of_all(model: TrainedModel, examples: Examples) -> Iterator[Result]:
+def results_of_all(
+  model: TrainedModel, examples: Examples, cut: collections.Counter[str]
+) -> Iterator[Result]:
   """Yields the result of each example, in order, in each process.
 
-  The processes take windows in turn. A window holds the examples that it would
-  hold in a single process, so results are equal bit for bit.
+  What is done with long examples is counted in `cut`. The processes take
+  windows in turn. A window holds the examples that it would hold in a single
+  process, so results are equal bit for bit.
   """
   turn = WINDOW * jax.process_count()
   for start in range(0, len(examples), turn):
     first = min(start + WINDOW * jax.process_index(), len(examples))
     mine = range(first, min(first + WINDOW, len(examples)))
-    found = [*model.results(examples.take(mine))]
-    for part in distributed.agree('results', found):
+    cut_here: collections.Counter[str] = collections.Counter()
+    found = [*model.results(examples.take(mine), cut_here)]
+    for part, cut_there in distributed.agree('results', [found, cut_here]):
+      cut.update(cut_there)
       yield from part
 
 
 def write_predictions(
   model: TrainedModel, examples: Examples, output: pathlib.Path
-) -> None:
+) -> collections.Counter[str]:
   """Writes a JSON line for each example, in order, or no file.
 
   The keys are record (from 1), line (if the input has lines), id (if it has a
   column of ids), and those of the task's results. Process 0 writes for all.
+  Returns what was done with long examples; see tasks.base.Features.
   """
-  results = results_of_all(model, examples)
+  cut: collections.Counter[str] = collections.Counter()
+  results = results_of_all(model, examples, cut)
   if not distributed.is_first():
     collections.deque(results, maxlen=0)  # it computes its share of them
-    return
+    return cut
   num_bytes = [
     sum(len(text.encode(errors='replace')) for text in texts)
     for texts in examples.texts
@@ -114,3 +124,4 @@ def write_predictions(
       # An id may have a type that JSON lacks, or contain a lone surrogate.
       line = json.dumps(result, ensure_ascii=False, default=str) + '\n'
       file.write(line.encode(errors='backslashreplace'))
+  return cut

@@ -6,7 +6,7 @@ from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.tokenizers import Tokenizer, unknown
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.tasks.base import Facts, Task
+from bert_jax.tasks.base import Facts, Task, cut_phrase
 from bert_jax.train.scoring import TuningData
 
 
@@ -60,7 +60,8 @@ def load_examples(
       max_share=experiment.max_unknown,
       way_out='--config.max_unknown=1 goes on in spite of it',
     )
-    print(f'{name}: {len(part):,} examples, {features[name].cut}', flush=True)
+    cut = cut_phrase(features[name].cut)
+    print(f'{name}: {len(part):,} examples, {cut}', flush=True)
     found = task.about(name, part)
     print(*found.lines, sep='\n', end='\n' if found.lines else '', flush=True)
     for what, of_part in found.record.items():

@@ -9,7 +9,7 @@ A verb calls `columns`, `fit` and `build` of the config, in this order, and then
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -78,13 +78,13 @@ class Features:
   Attributes:
     rows: 'input_ids' int32 [n, T], and the answers if there are any, such as
       'labels' [n, ...]. There may be more rows than examples.
-    cut: Treatment of long examples, for a printed line: '3 cut to
-      max_length=128 tokens'.
+    cut: Treatment of long examples, and how many had it: {'cut to
+      max_length=128 tokens': 3}.
     kept: Data about the examples that `decode` needs.
   """
 
   rows: dict[str, np.ndarray]
-  cut: str
+  cut: dict[str, int]
   kept: Any = None
 
 
@@ -271,3 +271,8 @@ def validate_examples(config: ExampleFields) -> None:
 def shown_result(result: Result) -> Result:
   """The part of a result that is written to files."""
   return {k: value for k, value in result.items() if not k.startswith('_')}
+
+
+def cut_phrase(cut: Mapping[str, int]) -> str:
+  """The phrase for a printed line: '3 cut to max_length=128 tokens'."""
+  return ', '.join(f'{number:,} {what}' for what, number in cut.items())

@@ -238,7 +238,7 @@ class QuestionAnswering(RowTask):
             is_found[span.example] = True
       rows['labels'] = labels_R2
       if num_lost := is_found.count(False):
-        cut += f', {num_lost:,} answers that no row shows as a whole'
+        cut['answers that no row shows as a whole'] = num_lost
     return Features(rows=rows, cut=cut, kept=(spans, examples.texts))
 
   def about(self, part: str, examples: Examples) -> About:

@@ -37,7 +37,7 @@ def encode_questions(
   texts: Sequence[tuple[str, ...]],
   origins: Sequence[str],
   max_length: int,
-) -> tuple[np.ndarray, list[SpanRow], str]:
+) -> tuple[np.ndarray, list[SpanRow], dict[str, int]]:
   """Encodes each pair as rows `[CLS] question [SEP] window of context [SEP]`.
 
   Args:
@@ -48,7 +48,7 @@ def encode_questions(
 
   Returns:
     Rows int32 [rows, max_length], padded at the end, example by example; what
-    each holds; and a phrase that says how many contexts were divided.
+    each holds; and how many contexts were divided, by what was done.
 
   Raises:
     InputError: A question leaves less than a quarter of the row for a context
@@ -81,7 +81,7 @@ def encode_questions(
       rows.append(row)
       shown = offsets[window.first : window.end]
       spans.append(SpanRow(number, column, shown))
-  cut = f'{num_divided:,} divided into rows of max_length={max_length} tokens'
+  cut = {f'divided into rows of max_length={max_length} tokens': num_divided}
   return np.stack(rows), spans, cut
 
 

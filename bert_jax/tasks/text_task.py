@@ -112,7 +112,7 @@ class TextTask(RowTask):
   ) -> Features:
     answers = {'labels': self.answers(examples)} if examples.labels else {}
     ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
-    cut = f'{num_cut:,} cut to max_length={max_length} tokens'
+    cut = {f'cut to max_length={max_length} tokens': num_cut}
     return Features(rows={'input_ids': ids, **answers}, cut=cut)
 
   def heads(self) -> dict[str, HeadBuilder]:

@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
 def encode_sentences(
   tokenizer: Tokenizer, sentences: Sequence[tuple[str, ...]], max_length: int
-) -> tuple[np.ndarray, WordPlaces, str]:
+) -> tuple[np.ndarray, WordPlaces, dict[str, int]]:
   """Encodes sentences as rows `[CLS] words [SEP]`, long ones as several rows.
 
   Args:
@@ -41,7 +41,7 @@ def encode_sentences(
 
   Returns:
     Rows int32 [rows, max_length], padded at the end; the places of each word's
-    first token; and a phrase that says how many sentences were divided or cut.
+    first token; and how many sentences were divided or cut, by what was done.
   """
   table, room = tokenizer.table, max_length - 2
   rows: list[np.ndarray] = []
@@ -67,11 +67,11 @@ def encode_sentences(
         place += len(ids)
       row[place] = table.sep_id
       rows.append(row)
-  cut = f'{num_divided:,} divided into rows of max_length={max_length} tokens'
+  cut = {f'divided into rows of max_length={max_length} tokens': num_divided}
   if num_cut:
-    cut += f', {num_cut:,} words cut to a row'
+    cut['words cut to a row'] = num_cut
   if num_unseen:
-    cut += f', {num_unseen:,} words of which the tokenizer keeps nothing'
+    cut['words of which the tokenizer keeps nothing'] = num_unseen
   where = np.array(places, np.int64).reshape(-1, 2)
   return np.stack(rows), WordPlaces(where[:, 0], where[:, 1]), cut
 

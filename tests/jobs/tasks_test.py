@@ -1,5 +1,6 @@
 """Each task through every verb: tuned, scored, predicted, shown, exported."""
 
+import collections
 import json
 
 import jax
@@ -15,6 +16,7 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
@@ -70,7 +72,9 @@ def check_rows_by_length(model, examples, monkeypatch):
   with monkeypatch.context() as patched:
     patched.setattr(inference, 'WINDOW', 5)
     patched.setattr(inference, 'tokens_at_once', lambda: 40)
-    found = [*model.results(examples)]
+    cut = collections.Counter()
+    found = [*model.results(examples, cut)]
+  assert dict(cut) == features.cut
   expected = model.task.decode(at_once, features)
   for ours, theirs in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
@@ -185,6 +189,25 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     assert again.predict(short) == labels[:2]
   with pytest.raises(InputError, match='fill_mask .* is a tagger of words'):
     model.fill_mask('a [MASK]')
+
+
+def test_classification_of_rows_by_length(tuned, tmp_path, monkeypatch):
+  words = 'the function returns a random number of every array'.split()
+  texts = [' '.join(words[:n]) for n in range(10)]
+  lines = [f'{text}\t{other}\tab' for text in texts for other in texts[:3]]
+  path = tmp_path / 'data.tsv'
+  path.write_text(
+    'one\ttwo\tlabel\n' + '\n'.join(x[:-1] + 'ab'[len(x) % 2] for x in lines)
+  )
+  task = ClassificationConfig(
+    train_path=str(path),
+    eval_path=str(path),
+    text_columns=('one,two',),
+    label_column='label',
+  )
+  model = inference.load(tuned(task, max_length=10))
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
 
 
 def test_labels_that_are_no_entities(tuned, tmp_path):

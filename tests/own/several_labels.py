@@ -115,7 +115,7 @@ class SeveralLabels:
         [[name in each for name in self.facts['names']] for each in tags],
         np.float32,
       )
-    return Features(rows=rows, cut=f'{num_cut} cut')
+    return Features(rows=rows, cut={'cut': num_cut})
 
   def about(self, part, examples):
     tags = examples.columns['tags']
