@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractDevice, AbstractMesh
 
 from bert_jax.errors import InputError
@@ -28,6 +29,9 @@ class MeshConfig:
   ) -> jax.sharding.Mesh:
     """Builds a mesh in which data alone crosses slices.
 
+    Within a slice of TPUs, neighbours on an axis are neighbours in the network
+    where that can be (mesh_utils); other devices keep their order.
+
     Args:
       devices: default: all.
       num_slices: slices, which the slow network of the data centre joins, if
@@ -41,12 +45,17 @@ class MeshConfig:
     if num_slices is None:
       devices = sorted(devices, key=_slice_of)
       num_slices = len(set(map(_slice_of, devices)))
+    data, *others = self._sizes(len(devices), num_slices)
+    slices = [
+      mesh_utils.create_device_mesh(
+        (data // num_slices, *others),
+        list(of_slice),
+        allow_split_physical_axes=True,
+      )
+      for of_slice in np.split(np.asarray(devices), num_slices)
+    ]
     # Auto axes let the compiler place unconstrained arrays.
-    return jax.sharding.Mesh(
-      np.asarray(devices).reshape(self._sizes(len(devices), num_slices)),
-      AXES,
-      axis_types=_AUTO,
-    )
+    return jax.sharding.Mesh(np.concatenate(slices), AXES, axis_types=_AUTO)
 
   def build_abstract(
     self, device: AbstractDevice, num_devices: int, num_slices: int = 1

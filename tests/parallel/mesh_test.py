@@ -1,10 +1,11 @@
 """Meshes over devices of several slices, which only data crosses."""
 
 import jax
+import numpy as np
 import pytest
 
 from bert_jax.errors import InputError
-from bert_jax.parallel import mesh
+from bert_jax.parallel import mesh, topologies
 from bert_jax.parallel.mesh import MeshConfig
 
 
@@ -40,3 +41,16 @@ def test_fsdp_over_slices_is_refused(build):
 def test_one_slice_keeps_the_order_of_its_devices():
   built = MeshConfig(fsdp=2).build(jax.devices())
   assert list(built.devices.flat) == jax.devices()
+
+
+@pytest.mark.tpu
+def test_neighbours_of_an_axis_are_neighbours_in_a_slice():
+  """Two slices of 8 x 8 chips: the parts of a ring of data are one hop away."""
+  devices = topologies.compile_only_devices(topologies.named('v5e:8x8', 2))
+  built = MeshConfig(fsdp=8).build(devices)
+  assert built.devices.shape == (16, 8, 1)
+  for number, of_slice in enumerate(np.split(built.devices, 2)):
+    assert {device.slice_index for device in of_slice.flat} == {number}
+    coords = np.array([[d.coords for d in row] for row in of_slice[..., 0]])
+    hops = abs(coords[1:] - coords[:-1]).sum(axis=-1)
+    assert hops.shape == (7, 8) and (hops == 1).all()
