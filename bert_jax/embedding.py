@@ -5,7 +5,7 @@ of few lengths, so that few programs are compiled.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from bert_jax.objectives.base import derive_layout
 from bert_jax.tasks.text_rows import batches_by_length, fill_row
 
 # Texts that are sorted by length together; memory grows with it.
-_WINDOW = 4096
+WINDOW = 4096
 
 
 class Embedder:
@@ -69,42 +69,36 @@ class Embedder:
     Raises InputError if `texts` is no list of texts, or if one has more tokens
     than the model takes, unless `cut` drops those at its end.
     """
-    parts = [
-      vectors
-      for vectors, _ in self.windows(texts, cut=cut, batch_tokens=batch_tokens)
-    ]
-    return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
+    check_texts(texts)
+    parts = [np.zeros((0, self.dim), np.float32)]
+    for first in range(0, len(texts), WINDOW):
+      places = range(first, min(first + WINDOW, len(texts)))
+      parts.append(self.window(texts, places, cut, batch_tokens)[0])
+    return np.concatenate(parts)
 
-  def windows(
+  def window(
     self,
     texts: Sequence[str],
-    *,
+    places: range,
     cut: bool = False,
     batch_tokens: int = 0,
-    share: tuple[int, int] = (0, 1),
-  ) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (vectors f32 [m, D], texts cut) of the next m texts.
+  ) -> tuple[np.ndarray, int]:
+    """(Vectors f32 [m, D], texts cut) of the m texts at consecutive places.
 
-    `share` (i, n) leaves out all but every nth window, from the ith.
+    `check_texts` has passed them; at most WINDOW at once keep memory bounded.
     """
-    _check(texts)
-    number, count = share
-    for first in range(number * _WINDOW, len(texts), count * _WINDOW):
-      ids = self.tokenizer.encode_batch(
-        [self.form.prompt + text for text in texts[first : first + _WINDOW]]
+    ids = self.tokenizer.encode_batch(
+      [self.form.prompt + texts[place] for place in places]
+    )
+    room = self.max_tokens - 2  # for [CLS] and [SEP]
+    long = [place for place, part in enumerate(ids) if len(part) > room]
+    if long and not cut:
+      raise InputError(
+        f'text {places[long[0]] + 1} has {len(ids[long[0]]) + 2} tokens with '
+        f'[CLS] and [SEP], the model takes {self.max_tokens}; shorten it, or '
+        'let the ends of long texts be cut (cut=True in Python, --cut)'
       )
-      room = self.max_tokens - 2  # for [CLS] and [SEP]
-      long = [place for place, part in enumerate(ids) if len(part) > room]
-      if long and not cut:
-        raise InputError(
-          f'text {first + long[0] + 1} has {len(ids[long[0]]) + 2} tokens with '
-          f'[CLS] and [SEP], the model takes {self.max_tokens}; shorten it, or '
-          'let the ends of long texts be cut (cut=True in Python, --cut)'
-        )
-      yield (
-        self._vectors([part[:room] for part in ids], batch_tokens),
-        len(long),
-      )
+    return self._vectors([part[:room] for part in ids], batch_tokens), len(long)
 
   def _vectors(self, ids: list[np.ndarray], batch_tokens: int) -> np.ndarray:
     table = self.tokenizer.table
@@ -152,7 +146,7 @@ def tokens_at_once() -> int:
   return 2048 if jax.default_backend() == 'cpu' else 32_768
 
 
-def _check(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
   """Raises InputError for what is no list of texts."""
   if isinstance(texts, str):
     raise InputError(f'texts={quoted(texts)}: give a list of texts')

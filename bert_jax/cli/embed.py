@@ -60,7 +60,6 @@ def _embed() -> None:
   from bert_jax import inference
   from bert_jax.data.examples import text_columns
   from bert_jax.data.labelled import read_examples
-  from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import embed, predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
@@ -76,13 +75,10 @@ def _embed() -> None:
     header=HEADER.value or '',
     flags='--',
   )
-  predict.require_alike(model, examples)
+  predict.look_over(model, examples, INPUT.value)
   distributed.require_equal(
     {'form of vectors': str([embedder.form, CUT.value])}
   )
-  for note in (*model.tokenizer.notes, *examples.notes):
-    print(note, flush=True)
-  unknown.report(INPUT.value, examples.texts, model.tokenizer)
   num_cut = embed.write_vectors(
     embedder, [text for (text,) in examples.texts], output, cut=CUT.value
   )

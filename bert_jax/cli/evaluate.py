@@ -40,14 +40,10 @@ def main(argv: list[str]) -> None:
 def _evaluate() -> None:
   from bert_jax import inference
   from bert_jax.data.labelled import read_examples
-  from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import predict
 
   model = inference.load(WORKDIR.value)
   model.require_task('evaluate')
   examples = read_examples(INPUT.value, **COLUMNS(model))
-  predict.require_alike(model, examples)
-  for note in (*model.tokenizer.notes, *examples.notes):
-    print(note, flush=True)
-  unknown.report(INPUT.value, examples.texts, model.tokenizer)
+  predict.look_over(model, examples, INPUT.value)
   print(predict.evaluation_table(model, examples))

@@ -54,7 +54,6 @@ def main(argv: list[str]) -> None:
 def _predict() -> None:
   from bert_jax import inference
   from bert_jax.data.labelled import ID_COLUMNS, read_examples
-  from bert_jax.data.tokenizers import unknown
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
@@ -66,10 +65,7 @@ def _predict() -> None:
   model = inference.load(WORKDIR.value)
   model.require_task('predict')
   examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
-  predict.require_alike(model, examples)
-  for note in (*model.tokenizer.notes, *examples.notes):
-    print(note, flush=True)
-  unknown.report(INPUT.value, examples.texts, model.tokenizer)
+  predict.look_over(model, examples, INPUT.value)
   cut = predict.write_predictions(model, examples, output)
   treated = f', {cut_phrase(cut)}' if any(cut.values()) else ''
   print(f'{len(examples):,} predictions in {OUTPUT.value}{treated}')

@@ -3,13 +3,13 @@
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from bert_jax import durable_files
 from bert_jax.data.progress import TextProgress
-from bert_jax.embedding import Embedder
+from bert_jax.embedding import WINDOW, Embedder, check_texts
+from bert_jax.jobs import one_run
 from bert_jax.parallel import distributed
 
 
@@ -20,7 +20,8 @@ def write_vectors(
 
   Process 0 writes what all have computed.
   """
-  windows = windows_of_all(embedder, texts, cut=cut)
+  check_texts(texts)
+  windows = _windows_of_all(embedder, texts, cut)
   if not distributed.is_first():
     return sum(cut_here for _, cut_here in windows)
   header = {
@@ -43,23 +44,18 @@ def write_vectors(
   return num_cut
 
 
-def windows_of_all(
-  embedder: Embedder, texts: Sequence[str], *, cut: bool
+def _windows_of_all(
+  embedder: Embedder, texts: Sequence[str], cut: bool
 ) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields what Embedder.windows does, in each process.
+  """Yields (vectors, texts cut) of the next texts, in each process.
 
   The processes take windows in turn.
   """
-  share = jax.process_index(), jax.process_count()
-  mine = embedder.windows(texts, cut=cut, share=share)
-  nothing = np.zeros((0, embedder.dim), np.float32), 0
-  while True:
-    vectors, cut_here = next(mine, nothing)
+  for mine in one_run.in_turn(len(texts), WINDOW):
+    vectors, cut_here = embedder.window(texts, mine, cut)
     sizes = distributed.agree('vectors', [len(vectors), cut_here])
-    longest = max(size for size, _ in sizes)
-    if not longest:
-      return
     # The arrays of all processes must have one shape.
+    longest = max(size for size, _ in sizes)
     filled = np.pad(vectors, [(0, longest - len(vectors)), (0, 0)])
     found = multihost_utils.process_allgather(filled)
     for part, (size, num_cut) in zip(found, sizes, strict=True):

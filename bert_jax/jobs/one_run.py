@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
 from bert_jax.config.codec import encode
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
@@ -39,6 +41,17 @@ def first_prints() -> Iterator[None]:
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))
     yield
+
+
+def in_turn(total: int, window: int) -> Iterator[range]:
+  """Yields this process's part of each round, while others take theirs.
+
+  In a round each process takes `window` of `total` things; a part is empty
+  where none are left.
+  """
+  for start in range(0, total, window * jax.process_count()):
+    first = min(start + window * jax.process_index(), total)
+    yield range(first, min(first + window, total))
 
 
 def _check_shared(workdir: Workdir) -> None:

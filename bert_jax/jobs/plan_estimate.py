@@ -341,7 +341,7 @@ def exchanges(
   itemsize: int,
   summed_again: int = 0,
 ) -> list[Exchange]:
-  """What devices exchange in a step, for axes of more than one device.
+  """Arrays that devices exchange in a step, for axes of more than one device.
 
   Each microbatch sums gradients over `data`, gathers parameters twice and
   scatters gradients over `fsdp`, and sums the output of both halves of a layer

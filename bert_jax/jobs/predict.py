@@ -6,12 +6,11 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-import jax
-
 from bert_jax import durable_files
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples
 from bert_jax.data.progress import TextProgress
+from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError
 from bert_jax.inference import WINDOW, TrainedModel
 from bert_jax.jobs import one_run
@@ -67,13 +66,19 @@ def check_output(output: pathlib.Path, source: str) -> None:
     raise InputError(f'--output={output}: {why}')
 
 
-def require_alike(model: TrainedModel, examples: Examples) -> None:
-  """Raises InputError if processes have other software, models or examples."""
+def look_over(model: TrainedModel, examples: Examples, source: str) -> None:
+  """Prints what is odd about the examples of a file, before they are computed.
+
+  Raises InputError if processes have other software, models or examples.
+  """
   if distributed.several():
     one_run.require_alike(model.experiment)
     read = repr([examples.columns, examples.lines, examples.ids])
     facts = model.identity() | {'content of --input': json_digest(read)}
     distributed.require_equal(facts)
+  for note in (*model.tokenizer.notes, *examples.notes):
+    print(note, flush=True)
+  unknown.report(source, examples.texts, model.tokenizer)
 
 
 def results_of_all(
@@ -85,10 +90,7 @@ def results_of_all(
   windows in turn. A window holds the examples that it would hold in a single
   process, so results are equal bit for bit.
   """
-  turn = WINDOW * jax.process_count()
-  for start in range(0, len(examples), turn):
-    first = min(start + WINDOW * jax.process_index(), len(examples))
-    mine = range(first, min(first + WINDOW, len(examples)))
+  for mine in one_run.in_turn(len(examples), WINDOW):
     cut_here: collections.Counter[str] = collections.Counter()
     found = [*model.results(examples.take(mine), cut_here)]
     for part, cut_there in distributed.agree('results', [found, cut_here]):

@@ -1,6 +1,7 @@
 """Fine-tuning's evaluation: all seeds scored at once, the best one kept."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import jax
@@ -17,10 +18,10 @@ from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import (
-  Facts,
   Features,
   Figures,
   FittedTask,
+  Result,
   Task,
   TaskConfig,
 )
@@ -139,7 +140,8 @@ class Scoring:
     if predictions is None:
       return None
     records, scores = [], []
-    for seed, figures in enumerate(self._figures(predictions)):
+    for seed, results in enumerate(self._results(predictions)):
+      figures = self._task.score(results, self._examples.held_out)
       record = {'kind': 'eval', 'step': step, 'seed': seed}
       record['epoch'] = round(step / self._steps_per_epoch)
       # Records take single figures only: tables belong in results.json.
@@ -156,16 +158,20 @@ class Scoring:
     best_steps, scores = jax.device_get((best.step, best.score))
     predictions = self.predict(best.params)
     assert predictions is not None  # no stop signal was passed
-    runs = [
-      {
-        'seed': seed,
-        'best_epoch': round(int(best_steps[seed]) / self._steps_per_epoch),
-        'best_step': int(best_steps[seed]),
-        **figures,
-      }
-      for seed, figures in enumerate(self._figures(predictions))
-    ]
     winner = int(np.argmax(scores))
+    runs, facts = [], self._task.facts
+    for seed, results in enumerate(self._results(predictions)):
+      best_step = int(best_steps[seed])
+      runs.append(
+        {
+          'seed': seed,
+          'best_epoch': round(best_step / self._steps_per_epoch),
+          'best_step': best_step,
+          **self._task.score(results, self._examples.held_out),
+        }
+      )
+      if seed == winner and isinstance(self._task, FittedTask):
+        facts = facts | self._task.fitted(results, self._examples.held_out)
     save_params(
       workdir.best, jax.tree.map(lambda leaf: leaf[winner], best.params)
     )
@@ -176,7 +182,7 @@ class Scoring:
       workdir.results,
       {
         'task': experiment.task.name,
-        **self._facts(predictions[winner]),
+        **facts,
         **self._examples.about,
         'notes': self._examples.notes,
         'init_from': experiment.init_from,
@@ -214,23 +220,10 @@ class Scoring:
     batch = place_batch(rows, numbers, sharding)
     return self._step(params, self._frozen, batch)
 
-  def _facts(self, of_best_seed: Any) -> Facts:
-    """The task's facts, with what its best seed's predictions add to them."""
-    task, examples = self._task, self._examples
-    if not isinstance(task, FittedTask):
-      return task.facts
-    results = task.decode(of_best_seed, examples.eval)
-    return task.facts | task.fitted(results, examples.held_out)
-
-  def _figures(self, predictions: list[Any]) -> list[Figures]:
-    """The task's figures for each seed's predictions."""
-    examples = self._examples
-    return [
-      self._task.score(
-        self._task.decode(of_seed, examples.eval), examples.held_out
-      )
-      for of_seed in predictions
-    ]
+  def _results(self, predictions: list[Any]) -> Iterator[list[Result]]:
+    """Yields the task's results for each seed's predictions."""
+    for of_seed in predictions:
+      yield self._task.decode(of_seed, self._examples.eval)
 
 
 def results_table(results: dict[str, Any]) -> str:

@@ -162,7 +162,7 @@ def exchanges(
   stage: Any,
   num_parameters: int,
 ) -> list[plan_estimate.Exchange]:
-  """What is exchanged, the table's gradient in two parts."""
+  """Arrays that are exchanged, with the table's gradient in two parts."""
   config = experiment.model
   return plan_estimate.exchanges(
     layout,

@@ -63,7 +63,7 @@ def test_articles_become_questions(tmp_path):
 
 
 def test_columns_of_a_table(tmp_path):
-  """As Hugging Face's `squad` has them; a list of objects is read too."""
+  """Answers are read as Hugging Face's `squad` has them, and as a list."""
   pa = pytest.importorskip('pyarrow')
   import pyarrow.parquet
 

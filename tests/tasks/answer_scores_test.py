@@ -123,7 +123,7 @@ def test_random_predictions_score_as_in_the_script():
 @pytest.mark.parametrize('shift', [-2, 0, 2])
 def test_the_best_threshold_scores_as_in_the_script(shift):
   rng = np.random.default_rng(1)
-  # Of an answer that is nothing once normalized, the script counts otherwise
+  # An answer that is nothing once normalized is counted otherwise by the script
   # here than in its figures.
   answers, right = sampled(rng, 200, WORDS)
   has_answer = np.array([bool(one) for one in right])
@@ -142,7 +142,7 @@ def test_the_best_threshold_scores_as_in_the_script(shift):
     ),
   )
   assert best.score == pytest.approx(expected)
-  # What the threshold promises is what it gives.
+  # The threshold gives the score that it promises.
   given = [
     '' if difference > best.threshold else answer
     for answer, difference in zip(answers, differences, strict=True)

@@ -68,7 +68,7 @@ def certain(labels_R2, length):
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('max_length', [96, 256])
 def test_answers_come_back_as_they_stand_in_the_text(form, max_length):
-  """Of every word: labels, then logits of these, then the span."""
+  """Labels of each word, then logits of these labels, then the span."""
   kind, size, lowercase = FORMS[form]
   texts = [f'{QUESTION} {CONTEXT}'] * 30
   tokenizer = train(kind, texts, size, lowercase=lowercase)
