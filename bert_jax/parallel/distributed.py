@@ -5,6 +5,7 @@ given by flags. A single process needs nothing of this: it agrees with itself.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import os
@@ -273,7 +274,24 @@ def _meet(setup: Setup, verb: str, start_timeout: float) -> Peers:
   return Peers(process_id, hosts, links, say)
 
 
+def _delay_aborts() -> None:
+  """Gives the watcher time to name who is gone before JAX aborts.
+
+  JAX's client notices the end of process 0 as soon as the watcher does. It
+  takes no callback of Python's, logs a stack of C++, and aborts. As the handler
+  of SIGABRT, the C library's `sleep` is called with the signal's number: the
+  thread that aborts waits for 6 seconds, and then it does abort.
+  """
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+  libc.signal.restype = ctypes.c_void_p
+  sleep = ctypes.cast(libc.sleep, ctypes.c_void_p)
+  if before := libc.signal(signal.SIGABRT, sleep):
+    libc.signal(signal.SIGABRT, before)  # such as that of faulthandler
+
+
 def _start_jax(setup: Setup) -> None:
+  _delay_aborts()
   # Its handler of SIGTERM would take the place of ours.
   jax.config.update('jax_enable_preemption_service', False)
   jax.distributed.initialize(
