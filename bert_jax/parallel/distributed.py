@@ -24,7 +24,7 @@ from jax._src.clusters import ClusterEnv
 import bert_jax
 from bert_jax.errors import DISK_ADVICE, InputError, one_line, shown
 from bert_jax.parallel import meeting
-from bert_jax.parallel.peers import EXIT_CODE_OF_LOSS, Peers
+from bert_jax.parallel.peers import Peers
 
 # Time for JAX's own start, once all processes have met.
 _JAX_START_SECONDS = 120
@@ -234,7 +234,7 @@ def joined(
 def _ending(error: BaseException) -> tuple[str, int]:
   """The line of the others on this process's end, and their exit code."""
   if isinstance(error, KeyboardInterrupt):
-    return 'stopped by a signal', EXIT_CODE_OF_LOSS
+    return 'stopped by a signal', _exit_code(error)
   name = '' if isinstance(error, InputError) else f'{type(error).__name__}: '
   return one_line(f'{name}{error}', 400), _exit_code(error)
 
@@ -344,6 +344,12 @@ def as_first(what: str, value: Any) -> Any:
 def stops_here(name: str) -> str:
   """The signal at which all stop at this place, see Peers.stops_here."""
   return name if _peers is None else _peers.stops_here(name)
+
+
+def announce(why: str, exit_code: int) -> None:
+  """Tells the others that this process ends, so that all end alike."""
+  if _peers is not None:
+    _peers.announce(why, exit_code)
 
 
 def require_equal(facts: Mapping[str, str]) -> None:
