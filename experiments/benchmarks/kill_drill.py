@@ -86,12 +86,11 @@ def main(unused_argv: list[str]) -> None:
 
 def in_turn(drills: dict[str, 'Drill'], records: Records) -> Iterator['Drill']:
   """Yields the drill with the fewest kills, until all kills are done."""
-  names = _VERBS.value or list(drills)
   while True:
-    kills = {name: records.kills(name, _PROCESSES.value) for name in names}
+    kills = {verb: records.kills(verb, _PROCESSES.value) for verb in drills}
     if sum(kills.values()) >= _KILLS.value:
       return
-    yield drills[min(names, key=lambda name: kills[name])]
+    yield drills[min(kills, key=lambda verb: kills[verb])]
 
 
 class Drill:
@@ -122,12 +121,11 @@ class Drill:
     path = self.folder / 'expected.json'
     if not path.exists():
       shutil.rmtree(self.folder, ignore_errors=True)
-      # The first run fills the cache of compiled programs.
-      for name in ('first', 'untouched'):
-        group = self.start(self.folder / name)
-        group.wait()
-        if any(group.statuses()):
-          raise SystemExit(group.text())
+      # It also fills the cache of compiled programs.
+      group = self.start(self.folder / 'untouched')
+      group.wait()
+      if any(group.statuses()):
+        raise SystemExit(group.text())
       digests = self.digest(self.folder / 'untouched')
       value = {'digests': digests, 'phases': group.phases()}
       path.write_text(json.dumps(value))
@@ -197,23 +195,22 @@ def moment(rng: random.Random, phases: dict) -> tuple[str, int, float]:
 
 
 def make_drills(folder: pathlib.Path, records: Records) -> dict[str, Drill]:
-  """The drills of all verbs that run as that many processes."""
-  kill_inputs.make(folder / 'inputs', _MEGABYTES.value)
+  """The drills of the verbs that were chosen."""
   digests = {
     'pretrain': kill_digests.digest_run,
     'finetune': kill_digests.digest_run,
   }
   commands = kill_inputs.commands(folder / 'inputs', _STEPS.value)
+  # Other verbs run as one process.
+  able = list(commands if _PROCESSES.value == 1 else digests)
+  verbs = _VERBS.value or able
+  if unable := [verb for verb in verbs if verb not in able]:
+    raise SystemExit(f'--verbs={unable[0]} must be of {", ".join(able)}')
+  kill_inputs.make(folder / 'inputs', _MEGABYTES.value, verbs)
+  files = kill_digests.digest_files
   return {
-    verb: Drill(
-      verb,
-      folder,
-      records,
-      command,
-      digests.get(verb, kill_digests.digest_files),
-    )
-    for verb, command in commands.items()
-    if verb in digests or _PROCESSES.value == 1
+    verb: Drill(verb, folder, records, commands[verb], digests.get(verb, files))
+    for verb in verbs
   }
 
 

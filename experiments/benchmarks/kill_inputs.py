@@ -38,12 +38,30 @@ def commands(folder: pathlib.Path, steps: int) -> dict[str, Command]:
   }
 
 
-def make(folder: pathlib.Path, megabytes: float) -> None:
-  """Makes the inputs of all verbs, unless they are there."""
-  if (folder / 'ready').exists():
-    return
-  shutil.rmtree(folder, ignore_errors=True)
-  folder.mkdir(parents=True)
+def make(folder: pathlib.Path, megabytes: float, verbs: list[str]) -> None:
+  """Makes the inputs of the verbs, unless they are there."""
+  if not (folder / 'ready').exists():
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    make_files(folder, megabytes)
+    (folder / 'ready').touch()
+  made = {
+    'corpus': prepare(folder, 'small.txt'),
+    'encoder': pretrain(folder, 11),
+    'exported': commands(folder, 11)['export'],
+  }
+  if not {'export', 'convert'} & {*verbs}:
+    del made['encoder'], made['exported']
+  for name, command in made.items():
+    if not (folder / f'{name}-made').exists():
+      group = Group(command(folder / name), 1, folder / 'start')
+      group.wait()
+      if any(group.statuses()):
+        raise SystemExit(group.text())
+      (folder / f'{name}-made').touch()
+
+
+def make_files(folder: pathlib.Path, megabytes: float) -> None:
   make_texts(folder, megabytes)
   for verb, path in (
     ('pretrain', 'experiments/pretrain/bert_tiny_local.py'),
@@ -54,16 +72,6 @@ def make(folder: pathlib.Path, megabytes: float) -> None:
       f'import sys\n\nsys.path.insert(0, {here!r})\n'
       'import kill_notes\n\nkill_notes.keep()\n' + (ROOT / path).read_text()
     )
-  for name, command in (
-    ('corpus', prepare(folder, 'small.txt')),
-    ('encoder', pretrain(folder, 11)),
-    ('exported', commands(folder, 11)['export']),
-  ):
-    group = Group(command(folder / name), 1, folder / 'start')
-    group.wait()
-    if any(group.statuses()):
-      raise SystemExit(group.text())
-  (folder / 'ready').touch()
 
 
 def make_texts(folder: pathlib.Path, megabytes: float) -> None:

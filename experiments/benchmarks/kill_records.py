@@ -88,7 +88,7 @@ def _phases_table(lines: list[Record]) -> str:
     ends = [line['seconds'] for line in kills if line['seconds'] is not None]
     rows.append(
       [
-        phase,
+        f'while {phase}',
         str(len(kills)),
         str(sum(line['victim'] == 'all' for line in kills)),
         _seconds(ends),
