@@ -35,6 +35,7 @@ finetune     33    26                       13             17       3
 
 import contextlib
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -174,6 +175,7 @@ class Drill:
       group.kill(victims)
     record['hung'] = not group.wait(_BOUND_SECONDS)
     record['time'] = group.death or time.time()
+    record['load'] = os.getloadavg()[0]
     record['statuses'] = group.statuses()
     statuses = [group.statuses()[number] for number in victims]
     # A process may have ended by itself just before.

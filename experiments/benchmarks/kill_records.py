@@ -45,7 +45,11 @@ class Records:
     texts = []
     for processes in sorted({line['processes'] for line in self.lines}):
       lines = [line for line in self.lines if line['processes'] == processes]
-      texts.append(f'--processes={processes}; {measuring.machine()}')
+      loads = [line['load'] for line in lines]
+      texts.append(
+        f'--processes={processes}; {measuring.machine()}; load average '
+        f'{measuring.spread(loads)}'
+      )
       texts.append(_verbs_table(lines))
       if phases := _phases_table(lines):
         texts.append(phases)
