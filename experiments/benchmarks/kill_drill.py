@@ -55,7 +55,7 @@ _BOUND_SECONDS = 120.0
 # A phase that comes often is waited for this often at most.
 _MAX_ENTRIES = 3
 
-_KILLS = flags.DEFINE_integer('kills', 200, 'How many, over all verbs.')
+_KILLS = flags.DEFINE_integer('kills', 200, 'How many, shared by the verbs.')
 _PROCESSES = flags.DEFINE_integer('processes', 1, 'Of each start.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Keeps records; goes on there.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments.')
@@ -86,12 +86,13 @@ def main(unused_argv: list[str]) -> None:
 
 
 def in_turn(drills: dict[str, 'Drill'], records: Records) -> Iterator['Drill']:
-  """Yields the drill with the fewest kills, until all kills are done."""
+  """Yields the drill with the fewest kills, until each has its share."""
   while True:
     kills = {verb: records.kills(verb, _PROCESSES.value) for verb in drills}
-    if sum(kills.values()) >= _KILLS.value:
+    verb = min(kills, key=lambda verb: kills[verb])
+    if kills[verb] * len(kills) >= _KILLS.value:
       return
-    yield drills[min(kills, key=lambda verb: kills[verb])]
+    yield drills[verb]
 
 
 class Drill:
@@ -183,7 +184,7 @@ class Drill:
       record |= {
         'kind': 'kill',
         'victim': victim,
-        'phase': group.phase(victims[0]),
+        'phase': group.phase(victims[0]) if len(phases) > 1 else '',
         **group.survivors(victims),
       }
     return record, group
@@ -193,7 +194,8 @@ def moment(rng: random.Random, phases: dict) -> tuple[str, int, float]:
   """(a phase, how often it is entered, the seconds after that)."""
   phase = rng.choice(list(phases))
   entry = rng.randrange(min(_MAX_ENTRIES, len(phases[phase])))
-  return phase, entry + 1, rng.uniform(0, phases[phase][entry])
+  # Late moments leave a verb without phases the time to end.
+  return phase, entry + 1, rng.uniform(0, 1.1 * phases[phase][entry])
 
 
 def make_drills(folder: pathlib.Path, records: Records) -> dict[str, Drill]:
