@@ -22,6 +22,13 @@ def digest_files(folder: pathlib.Path) -> dict[str, str]:
   }
 
 
+def digest_converted(folder: pathlib.Path) -> dict[str, str]:
+  """Arrays of the checkpoint, whose own files have times, and other files."""
+  files = digest_files(folder)
+  others = {k: v for k, v in files.items() if not k.startswith('checkpoints/')}
+  return others | arrays(folder / 'checkpoints' / '0')
+
+
 def digest_run(folder: pathlib.Path) -> dict[str, str]:
   """Arrays of the last checkpoint, metrics by step, results."""
   from bert_jax.report.records import read_metrics

@@ -60,15 +60,12 @@ def fault(line: Record) -> str:
   """What went wrong in a start, '' for nothing."""
   if line['hung']:
     return 'it hung'
-  if line['kind'] == 'kill':
-    return (
-      f'no word of the loss from {line["silent"]}' if line['silent'] else ''
-    )
-  if any(line['statuses']):
+  if line.get('silent'):
+    return f'no word of the loss from {line["silent"]}'
+  if line['kind'] == 'end' and any(line['statuses']):
     return f'it ended with {line["statuses"]}'
-  return (
-    f'not equal: {", ".join(line["different"])}' if line['different'] else ''
-  )
+  different = ', '.join(line.get('different', []))
+  return f'not equal: {different}' if different else ''
 
 
 def _verbs_table(lines: list[Record]) -> str:
@@ -77,7 +74,8 @@ def _verbs_table(lines: list[Record]) -> str:
     mine = [line for line in lines if line['verb'] == verb]
     kills = sum(line['kind'] == 'kill' for line in mine)
     faults = sum(bool(fault(line)) for line in mine)
-    rows.append([verb, str(kills), str(len(mine) - kills), str(faults)])
+    runs = sum('different' in line for line in mine)
+    rows.append([verb, str(kills), str(runs), str(faults)])
   return measuring.table(rows)
 
 
