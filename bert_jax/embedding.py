@@ -5,6 +5,8 @@ of few lengths, so that few programs are compiled.
 """
 
 import functools
+import os
+import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -13,15 +15,32 @@ import numpy as np
 
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, quoted
-from bert_jax.interop.sentence_transformers import POOLINGS, VectorForm
+from bert_jax.interop.sentence_transformers import read_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import model_with_heads
+from bert_jax.models.heads import model_with_heads, vectors_of_rows
+from bert_jax.models.vector_form import POOLINGS, VectorForm
 from bert_jax.objectives.base import derive_layout
+from bert_jax.tasks.base import SentenceEncoder, Task
 from bert_jax.tasks.text_rows import batches_by_length, fill_row
 
 # Texts that are sorted by length together; memory grows with it.
 WINDOW = 4096
+
+
+def form_of(
+  origin: str, task: Task | None, *, pools: bool = True
+) -> VectorForm:
+  """The way in which a model makes vectors.
+
+  That is what a folder of sentence-transformers says, or a task that was tuned
+  for vectors; of other models it is the mean, with length 1. `pools` is that of
+  read_form.
+  """
+  folder = pathlib.Path(os.path.expanduser(origin))
+  if form := read_form(folder, pools=pools):
+    return form
+  return task.form if isinstance(task, SentenceEncoder) else VectorForm()
 
 
 class Embedder:
@@ -122,19 +141,7 @@ class Embedder:
   ) -> jax.Array:
     layout = derive_layout(input_ids_BT, self.tokenizer.table)
     states_BTD = self._model.bind(params).encoder(input_ids_BT, layout)
-    is_text_BT1 = (layout.segment_ids > 0)[..., None]
-    if self.form.pooling == 'cls':
-      vectors_BD = states_BTD[:, 0]
-    elif self.form.pooling == 'max':
-      vectors_BD = jnp.max(
-        states_BTD, axis=1, where=is_text_BT1, initial=-jnp.inf
-      )
-    else:
-      vectors_BD = jnp.mean(states_BTD, axis=1, where=is_text_BT1)
-    if self.form.normalize:
-      norms_B1 = jnp.linalg.norm(vectors_BD, axis=-1, keepdims=True)
-      vectors_BD = vectors_BD / jnp.maximum(norms_B1, 1e-12)
-    return vectors_BD
+    return vectors_of_rows(states_BTD, layout.segment_ids, self.form)
 
 
 def tokens_at_once() -> int:

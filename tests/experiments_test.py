@@ -30,6 +30,7 @@ ANSWERS = {
   'regression': 0.5,
   'tagging': ('a', 'O'),
   'question_answering': (AnswerSpan('b', 0),),
+  'sentence_embedding': 0.5,
 }
 
 
@@ -91,10 +92,10 @@ def test_it_validates_and_traces(path, small_tokenizer):
     lambda params: init_state(params, optimizer, keep_best=False), params
   )
   for batch_size, length in shapes:
-    batch = labels | {
+    batch = {
       'input_ids': jax.ShapeDtypeStruct((batch_size, length), jnp.int32),
       'example_number': jax.ShapeDtypeStruct((batch_size, 2), jnp.uint32),
-    }
+    } | labels
     if pretraining and objective.pairs_kind:
       batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
     after, metrics = jax.eval_shape(

@@ -151,7 +151,7 @@ class ExampleStream:
   """The endless, shuffled sequence of labelled rows; see stream.Stream.
 
   Args:
-    rows: 'input_ids' int32 [n, row_length], and what else there is of each row,
+    rows: 'input_ids' int32 [n, ..., row_length], and what else each row has,
       such as its 'labels': int32 or float32 [n, ...].
     seed: Of the order, which differs from epoch to epoch.
     shuffle: False gives the rows in their order, again and again.
@@ -160,7 +160,7 @@ class ExampleStream:
   def __init__(
     self, rows: Mapping[str, np.ndarray], *, seed: int, shuffle: bool = True
   ):
-    self.num_rows, self.row_length = rows['input_ids'].shape
+    self.num_rows, *_, self.row_length = rows['input_ids'].shape
     for name, array in reversed([*rows.items()]):
       if not self.num_rows or len(array) != self.num_rows:
         raise ValueError(

@@ -6,13 +6,13 @@ Normalize. Source: sentence-transformers 6.2, `base/modules/transformer.py`,
 """
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
+from bert_jax.models.vector_form import POOLINGS, VectorForm
 
-POOLINGS = ('mean', 'cls', 'max')
 MODULES = 'modules.json'
 SENTENCES = 'sentence_bert_config.json'
 _CONFIG = 'config_sentence_transformers.json'
@@ -24,20 +24,6 @@ _EARLIER_MODES = {
   'mean_tokens': 'mean',
 }
 _OVERRIDE = 'choose by --pooling and --normalize how a vector is made'
-
-
-class VectorForm(NamedTuple):
-  """The way from the states of a text's tokens to its vector.
-
-  pooling: 'mean' or 'max' over all tokens, [CLS] and [SEP] among them, or the
-  state of 'cls'. normalize: vectors have length 1. max_tokens: texts are cut
-  there; 0: the model's positions. prompt: stands before each text.
-  """
-
-  pooling: str = 'mean'
-  normalize: bool = True
-  max_tokens: int = 0
-  prompt: str = ''
 
 
 def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:

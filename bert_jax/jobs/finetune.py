@@ -5,6 +5,7 @@ step as in pretraining.
 """
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -150,7 +151,7 @@ def _train(
     method.join,
   )
   scoring.warm_up(started.state.params)
-  of_step = flops_per_step(experiment, model, method)
+  of_step = flops_per_step(experiment, model, method, examples)
   run = make_run(
     experiment,
     workdir,
@@ -209,6 +210,8 @@ def starting_point(
     return source.initial()
   # A pooler does not depend on the answers.
   other = task.heads().keys() - {'pooler'}
+  if not other:
+    return source.initial()
 
   def load() -> Params:
     print(
@@ -270,14 +273,18 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 
 
 def flops_per_step(
-  experiment: FinetuneExperiment, model: Model, method: Method
+  experiment: FinetuneExperiment,
+  model: Model,
+  method: Method,
+  examples: TuningData,
 ) -> float:
   """Model FLOPs of a step over all seeds; see models/flops.py."""
   trainable, _ = method.split(model.abstract_params(), model.infos)
   of_row = tuning_flops_per_row(
     model, flatten(trainable).keys(), experiment.max_length
   )
-  num_rows = experiment.num_seeds * experiment.batch_size
+  texts = examples.train.rows['input_ids'].shape[1:-1]
+  num_rows = experiment.num_seeds * experiment.batch_size * math.prod(texts)
   return experiment.gradients.num_passes * num_rows * of_row
 
 

@@ -5,8 +5,10 @@ import numpy as np
 from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.tokenizers import Tokenizer, unknown
+from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.tasks.base import Facts, Task, cut_phrase
+from bert_jax.objectives.base import VectorObjective
+from bert_jax.tasks.base import Facts, Task, TrainingColumns, cut_phrase
 from bert_jax.train.scoring import TuningData
 
 
@@ -40,9 +42,12 @@ def load_examples(
   `earlier` holds the facts of the model to be tuned; see TaskConfig.fit.
   """
   config = experiment.task
+  columns = {'train': config.columns(), 'eval': config.columns()}
+  if isinstance(config, TrainingColumns):
+    columns['train'] = config.training_columns()
   paths = {'train': config.train_path, 'eval': config.eval_path}
   parts = {
-    name: read_examples(path, config.columns(), header=config.header)
+    name: read_examples(path, columns[name], header=config.header)
     for name, path in paths.items()
   }
   task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
@@ -72,6 +77,7 @@ def load_examples(
   ids = [part.rows['input_ids'] for part in features.values()]
   if note := padding_note(ids, tokenizer.table.pad_id):
     print(note, flush=True)
+  _check_batch(experiment, task, len(parts['train']))
   examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),
@@ -81,6 +87,19 @@ def load_examples(
     notes=notes,
   )
   return task, examples
+
+
+def _check_batch(
+  experiment: FinetuneExperiment, task: Task, num_examples: int
+) -> None:
+  """Raises InputError if a batch would compare an example with itself."""
+  compares = isinstance(task, VectorObjective) and task.couples_examples
+  if compares and num_examples < experiment.batch_size:
+    raise InputError(
+      f'task.train_path={experiment.task.train_path} has {num_examples} '
+      f'examples, and the loss compares the {experiment.batch_size} of a '
+      f'batch; give --config.batch_size={num_examples} or less'
+    )
 
 
 def seed_streams(

@@ -19,6 +19,7 @@ from bert_jax.data.examples import Column, Examples
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models.task_head import TaskHead
+from bert_jax.models.vector_form import VectorForm
 from bert_jax.objectives.base import Batch, Objective
 
 # Knowledge of a task from its training examples, such as the names of its
@@ -76,7 +77,8 @@ class Features:
   """Examples as rows of a model, and the data that the host keeps.
 
   Attributes:
-    rows: 'input_ids' int32 [n, T], and the answers if there are any, such as
+    rows: 'input_ids' int32 [n, T], or [n, K, T] where the encoder reads the K
+      texts of an example one by one; and the answers if there are any, such as
       'labels' [n, ...]. There may be more rows than examples.
     cut: Treatment of long examples, and how many had it: {'cut to
       max_length=128 tokens': 3}.
@@ -235,6 +237,25 @@ class Task(Objective, Protocol):
 
   def elsewhere(self) -> TaskHead | None:
     """Description of the head for export; None if no library has its class."""
+    ...
+
+
+@runtime_checkable
+class SentenceEncoder(Protocol):
+  """A task whose model gives vectors of texts, as `embed` computes them."""
+
+  form: VectorForm
+
+
+@runtime_checkable
+class TrainingColumns(Protocol):
+  """A task config whose training file has other columns than the held-out one.
+
+  `columns` then are those of `eval_path`, and of `evaluate` and `predict`.
+  """
+
+  def training_columns(self) -> tuple[Column, ...]:
+    """The columns of `train_path`."""
     ...
 
 
