@@ -65,16 +65,8 @@ def make_train_step(
   counted; the step number goes on.
   """
 
-  is_of_vectors = isinstance(objective, VectorObjective)
-  if num_microbatches > 1 and is_of_vectors and objective.couples_examples:
-    raise InputError(
-      f'num_microbatches={num_microbatches} would compare the examples of each '
-      'part alone, and this loss compares all of a batch; leave it out and '
-      f'give --config.gradients.num_parts={num_microbatches} (gradients='
-      'CachedConfig() in the experiment file), which is exact'
-    )
+  make_loss = _loss_class(objective, num_microbatches)
   gradients = gradient_functions.in_microbatches(gradients, num_microbatches)
-  make_loss = _LossOfVectors if is_of_vectors else _Loss
 
   def train_step(
     state: TrainState,
@@ -175,6 +167,23 @@ def _losses(
 ) -> tuple[SumAndWeight, SumAndWeight]:
   encoded = objective.encode(model, batch, seeds_B)
   return objective.losses(model, encoded, seeds_B)
+
+
+def _loss_class(objective: Objective, num_microbatches: int) -> type[_Loss]:
+  """The class of an objective's loss.
+
+  Raises InputError if microbatches would part examples that it compares.
+  """
+  if not isinstance(objective, VectorObjective):
+    return _Loss
+  if num_microbatches > 1 and objective.couples_examples:
+    raise InputError(
+      f'num_microbatches={num_microbatches} would compare the examples of each '
+      'part alone, and this loss compares all of a batch; leave it out and '
+      f'give --config.gradients.num_parts={num_microbatches} (gradients='
+      'CachedConfig() in the experiment file), which is exact'
+    )
+  return _LossOfVectors
 
 
 @jax.named_scope('optimizer')
