@@ -19,11 +19,11 @@ bert-jax finetune --config=experiments/finetune/sentence_embedding.py \\
     --config.task.label_column=score --config.task.score_range=0,5 \\
     --workdir=DIR
 
-Seen once, on 2 CPU cores shared with much other work, in 14 minutes: all-MiniLM-
-L6-v2 by `cosent` on 2,000 pairs of SICK's training part (scores 1 to 5), tested
-on 1,000 others of it; one seed, 2 epochs, batch 32, max_length 40. Spearman's
-correlation 0.821 after 2 epochs, 0.810 after one, 0.786 before; Pearson's 0.871,
-0.866 and 0.849.
+Seen once, on 2 CPU cores shared with much other work, in 14 minutes: all-
+MiniLM-L6-v2 by `cosent` on 2,000 pairs of SICK's training part (scores 1 to 5),
+tested on 1,000 others of it; one seed, 2 epochs, batch 32, max_length 40.
+Spearman's correlation 0.821 after 2 epochs, 0.810 after one, 0.786 before;
+Pearson's 0.871, 0.866 and 0.849.
 """
 
 from bert_jax.experiment import FinetuneExperiment
