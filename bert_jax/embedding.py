@@ -18,7 +18,11 @@ from bert_jax.errors import InputError, quoted
 from bert_jax.interop.sentence_transformers import read_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import model_with_heads, vectors_of_rows
+from bert_jax.models.heads import (
+  model_with_heads,
+  vectors_of_rows,
+  with_length_1,
+)
 from bert_jax.models.vector_form import POOLINGS, VectorForm
 from bert_jax.objectives.base import derive_layout
 from bert_jax.tasks.base import SentenceEncoder, Task
@@ -69,7 +73,7 @@ class Embedder:
       )
     self.form = form
     self.tokenizer = tokenizer
-    self.dim = config.embed_dim
+    self.dim = min(form.dim or config.embed_dim, config.embed_dim)
     self.max_tokens = min(
       form.max_tokens or config.max_positions, config.max_positions
     )
@@ -94,6 +98,18 @@ class Embedder:
       places = range(first, min(first + WINDOW, len(texts)))
       parts.append(self.window(texts, places, cut, batch_tokens)[0])
     return np.concatenate(parts)
+
+  def cosines(
+    self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
+  ) -> np.ndarray:
+    """Cosines between the vectors of two lists of texts, f32 [n, m].
+
+    The form must be one of vectors of length 1, which may be cut.
+    """
+    vectors = [self(group, cut=cut) for group in (texts, others)]
+    if self.form.dim:
+      vectors = [np.asarray(with_length_1(jnp.asarray(x))) for x in vectors]
+    return vectors[0] @ vectors[1].T
 
   def window(
     self,

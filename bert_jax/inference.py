@@ -168,8 +168,7 @@ class TrainedModel:
     self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
   ) -> np.ndarray:
     """Cosines between the vectors of two lists of texts, f32 [n, m]."""
-    embedder = self.embedder(normalize=True)
-    return embedder(texts, cut=cut) @ embedder(others, cut=cut).T
+    return self.embedder(normalize=True).cosines(texts, others, cut=cut)
 
   def embedder(
     self, pooling: str = '', normalize: bool | None = None

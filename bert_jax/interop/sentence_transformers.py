@@ -43,6 +43,7 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   form = VectorForm(
     max_tokens=_max_tokens(folder, sentences),
     prompt=_prompt(folder / _CONFIG),
+    dim=_dim(folder / _CONFIG),
   )
   if not pools:
     return form
@@ -95,6 +96,7 @@ def write_form(
     _CONFIG: {
       'prompts': prompts,
       'default_prompt_name': 'default' if prompts else None,
+      **({'truncate_dim': form.dim} if form.dim else {}),
     },
   }.items():
     durable_files.write_json(folder / name, content)
@@ -159,6 +161,19 @@ def _max_tokens(folder: pathlib.Path, sentences: dict[str, Any]) -> int:
   if isinstance(length, int) and 2 < length < 10**9:
     return length
   return 0
+
+
+def _dim(path: pathlib.Path) -> int:
+  """The numbers of a vector that are kept; 0: all."""
+  dim = _object(path).get('truncate_dim')
+  if dim is None:
+    return 0
+  if type(dim) is not int or dim < 1:
+    raise InputError(
+      f'{path}: truncate_dim is {shown(repr(dim))}; give a number of 1 or '
+      'more, or leave it out'
+    )
+  return dim
 
 
 def _prompt(path: pathlib.Path) -> str:

@@ -144,7 +144,9 @@ def vectors_of_rows(
     )
   else:
     vectors_BD = jnp.mean(hidden_BTD, axis=1, where=is_text_BT1)
-  return with_length_1(vectors_BD) if form.normalize else vectors_BD
+  if form.normalize:
+    vectors_BD = with_length_1(vectors_BD)
+  return vectors_BD[:, : form.dim] if form.dim else vectors_BD
 
 
 def with_length_1(vectors: jax.Array) -> jax.Array:

@@ -13,10 +13,12 @@ class VectorForm(NamedTuple):
 
   pooling: 'mean' or 'max' over all tokens, [CLS] and [SEP] among them, or the
   state of 'cls'. normalize: vectors have length 1. max_tokens: texts are cut
-  there; 0: the model's positions. prompt: stands before each text.
+  there; 0: the model's positions. prompt: stands before each text. dim: only so
+  many first numbers of a vector are kept, which are shorter than 1; 0: all.
   """
 
   pooling: str = 'mean'
   normalize: bool = True
   max_tokens: int = 0
   prompt: str = ''
+  dim: int = 0

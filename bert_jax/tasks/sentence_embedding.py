@@ -76,8 +76,8 @@ class SentenceEmbeddingConfig:
   are the documents. `metric` '' takes Spearman's correlation or nDCG.
 
   `pooling`: one of vector_form.POOLINGS. `normalize`: vectors are used with
-  length 1. `matryoshka_dims`: the loss is summed over vectors cut to their
-  first 64, 128, ... numbers, so that they serve when they are cut.
+  length 1. `matryoshka_dims`: the loss is summed over vectors cut to so many
+  first numbers. `vector_dim`, one of these, cuts those of the tuned model.
   """
 
   name: ClassVar[str] = 'sentence_embedding'
@@ -104,6 +104,7 @@ class SentenceEmbeddingConfig:
   pooling: str = 'mean'
   normalize: bool = True
   matryoshka_dims: tuple[int, ...] = ()
+  vector_dim: int = 0
   metric: str = ''
   max_train_examples: int = 0
 
@@ -111,9 +112,8 @@ class SentenceEmbeddingConfig:
     for name in ('text_columns', 'train_columns'):
       columns = tuple(','.join(getattr(self, name)).split(','))
       setattr(self, name, columns if any(columns) else ())
-    self.metric = self.metric or (
-      'spearman' if self.label_column else 'ndcg_at_10'
-    )
+    usual = 'spearman' if self.label_column else 'ndcg_at_10'
+    self.metric = self.metric or usual
     validate_examples(self)
     for name, allowed in (('loss', LOSSES), ('pooling', POOLINGS)):
       if getattr(self, name) not in allowed:
@@ -139,8 +139,11 @@ class SentenceEmbeddingConfig:
     dims = self.matryoshka_dims
     if len(set(dims)) != len(dims) or any(dim < 1 for dim in dims):
       raise InputError(
-        f'task.matryoshka_dims is {shown(str(dims))}; give sizes of 1 or more, '
-        'each once'
+        f'task.matryoshka_dims is {shown(str(dims))}; give sizes above 0 once'
+      )
+    if self.vector_dim and self.vector_dim not in dims:
+      raise InputError(
+        f'task.vector_dim={self.vector_dim}: give one of matryoshka_dims, or 0'
       )
 
   def _validate_columns(self) -> None:
@@ -152,9 +155,8 @@ class SentenceEmbeddingConfig:
         f'task.{field} names {len(given)} columns ({shown(",".join(given))}); '
         f'the loss {self.loss} needs {counts}'
       )
-    if len(self.text_columns) < 2 or (
-      self.label_column and len(self.text_columns) > 2
-    ):
+    most = 2 if self.label_column else math.inf
+    if not 2 <= len(self.text_columns) <= most:
       raise InputError(
         f'task.text_columns names {len(self.text_columns)} columns '
         f'({shown(",".join(self.text_columns))}); eval_path needs two texts '
@@ -188,6 +190,11 @@ class SentenceEmbeddingConfig:
     field = self._training_field()
     label = self.label_column if self.loss in _SCORED else ''
     return _columns(getattr(self, field), field, label)
+
+  @property
+  def needs_dropout(self) -> bool:
+    """Whether dropout alone makes a pair of a text, as in SimCSE."""
+    return len(getattr(self, self._training_field())) == 1
 
   def _training_field(self) -> str:
     return 'train_columns' if self.train_columns else 'text_columns'
@@ -267,7 +274,7 @@ class SentenceEmbedding(VectorTask):
   def __init__(
     self, config: SentenceEmbeddingConfig, table: TokenTable, facts: Facts
   ):
-    form = VectorForm(config.pooling, config.normalize)
+    form = VectorForm(config.pooling, config.normalize, dim=config.vector_dim)
     super().__init__(form, table, facts)
     self.config = config
     self.couples_examples = config.loss in (IN_BATCH, COSENT)

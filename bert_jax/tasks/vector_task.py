@@ -45,7 +45,7 @@ class VectorTask:
   def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
-    """Adds `vectors`, f32 [B, K, D]; see VectorObjective."""
+    """Adds whole `vectors`, f32 [B, K, D]; see VectorObjective."""
     names = ('input_ids', 'embedding_delta', *RowLayout._fields)
     rows = {name: _flat(batch[name]) for name in names if name in batch}
     shape = batch['input_ids'].shape[:2]
@@ -54,13 +54,16 @@ class VectorTask:
     seeds = None if seeds_BK is None else seeds_BK.reshape(-1)
     states = with_hidden_states(model, rows, seeds)['hidden_states']
     vectors = vectors_of_rows(
-      states.astype(jnp.float32), rows['segment_ids'], self.form
+      states.astype(jnp.float32),
+      rows['segment_ids'],
+      self.form._replace(dim=0),
     )
     return batch | {'vectors': vectors.reshape(*shape, -1)}
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
-    """Returns the vectors, f32 [B, K, D]."""
-    return self.encode(model, batch, None)['vectors']
+    """Returns the vectors, f32 [B, K, D], as long as `form` says."""
+    vectors_BKD = self.encode(model, batch, None)['vectors']
+    return vectors_BKD[..., : self.form.dim or vectors_BKD.shape[-1]]
 
 
 def encode_texts(

@@ -9,6 +9,7 @@ import optax
 import pytest
 import toys
 from refusals import refusal
+from tuning import tuning
 
 from bert_jax.data.labelled import read_examples
 from bert_jax.errors import InputError
@@ -170,7 +171,8 @@ def test_the_same_text_twice_has_other_dropout():
     (dict(pooling='sum'), "task.pooling is 'sum'; choose one of mean, cls"),
     (dict(scale=0.0), 'task.scale is 0.0; it must be above 0'),
     (dict(score_range=(5.0, 1.0)), 'task.score_range is .5.0, 1.0.; give the'),
-    (dict(matryoshka_dims=(8, 8)), 'task.matryoshka_dims is .*each once'),
+    (dict(matryoshka_dims=(8, 8)), 'task.matryoshka_dims is .*above 0 once'),
+    (dict(vector_dim=4, matryoshka_dims=(8,)), 'vector_dim=4: give one of'),
     (dict(text_columns=('a',)), 'text_columns names 1 .*train_columns'),
     (dict(loss='triplet'), 'text_columns names 2 .* triplet needs 3'),
     (
@@ -198,6 +200,8 @@ def test_columns():
   assert [column.name for column in chosen.columns()] == ['one', 'two', 'score']
   assert [column.name for column in chosen.training_columns()] == ['text']
   assert chosen.metric == 'spearman'
+  with pytest.raises(InputError, match='dropout is 0, .* --config.dropout=0.1'):
+    tuning(chosen, init_from='run', dropout=0.0).validate()
   chosen = config(text_columns=('a', 'b', 'c'))
   chosen.validate()
   assert chosen.metric == 'ndcg_at_10'
