@@ -123,21 +123,16 @@ def _open_table(
   )
 
 
-def padding_note(parts: Sequence[np.ndarray], pad_id: int) -> str:
+def padding_note(longest: int, length: int) -> str:
   """Names a shorter max_length if a quarter of all columns is never used.
 
   Args:
-    parts: Rows of ids int [..., T] of each part of the data, padded at the end.
-    pad_id: The id that pads them.
+    longest: Tokens of the longest row.
+    length: The tokens that all rows are padded to.
 
   Returns:
     A line for a terminal; '' if the rows are about as long as needed.
   """
-  length = parts[0].shape[-1]
-  longest = 0
-  for ids in parts:
-    used = (ids != pad_id).any(axis=tuple(range(ids.ndim - 1)))
-    longest = max(longest, int(np.max(np.flatnonzero(used), initial=-1)) + 1)
   enough = -(-longest // 8) * 8
   if 4 * enough > 3 * length:
     return ''

@@ -78,6 +78,8 @@ class Features:
   Attributes:
     rows: 'input_ids' int32 [n, T], and the answers if there are any, such as
       'labels' [n, ...]. There may be more rows than examples.
+    per_token: Names of rows whose last axis is that of the tokens. It is cut
+      where the rows of a batch are shorter.
     cut: Treatment of long examples, and how many had it: {'cut to
       max_length=128 tokens': 3}.
     kept: Data about the examples that `decode` needs.
@@ -86,6 +88,7 @@ class Features:
   rows: dict[str, np.ndarray]
   cut: dict[str, int]
   kept: Any = None
+  per_token: tuple[str, ...] = ('input_ids',)
 
 
 @dataclasses.dataclass(kw_only=True)
