@@ -20,10 +20,10 @@ from bert_jax.train.scoring import TuningData
 class SeedStreams:
   """A stream for each seed, stacked to arrays [seeds, n, ...].
 
-  With several `lengths`, the rows of an epoch are put together by length: each
-  step has rows of one length for all seeds, the steps come in a drawn order,
-  and which rows of like length meet differs by seed and epoch. An epoch still
-  reads the same rows.
+  With several `lengths`, the rows of an epoch are put together by length. Each
+  step has rows of one length, the steps come in a drawn order, and which rows
+  of like length meet differs by seed and epoch. The rows of an epoch are the
+  same for all seeds, so the length of a step does not depend on their number.
 
   Args:
     streams: One for each seed, over the same rows.
@@ -46,7 +46,8 @@ class SeedStreams:
     per_token: tuple[str, ...],
     seed: int,
   ):
-    self._streams = streams
+    # With several lengths, the order comes from here and not from a stream.
+    self._streams = streams if len(lengths) == 1 else streams[:1] * len(streams)
     self._batch_size = batch_size
     self.steps_per_epoch = steps_per_epoch
     self._lengths = lengths
@@ -72,10 +73,10 @@ class SeedStreams:
     )
     epoch, step = divmod(int(steps[0]), self.steps_per_epoch)
     assert (steps == steps[0]).all()  # a part of a batch, as the feed asks
-    numbers_S, lengths = self._epoch(epoch)
+    numbers, lengths = self._epoch(epoch)
     batches = [
-      stream.batch(numbers[step, places])
-      for stream, numbers in zip(self._streams, numbers_S, strict=True)
+      stream.batch(of_stream[step, places])
+      for stream, of_stream in zip(self._streams, numbers, strict=True)
     ]
     batch = {
       name: np.stack([batch[name] for batch in batches]) for name in batches[0]
@@ -100,17 +101,18 @@ class SeedStreams:
     if len(self._lengths) == 1:
       same = [numbers.reshape(shape)] * len(self._streams)
       return same, np.full(self.steps_per_epoch, self._lengths[0])
+    # All seeds read the rows of this epoch of the first stream, each in an
+    # order of its own.
+    buckets = self._bucket_of_row[self._streams[0].locate(numbers)[1]]
     order = Permutation(self.steps_per_epoch, self._seed, epoch, 1)
     turn = order(np.arange(self.steps_per_epoch))
-    found, buckets = [], np.zeros(self.steps_per_epoch, np.int64)
-    for stream in self._streams:
-      _, rows = stream.locate(numbers)
-      of_number = self._bucket_of_row[rows]
-      # Rows of one bucket stay in the order of their stream, which is drawn.
-      by_bucket = np.argsort(of_number, kind='stable').reshape(shape)[turn]
-      buckets = np.maximum(buckets, of_number[by_bucket].max(axis=1))
-      found.append(numbers[by_bucket])
-    return found, self._lengths[buckets]
+    found = []
+    for seed in range(len(self._streams)):
+      drawn = Permutation(size, self._seed + seed, epoch, 2)(np.arange(size))
+      by_bucket = drawn[np.argsort(buckets[drawn], kind='stable')]
+      found.append(numbers[by_bucket.reshape(shape)[turn]])
+    longest = np.sort(buckets).reshape(shape)[turn].max(axis=1)
+    return found, self._lengths[longest]
 
 
 def load_examples(
