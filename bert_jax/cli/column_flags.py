@@ -27,6 +27,12 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
     'One or two columns of texts, by name, or by number from 0 where a .tsv or '
     ".csv has no header; without it the fine-tuning run's.",
   )
+  choice_columns = flags.DEFINE_list(
+    'choice_columns',
+    [],
+    'For multiple choice, the column with a list of choices, or a column for '
+    "each choice; without it the fine-tuning run's.",
+  )
   label_column = None
   if with_answers:
     label_column = flags.DEFINE_string(
@@ -41,6 +47,8 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
     texts, fields = tuple(text_columns.value), {}
     if texts:
       fields['text_columns'] = texts
+    if choice_columns.value:
+      fields['choice_columns'] = tuple(choice_columns.value)
     if label_column is not None and label_column.value:
       fields['label_column'] = label_column.value
     changed = _with_fields(task, fields)

@@ -16,7 +16,8 @@ A regression gives a "value"; a tagger "words", "labels" and "probabilities",
 one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
 JSON or Parquet with lists of words. A model that answers questions gives the
 answer as "text", its "start" and "end" in the context, and "candidates"; its
-input may be SQuAD's .json.
+input may be SQuAD's .json. Multiple choice gives the number of the "choice",
+from 0, its "text", and "probabilities".
 """
 
 import os

@@ -83,18 +83,19 @@ def read_examples(
 
 
 def _by_role(columns: Sequence[Column], table: Table) -> dict[str, list[Any]]:
-  """The values of the columns by role, those of the role TEXTS as tuples."""
+  """The values of the columns by role, those of the role TEXTS as tuples.
+
+  A cell may be a tuple of texts too, such as the words of a sentence.
+  """
   found: dict[str, list[Any]] = {TEXTS: []}
-  texts, is_of_words = [], False
+  texts = []
   for column in columns:
     cells = column.read(table, column.name)
     if column.role == TEXTS:
-      texts.append(cells)
-      is_of_words = column.of_words
+      texts.append([x if isinstance(x, tuple) else (x,) for x in cells])
     else:
       found[column.role] = cells
-  # Words of a sentence are a tuple already.
-  found[TEXTS] = texts[0] if is_of_words else list(zip(*texts, strict=True))
+  found[TEXTS] = [sum(cells, ()) for cells in zip(*texts, strict=True)]
   return found
 
 
@@ -222,7 +223,7 @@ def _fields_of_columns(columns: Sequence[Column], flags: str) -> dict[str, str]:
   for column in columns:
     if column.role == TEXTS and names.count(column.name) > 1:
       raise InputError(
-        f'{flags}text_columns: the column {quoted(column.name)} is given '
+        f'{flags}{column.field}: the column {quoted(column.name)} is given '
         'twice, or is that of the labels; name each once'
       )
   return {column.name: column.field for column in columns}

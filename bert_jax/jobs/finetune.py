@@ -150,7 +150,8 @@ def _train(
     method.join,
   )
   scoring.warm_up(started.state.params)
-  of_step = flops_per_step(experiment, model, method)
+  row_length = examples.train.rows['input_ids'].shape[1]
+  of_step = flops_per_step(experiment, model, method, row_length)
   run = make_run(
     experiment,
     workdir,
@@ -270,13 +271,11 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
 
 
 def flops_per_step(
-  experiment: FinetuneExperiment, model: Model, method: Method
+  experiment: FinetuneExperiment, model: Model, method: Method, row_length: int
 ) -> float:
   """Model FLOPs of a step over all seeds; see models/flops.py."""
   trainable, _ = method.split(model.abstract_params(), model.infos)
-  of_row = tuning_flops_per_row(
-    model, flatten(trainable).keys(), experiment.max_length
-  )
+  of_row = tuning_flops_per_row(model, flatten(trainable).keys(), row_length)
   num_rows = experiment.num_seeds * experiment.batch_size
   return experiment.gradients.num_passes * num_rows * of_row
 

@@ -137,14 +137,14 @@ def batches_by_length(
   """
   left = sorted(range(len(num_tokens)), key=lambda row: -num_tokens[row])
   while left:
-    length = _rounded_length(int(num_tokens[left[0]]), most_tokens)
+    length = rounded_length(int(num_tokens[left[0]]), most_tokens)
     full = max(1, batch_tokens // length)
     chosen, left = left[:full], left[full:]
     num_rows = min(full, 1 << (len(chosen) - 1).bit_length())
     yield RowBatch(chosen, num_rows, length)
 
 
-def _rounded_length(num_tokens: int, most_tokens: int) -> int:
+def rounded_length(num_tokens: int, most_tokens: int) -> int:
   """4, 8, ... 32, 40, ... 64, 80, ...: few lengths, with little padding."""
   step = max(4, (1 << (num_tokens - 1).bit_length()) // 8)
   return min(-(-num_tokens // step) * step, most_tokens)

@@ -143,6 +143,8 @@ def _delimited_table(path: pathlib.Path, kind: str, wanted: _Wanted) -> Table:
     wanted.optional,
     named,
     wanted.flags,
+    # Whoever says that there is a header knows its first line.
+    notes if wanted.header == 'yes' else None,
   )
   table = Table(columns={name: [] for name in places}, notes=notes)
   if not named:
