@@ -15,7 +15,7 @@ from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text
 from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tokenizers.base import TokenTable
-from bert_jax.errors import InputError, quoted, require_package
+from bert_jax.errors import InputError, listed, quoted, require_package
 from bert_jax.models import task_head
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
@@ -52,11 +52,15 @@ class ClassificationConfig(TextTaskConfig):
   Labels are names. If all are numbers, classes are ordered by size, so that
   output i of the model is class i if labels are 0 to n - 1; otherwise by code
   point.
+
+  `positive_class`: the class whose F1 is the figure 'f1', as in MRPC and QQP of
+  GLUE; '' for none.
   """
 
   name: ClassVar[str] = NAME
   figures: ClassVar[dict[str, Figure]] = {
     'accuracy': Figure('accuracy'),
+    'f1': Figure('F1 of the positive class'),
     'macro_f1': Figure('macro F1'),
     'matthews': Figure('Matthews', CORRELATION),
   }
@@ -64,6 +68,15 @@ class ClassificationConfig(TextTaskConfig):
   train_path: str = 'installed_docs:train'
   eval_path: str = 'installed_docs:eval'
   metric: str = 'accuracy'
+  positive_class: str = ''
+
+  def validate(self) -> None:
+    TextTaskConfig.validate(self)
+    if self.metric == 'f1' and not self.positive_class:
+      raise InputError(
+        'task.metric=f1 is the F1 of one class; name it with '
+        '--config.task.positive_class=CLASS, or give the metric macro_f1'
+      )
 
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column)
@@ -82,6 +95,11 @@ class ClassificationConfig(TextTaskConfig):
         f'task.train_path={self.train_path}: every example has the label '
         f'{quoted(names[0])}; there is nothing to learn from one class'
       )
+    if self.positive_class and self.positive_class not in names:
+      raise InputError(
+        f'task.positive_class is {quoted(self.positive_class)}; the classes of '
+        f'{self.train_path} are {listed(names)}'
+      )
     return {'labels': names}
 
   @classmethod
@@ -96,7 +114,7 @@ class ClassificationConfig(TextTaskConfig):
     return config, {'labels': list(head.output_names)}
 
   def build(self, table: TokenTable, facts: Facts) -> 'Classification':
-    return Classification(self.pooling, table, facts)
+    return Classification(self.pooling, table, facts, self.positive_class)
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -190,8 +208,15 @@ class Classification(TextTask):
 
   coefficients = {'classification_loss': 1.0}
 
-  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
+  def __init__(
+    self,
+    pooling: str,
+    table: TokenTable,
+    facts: Facts,
+    positive_class: str = '',
+  ):
     super().__init__(pooling, table, facts)
+    self._positive_class = positive_class
     self._names: list[str] = facts['labels']
     self.num_outputs = len(self._names)
 
@@ -257,6 +282,8 @@ class Classification(TextTask):
     report = metrics.classification_report(
       labels, np.argmax(predictions, axis=-1), self._names
     )
+    if self._positive_class:
+      report['f1'] = report['per_class'][self._positive_class]['f1']
     chosen = np.take_along_axis(predictions, labels[:, None], axis=-1)
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
 
