@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
 
 def _predict() -> None:
   from bert_jax import inference
-  from bert_jax.data.labelled import ID_COLUMNS, read_examples
+  from bert_jax.data.example_file import ExampleFile
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
@@ -65,8 +65,9 @@ def _predict() -> None:
     predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_task('predict')
-  examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
+  examples = ExampleFile(INPUT.value, **COLUMNS(model))
   predict.look_over(model, examples, INPUT.value)
-  cut = predict.write_predictions(model, examples, output)
+  request = predict.request_of(model, examples)
+  cut = predict.write_predictions(model, examples, output, request)
   treated = f', {cut_phrase(cut)}' if any(cut.values()) else ''
   print(f'{len(examples):,} predictions in {OUTPUT.value}{treated}')
