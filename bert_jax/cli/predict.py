@@ -10,6 +10,9 @@ each tells its record (from 1), the line of the file where it begins, and its id
 where there is a column id, idx, index or guid. A blank line is an empty text in
 a table of one column; in a wider one it is an error, except at the file's end.
 
+The table may be of any size. A command that was stopped leaves its results in
+FILE.jsonl.partial, and goes on from there when it is given again.
+
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 
 A regression gives a "value"; a tagger "words", "labels" and "probabilities",

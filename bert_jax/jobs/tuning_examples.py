@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bert_jax.data.held_out import held_out
 from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.tokenizers import Tokenizer, unknown
@@ -44,7 +45,12 @@ def load_examples(
   parts = {
     name: read_examples(path, config.columns(), header=config.header)
     for name, path in paths.items()
+    if path
   }
+  if 'eval' not in parts:
+    parts['train'], parts['eval'] = held_out(
+      parts['train'], config.columns(), config.train_path
+    )
   task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
   features, about, notes = {}, {}, []
   for name, part in parts.items():

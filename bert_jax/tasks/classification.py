@@ -39,8 +39,11 @@ from bert_jax.tasks.base import (
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 NAME = 'classification'
+# The examples of the default task, to train and to evaluate on.
+_DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
+_REFUSE, _WRONG = 'refuse', 'wrong'
 # Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
@@ -53,6 +56,8 @@ class ClassificationConfig(TextTaskConfig):
   output i of the model is class i if labels are 0 to n - 1; otherwise by code
   point.
 
+  `unseen`: a class that the training examples lack is refused ('refuse'), or
+  its examples count as wrong ('wrong').
   `positive_class`: the class whose F1 is the figure 'f1', as in MRPC and QQP of
   GLUE; '' for none.
   """
@@ -65,13 +70,20 @@ class ClassificationConfig(TextTaskConfig):
     'matthews': Figure('Matthews', CORRELATION),
   }
 
-  train_path: str = 'installed_docs:train'
-  eval_path: str = 'installed_docs:eval'
+  train_path: str = _DOCS[0]
+  eval_path: str = _DOCS[1]
   metric: str = 'accuracy'
   positive_class: str = ''
+  unseen: str = _REFUSE
 
   def validate(self) -> None:
+    if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
+      self.eval_path = ''  # of other texts: nobody gave it
     TextTaskConfig.validate(self)
+    if self.unseen not in (_REFUSE, _WRONG):
+      raise InputError(
+        f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
+      )
     if self.metric == 'f1' and not self.positive_class:
       raise InputError(
         'task.metric=f1 is the F1 of one class; name it with '
@@ -114,7 +126,13 @@ class ClassificationConfig(TextTaskConfig):
     return config, {'labels': list(head.output_names)}
 
   def build(self, table: TokenTable, facts: Facts) -> 'Classification':
-    return Classification(self.pooling, table, facts, self.positive_class)
+    return Classification(
+      self.pooling,
+      table,
+      facts,
+      positive_class=self.positive_class,
+      takes_unseen=self.unseen == _WRONG,
+    )
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -213,10 +231,13 @@ class Classification(TextTask):
     pooling: str,
     table: TokenTable,
     facts: Facts,
+    *,
     positive_class: str = '',
+    takes_unseen: bool = False,
   ):
     super().__init__(pooling, table, facts)
     self._positive_class = positive_class
+    self._takes_unseen = takes_unseen
     self._names: list[str] = facts['labels']
     self.num_outputs = len(self._names)
 
@@ -284,7 +305,10 @@ class Classification(TextTask):
     )
     if self._positive_class:
       report['f1'] = report['per_class'][self._positive_class]['f1']
-    chosen = np.take_along_axis(predictions, labels[:, None], axis=-1)
+    is_known = labels >= 0
+    chosen = np.take_along_axis(
+      predictions[is_known], labels[is_known, None], axis=-1
+    )
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
 
   def elsewhere(self) -> TaskHead:
@@ -315,4 +339,12 @@ class Classification(TextTask):
         f'labels 0 to {len(names) - 1} are taken for the outputs of the model, '
         f'{names[0]} to {names[-1]}'
       )
-    return classes.label_ids(labels, names, examples.origins), notes
+    ids = classes.label_ids(
+      labels,
+      names,
+      examples.origins,
+      takes_unseen=self._takes_unseen,
+      way_out='; --unseen=wrong of evaluate, and --config.task.unseen=wrong of '
+      'finetune, count them as wrong',
+    )
+    return ids, notes + classes.unseen_note(labels, names)

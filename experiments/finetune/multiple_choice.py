@@ -31,7 +31,7 @@ def get_config() -> FinetuneExperiment:
     num_epochs=3,
     batch_size=16,
     max_length=128,
-    task=MultipleChoiceConfig(train_path='train.jsonl', eval_path='dev.jsonl'),
+    task=MultipleChoiceConfig(train_path='train.jsonl'),
     optimizer=AdamWConfig(
       learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
     ),
