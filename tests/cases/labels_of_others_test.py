@@ -260,6 +260,8 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
     model.require_task('predict')
   assert 'is a pretrained model with the heads pooler' in str(caught.value)
   assert f'finetune --config.init_from={folder}' in str(caught.value)
+  works = 'fill_mask and embed work' if 'Pre' in name else 'embed works'
+  assert f'as it is {works} with it' in str(caught.value)
 
 
 @pytest.mark.parametrize(
