@@ -338,9 +338,12 @@ class TrainedModel:
     said = f'{method} needs a classifier of texts, or a head of another task'
     if reason := getattr(self.experiment, 'no_classifier', ''):
       raise InputError(f'{said}; {self.origin} has none: {reason}')
+    works = (
+      'fill_mask and embed work' if self._predicts_tokens else 'embed works'
+    )
     raise InputError(
-      f'{said}; {self.origin} {self._what_it_is()}. Tune it first: bert-jax '
-      f'finetune --config.init_from={self.origin}'
+      f'{said}; {self.origin} {self._what_it_is()}, and as it is {works} with '
+      f'it. Tune it first: bert-jax finetune --config.init_from={self.origin}'
     )
 
   def _what_it_is(self) -> str:

@@ -245,7 +245,11 @@ def describe_inputs(
     described = source.describe()
   return {
     'task.train_path': describe_examples(task.train_path),
-    'task.eval_path': describe_examples(task.eval_path),
+    **(
+      {'task.eval_path': describe_examples(task.eval_path)}
+      if task.eval_path
+      else {}
+    ),
     'tokenizer': {'sha256': tokenizer.fingerprint},
     **({'init_from': described} if described else {}),
   }

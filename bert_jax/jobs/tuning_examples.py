@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from bert_jax.data.held_out import held_out
 from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.length_buckets import (
   bucket_of,
@@ -13,7 +14,7 @@ from bert_jax.data.length_buckets import (
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.tokenizers import Tokenizer, unknown
 from bert_jax.experiment import FinetuneExperiment
-from bert_jax.tasks.base import Facts, Task, cut_phrase
+from bert_jax.tasks.base import Facts, Features, Task, cut_phrase
 from bert_jax.train.scoring import TuningData
 
 
@@ -98,9 +99,11 @@ class SeedStreams:
     shape = self.steps_per_epoch, self._batch_size
     size = self.steps_per_epoch * self._batch_size
     numbers = np.uint64(epoch * size) + np.arange(size, dtype=np.uint64)
-    if len(self._lengths) == 1:
+    # Rows of the evaluation part may be longer than all of these.
+    lengths = np.minimum(self._lengths, self._streams[0].row_length)
+    if len(lengths) == 1:
       same = [numbers.reshape(shape)] * len(self._streams)
-      return same, np.full(self.steps_per_epoch, self._lengths[0])
+      return same, np.full(self.steps_per_epoch, lengths[0])
     # All seeds read the rows of this epoch of the first stream, each in an
     # order of its own.
     buckets = self._bucket_of_row[self._streams[0].locate(numbers)[1]]
@@ -112,7 +115,7 @@ class SeedStreams:
       by_bucket = drawn[np.argsort(buckets[drawn], kind='stable')]
       found.append(numbers[by_bucket.reshape(shape)[turn]])
     longest = np.sort(buckets).reshape(shape)[turn].max(axis=1)
-    return found, self._lengths[longest]
+    return found, lengths[longest]
 
 
 def load_examples(
@@ -129,7 +132,12 @@ def load_examples(
   parts = {
     name: read_examples(path, config.columns(), header=config.header)
     for name, path in paths.items()
+    if path
   }
+  if 'eval' not in parts:
+    parts['train'], parts['eval'] = held_out(
+      parts['train'], config.columns(), config.train_path
+    )
   task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
   features, about, notes = {}, {}, []
   for name, part in parts.items():
@@ -165,7 +173,7 @@ def load_examples(
     held_out=parts['eval'],
     about=about,
     notes=notes,
-    lengths=_row_lengths(experiment, num_tokens),
+    lengths=_row_lengths(experiment, features, num_tokens),
     num_tokens=num_tokens,
   )
   return task, examples
@@ -190,7 +198,9 @@ def seed_streams(
 
 
 def _row_lengths(
-  experiment: FinetuneExperiment, num_tokens: dict[str, np.ndarray]
+  experiment: FinetuneExperiment,
+  features: dict[str, Features],
+  num_tokens: dict[str, np.ndarray],
 ) -> np.ndarray:
   """The lengths that rows of both parts are padded to, int64 [k], ascending.
 
@@ -198,7 +208,7 @@ def _row_lengths(
   would do.
   """
   used = np.concatenate([*num_tokens.values()])
-  most = experiment.max_length
+  most = max(part.rows['input_ids'].shape[-1] for part in features.values())
   if experiment.length_buckets == 1:
     if note := padding_note(int(used.max()), most):
       print(note, flush=True)

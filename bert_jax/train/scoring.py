@@ -202,7 +202,8 @@ class Scoring:
         'init_from': experiment.init_from,
         'train_path': experiment.task.train_path,
         'num_train': self._examples.num_train,
-        'eval_path': experiment.task.eval_path,
+        'eval_path': experiment.task.eval_path
+        or f'held out of {experiment.task.train_path}',
         'num_eval': len(self._examples.held_out),
         'metric': experiment.task.metric,
         'config': {
