@@ -147,6 +147,11 @@ class SentenceEmbeddingConfig:
       )
 
   def _validate_columns(self) -> None:
+    if not self.eval_path and (self.train_columns or not self.label_column):
+      raise InputError(
+        'task.eval_path is empty, and only pairs with scores are held out of '
+        'train_path; give --config.task.eval_path=FILE'
+      )
     field = self._training_field()
     given = getattr(self, field)
     counts = {IN_BATCH: '1 or more', TRIPLET: '3'}.get(self.loss, '2')
@@ -366,23 +371,6 @@ class SentenceEmbedding(VectorTask):
       scale=config.scale,
       symmetric=config.symmetric,
     )
-
-  def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
-    """Returns {'similarity': cosine of the first two texts} of each example."""
-    if features.kept < 2:
-      raise InputError('a similarity needs two texts; give both')
-    unit = predictions / np.maximum(
-      np.linalg.norm(predictions, axis=-1, keepdims=True), 1e-12
-    )
-    cosines = np.sum(unit[:, 0] * unit[:, 1], axis=-1)
-    return [
-      {'similarity': cosine, '_vectors': vectors}
-      for cosine, vectors in zip(cosines.tolist(), unit.tolist(), strict=True)
-    ]
-
-  def values(self, results: Sequence[Result]) -> np.ndarray:
-    """The cosines of first and second texts, f32 [n]."""
-    return np.array([result['similarity'] for result in results], np.float32)
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
     """Correlations with the examples' scores if there are any, or retrieval.

@@ -1,5 +1,7 @@
 """The part that tasks of vectors share: K texts an example, read one by one."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from bert_jax.models.heads import HeadBuilder, vectors_of_rows
 from bert_jax.models.masks import RowLayout
 from bert_jax.models.vector_form import VectorForm
 from bert_jax.objectives.base import Batch, derive_layout, with_hidden_states
-from bert_jax.tasks.base import Facts
+from bert_jax.tasks.base import Facts, Features, Result
 from bert_jax.tasks.text_rows import encode_examples
 
 
@@ -64,6 +66,23 @@ class VectorTask:
     """Returns the vectors, f32 [B, K, D], as long as `form` says."""
     vectors_BKD = self.encode(model, batch, None)['vectors']
     return vectors_BKD[..., : self.form.dim or vectors_BKD.shape[-1]]
+
+  def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
+    """Returns {'similarity': cosine of the first two texts} of each example."""
+    if features.kept < 2:
+      raise InputError('a similarity needs two texts; give both')
+    unit = predictions / np.maximum(
+      np.linalg.norm(predictions, axis=-1, keepdims=True), 1e-12
+    )
+    cosines = np.sum(unit[:, 0] * unit[:, 1], axis=-1)
+    return [
+      {'similarity': cosine, '_vectors': vectors}
+      for cosine, vectors in zip(cosines.tolist(), unit.tolist(), strict=True)
+    ]
+
+  def values(self, results: Sequence[Result]) -> np.ndarray:
+    """The cosines of first and second texts, f32 [n]."""
+    return np.array([result['similarity'] for result in results], np.float32)
 
 
 def encode_texts(

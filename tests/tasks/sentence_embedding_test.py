@@ -168,6 +168,7 @@ def test_the_same_text_twice_has_other_dropout():
   ('fields', 'message'),
   [
     (dict(loss='ranking'), "task.loss is 'ranking'; choose one of in_batch"),
+    (dict(eval_path=''), 'eval_path is empty, and only pairs with scores'),
     (dict(pooling='sum'), "task.pooling is 'sum'; choose one of mean, cls"),
     (dict(scale=0.0), 'task.scale is 0.0; it must be above 0'),
     (dict(score_range=(5.0, 1.0)), 'task.score_range is .5.0, 1.0.; give the'),
