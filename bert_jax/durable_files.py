@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -24,7 +25,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 @contextlib.contextmanager
 def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
   """A file to write, which gets the name `path` once it is on the disk."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  temporary = path.with_name(f'.{path.name}.{_unique()}.tmp')
   try:
     with open(temporary, 'wb') as file:
       yield file
@@ -35,6 +36,14 @@ def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
     temporary.unlink(missing_ok=True)
     raise
   sync_folder(path.parent)
+
+
+def _unique() -> str:
+  """A word that no other writer on a shared disk has.
+
+  Process ids repeat between hosts: that of a container is often 1.
+  """
+  return secrets.token_hex(8)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -70,7 +79,7 @@ def _raise(error: OSError) -> None:
 
 def check_writable(folder: pathlib.Path) -> None:
   """Makes a file for a moment; OSError if that fails in an existing folder."""
-  path = folder / f'.writable.{os.getpid()}'
+  path = folder / f'.writable.{_unique()}'
   with contextlib.suppress(FileNotFoundError):
     with new_file(path) as file:
       file.write(b'a run begins here')

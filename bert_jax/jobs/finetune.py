@@ -41,7 +41,7 @@ from bert_jax.pretrained.adapters import why_no_adapter
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
-from bert_jax.train import saving, xla_options
+from bert_jax.train import xla_options
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
@@ -67,9 +67,7 @@ def finetune(
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   one_run.require_alike(experiment)
-  stop = StopSignal(
-    'finetune', saving.kept_and_goes_on(-1), distributed.stops_here
-  )
+  stop = one_run.stop_signal('finetune')
   with stop, one_run.held(workdir):
     source = _open_source(experiment)
     experiment, tokenizer = with_model(experiment, source)

@@ -12,7 +12,15 @@ from bert_jax.config.codec import encode
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
+from bert_jax.stopping import StopSignal
+from bert_jax.train import saving
 from bert_jax.workdir import Workdir
+
+
+def stop_signal(verb: str) -> StopSignal:
+  """The stop of a run, at which its processes agree or end alike."""
+  kept = saving.kept_and_goes_on(-1)
+  return StopSignal(verb, kept, distributed.stops_here, distributed.announce)
 
 
 @contextlib.contextmanager

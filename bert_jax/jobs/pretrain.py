@@ -31,7 +31,7 @@ from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
-from bert_jax.train import saving, throughput, xla_options
+from bert_jax.train import throughput, xla_options
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
   HeldOutLosses,
@@ -65,9 +65,7 @@ def pretrain(
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
   one_run.require_alike(experiment)
-  stop = StopSignal(
-    'pretrain', saving.kept_and_goes_on(-1), distributed.stops_here
-  )
+  stop = one_run.stop_signal('pretrain')
 
   def leave_wait() -> bool:
     # A wait for shards is not left by one of several processes: the others

@@ -169,9 +169,17 @@ def test_a_stop_while_it_evaluates_or_saves_is_one_save_of_all(
   assert f'checkpoint of step {max(steps)} is kept' in said.pop()
 
 
-def test_a_stop_before_the_first_step_is_told_to_the_others(go, tmp_path):
-  act = '1 SIGTERM bert_jax.parallel.distributed _start_jax 1'
-  ended = go(tmp_path / 'run', status=143, act=act)
+@pytest.mark.parametrize(
+  'place',
+  [
+    'bert_jax.parallel.distributed _start_jax',
+    'bert_jax.train.evaluation HeldOutLosses.warm_up',
+  ],
+)
+def test_a_stop_before_the_first_step_is_told_to_the_others(
+  go, tmp_path, place
+):
+  ended = go(tmp_path / 'run', status=143, act=f'1 SIGTERM {place} 1')
   assert ended.seconds < 30
   assert re.search('process 1 of 2 .* stopped by a signal', ended.lines_of(0))
   assert not saved_steps(Workdir(tmp_path / 'run').checkpoints)
