@@ -9,6 +9,7 @@ WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
 WORKDIR/results.json  fine-tuning: the labels, every run and their mean
 WORKDIR/complete.json  pretraining: there once the run is complete
 WORKDIR/starts.jsonl  one line a start: command, versions, devices
+WORKDIR/goodput.json  where the time of each start went, see train/goodput.py
 WORKDIR/metrics/      part-N.jsonl, one a start
 WORKDIR/lock          held while a process works here
 """
@@ -51,6 +52,7 @@ class Workdir:
     self.best = self.path / 'best'
     self.results = self.path / 'results.json'
     self.starts = self.path / 'starts.jsonl'
+    self.goodput = self.path / 'goodput.json'
     self.complete = self.path / 'complete.json'
     self.metrics = self.path / 'metrics'
     self.tensorboard = self.path / 'tensorboard'

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import os
+import time
 from typing import Any
 
 import jax
@@ -42,6 +43,7 @@ from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
 from bert_jax.train import xla_options
+from bert_jax.train.account import Account, open_account
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
@@ -57,12 +59,14 @@ def finetune(
   workdir_path: str | os.PathLike,
   *,
   allow_change: tuple[str, ...] = (),
+  began: float | None = None,
 ) -> Outcome:
   """Runs, or continues, all seeds until done; then writes results.json.
 
-  Raises:
-    InputError: the config, data or workdir cannot be used.
+  `began` is when this start began, in seconds since 1970; now without it.
+  Raises InputError if the config, data or workdir cannot be used.
   """
+  began = began or time.time()
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
@@ -101,13 +105,19 @@ def finetune(
     task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
     if source and isinstance(experiment.peft, LoRAConfig):
-      if reason := why_no_adapter(source, task.elsewhere()):
-        refused = 'convert --output_format=peft will refuse this run'
-        print(f'note: {refused}: {reason}', flush=True)
+      _note_no_adapter(source, task)
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
-    with jax.set_mesh(mesh):
-      return _train(experiment, workdir, task, examples, source, inputs, stop)
+    with jax.set_mesh(mesh), open_account(workdir, began) as account:
+      return _train(
+        experiment, workdir, task, examples, source, inputs, stop, account
+      )
+
+
+def _note_no_adapter(source: Pretrained, task: Task) -> None:
+  if reason := why_no_adapter(source, task.elsewhere()):
+    refused = 'convert --output_format=peft will refuse this run'
+    print(f'note: {refused}: {reason}', flush=True)
 
 
 def _open_source(experiment: FinetuneExperiment) -> Pretrained | None:
@@ -128,6 +138,7 @@ def _train(
   source: Pretrained | None,
   inputs: RunInputs,
   stop: StopSignal,
+  account: Account,
 ) -> Outcome:
   method = experiment.peft.build()
   model = method.extend(model_of(experiment, task))
@@ -156,12 +167,14 @@ def _train(
     started.frozen,
     method.join,
   )
-  scoring.warm_up(started.state.params)
-  _compile(program, started, stream, experiment.batch_size)
+  with account.phase('compile'):
+    scoring.warm_up(started.state.params)
+    _compile(program, started, stream, experiment.batch_size)
   run = make_run(
     experiment,
     workdir,
     started,
+    account,
     label='finetune',
     evaluator=scoring,
     stream=stream,
@@ -174,7 +187,8 @@ def _train(
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
     assert outcome.state is not None  # only a stopped run may lack one
-    scoring.write_results(workdir, outcome.state)
+    with account.phase('evaluation'):
+      scoring.write_results(workdir, outcome.state)
   return outcome
 
 

@@ -11,6 +11,7 @@ from launched import ACTING, STEP, Ended, launch
 from runs import arrays, assert_same_arrays, assert_same_run, records
 
 from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.goodput import read_starts
 from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.hosts
@@ -99,6 +100,8 @@ def test_one_process_alone_writes_what_they_share(whole):
   assert [p.name for p in workdir.metrics.iterdir()] == ['part-0.jsonl']
   (start,) = workdir.starts.read_text().splitlines()
   assert len(json.loads(start)['devices']) == 4
+  (account,) = read_starts(workdir.goodput)
+  assert account.last_step == 10
   assert json.loads(workdir.complete.read_text()) == {'step': 10}
   assert not workdir.lock_path.exists()
 
