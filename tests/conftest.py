@@ -227,6 +227,24 @@ def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
   return _finished_folder
 
 
+@pytest.fixture(scope='session')
+def _gcs_server():
+  import fsspec.config
+  import gcs_server
+
+  with gcs_server.serve() as server:
+    os.environ.update(server.environment())
+    fsspec.config.conf.setdefault('gcs', {})['token'] = 'anon'
+    yield server
+
+
+@pytest.fixture
+def gcs(_gcs_server):
+  """A server of gs:// without objects, which all clients speak to."""
+  _gcs_server.clear()
+  return _gcs_server
+
+
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch):
   """An empty fsspec file system in memory, which gs:// refers to."""

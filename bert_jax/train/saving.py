@@ -47,7 +47,7 @@ class Saver:
     """
     is_new = done == 0 and self.checkpoints.last_saved < 0
     if is_new and self.checkpoints.keeps_the_start:
-      self._attempt(0, lambda: self.checkpoints.save(state, position()))
+      self._attempt(0, lambda: self._save(state, position))
 
   def after_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
@@ -58,7 +58,7 @@ class Saver:
     retry = self._retry_at is not None and done >= self._retry_at
     if retry or done % self.every_steps == 0:
       self._retry_at = None
-      self._attempt(done, lambda: self.checkpoints.save(state, position()))
+      self._attempt(done, lambda: self._save(state, position))
 
   def keep_all(
     self, state: TrainState, done: int, position: Callable[[], Position]
@@ -107,11 +107,16 @@ class Saver:
       self.log.say(f'step {done}: {earlier}; it will be tried again')
     failure = None
     if done > self.checkpoints.last_saved:
-      failure = _failure(
-        lambda: self.checkpoints.save(state, position())
-      ) or _failure(self.checkpoints.wait)
+      failure = _failure(lambda: self._save(state, position)) or _failure(
+        self.checkpoints.wait
+      )
     self._note_saved()
     return failure
+
+  def _save(self, state: TrainState, position: Callable[[], Position]) -> None:
+    # A start from this checkpoint takes no earlier step again.
+    self.log.flush()
+    self.checkpoints.save(state, position())
 
   def _attempt(self, done: int, action: Callable[[], None]) -> None:
     if failure := _failure(action):
