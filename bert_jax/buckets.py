@@ -12,7 +12,8 @@ import functools
 import os
 import pathlib
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from bert_jax.errors import InputError, one_line, require_package
@@ -51,7 +52,8 @@ def _prepare_epath() -> None:
 
 
 @functools.cache
-def _client() -> Any:
+def _client(unused_thread: int) -> Any:
+  """The client of one thread, since its connections are not shared."""
   from google.cloud import storage
 
   return storage.Client(project=None)
@@ -81,19 +83,17 @@ class BucketPath(pathlib.PosixPath):
   def _key(self) -> str:
     return '/'.join(self.parts[2:])
 
-  def _bucket(self) -> Any:
-    return _client().bucket(self.parts[1])
-
   @contextlib.contextmanager
-  def _asking(self) -> Iterator[dict[str, Any]]:
-    """Options of a request; its errors become those that a disk has."""
+  def _asking(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The bucket and a request's options; errors become those of a disk."""
     from google.api_core import exceptions
     from google.auth import exceptions as auth
     from google.cloud.storage import retry
 
     patient = retry.DEFAULT_RETRY.with_timeout(PATIENCE_SECONDS)
     try:
-      yield {'retry': patient}
+      client = _client(threading.get_ident())
+      yield client.bucket(self.parts[1]), {'retry': patient}
     except exceptions.NotFound:
       number, text = errno.ENOENT, os.strerror(errno.ENOENT)
     except exceptions.PreconditionFailed:
@@ -116,23 +116,20 @@ class BucketPath(pathlib.PosixPath):
 
   def read(self) -> tuple[bytes, int]:
     """The content of an object and its generation."""
-    blob = self._bucket().blob(self._key)
-    with self._asking() as options:
-      content = blob.download_as_bytes(**options)
-    return content, blob.generation
+    with self._asking() as (bucket, options):
+      blob = bucket.blob(self._key)
+      return blob.download_as_bytes(**options), blob.generation
 
   def read_text(self, encoding: Any = None, errors: Any = None) -> str:  # pyrefly: ignore[bad-override]
     return self.read_bytes().decode(encoding or 'utf-8', errors or 'strict')
 
   def read_through(self) -> None:
     """Reads an object part by part, to see whether that works."""
-    blob = self._bucket().blob(self._key)
-    with (
-      self._asking() as options,
-      blob.open('rb', chunk_size=_PART_BYTES, **options) as file,
-    ):
-      while file.read(_PART_BYTES):
-        pass
+    with self._asking() as (bucket, options):
+      blob = bucket.blob(self._key)
+      with blob.open('rb', chunk_size=_PART_BYTES, **options) as file:
+        while file.read(_PART_BYTES):
+          pass
 
   def write_bytes(self, data: Any) -> int:
     self.write(data)
@@ -144,15 +141,15 @@ class BucketPath(pathlib.PosixPath):
     With `generation`, raises FileExistsError unless the object has that one
     until then; 0 means that there is none.
     """
-    blob = self._bucket().blob(self._key)
-    with self._asking() as options:
+    with self._asking() as (bucket, options):
+      blob = bucket.blob(self._key)
       blob.upload_from_string(
         content,
         content_type='application/octet-stream',
         if_generation_match=generation,
         **options,
       )
-    return blob.generation
+      return blob.generation
 
   def generation(self) -> int:
     """The generation of an object; 0 if there is none."""
@@ -161,8 +158,8 @@ class BucketPath(pathlib.PosixPath):
 
   def _blob(self) -> Any:
     """The object's description; None if there is none."""
-    with self._asking() as options:
-      return self._bucket().get_blob(self._key, **options)
+    with self._asking() as (bucket, options):
+      return bucket.get_blob(self._key, **options)
 
   def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
     blob = self._blob()
@@ -189,19 +186,17 @@ class BucketPath(pathlib.PosixPath):
     return self._blob() is not None
 
   def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-    with self._asking() as options:
-      found = _client().list_blobs(
-        self.parts[1], prefix=f'{self._key}/', max_results=1, **options
+    with self._asking() as (bucket, options):
+      found = bucket.list_blobs(
+        prefix=f'{self._key}/', max_results=1, **options
       )
       return any(True for _ in found)
 
-  def iterdir(self) -> Iterator['BucketPath']:
+  def iterdir(self) -> Generator['BucketPath', None, None]:
     """The objects and folders in a folder; none if there is no folder."""
     start = f'{self._key}/'
-    with self._asking() as options:
-      found = _client().list_blobs(
-        self.parts[1], prefix=start, delimiter='/', **options
-      )
+    with self._asking() as (bucket, options):
+      found = bucket.list_blobs(prefix=start, delimiter='/', **options)
       names = [blob.name for blob in found] + sorted(found.prefixes)
     for name in names:
       if inner := name.removeprefix(start).strip('/'):
@@ -216,8 +211,8 @@ class BucketPath(pathlib.PosixPath):
   def sizes(self) -> dict[str, int]:
     """The bytes of all objects below a folder by their names, in order."""
     start = f'{self._key}/'
-    with self._asking() as options:
-      found = _client().list_blobs(self.parts[1], prefix=start, **options)
+    with self._asking() as (bucket, options):
+      found = bucket.list_blobs(prefix=start, **options)
       return {blob.name.removeprefix(start): blob.size for blob in found}
 
   def mkdir(self, *_: Any, **__: Any) -> None:
@@ -232,8 +227,8 @@ class BucketPath(pathlib.PosixPath):
 
   def remove(self, generation: int | None = None) -> None:
     """Removes an object, or raises FileExistsError at another generation."""
-    blob = self._bucket().blob(self._key)
-    with self._asking() as options:
+    with self._asking() as (bucket, options):
+      blob = bucket.blob(self._key)
       blob.delete(if_generation_match=generation, **options)
 
   def remove_tree(self) -> None:
@@ -246,11 +241,9 @@ class BucketPath(pathlib.PosixPath):
     """Gives a folder another name; killed meanwhile, it may have both."""
     for name in self.sizes():
       source = self / name
-      with source._asking() as options:
-        bucket = source._bucket()
-        bucket.copy_blob(
-          bucket.blob(source._key), bucket, (target / name)._key, **options
-        )
+      with source._asking() as (bucket, options):
+        blob = bucket.blob(source._key)
+        bucket.copy_blob(blob, bucket, (target / name)._key, **options)
     self.remove_tree()
     return target
 

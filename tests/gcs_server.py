@@ -28,7 +28,7 @@ _OBJECT = re.compile(r'(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)')
 _OBJECTS = re.compile(r'/storage/v1/b/([^/]+)/o')
 _BUCKET = re.compile(r'/storage/v1/b/([^/]+)')
 _UPLOAD = re.compile(r'/(?:resumable/)?upload/storage/v1/b/([^/]+)/o')
-_COPY = re.compile(_OBJECT.pattern + r'/(rewriteTo|copyTo)' + _OBJECT.pattern)
+_COPY = re.compile(_OBJECT.pattern + r'/(rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)')
 _PAGE = 50  # so that tests see several pages
 
 

@@ -325,7 +325,8 @@ def restore_step(
   path = folder / str(step)
   if step not in saved_steps(folder):
     raise _no_step(folder, step)
-  if not _is_there(path / 'state') and _is_there(path / 'params'):
+  there = durable_files.names(path)
+  if 'state' not in there and 'params' in there:
     raise InputError(
       f'checkpoint {path} has parameters alone, as a converted model has; give '
       'init_from, not resume_from'
@@ -395,11 +396,3 @@ def _no_step(folder: pathlib.Path, step: int) -> InputError:
 
 def _listed(folder: pathlib.Path) -> str:
   return ', '.join(map(str, sorted(saved_steps(folder)))) or 'none at all'
-
-
-def _is_there(path: pathlib.Path) -> bool:
-  try:
-    path.stat()
-  except FileNotFoundError:
-    return False
-  return True

@@ -19,7 +19,8 @@ _MAX_BYTES = 1 << 18
 class Part(Protocol):
   """A file of records; `path` is where its next records go."""
 
-  path: pathlib.Path
+  @property
+  def path(self) -> pathlib.Path: ...
 
   def write(self, lines: bytes, whole: bool) -> bool:
     """Adds whole lines or nothing; returns whether it has added them.
@@ -47,7 +48,7 @@ class _DiskPart:
   """A file on a disk, which has every line as soon as it is written."""
 
   def __init__(self, path: pathlib.Path):
-    self.path = path
+    self.path: pathlib.Path = path
     self._file = open(path, 'xb', buffering=0)
     self._size = 0
 
