@@ -20,6 +20,7 @@ from typing import TypeVar, cast
 import jax
 
 from bert_jax import durable_files
+from bert_jax.buckets import BucketPath
 from bert_jax.config.json_files import json_digest
 from bert_jax.errors import InputError, one_line
 from bert_jax.parallel import distributed
@@ -271,8 +272,10 @@ def seal(folder: pathlib.Path) -> None:
   """
   durable_files.sync_tree(folder)
   durable_files.sync_folder(folder.parent)
+  # A bucket has checksums of its own, and each read of it takes time.
+  limit = -1 if isinstance(folder, BucketPath) else _SMALL
   files = {
-    name: [size, _hash((folder / name).read_bytes()) if size <= _SMALL else '']
+    name: [size, _hash((folder / name).read_bytes()) if size <= limit else '']
     for name, size in durable_files.sizes(folder).items()
     if name != MANIFEST
   }
