@@ -242,7 +242,16 @@ def _gcs_server():
 def gcs(_gcs_server):
   """A server of gs:// without objects, which all clients speak to."""
   _gcs_server.clear()
-  return _gcs_server
+  _forget_storage()
+  yield _gcs_server
+  _forget_storage()
+
+
+def _forget_storage():
+  """Makes epath look again for the file system that gs:// refers to."""
+  from etils.epath import backend
+
+  type(backend.fsspec_backend)._get_filesystem.cache_clear()
 
 
 @pytest.fixture
