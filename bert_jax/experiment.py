@@ -150,6 +150,8 @@ class FinetuneExperiment:
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
+  length_buckets: rows are put together by length and padded to one of at most
+    so many lengths, each a program to compile; 1 pads all to max_length.
   attention, remat, scan_layers, xla_options, deterministic: those of
     PretrainExperiment.
   max_unknown: a larger share of unknown tokens is an error; 1: never.
@@ -171,6 +173,7 @@ class FinetuneExperiment:
   peft: MethodConfig = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
+  length_buckets: int = 4
   eval_batch_size: int = execution(64)
   checkpoint: CheckpointConfig = execution(
     default_factory=lambda: CheckpointConfig(every_steps=500, keep_last=1)
@@ -189,6 +192,11 @@ class FinetuneExperiment:
   max_unknown: float = execution(unknown.MAX_SHARE)
   profile_steps: tuple[int, ...] = execution(())
 
+  @staticmethod
+  def from_earlier(fields: dict[str, object]) -> dict[str, object]:
+    """Converts the fields of an earlier version, which padded all rows."""
+    return {'length_buckets': 1} | fields
+
   def validate(self) -> None:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
@@ -205,7 +213,13 @@ class FinetuneExperiment:
       )
     if not self.init_from:
       self.model.validate()
-    counts = ('num_seeds', 'num_epochs', 'eval_every_epochs', 'eval_batch_size')
+    counts = (
+      'num_seeds',
+      'num_epochs',
+      'eval_every_epochs',
+      'eval_batch_size',
+      'length_buckets',
+    )
     for name in counts:
       if getattr(self, name) < 1:
         raise InputError(

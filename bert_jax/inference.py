@@ -18,6 +18,7 @@ import numpy as np
 
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples, examples_of
+from bert_jax.data.length_buckets import count_tokens
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
@@ -40,7 +41,7 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task
 from bert_jax.tasks.question_answering import QuestionAnswering
-from bert_jax.tasks.text_rows import batches_by_length
+from bert_jax.tasks.text_rows import RowBatch, batches_by_length, join_rows
 from bert_jax.train.saved_params import fingerprint
 
 # Examples whose rows are sorted by length together; memory grows with it.
@@ -291,24 +292,19 @@ class TrainedModel:
     Those of columns that are padding are 0 where they were not computed.
     """
     num_rows, length = ids_RT.shape
-    is_pad_RT = ids_RT == self.tokenizer.table.pad_id
-    num_tokens_R = length - np.argmin(is_pad_RT[:, ::-1], axis=1)
+    num_tokens_R = count_tokens(ids_RT, self.tokenizer.table.pad_id)
     whole_row = jax.ShapeDtypeStruct((1, length), np.int32)
-    found = jax.tree.map(
-      lambda x: np.zeros((num_rows, *x.shape[1:]), x.dtype),
-      jax.eval_shape(self._predict, self._params, whole_row),
-    )
-    for batch in batches_by_length(num_tokens_R, length, tokens_at_once()):
+
+    def part(batch: RowBatch) -> tuple[list[int], Any]:
       rows = ids_RT[batch.chosen, : batch.length]
       filled = np.resize(rows, (batch.num_rows, batch.length))
-      part = jax.device_get(self._predict(self._params, filled))
+      return batch.chosen, jax.device_get(self._predict(self._params, filled))
 
-      def put(whole: np.ndarray, x: np.ndarray, chosen=batch.chosen) -> None:
-        columns = (slice(size) for size in x.shape[1:])
-        whole[(chosen, *columns)] = x[: len(chosen)]
-
-      jax.tree.map(put, found, part)
-    return found
+    return join_rows(
+      jax.eval_shape(self._predict, self._params, whole_row),
+      num_rows,
+      map(part, batches_by_length(num_tokens_R, length, tokens_at_once())),
+    )
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
     """Returns (a row's first text with a [MASK] in it, the hidden word)."""
@@ -342,9 +338,12 @@ class TrainedModel:
     said = f'{method} needs a classifier of texts, or a head of another task'
     if reason := getattr(self.experiment, 'no_classifier', ''):
       raise InputError(f'{said}; {self.origin} has none: {reason}')
+    works = (
+      'fill_mask and embed work' if self._predicts_tokens else 'embed works'
+    )
     raise InputError(
-      f'{said}; {self.origin} {self._what_it_is()}. Tune it first: bert-jax '
-      f'finetune --config.init_from={self.origin}'
+      f'{said}; {self.origin} {self._what_it_is()}, and as it is {works} with '
+      f'it. Tune it first: bert-jax finetune --config.init_from={self.origin}'
     )
 
   def _what_it_is(self) -> str:

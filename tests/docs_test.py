@@ -185,6 +185,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
   document = {'data': [{'title': 'NumPy', 'paragraphs': paragraphs}]}
   for name in ('train', 'dev'):
     (folder / f'{name}.json').write_text(json.dumps(document))
+  choices = [
+    {'context': sentence, 'choices': NOUNS[:3], 'label': number % 3}
+    for number, sentence in enumerate(sentences[:60])
+  ]
+  for name in ('train', 'dev'):
+    lines = '\n'.join(map(json.dumps, choices))
+    (folder / f'{name}.jsonl').write_text(lines + '\n')
   shutil.copytree(
     ROOT / 'tests' / 'interop' / 'golden' / 'bert',
     folder / 'bert-base-uncased',

@@ -30,7 +30,10 @@ ANSWERS = {
   'regression': 0.5,
   'tagging': ('a', 'O'),
   'question_answering': (AnswerSpan('b', 0),),
+  'multiple_choice': 1,
 }
+# Maps a task to the texts of one example, where these are not two.
+TEXTS = {'multiple_choice': ('a', 'b', 'c')}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -55,7 +58,8 @@ def test_it_validates_and_traces(path, small_tokenizer):
     task = experiment.task
     answer = ANSWERS[task.name]
     examples = Examples(
-      columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
+      columns={'texts': [TEXTS.get(task.name, ('a', 'b'))], 'labels': [answer]},
+      origins=[''],
     )
     facts = {'labels': [*LABELS], 'null_threshold': 0.0}
     objective = task.build(table, facts)

@@ -50,6 +50,7 @@ ARROWS = {
     'data.tokenizers',
     'data.examples',  # a task reads examples,
     'data.tables',  # from columns of these types,
+    'data.length_buckets',  # puts rows of like length together,
     'config',  # and checks the shape of its own results
   ),
   'config': (),
@@ -62,6 +63,7 @@ ARROWS = {
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
     'data.reading.plan',  # the examples of each step
+    'data.length_buckets',  # of the rows that are scored
     'workdir',
     'stopping',
   ),

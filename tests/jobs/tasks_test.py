@@ -17,6 +17,7 @@ from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
@@ -188,6 +189,49 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     assert again.experiment.task.name == 'tagging'
     assert again.predict(short) == labels[:2]
   with pytest.raises(InputError, match='fill_mask .* is a tagger of words'):
+    model.fill_mask('a [MASK]')
+
+
+def test_multiple_choice(tuned, tmp_path, monkeypatch):
+  """Right is the choice with 'matrix'; examples have two to four choices."""
+  wrong = ['a number', 'every function takes a value', 'this array']
+  lines = []
+  for number in range(24):
+    choices = wrong[: 1 + number % 3]
+    choices.insert(number % 2, 'the matrix returns')
+    record = {'context': 'the function', 'choices': choices}
+    lines.append(json.dumps(record | {'label': number % 2, 'id': number}))
+  path = tmp_path / 'data.jsonl'
+  path.write_text('\n'.join(lines) + '\n')
+  task = MultipleChoiceConfig(train_path=str(path), eval_path=str(path))
+  workdir = tuned(task, num_epochs=8)
+  results, best = best_run(workdir)
+  assert results['task'] == 'multiple_choice'
+  assert results['choices']['eval'] == {'2': 8, '3': 8, '4': 8}
+  assert best['accuracy'] > 0.6
+  model = inference.load(workdir)
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  table = evaluation_table(model, examples)
+  for figure in ('accuracy', 'eval_loss'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  values = model.predict(examples.texts)
+  for line, texts, mine in zip(found, examples.texts, values, strict=True):
+    assert line['text'] == texts[1 + line['choice']]
+    assert line['choice'] == np.argmax(mine)
+    np.testing.assert_allclose(line['probabilities'], mine, rtol=1e-6)
+    assert len(mine) == len(texts) - 1
+    np.testing.assert_allclose(mine.sum(), 1, rtol=1e-6)
+  page = write_report(workdir).read_text()
+  assert '2 to 4 choices, by chance 0.361' in page and 'By chance' in page
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForMultipleChoice']
+  for again in models:
+    assert again.experiment.task.name == 'multiple_choice'
+    for ours, theirs in zip(values, again.predict(examples.texts), strict=True):
+      np.testing.assert_allclose(ours, theirs, atol=1e-6)
+  with pytest.raises(InputError, match='fill_mask .* chooses among texts'):
     model.fill_mask('a [MASK]')
 
 
