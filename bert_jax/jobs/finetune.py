@@ -70,6 +70,7 @@ def finetune(
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
+  one_run.check_place(experiment, workdir)
   one_run.require_alike(experiment)
   stop = one_run.stop_signal('finetune')
   with stop, one_run.held(workdir):
@@ -146,7 +147,9 @@ def _train(
   plan = one_stage(experiment, steps_per_epoch)
   program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples, steps_per_epoch)
-  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  checkpoints = Checkpoints(
+    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
+  )
   started = start(
     program,
     workdir,

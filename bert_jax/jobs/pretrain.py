@@ -70,6 +70,7 @@ def pretrain(
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
+  one_run.check_place(experiment, workdir)
   one_run.require_alike(experiment)
   stop = one_run.stop_signal('pretrain')
 
@@ -127,7 +128,9 @@ def _train(
   key = jax.random.key(experiment.seed)
   program = program_of(experiment, objective, model, key)
   stream = open_stream(experiment, corpora)
-  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  checkpoints = Checkpoints(
+    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
+  )
   started = start(
     program,
     workdir,

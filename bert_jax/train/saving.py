@@ -120,6 +120,8 @@ class Saver:
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
     self.account.saving(done)
+    # A start from this checkpoint takes no earlier step again.
+    self.log.flush()
     self.checkpoints.save(state, position())
 
   def _attempt(self, done: int, action: Callable[[], None]) -> None:
