@@ -5,6 +5,8 @@ of few lengths, so that few programs are compiled.
 """
 
 import functools
+import os
+import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -13,15 +15,36 @@ import numpy as np
 
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.errors import InputError, quoted
-from bert_jax.interop.sentence_transformers import POOLINGS, VectorForm
+from bert_jax.interop.sentence_transformers import read_form
 from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
-from bert_jax.models.heads import model_with_heads
+from bert_jax.models.heads import (
+  model_with_heads,
+  vectors_of_rows,
+  with_length_1,
+)
+from bert_jax.models.vector_form import POOLINGS, VectorForm
 from bert_jax.objectives.base import derive_layout
+from bert_jax.tasks.base import SentenceEncoder, Task
 from bert_jax.tasks.text_rows import batches_by_length, fill_row
 
 # Texts that are sorted by length together; memory grows with it.
 WINDOW = 4096
+
+
+def form_of(
+  origin: str, task: Task | None, *, pools: bool = True
+) -> VectorForm:
+  """The way in which a model makes vectors.
+
+  That is what a folder of sentence-transformers says, or a task that was tuned
+  for vectors; of other models it is the mean, with length 1. `pools` is that of
+  read_form.
+  """
+  folder = pathlib.Path(os.path.expanduser(origin))
+  if form := read_form(folder, pools=pools):
+    return form
+  return task.form if isinstance(task, SentenceEncoder) else VectorForm()
 
 
 class Embedder:
@@ -50,7 +73,7 @@ class Embedder:
       )
     self.form = form
     self.tokenizer = tokenizer
-    self.dim = config.embed_dim
+    self.dim = min(form.dim or config.embed_dim, config.embed_dim)
     self.max_tokens = min(
       form.max_tokens or config.max_positions, config.max_positions
     )
@@ -75,6 +98,18 @@ class Embedder:
       places = range(first, min(first + WINDOW, len(texts)))
       parts.append(self.window(texts, places, cut, batch_tokens)[0])
     return np.concatenate(parts)
+
+  def cosines(
+    self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
+  ) -> np.ndarray:
+    """Cosines between the vectors of two lists of texts, f32 [n, m].
+
+    The form must be one of vectors of length 1, which may be cut.
+    """
+    vectors = [self(group, cut=cut) for group in (texts, others)]
+    if self.form.dim:
+      vectors = [np.asarray(with_length_1(jnp.asarray(x))) for x in vectors]
+    return vectors[0] @ vectors[1].T
 
   def window(
     self,
@@ -122,19 +157,7 @@ class Embedder:
   ) -> jax.Array:
     layout = derive_layout(input_ids_BT, self.tokenizer.table)
     states_BTD = self._model.bind(params).encoder(input_ids_BT, layout)
-    is_text_BT1 = (layout.segment_ids > 0)[..., None]
-    if self.form.pooling == 'cls':
-      vectors_BD = states_BTD[:, 0]
-    elif self.form.pooling == 'max':
-      vectors_BD = jnp.max(
-        states_BTD, axis=1, where=is_text_BT1, initial=-jnp.inf
-      )
-    else:
-      vectors_BD = jnp.mean(states_BTD, axis=1, where=is_text_BT1)
-    if self.form.normalize:
-      norms_B1 = jnp.linalg.norm(vectors_BD, axis=-1, keepdims=True)
-      vectors_BD = vectors_BD / jnp.maximum(norms_B1, 1e-12)
-    return vectors_BD
+    return vectors_of_rows(states_BTD, layout.segment_ids, self.form)
 
 
 def tokens_at_once() -> int:

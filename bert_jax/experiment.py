@@ -14,7 +14,7 @@ from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
-from bert_jax.local_paths import local_path
+from bert_jax.local_paths import local_path, workdir_path
 from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.execution import LayerExecution
@@ -150,6 +150,8 @@ class FinetuneExperiment:
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
+  length_buckets: rows are put together by length and padded to one of at most
+    so many lengths, each a program to compile; 1 pads all to max_length.
   attention, remat, scan_layers, xla_options, deterministic: those of
     PretrainExperiment.
   max_unknown: a larger share of unknown tokens is an error; 1: never.
@@ -171,6 +173,7 @@ class FinetuneExperiment:
   peft: MethodConfig = dataclasses.field(default_factory=FullTuningConfig)
   eval_every_epochs: int = 1
   patience_epochs: int = 0
+  length_buckets: int = 4
   eval_batch_size: int = execution(64)
   checkpoint: CheckpointConfig = execution(
     default_factory=lambda: CheckpointConfig(every_steps=500, keep_last=1)
@@ -189,6 +192,11 @@ class FinetuneExperiment:
   max_unknown: float = execution(unknown.MAX_SHARE)
   profile_steps: tuple[int, ...] = execution(())
 
+  @staticmethod
+  def from_earlier(fields: dict[str, object]) -> dict[str, object]:
+    """Converts the fields of an earlier version, which padded all rows."""
+    return {'length_buckets': 1} | fields
+
   def validate(self) -> None:
     """Raises InputError on a config that cannot be."""
     _validate_common(self)
@@ -205,7 +213,13 @@ class FinetuneExperiment:
       )
     if not self.init_from:
       self.model.validate()
-    counts = ('num_seeds', 'num_epochs', 'eval_every_epochs', 'eval_batch_size')
+    counts = (
+      'num_seeds',
+      'num_epochs',
+      'eval_every_epochs',
+      'eval_batch_size',
+      'length_buckets',
+    )
     for name in counts:
       if getattr(self, name) < 1:
         raise InputError(
@@ -213,6 +227,11 @@ class FinetuneExperiment:
         )
     if not 0 <= self.dropout < 1:
       raise InputError(f'dropout is {self.dropout}; it must be in [0, 1)')
+    if not self.dropout and getattr(self.task, 'needs_dropout', False):
+      raise InputError(
+        'dropout is 0, and nothing else makes a pair of a single text, as in '
+        'SimCSE; give --config.dropout=0.1'
+      )
     if not self.init_from and not self.tokenizer:
       raise InputError(
         'init_from and tokenizer are both empty; give --config.init_from='
@@ -348,9 +367,11 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   _layer_execution(config).validate()
   xla_options.validate(config)
   _validate_batch(config.batch_size, config.num_microbatches)
-  for name in ('init_from', 'resume_from', 'tokenizer'):
+  for name in ('init_from', 'resume_from'):
     if path := getattr(config, name, ''):
-      local_path(path, name)
+      workdir_path(path, name)
+  if tokenizer := getattr(config, 'tokenizer', ''):
+    local_path(tokenizer, 'tokenizer')
   if config.compute_dtype not in ('', 'float32', 'bfloat16'):
     raise InputError(
       f'compute_dtype is {quoted(config.compute_dtype)}; choose float32 or '

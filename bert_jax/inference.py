@@ -7,8 +7,8 @@ model.embed(['A text', 'another'])
 
 import collections
 import functools
+import math
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,21 +18,22 @@ import numpy as np
 
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples, examples_of
+from bert_jax.data.length_buckets import count_tokens
 from bert_jax.data.remote.corpus import local_folder
 from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
-from bert_jax.embedding import Embedder, tokens_at_once
+from bert_jax.embedding import Embedder, form_of, tokens_at_once
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import (
   ConvertedModel,
   FinetuneExperiment,
   PretrainExperiment,
 )
-from bert_jax.interop.sentence_transformers import VectorForm, read_form
 from bert_jax.models import functional
 from bert_jax.models.generator import generator_width
 from bert_jax.models.heads import model_with_heads
+from bert_jax.models.vector_form import VectorForm
 from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
@@ -40,7 +41,7 @@ from bert_jax.pretrained import open_pretrained
 from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task
 from bert_jax.tasks.question_answering import QuestionAnswering
-from bert_jax.tasks.text_rows import batches_by_length
+from bert_jax.tasks.text_rows import RowBatch, batches_by_length, join_rows
 from bert_jax.train.saved_params import fingerprint
 
 # Examples whose rows are sorted by length together; memory grows with it.
@@ -151,10 +152,10 @@ class TrainedModel:
 
     Args:
       texts: any number.
-      pooling: 'mean', 'cls' or 'max'. Without it that of the folder, if it is
-        of sentence-transformers, else 'mean'.
-      normalize: whether vectors have length 1. Without it as the folder does,
-        else they have.
+      pooling: 'mean', 'cls' or 'max'. Without it that of a folder of
+        sentence-transformers or of a tuned sentence encoder, else 'mean'.
+      normalize: whether vectors have length 1. Without it as those do, else
+        they have.
       cut: drops the tokens at the end of a text that the model has no place
         for, which is refused otherwise.
 
@@ -168,16 +169,14 @@ class TrainedModel:
     self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
   ) -> np.ndarray:
     """Cosines between the vectors of two lists of texts, f32 [n, m]."""
-    embedder = self.embedder(normalize=True)
-    return embedder(texts, cut=cut) @ embedder(others, cut=cut).T
+    return self.embedder(normalize=True).cosines(texts, others, cut=cut)
 
   def embedder(
     self, pooling: str = '', normalize: bool | None = None
   ) -> Embedder:
     """The Embedder that `embed` calls; arguments as of `embed`."""
-    folder = pathlib.Path(self.origin).expanduser()
     pools = not pooling or normalize is None
-    form = read_form(folder, pools=pools) or VectorForm()
+    form = form_of(self.origin, self.task, pools=pools)
     if pooling:
       form = form._replace(pooling=pooling)
     if normalize is not None:
@@ -285,30 +284,27 @@ class TrainedModel:
       predictions = self._predictions(features.rows['input_ids'])
       yield from task.decode(predictions, features)
 
-  def _predictions(self, ids_RT: np.ndarray) -> Any:
-    """The task's predictions for rows, as if they were computed at once.
+  def _predictions(self, ids: np.ndarray) -> Any:
+    """The task's predictions for rows [R, T], as if they were computed at once.
 
-    Those of columns that are padding are 0 where they were not computed.
+    Those of columns that are padding are 0 where they were not computed. Rows
+    [R, K, T] are as long as the longest of their K texts.
     """
-    num_rows, length = ids_RT.shape
-    is_pad_RT = ids_RT == self.tokenizer.table.pad_id
-    num_tokens_R = length - np.argmin(is_pad_RT[:, ::-1], axis=1)
-    whole_row = jax.ShapeDtypeStruct((1, length), np.int32)
-    found = jax.tree.map(
-      lambda x: np.zeros((num_rows, *x.shape[1:]), x.dtype),
+    num_rows, *texts, length = ids.shape
+    num_tokens_R = count_tokens(ids, self.tokenizer.table.pad_id)
+    whole_row = jax.ShapeDtypeStruct((1, *texts, length), np.int32)
+    at_once = tokens_at_once() // math.prod(texts)
+
+    def part(batch: RowBatch) -> tuple[list[int], Any]:
+      rows = ids[batch.chosen, ..., : batch.length]
+      filled = np.resize(rows, (batch.num_rows, *texts, batch.length))
+      return batch.chosen, jax.device_get(self._predict(self._params, filled))
+
+    return join_rows(
       jax.eval_shape(self._predict, self._params, whole_row),
+      num_rows,
+      map(part, batches_by_length(num_tokens_R, length, at_once)),
     )
-    for batch in batches_by_length(num_tokens_R, length, tokens_at_once()):
-      rows = ids_RT[batch.chosen, : batch.length]
-      filled = np.resize(rows, (batch.num_rows, batch.length))
-      part = jax.device_get(self._predict(self._params, filled))
-
-      def put(whole: np.ndarray, x: np.ndarray, chosen=batch.chosen) -> None:
-        columns = (slice(size) for size in x.shape[1:])
-        whole[(chosen, *columns)] = x[: len(chosen)]
-
-      jax.tree.map(put, found, part)
-    return found
 
   def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
     """Returns (a row's first text with a [MASK] in it, the hidden word)."""
@@ -342,9 +338,12 @@ class TrainedModel:
     said = f'{method} needs a classifier of texts, or a head of another task'
     if reason := getattr(self.experiment, 'no_classifier', ''):
       raise InputError(f'{said}; {self.origin} has none: {reason}')
+    works = (
+      'fill_mask and embed work' if self._predicts_tokens else 'embed works'
+    )
     raise InputError(
-      f'{said}; {self.origin} {self._what_it_is()}. Tune it first: bert-jax '
-      f'finetune --config.init_from={self.origin}'
+      f'{said}; {self.origin} {self._what_it_is()}, and as it is {works} with '
+      f'it. Tune it first: bert-jax finetune --config.init_from={self.origin}'
     )
 
   def _what_it_is(self) -> str:

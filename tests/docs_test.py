@@ -160,6 +160,8 @@ def _write_inputs(folder: pathlib.Path) -> None:
   for name in ('train', 'dev', 'test', 'new'):
     table = '\n'.join(['id\tsentence\tlabel', *rows])
     (folder / f'{name}.tsv').write_text(table + '\n')
+  pairs = [f'{s}\t{s.split()[1]} {i}' for i, s in enumerate(sentences[:60])]
+  (folder / 'pairs.tsv').write_text('\n'.join(['anchor\tpositive', *pairs]))
   words = [sentence[:-1].split() for sentence in sentences[:60]]
   tagged = '\n\n'.join(
     '\n'.join(f'{w} {"B-NOUN" if w in NOUNS else "O"}' for w in sentence)
@@ -185,6 +187,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
   document = {'data': [{'title': 'NumPy', 'paragraphs': paragraphs}]}
   for name in ('train', 'dev'):
     (folder / f'{name}.json').write_text(json.dumps(document))
+  choices = [
+    {'context': sentence, 'choices': NOUNS[:3], 'label': number % 3}
+    for number, sentence in enumerate(sentences[:60])
+  ]
+  for name in ('train', 'dev'):
+    lines = '\n'.join(map(json.dumps, choices))
+    (folder / f'{name}.jsonl').write_text(lines + '\n')
   shutil.copytree(
     ROOT / 'tests' / 'interop' / 'golden' / 'bert',
     folder / 'bert-base-uncased',

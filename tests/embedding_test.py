@@ -150,6 +150,10 @@ def test_forms_of_folders(tmp_path):
     (dict(pooling={'include_prompt': False}), 'include_prompt=false'),
     (dict(sentence_bert_config={'do_lower_case': True}), 'do_lower_case'),
     (
+      dict(config_sentence_transformers={'truncate_dim': 0}),
+      'truncate_dim is 0; give a number of 1 or more',
+    ),
+    (
       dict(config_sentence_transformers={'default_prompt_name': 'query'}),
       "default_prompt_name is 'query', which is none of its prompts",
     ),

@@ -30,7 +30,11 @@ ANSWERS = {
   'regression': 0.5,
   'tagging': ('a', 'O'),
   'question_answering': (AnswerSpan('b', 0),),
+  'sentence_embedding': 0.5,
+  'multiple_choice': 1,
 }
+# Maps a task to the texts of one example, where these are not two.
+TEXTS = {'multiple_choice': ('a', 'b', 'c')}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -55,7 +59,8 @@ def test_it_validates_and_traces(path, small_tokenizer):
     task = experiment.task
     answer = ANSWERS[task.name]
     examples = Examples(
-      columns={'texts': [('a', 'b')], 'labels': [answer]}, origins=['']
+      columns={'texts': [TEXTS.get(task.name, ('a', 'b'))], 'labels': [answer]},
+      origins=[''],
     )
     facts = {'labels': [*LABELS], 'null_threshold': 0.0}
     objective = task.build(table, facts)
@@ -91,10 +96,10 @@ def test_it_validates_and_traces(path, small_tokenizer):
     lambda params: init_state(params, optimizer, keep_best=False), params
   )
   for batch_size, length in shapes:
-    batch = labels | {
+    batch = {
       'input_ids': jax.ShapeDtypeStruct((batch_size, length), jnp.int32),
       'example_number': jax.ShapeDtypeStruct((batch_size, 2), jnp.uint32),
-    }
+    } | labels
     if pretraining and objective.pairs_kind:
       batch['pair_labels'] = jax.ShapeDtypeStruct((batch_size, 4), jnp.int32)
     after, metrics = jax.eval_shape(

@@ -20,8 +20,10 @@ MAX_FUNCTION_LINES = 60
 # may also import itself, `errors`, and all that these may import in turn.
 ARROWS = {
   'errors': (),
-  'local_paths': (),
-  'durable_files': ('local_paths',),
+  'buckets': (),
+  'bucket_lock': ('buckets',),
+  'local_paths': ('buckets',),
+  'durable_files': ('local_paths', 'bucket_lock'),
   'stopping': (),
   'parallel': (),
   'param_info': (),
@@ -48,6 +50,7 @@ ARROWS = {
     'data.tokenizers',
     'data.examples',  # a task reads examples,
     'data.tables',  # from columns of these types,
+    'data.length_buckets',  # puts rows of like length together,
     'config',  # and checks the shape of its own results
   ),
   'config': (),
@@ -60,6 +63,7 @@ ARROWS = {
     'parallel',
     'data.reading.device_feed',  # the loop's end of the input pipeline
     'data.reading.plan',  # the examples of each step
+    'data.length_buckets',  # of the rows that are scored
     'workdir',
     'stopping',
   ),
@@ -102,6 +106,8 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
+  'google.cloud': ('buckets',),
+  'google.api_core': ('buckets',),
   'datasketch': ('data.preparing.near_duplicates',),
   'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),

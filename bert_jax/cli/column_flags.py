@@ -27,6 +27,12 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
     'One or two columns of texts, by name, or by number from 0 where a .tsv or '
     ".csv has no header; without it the fine-tuning run's.",
   )
+  choice_columns = flags.DEFINE_list(
+    'choice_columns',
+    [],
+    'For multiple choice, the column with a list of choices, or a column for '
+    "each choice; without it the fine-tuning run's.",
+  )
   label_column = None
   if with_answers:
     label_column = flags.DEFINE_string(
@@ -41,9 +47,11 @@ def define_columns(*, with_answers: bool) -> Callable[[Any], dict[str, Any]]:
     texts, fields = tuple(text_columns.value), {}
     if texts:
       fields['text_columns'] = texts
+    if choice_columns.value:
+      fields['choice_columns'] = tuple(choice_columns.value)
     if label_column is not None and label_column.value:
       fields['label_column'] = label_column.value
-    changed = _with_fields(task, fields)
+    changed = with_fields(task, fields)
     if texts and model.was_tuned and len(texts) != len(task.text_columns):
       raise InputError(
         f'--text_columns={",".join(texts)}: the model was tuned on '
@@ -74,12 +82,12 @@ def define_header() -> flags.FlagHolder:
   )
 
 
-def _with_fields(task: Any, fields: dict[str, Any]) -> Any:
-  """A task's config with other columns; InputError where it has no such."""
+def with_fields(task: Any, fields: dict[str, Any]) -> Any:
+  """A task's config with other fields; InputError where it has no such."""
   for name in fields:
     if not hasattr(task, name):
       raise InputError(
-        f'--{name}: the task {task.name} has no {name}; its columns are those '
-        'that it was tuned with'
+        f'--{name}: the task {task.name} has no {name}; leave it out, as '
+        'it is fixed in the model'
       )
   return dataclasses.replace(task, **fields)

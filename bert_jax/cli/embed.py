@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 
 from bert_jax.cli import flags, process_flags
 from bert_jax.cli.column_flags import define_header
-from bert_jax.interop.sentence_transformers import POOLINGS
+from bert_jax.models.vector_form import POOLINGS
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',

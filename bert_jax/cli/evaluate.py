@@ -13,7 +13,7 @@ of CoNLL's form, for questions SQuAD's .json.
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags, process_flags
-from bert_jax.cli.column_flags import define_columns
+from bert_jax.cli.column_flags import define_columns, with_fields
 
 WORKDIR = absl_flags.DEFINE_string(
   'workdir',
@@ -23,6 +23,13 @@ WORKDIR = absl_flags.DEFINE_string(
 )
 INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of labelled examples.', required=True
+)
+UNSEEN = absl_flags.DEFINE_enum(
+  'unseen',
+  None,
+  ['refuse', 'wrong'],
+  'Whether examples of a class that a classifier does not know are refused, or '
+  "count as wrong; without it as the fine-tuning run's.",
 )
 COLUMNS = define_columns(with_answers=True)
 JOINED = process_flags.define_processes()
@@ -43,7 +50,10 @@ def _evaluate() -> None:
   from bert_jax.jobs import predict
 
   model = inference.load(WORKDIR.value)
-  model.require_task('evaluate')
+  task = model.require_task('evaluate')
+  if UNSEEN.value:
+    changed = with_fields(model.experiment.task, {'unseen': UNSEEN.value})
+    model.task = changed.build(model.tokenizer.table, task.facts)
   examples = read_examples(INPUT.value, **COLUMNS(model))
   predict.look_over(model, examples, INPUT.value)
   print(predict.evaluation_table(model, examples))

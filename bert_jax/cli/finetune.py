@@ -5,15 +5,21 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
     --config.task.train_path=train.tsv --config.task.eval_path=dev.tsv \\
     --config.task.text_columns=sentence --config.task.label_column=label
 
+Each task is a file of experiments/finetune/: classification.py, regression.py,
+tagging.py (a label for each word), question_answering.py, multiple_choice.py;
+glue.py:TASK has the nine of GLUE. lora.py tunes a part of the parameters. A
+task's fields are those of --config.task, and its file says what it reads.
+
 Examples are read from .tsv, .csv, .tab, .jsonl, .ndjson, .json (lines or one
 array; each .gz, .xz or .zst too) or .parquet; every row of a .tsv or .csv has
 one width, and the classes are printed with their counts. Where columns are
 numbers from 0, a .tsv or .csv has no header (--config.task.header=yes passes
 over one).
 
-Without init_from it starts from scratch, with --config.tokenizer=DIR. The same
-command continues a run that was stopped, and prints the figures of one that is
-finished, where the files still hold what they did.
+Without an eval_path a tenth of the training examples, of each class, is held
+out. Without init_from it starts from scratch, with --config.tokenizer=DIR. The
+same command continues a run that was stopped, and prints the figures of one
+that is finished, where the files still hold what they did.
 """
 
 from absl import flags as absl_flags
@@ -48,7 +54,10 @@ def _finetune() -> int:
   from bert_jax.workdir import Workdir, read_json
 
   outcome = finetune.finetune(
-    CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
+    CONFIG.value,
+    WORKDIR.value,
+    allow_change=tuple(ALLOW_CHANGE.value),
+    began=process_flags.BEGAN,
   )
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)

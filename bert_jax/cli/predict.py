@@ -10,13 +10,17 @@ each tells its record (from 1), the line of the file where it begins, and its id
 where there is a column id, idx, index or guid. A blank line is an empty text in
 a table of one column; in a wider one it is an error, except at the file's end.
 
+The table may be of any size. A command that was stopped leaves its results in
+FILE.jsonl.partial, and goes on from there when it is given again.
+
 {"record": 2, "line": 3, "id": "b7", "label": "pos", "probabilities": {...}}
 
 A regression gives a "value"; a tagger "words", "labels" and "probabilities",
 one of each for a word. A tagger's input is of CoNLL's form (.conll, .txt), or
 JSON or Parquet with lists of words. A model that answers questions gives the
 answer as "text", its "start" and "end" in the context, and "candidates"; its
-input may be SQuAD's .json.
+input may be SQuAD's .json. Multiple choice gives the number of the "choice",
+from 0, its "text", and "probabilities".
 """
 
 import os
@@ -53,7 +57,7 @@ def main(argv: list[str]) -> None:
 
 def _predict() -> None:
   from bert_jax import inference
-  from bert_jax.data.labelled import ID_COLUMNS, read_examples
+  from bert_jax.data.example_file import ExampleFile
   from bert_jax.jobs import predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
@@ -64,8 +68,9 @@ def _predict() -> None:
     predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
   model.require_task('predict')
-  examples = read_examples(INPUT.value, id_columns=ID_COLUMNS, **COLUMNS(model))
+  examples = ExampleFile(INPUT.value, **COLUMNS(model))
   predict.look_over(model, examples, INPUT.value)
-  cut = predict.write_predictions(model, examples, output)
+  request = predict.request_of(model, examples)
+  cut = predict.write_predictions(model, examples, output, request)
   treated = f', {cut_phrase(cut)}' if any(cut.values()) else ''
   print(f'{len(examples):,} predictions in {OUTPUT.value}{treated}')

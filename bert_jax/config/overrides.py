@@ -57,13 +57,17 @@ def config_fields(config: Any) -> dict[str, Field]:
 def find_field(path: str, fields: dict[str, Field]) -> Field:
   """Looks up 'optimizer.learning_rate'; InputError names the nearest field."""
   if path not in fields:
-    near = nearest(path, fields)
-    hint = (
-      f'the nearest is --config.{near[0]}'
-      if near
-      else 'there are '
-      + cut(', '.join(name for name in fields if '.' not in name), 300)
-    )
+    near, group = nearest(path, fields), path.rpartition('.')[0]
+    if near and near[0] != group:
+      hint = f'the nearest is --config.{near[0]}'
+    elif group in fields and fields[group].is_group:
+      hint = (
+        f'--config.{group} is of {fields[group].type.__name__}; another kind '
+        'comes with another experiment file'
+      )
+    else:
+      names = [name for name in fields if '.' not in name]
+      hint = f'there are {cut(", ".join(names), 300)}'
     raise InputError(f'--config.{shown(path)}: no such field; {hint}')
   field = fields[path]
   if field.is_group:
@@ -80,14 +84,22 @@ def find_field(path: str, fields: dict[str, Field]) -> Field:
 
 
 def nearest(path: str, fields: Iterable[str]) -> list[str]:
-  """Returns the field most like `path` by its whole or last name, or []."""
+  """Returns the field most like `path` by its whole or last name, or [].
+
+  Initials are a name too: lr is learning_rate.
+  """
   fields = list(fields)
   last = path.rpartition('.')[2]
   return (
     difflib.get_close_matches(path, fields, 1, cutoff=0.7)
     or [name for name in fields if name.rpartition('.')[2] == last][:1]
+    or [name for name in fields if _initials(name) == last and last[1:]][:1]
     or difflib.get_close_matches(path, fields, 1, cutoff=0.5)
   )
+
+
+def _initials(path: str) -> str:
+  return ''.join(word[:1] for word in path.rpartition('.')[2].split('_'))
 
 
 def set_field(config: Any, path: str, text: str) -> None:

@@ -4,7 +4,7 @@ Nothing is read here: configs of tasks name columns, and load no reader.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,16 +62,20 @@ class Examples:
     origins: 'path:line' of each example, for messages.
     lines: The line from 1 where each begins; empty where there are no lines.
     ids: The cells of a column of ids; empty where there is none.
+    id_column: The name of that column, where it was found among several.
     notes: Lines on what reading guessed or found odd, to be printed.
     may_be_header: See tables.reading.Table.
+    first: The number of the first example in its file, from 0.
   """
 
   columns: dict[str, list[Any]]
   origins: list[str]
   lines: list[int] = dataclasses.field(default_factory=list)
   ids: list[Any] = dataclasses.field(default_factory=list)
+  id_column: str = ''
   notes: list[str] = dataclasses.field(default_factory=list)
   may_be_header: bool = False
+  first: int = 0
 
   def __len__(self) -> int:
     return len(self.origins)
@@ -88,12 +92,27 @@ class Examples:
 
   def place(self, row: int) -> dict[str, Any]:
     """The place of an example, for an output: record (from 1), line, id."""
-    place: dict[str, Any] = {'record': row + 1}
+    place: dict[str, Any] = {'record': self.first + row + 1}
     if self.lines:
       place['line'] = self.lines[row]
     if self.ids:
       place['id'] = self.ids[row]
     return place
+
+  def windows(self, size: int) -> Iterator['Examples']:
+    """Yields the examples in order, `size` at a time."""
+    for first in range(0, len(self), size):
+      window = self.take(range(first, min(first + size, len(self))))
+      yield dataclasses.replace(window, first=first)
+
+  @property
+  def num_bytes(self) -> int:
+    """Bytes of all texts, for a progress bar."""
+    return sum(
+      len(text.encode(errors='replace'))
+      for texts in self.texts
+      for text in texts
+    )
 
   def without(self, roles: Collection[str]) -> 'Examples':
     """The examples without the columns of these roles."""

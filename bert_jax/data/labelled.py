@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from bert_jax.data.reading.permutation import Permutation
 from bert_jax.data.reading.stream import example_number_words
 from bert_jax.data.sources import installed_docs
 from bert_jax.data.tables import values
-from bert_jax.data.tables.conll import read_sentences
+from bert_jax.data.tables.conll import sentence_pieces
 from bert_jax.data.tables.header import missing_column, refuse_named_row
-from bert_jax.data.tables.reading import has_records, read_table
+from bert_jax.data.tables.reading import has_records, read_pieces
 from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, quoted
 
@@ -37,7 +37,23 @@ def read_examples(
   id_columns: Sequence[str] = (),
   flags: str = '--config.task.',
 ) -> Examples:
-  """Reads all examples of a file.
+  """Reads all examples of a file; the arguments are those of `read_windows`."""
+  (examples,) = read_windows(
+    path, columns, header=header, id_columns=id_columns, flags=flags
+  )
+  return examples
+
+
+def read_windows(
+  path: str | os.PathLike[str],
+  columns: Sequence[Column],
+  *,
+  header: str = '',
+  id_columns: Sequence[str] = (),
+  flags: str = '--config.task.',
+  size: int = 0,
+) -> Iterator[Examples]:
+  """Reads the examples of a file, and yields `size` at a time.
 
   Args:
     path: A table, see tables.reading.read_table; or 'installed_docs:train' or
@@ -49,6 +65,7 @@ def read_examples(
     id_columns: Columns of ids, of which the first that is there is read, unless
       a column of the role IDS is.
     flags: The beginning of the flags that name columns, for messages.
+    size: Examples of a window, see tables.reading.read_pieces; 0: all.
 
   Raises:
     InputError: A file, column, value or example is missing, a value is not of
@@ -59,42 +76,50 @@ def read_examples(
   fields = _fields_of_columns(columns, flags)
   if any(column.role == IDS for column in columns):
     id_columns = ()
-  table = _open_table(path, columns, fields, header, id_columns, flags)
-  found = _by_role(columns, table)
-  if not table.origins:
-    raise InputError(f'{path}: there are no examples in it; give another file.')
-  _check_lengths(columns, table)
-  ids = found.pop(IDS, [])
-  examples = Examples(
-    columns=found,
-    origins=table.origins,
-    lines=table.lines,
-    ids=ids,
-    notes=table.notes,
-    may_be_header=table.may_be_header,
-  )
-  for name in table.columns.keys() - set(fields):
-    examples.ids = values.ids(table, name)
-  if table.may_be_header:
-    label = examples.labels[0] if examples.labels else None
-    label = label if isinstance(label, str) else None
-    refuse_named_row(table.origins[0], examples.texts[0], label, flags)
-  return examples
+  num_read = 0
+  for table in _open_table(
+    path, columns, fields, header, id_columns, flags, size
+  ):
+    found = _by_role(columns, table)
+    if not table.origins:
+      raise InputError(
+        f'{path}: there are no examples in it; give another file.'
+      )
+    _check_lengths(columns, table)
+    ids = found.pop(IDS, [])
+    examples = Examples(
+      columns=found,
+      origins=table.origins,
+      lines=table.lines,
+      ids=ids,
+      notes=table.notes,
+      may_be_header=table.may_be_header,
+      first=num_read,
+    )
+    for name in table.columns.keys() - set(fields):
+      examples.ids, examples.id_column = values.ids(table, name), name
+    if table.may_be_header:
+      label = examples.labels[0] if examples.labels else None
+      label = label if isinstance(label, str) else None
+      refuse_named_row(table.origins[0], examples.texts[0], label, flags)
+    num_read += len(examples)
+    yield examples
 
 
 def _by_role(columns: Sequence[Column], table: Table) -> dict[str, list[Any]]:
-  """The values of the columns by role, those of the role TEXTS as tuples."""
+  """The values of the columns by role, those of the role TEXTS as tuples.
+
+  A cell may be a tuple of texts too, such as the words of a sentence.
+  """
   found: dict[str, list[Any]] = {TEXTS: []}
-  texts, is_of_words = [], False
+  texts = []
   for column in columns:
     cells = column.read(table, column.name)
     if column.role == TEXTS:
-      texts.append(cells)
-      is_of_words = column.of_words
+      texts.append([x if isinstance(x, tuple) else (x,) for x in cells])
     else:
       found[column.role] = cells
-  # Words of a sentence are a tuple already.
-  found[TEXTS] = texts[0] if is_of_words else list(zip(*texts, strict=True))
+  found[TEXTS] = [sum(cells, ()) for cells in zip(*texts, strict=True)]
   return found
 
 
@@ -105,39 +130,44 @@ def _open_table(
   header: str,
   id_columns: Sequence[str],
   flags: str,
-) -> Table:
-  """The columns of a file by the reader of its kind; see read_examples."""
+  size: int,
+) -> Iterator[Table]:
+  """The columns of a file by the reader of its kind; see read_windows."""
   if path.startswith(INSTALLED_DOCS):
     if header:
       raise InputError(f'{flags}header={header}: {path} has none; leave it out')
-    return _installed_docs_table(path, fields, flags)
+    yield _installed_docs_table(path, fields, flags)
+    return
   if any(column.of_words for column in columns) and not has_records(path):
-    return read_sentences(path, fields, header_setting=header, flags=flags)
+    yield from sentence_pieces(
+      path, fields, header_setting=header, flags=flags, size=size
+    )
+    return
   if '.conll' in pathlib.Path(path).suffixes:
     raise InputError(
       f'{path}: its ending says that each word has a label, which is for '
       'tagging (experiments/finetune/tagging.py); give a table of texts here'
     )
-  return read_table(
-    path, fields, optional=id_columns, header_setting=header, flags=flags
+  yield from read_pieces(
+    path,
+    fields,
+    optional=id_columns,
+    header_setting=header,
+    flags=flags,
+    size=size,
   )
 
 
-def padding_note(parts: Sequence[np.ndarray], pad_id: int) -> str:
+def padding_note(longest: int, length: int) -> str:
   """Names a shorter max_length if a quarter of all columns is never used.
 
   Args:
-    parts: Rows of ids int [..., T] of each part of the data, padded at the end.
-    pad_id: The id that pads them.
+    longest: Tokens of the longest row.
+    length: The tokens that all rows are padded to.
 
   Returns:
     A line for a terminal; '' if the rows are about as long as needed.
   """
-  length = parts[0].shape[-1]
-  longest = 0
-  for ids in parts:
-    used = (ids != pad_id).any(axis=tuple(range(ids.ndim - 1)))
-    longest = max(longest, int(np.max(np.flatnonzero(used), initial=-1)) + 1)
   enough = -(-longest // 8) * 8
   if 4 * enough > 3 * length:
     return ''
@@ -151,7 +181,7 @@ class ExampleStream:
   """The endless, shuffled sequence of labelled rows; see stream.Stream.
 
   Args:
-    rows: 'input_ids' int32 [n, row_length], and what else there is of each row,
+    rows: 'input_ids' int32 [n, ..., row_length], and what else each row has,
       such as its 'labels': int32 or float32 [n, ...].
     seed: Of the order, which differs from epoch to epoch.
     shuffle: False gives the rows in their order, again and again.
@@ -160,7 +190,7 @@ class ExampleStream:
   def __init__(
     self, rows: Mapping[str, np.ndarray], *, seed: int, shuffle: bool = True
   ):
-    self.num_rows, self.row_length = rows['input_ids'].shape
+    self.num_rows, *_, self.row_length = rows['input_ids'].shape
     for name, array in reversed([*rows.items()]):
       if not self.num_rows or len(array) != self.num_rows:
         raise ValueError(
@@ -222,7 +252,7 @@ def _fields_of_columns(columns: Sequence[Column], flags: str) -> dict[str, str]:
   for column in columns:
     if column.role == TEXTS and names.count(column.name) > 1:
       raise InputError(
-        f'{flags}text_columns: the column {quoted(column.name)} is given '
+        f'{flags}{column.field}: the column {quoted(column.name)} is given '
         'twice, or is that of the labels; name each once'
       )
   return {column.name: column.field for column in columns}

@@ -53,6 +53,7 @@ ALBERT = Family(
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),
     *dense('span_head/output', 'qa_outputs'),
+    *dense('choice_head/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -85,6 +86,7 @@ ALBERT = Family(
     'AlbertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'AlbertForTokenClassification': Architecture(('token_classifier',)),
     'AlbertForQuestionAnswering': Architecture(('span_head',)),
+    'AlbertForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'AlbertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'sentence_order_head')
     ),

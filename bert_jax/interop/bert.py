@@ -49,6 +49,7 @@ _HEADS = (
   *dense('classifier/output', 'classifier'),
   *dense('token_classifier/output', 'classifier'),
   *dense('span_head/output', 'qa_outputs'),
+  *dense('choice_head/output', 'classifier'),
 )
 # TensorFlow's names of a norm, in files that were converted long ago.
 OLD_NORMS = (
@@ -88,6 +89,7 @@ BERT = Family(
     'BertForSequenceClassification': Architecture(('pooler', 'classifier')),
     'BertForTokenClassification': Architecture(('token_classifier',)),
     'BertForQuestionAnswering': Architecture(('span_head',)),
+    'BertForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'BertForPreTraining': Architecture(
       ('pooler', 'mlm_head', 'next_sentence_head')
     ),

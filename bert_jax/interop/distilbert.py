@@ -56,6 +56,7 @@ DISTILBERT = Family(
     *dense('classifier/output', 'classifier'),
     *dense('token_classifier/output', 'classifier'),
     *dense('span_head/output', 'qa_outputs'),
+    *dense('choice_head/output', 'classifier'),
   ),
   # Norms of DistilBERT have epsilon 1e-12, whatever a config says.
   fields={
@@ -78,6 +79,7 @@ DISTILBERT = Family(
     ),
     'DistilBertForTokenClassification': Architecture(('token_classifier',)),
     'DistilBertForQuestionAnswering': Architecture(('span_head',)),
+    'DistilBertForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'DistilBertForMaskedLM': Architecture(('mlm_head',)),
     'DistilBertModel': Architecture(()),
   },

@@ -33,6 +33,7 @@ ELECTRA = Family(
     *dense('classifier/output', 'classifier.out_proj'),
     *dense('token_classifier/output', 'classifier'),
     *dense('span_head/output', 'qa_outputs'),
+    *dense('choice_head/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -47,6 +48,7 @@ ELECTRA = Family(
     'ElectraForSequenceClassification': Architecture(('pooler', 'classifier')),
     'ElectraForTokenClassification': Architecture(('token_classifier',)),
     'ElectraForQuestionAnswering': Architecture(('span_head',)),
+    'ElectraForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'ElectraForPreTraining': Architecture(('replaced_token_head',)),
     'ElectraForMaskedLM': Architecture(('mlm_head',)),
     'ElectraModel': Architecture(()),
@@ -56,6 +58,12 @@ ELECTRA = Family(
     *BERT.tokenizer_classes,
   ),
   classifier_heads=('pooler', 'classifier'),
+  choice_table=dense('pooler', 'sequence_summary.summary'),
+  choice_fixed={
+    'summary_type': 'first',
+    'summary_use_proj': True,
+    'summary_activation': 'gelu',
+  },
   respelled=OLD_NORMS,
   buffers=r'(electra\.)?embeddings\.(position_ids|token_type_ids)',
   tied={'generator_lm_head.weight': _WORDS},

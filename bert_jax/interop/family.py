@@ -9,7 +9,7 @@ left as it was initialised.
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,12 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.functional import unflatten
 from bert_jax.models.heads import HeadBuilder, model_with_heads
-from bert_jax.models.heads_by_name import CLASSIFIER, HEADS, TASK_HEADS
+from bert_jax.models.heads_by_name import (
+  CHOICE_HEAD,
+  CLASSIFIER,
+  HEADS,
+  TASK_HEADS,
+)
 from bert_jax.models.task_head import TaskHead
 from bert_jax.param_info import ParamInfo
 
@@ -75,6 +80,9 @@ class Family:
     name, where it has that in another form; `write_fields` is the reverse.
   positions_follow_padding: `position_offset` is the id of padding plus 1.
   classifier_heads: heads of ours that make up their classifier.
+  choice_table: rules of a class of choices that take the place of those of the
+    same parameters in `table`.
+  choice_fixed: fields of a class of choices -> the value that ours has.
   pooling_field: names what the classifier sees, in words of models/heads.py;
     '': it is always [CLS].
   marks: head -> the name without which it is not there, where the names of the
@@ -99,6 +107,8 @@ class Family:
   cls_fields: tuple[str, ...] = ()
   sep_fields: tuple[str, ...] = ()
   classifier_heads: tuple[str, ...] = (CLASSIFIER,)
+  choice_table: tuple[Rule, ...] = ()
+  choice_fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   pooling_field: str = ''
   marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
   respelled: tuple[tuple[str, str], ...] = ()
@@ -109,6 +119,12 @@ class Family:
   def patterns(self) -> set[str]:
     """The family's parameter names, with {} for numbers."""
     return {name_table.pattern(rule.theirs)[0] for rule in self.table}
+
+  def with_heads(self, heads: Collection[str]) -> 'Family':
+    """The family with the names that its class with these heads has."""
+    if CHOICE_HEAD not in heads or not self.choice_table:
+      return self
+    return dataclasses.replace(self, table=(*self.table, *self.choice_table))
 
   def canonical(self, name: str) -> str:
     """The table's spelling of one of their names."""
@@ -183,6 +199,7 @@ def read_params(
       head where they do is left out.
   """
   notes: list[str] = []
+  family = family.with_heads([task_head.head] if task_head else [])
   named, left_out = _named(family, weights, problems, notes, is_untied)
   heads = _heads(family, named, task_head.head if task_head else '')
   num_outputs = len(task_head.output_names) if task_head else 0
@@ -260,7 +277,7 @@ def _heads(
     for path in rule.paths
     if rule.theirs in named
   }
-  if task_head != CLASSIFIER:
+  if task_head not in (CLASSIFIER, CHOICE_HEAD):
     present -= set(family.classifier_heads)
   present -= TASK_HEADS.keys() - {task_head}
   return [

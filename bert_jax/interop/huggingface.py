@@ -26,7 +26,7 @@ from bert_jax.models import functional
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import model_with_heads
 from bert_jax.models.heads_by_name import heads_of
-from bert_jax.models.task_head import TEXTS, TaskHead
+from bert_jax.models.task_head import CHOICES, TEXTS, TaskHead
 
 # Tokenizer classes of transformers that can hold any kind of tokenizer.
 _ANY_KIND = ('PreTrainedTokenizerFast', 'TokenizersBackend')
@@ -156,7 +156,7 @@ def write(
   kept = {'encoder', *chosen.heads, *chosen.optional}
   left_out = [name for name in params if name not in kept]
   params = {name: part for name, part in params.items() if name in kept}
-  weights = write_params(family, params, infos)
+  weights = write_params(family.with_heads(kept), params, infos)
   if architecture == bare_architecture(family):
     weights = {
       name.removeprefix(family.prefix): array for name, array in weights.items()
@@ -176,7 +176,7 @@ def write(
     config['label2id'] = {name: i for i, name in enumerate(names)}
     if head.problem_type:
       config['problem_type'] = head.problem_type
-    if family.pooling_field and head.kind == TEXTS:
+    if family.pooling_field and head.kind in (TEXTS, CHOICES):
       config[family.pooling_field] = head.pooling
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
   (folder / CONFIG).write_text(text, 'utf-8')

@@ -15,7 +15,9 @@ from bert_jax.interop.family import Family
 from bert_jax.interop.recognise import architectures_of, matched
 from bert_jax.models.heads import CLS, POOLINGS
 from bert_jax.models.task_head import (
+  CHOICES,
   HEAD_OF,
+  SCORE,
   SPANS,
   START_AND_END,
   TEXTS,
@@ -66,6 +68,8 @@ def read_task_head(
     return None, reason
   if kind == SPANS:
     return TaskHead(kind=SPANS, output_names=START_AND_END), ''
+  if kind == CHOICES:
+    return TaskHead(kind=CHOICES, output_names=SCORE), ''
   names = _names(config, count, problems, notes)
   if not names:
     return None, ''  # there is a problem, which ends all
@@ -115,7 +119,7 @@ def _without_a_classifier(
       'classifier'
     )
     return None, 'the weights have none'
-  if kind in (WORDS, SPANS) or (
+  if kind in (WORDS, SPANS, CHOICES) or (
     classes and not {*classes} & {*family.architectures}
   ):
     return None, _NOT_OF_TEXTS.format(listed(classes))
@@ -164,6 +168,8 @@ def _why_not(
     # A missing matrix is reported by read_params.
     is_whole = count in (None, len(START_AND_END))
     return '' if is_whole else f'it has {count} outputs, not start and end'
+  if kind == CHOICES:
+    return _why_no_choices(family, config, count)
   problem = config.get('problem_type')
   # Without a problem_type, transformers treats one output as a regression.
   if problem not in (None, _ONE_NUMBER if count == 1 else _ONE_LABEL):
@@ -175,6 +181,19 @@ def _why_not(
       f'{family.pooling_field} is {shown(repr(pooling))}, ours can only be '
       f'{" or ".join(POOLINGS)}'
     )
+  return ''
+
+
+def _why_no_choices(
+  family: Family, config: Mapping[str, Any], count: int | None
+) -> str:
+  """The reason why a scorer of choices cannot be imported; '' if it can."""
+  if count not in (None, len(SCORE)):
+    return f'it has {count} outputs, not one score a choice'
+  pooling = {family.pooling_field: CLS} if family.pooling_field else {}
+  for field, ours in (pooling | {**family.choice_fixed}).items():
+    if (theirs := config.get(field, ours)) != ours:
+      return f'{field} is {shown(repr(theirs))}, ours can only be {ours!r}'
   return ''
 
 

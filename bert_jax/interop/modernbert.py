@@ -164,6 +164,7 @@ MODERNBERT = Family(
     ),
     Rule('span_head/transform/norm/scale', 'head.norm.weight'),
     *dense('span_head/output', 'classifier'),
+    *dense('choice_head/output', 'classifier'),
   ),
   marks={'mlm_head': 'decoder.bias', 'pooler': 'classifier.weight'},
   fields={
@@ -210,6 +211,7 @@ MODERNBERT = Family(
     ),
     'ModernBertForTokenClassification': Architecture(('token_classifier',)),
     'ModernBertForQuestionAnswering': Architecture(('span_head',)),
+    'ModernBertForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'ModernBertForMaskedLM': Architecture(('mlm_head',)),
     'ModernBertModel': Architecture(()),
   },

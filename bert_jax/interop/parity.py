@@ -165,15 +165,17 @@ def _run_theirs(
   except Exception as error:  # whatever an untidy folder makes it raise
     raise NotLoaded(f'{type(error).__name__}: {one_line(error)}') from error
   model.eval()
-  token_types = {}
+  inputs = {'input_ids': ids, 'attention_mask': np.array(layout.segment_ids)}
   if has_token_types:
-    types = torch.from_numpy(np.array(layout.token_type_ids)).long()
-    token_types['token_type_ids'] = types
+    inputs['token_type_ids'] = np.array(layout.token_type_ids)
+  if architecture.endswith('ForMultipleChoice'):
+    # Each row is an example of one choice.
+    inputs = {name: array[:, None] for name, array in inputs.items()}
   with torch.no_grad():
     result = model(
-      input_ids=torch.from_numpy(ids).long(),
-      attention_mask=torch.from_numpy(np.array(layout.segment_ids)).long(),
-      **token_types,
+      **{
+        name: torch.from_numpy(array).long() for name, array in inputs.items()
+      },
       output_hidden_states=True,
     )
   logits = {
@@ -181,6 +183,7 @@ def _run_theirs(
     'ForPreTraining': 'replaced_logits',
     'ForSequenceClassification': 'class_logits',
     'ForTokenClassification': 'token_class_logits',
+    'ForMultipleChoice': 'choice_logits',
   }
   names = {
     'pooler_output': 'pooled',
@@ -272,4 +275,5 @@ _ON_POOLER = {
   'next_sentence_head': 'next_sentence_logits',
   'sentence_order_head': 'sentence_order_logits',
   'classifier': 'class_logits',
+  'choice_head': 'choice_logits',
 }

@@ -54,6 +54,7 @@ ROBERTA = Family(
     *dense('classifier/output', 'classifier.out_proj'),
     *dense('token_classifier/output', 'classifier'),
     *dense('span_head/output', 'qa_outputs'),
+    *dense('choice_head/output', 'classifier'),
   ),
   fields={
     **BERT.fields,
@@ -69,6 +70,7 @@ ROBERTA = Family(
     'RobertaForSequenceClassification': Architecture(('pooler', 'classifier')),
     'RobertaForTokenClassification': Architecture(('token_classifier',)),
     'RobertaForQuestionAnswering': Architecture(('span_head',)),
+    'RobertaForMultipleChoice': Architecture(('pooler', 'choice_head')),
     'RobertaForMaskedLM': Architecture(('mlm_head',)),
     # RoBERTa pretrains no pooler, and its classifier has none.
     'RobertaModel': Architecture((), random=('pooler',)),
@@ -80,6 +82,7 @@ ROBERTA = Family(
   cls_fields=('bos_token_id',),
   sep_fields=('eos_token_id',),
   classifier_heads=('pooler', 'classifier'),
+  choice_table=dense('pooler', 'roberta.pooler.dense'),
   respelled=OLD_NORMS,
   buffers=r'(roberta\.)?embeddings\.(position_ids|token_type_ids)',
   tied={

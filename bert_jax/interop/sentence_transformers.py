@@ -6,13 +6,13 @@ Normalize. Source: sentence-transformers 6.2, `base/modules/transformer.py`,
 """
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from bert_jax import durable_files
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, shown
+from bert_jax.models.vector_form import POOLINGS, VectorForm
 
-POOLINGS = ('mean', 'cls', 'max')
 MODULES = 'modules.json'
 SENTENCES = 'sentence_bert_config.json'
 _CONFIG = 'config_sentence_transformers.json'
@@ -24,20 +24,6 @@ _EARLIER_MODES = {
   'mean_tokens': 'mean',
 }
 _OVERRIDE = 'choose by --pooling and --normalize how a vector is made'
-
-
-class VectorForm(NamedTuple):
-  """The way from the states of a text's tokens to its vector.
-
-  pooling: 'mean' or 'max' over all tokens, [CLS] and [SEP] among them, or the
-  state of 'cls'. normalize: vectors have length 1. max_tokens: texts are cut
-  there; 0: the model's positions. prompt: stands before each text.
-  """
-
-  pooling: str = 'mean'
-  normalize: bool = True
-  max_tokens: int = 0
-  prompt: str = ''
 
 
 def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
@@ -57,6 +43,7 @@ def read_form(folder: pathlib.Path, *, pools: bool = True) -> VectorForm | None:
   form = VectorForm(
     max_tokens=_max_tokens(folder, sentences),
     prompt=_prompt(folder / _CONFIG),
+    dim=_dim(folder / _CONFIG),
   )
   if not pools:
     return form
@@ -109,6 +96,7 @@ def write_form(
     _CONFIG: {
       'prompts': prompts,
       'default_prompt_name': 'default' if prompts else None,
+      **({'truncate_dim': form.dim} if form.dim else {}),
     },
   }.items():
     durable_files.write_json(folder / name, content)
@@ -173,6 +161,19 @@ def _max_tokens(folder: pathlib.Path, sentences: dict[str, Any]) -> int:
   if isinstance(length, int) and 2 < length < 10**9:
     return length
   return 0
+
+
+def _dim(path: pathlib.Path) -> int:
+  """The numbers of a vector that are kept; 0: all."""
+  dim = _object(path).get('truncate_dim')
+  if dim is None:
+    return 0
+  if type(dim) is not int or dim < 1:
+    raise InputError(
+      f'{path}: truncate_dim is {shown(repr(dim))}; give a number of 1 or '
+      'more, or leave it out'
+    )
+  return dim
 
 
 def _prompt(path: pathlib.Path) -> str:

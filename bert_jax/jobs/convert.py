@@ -17,6 +17,7 @@ from bert_jax.data.tokenizers import (
   tokenizer_json,
 )
 from bert_jax.data.tokenizers import huggingface as huggingface_tokenizer
+from bert_jax.embedding import form_of
 from bert_jax.errors import InputError, listed, quoted
 from bert_jax.interop import family as families
 from bert_jax.interop import (
@@ -195,14 +196,11 @@ def _write_sentence_transformers(
 ) -> dict[str, Any]:
   """Writes the encoder, and what makes a vector of a text's states.
 
-  That is kept from a source of sentence-transformers.
+  That is kept from a source of sentence-transformers, or from tuning.
   """
   del architecture  # it is always that of the encoder alone
   family = recognise.family_of(source.model, [], '')
-  form = sentence_transformers.read_form(
-    pathlib.Path(os.path.expanduser(source.origin))
-  )
-  form = form or sentence_transformers.VectorForm()
+  form = form_of(source.origin, source.task)
   record = _write_huggingface(
     source, folder, huggingface.bare_architecture(family)
   )

@@ -5,12 +5,17 @@ step as in pretraining.
 """
 
 import dataclasses
+import functools
+import math
 import os
+import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError, listed
@@ -20,11 +25,16 @@ from bert_jax.experiment import (
   with_compute_dtype,
 )
 from bert_jax.jobs import one_run
-from bert_jax.jobs.tuning_examples import load_examples, seed_streams
+from bert_jax.jobs.tuning_examples import (
+  SeedStreams,
+  load_examples,
+  seed_streams,
+)
 from bert_jax.models.flops import tuning_flops_per_row
 from bert_jax.models.functional import Model, Params, flatten
 from bert_jax.parallel import distributed
 from bert_jax.parallel.mesh import check_batch_size
+from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.peft.base import Method
 from bert_jax.peft.lora import LoRAConfig
 from bert_jax.pretrained import Pretrained, describe_base, open_pretrained
@@ -33,13 +43,14 @@ from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
 from bert_jax.train import xla_options
+from bert_jax.train.account import Account, open_account
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import Program, make_program
 from bert_jax.train.scoring import Scoring, TuningData
-from bert_jax.train.start import start
+from bert_jax.train.start import Started, start
 from bert_jax.workdir import Workdir
 
 
@@ -48,15 +59,18 @@ def finetune(
   workdir_path: str | os.PathLike,
   *,
   allow_change: tuple[str, ...] = (),
+  began: float | None = None,
 ) -> Outcome:
   """Runs, or continues, all seeds until done; then writes results.json.
 
-  Raises:
-    InputError: the config, data or workdir cannot be used.
+  `began` is when this start began, in seconds since 1970; now without it.
+  Raises InputError if the config, data or workdir cannot be used.
   """
+  began = began or time.time()
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
+  one_run.check_place(experiment, workdir)
   one_run.require_alike(experiment)
   stop = one_run.stop_signal('finetune')
   with stop, one_run.held(workdir):
@@ -92,13 +106,19 @@ def finetune(
     task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
     if source and isinstance(experiment.peft, LoRAConfig):
-      if reason := why_no_adapter(source, task.elsewhere()):
-        refused = 'convert --output_format=peft will refuse this run'
-        print(f'note: {refused}: {reason}', flush=True)
+      _note_no_adapter(source, task)
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
-    with jax.set_mesh(mesh):
-      return _train(experiment, workdir, task, examples, source, inputs, stop)
+    with jax.set_mesh(mesh), open_account(workdir, began) as account:
+      return _train(
+        experiment, workdir, task, examples, source, inputs, stop, account
+      )
+
+
+def _note_no_adapter(source: Pretrained, task: Task) -> None:
+  if reason := why_no_adapter(source, task.elsewhere()):
+    refused = 'convert --output_format=peft will refuse this run'
+    print(f'note: {refused}: {reason}', flush=True)
 
 
 def _open_source(experiment: FinetuneExperiment) -> Pretrained | None:
@@ -119,14 +139,17 @@ def _train(
   source: Pretrained | None,
   inputs: RunInputs,
   stop: StopSignal,
+  account: Account,
 ) -> Outcome:
   method = experiment.peft.build()
   model = method.extend(model_of(experiment, task))
   steps_per_epoch = steps_of_epoch(experiment, examples)
   plan = one_stage(experiment, steps_per_epoch)
   program = _make_program(experiment, task, model, method, plan.num_steps)
-  stream = seed_streams(experiment, examples)
-  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  stream = seed_streams(experiment, examples, steps_per_epoch)
+  checkpoints = Checkpoints(
+    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
+  )
   started = start(
     program,
     workdir,
@@ -147,25 +170,28 @@ def _train(
     started.frozen,
     method.join,
   )
-  scoring.warm_up(started.state.params)
-  of_step = flops_per_step(experiment, model, method)
+  with account.phase('compile'):
+    scoring.warm_up(started.state.params)
+    _compile(program, started, stream, experiment.batch_size)
   run = make_run(
     experiment,
     workdir,
     started,
+    account,
     label='finetune',
     evaluator=scoring,
     stream=stream,
     batch_axis=1,
     eval_every=steps_per_epoch * experiment.eval_every_epochs,
-    flops_before=lambda step: step * of_step,
+    flops_before=FlopsBefore(experiment, model, method, stream, examples),
     patience_steps=experiment.patience_epochs * steps_per_epoch,
   )
   with open_writer(experiment, workdir) as writer:
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
     assert outcome.state is not None  # only a stopped run may lack one
-    scoring.write_results(workdir, outcome.state)
+    with account.phase('evaluation'):
+      scoring.write_results(workdir, outcome.state)
   return outcome
 
 
@@ -207,6 +233,8 @@ def starting_point(
     return source.initial()
   # A pooler does not depend on the answers.
   other = task.heads().keys() - {'pooler'}
+  if not other:
+    return source.initial()
 
   def load() -> Params:
     print(
@@ -235,7 +263,11 @@ def describe_inputs(
     described = source.describe()
   return {
     'task.train_path': describe_examples(task.train_path),
-    'task.eval_path': describe_examples(task.eval_path),
+    **(
+      {'task.eval_path': describe_examples(task.eval_path)}
+      if task.eval_path
+      else {}
+    ),
     'tokenizer': {'sha256': tokenizer.fingerprint},
     **({'init_from': described} if described else {}),
   }
@@ -267,16 +299,55 @@ def one_stage(experiment: FinetuneExperiment, steps_per_epoch: int) -> Plan:
   return Plan([stage])
 
 
-def flops_per_step(
-  experiment: FinetuneExperiment, model: Model, method: Method
-) -> float:
-  """Model FLOPs of a step over all seeds; see models/flops.py."""
-  trainable, _ = method.split(model.abstract_params(), model.infos)
-  of_row = tuning_flops_per_row(
-    model, flatten(trainable).keys(), experiment.max_length
-  )
-  num_rows = experiment.num_seeds * experiment.batch_size
-  return experiment.gradients.num_passes * num_rows * of_row
+class FlopsBefore:
+  """Model FLOPs of all seeds before a step; see models/flops.py."""
+
+  def __init__(
+    self,
+    experiment: FinetuneExperiment,
+    model: Model,
+    method: Method,
+    stream: SeedStreams,
+    examples: TuningData,
+  ):
+    trainable, _ = method.split(model.abstract_params(), model.infos)
+    texts = examples.train.rows['input_ids'].shape[1:-1]
+    num_rows = experiment.num_seeds * experiment.batch_size * math.prod(texts)
+    times = experiment.gradients.num_passes * num_rows
+    self._stream = stream
+    self._of_length = functools.cache(
+      lambda length: (
+        times
+        * tuning_flops_per_row(model, flatten(trainable).keys(), int(length))
+      )
+    )
+    self._of_epoch = functools.cache(self._within)
+
+  def __call__(self, step: int) -> float:
+    epoch, rest = divmod(step, self._stream.steps_per_epoch)
+    whole = sum(self._of_epoch(epoch) for epoch in range(epoch))
+    return whole + (self._within(epoch, rest) if rest else 0.0)
+
+  def _within(self, epoch: int, num_steps: int | None = None) -> float:
+    lengths = self._stream.lengths_of(epoch)[:num_steps]
+    return sum(self._of_length(length) for length in lengths.tolist())
+
+
+def _compile(
+  program: Program, started: Started, stream: SeedStreams, batch_size: int
+) -> None:
+  """Compiles the step for every length of rows, before the first of them.
+
+  A mistake or too little memory shows at once, and no signal has to wait for a
+  compilation later.
+  """
+  sharding = batch_sharding(jax.sharding.get_mesh(), batch_axis=1)
+  for step in stream.step_of_each_length():
+    numbers = np.arange(batch_size, dtype=np.uint64) + np.uint64(
+      step * batch_size
+    )
+    batch = place_batch(stream, numbers, sharding, batch_axis=1)
+    program.compile(started.state, started.frozen, batch)
 
 
 def with_model(

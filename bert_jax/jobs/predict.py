@@ -1,19 +1,24 @@
 """Predictions for the examples of a table: a result for each, in order."""
 
 import collections
+import contextlib
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from bert_jax import durable_files
+import jax
+
 from bert_jax.config.json_files import json_digest
+from bert_jax.data.example_file import ExampleFile
 from bert_jax.data.examples import Examples
 from bert_jax.data.progress import TextProgress
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError
 from bert_jax.inference import WINDOW, TrainedModel
 from bert_jax.jobs import one_run
+from bert_jax.jobs.growing_file import growing_file
 from bert_jax.parallel import distributed
 from bert_jax.tasks.base import Result, cut_phrase, shown_result
 from bert_jax.tasks.metrics import report_table
@@ -29,7 +34,13 @@ def evaluation_table(model: TrainedModel, examples: Examples) -> str:
   for note in task.about('eval', examples).notes:
     print(note, flush=True)
   cut: collections.Counter[str] = collections.Counter()
-  results = [*results_of_all(model, examples, cut)]
+  results: list[Result] = []
+  with TextProgress(
+    examples.num_bytes, distributed.is_first(), 'evaluate'
+  ) as progress:
+    for window, found in results_of_all(model, examples, cut):
+      results += found
+      progress.update(window.num_bytes)
   if any(cut.values()):
     print(f'{len(examples):,} examples, {cut_phrase(cut)}', flush=True)
   return report_table(task.score(results, examples))
@@ -66,64 +77,109 @@ def check_output(output: pathlib.Path, source: str) -> None:
     raise InputError(f'--output={output}: {why}')
 
 
-def look_over(model: TrainedModel, examples: Examples, source: str) -> None:
+def look_over(
+  model: TrainedModel, examples: Examples | ExampleFile, source: str
+) -> None:
   """Prints what is odd about the examples of a file, before they are computed.
 
   Raises InputError if processes have other software, models or examples.
   """
   if distributed.several():
     one_run.require_alike(model.experiment)
-    read = repr([examples.columns, examples.lines, examples.ids])
-    facts = model.identity() | {'content of --input': json_digest(read)}
+    facts = model.identity() | {'content of --input': _digest(examples)}
     distributed.require_equal(facts)
   for note in (*model.tokenizer.notes, *examples.notes):
     print(note, flush=True)
-  unknown.report(source, examples.texts, model.tokenizer)
+  is_file = isinstance(examples, ExampleFile)
+  texts = examples.sample() if is_file else examples.texts
+  unknown.report(source, texts, model.tokenizer, num_texts=len(examples))
 
 
 def results_of_all(
-  model: TrainedModel, examples: Examples, cut: collections.Counter[str]
-) -> Iterator[Result]:
-  """Yields the result of each example, in order, in each process.
+  model: TrainedModel,
+  examples: Examples | ExampleFile,
+  cut: collections.Counter[str],
+  num_done: int = 0,
+) -> Iterator[tuple[Examples, list[Result]]]:
+  """Yields windows of examples in order, with their results, in each process.
 
   What is done with long examples is counted in `cut`. The processes take
   windows in turn. A window holds the examples that it would hold in a single
-  process, so results are equal bit for bit.
+  process, so results are equal bit for bit. The first `num_done` examples,
+  which end a window, are left out.
   """
-  for mine in one_run.in_turn(len(examples), WINDOW):
+  windows = examples.windows(WINDOW)
+  left = itertools.islice(windows, -(-num_done // WINDOW), None)
+  while together := [*itertools.islice(left, jax.process_count())]:
     cut_here: collections.Counter[str] = collections.Counter()
-    found = [*model.results(examples.take(mine), cut_here)]
-    for part, cut_there in distributed.agree('results', [found, cut_here]):
+    mine = together[jax.process_index() : jax.process_index() + 1]
+    found = [[*model.results(window, cut_here)] for window in mine]
+    everybody = distributed.agree('results', [found, cut_here])
+    for window, (part, cut_there) in zip(together, everybody, strict=False):
       cut.update(cut_there)
-      yield from part
+      yield window, part[0]
+
+
+def request_of(
+  model: TrainedModel, examples: Examples | ExampleFile
+) -> dict[str, str]:
+  """What decides on every byte of the predictions, as far as it is known."""
+  experiment = model.experiment
+  return {
+    'content of --input': _digest(examples),
+    **model.identity(),
+    'max_length': str(experiment.max_length),
+    'task': str(experiment.task),
+    **distributed.software(),
+  }
 
 
 def write_predictions(
-  model: TrainedModel, examples: Examples, output: pathlib.Path
+  model: TrainedModel,
+  examples: Examples | ExampleFile,
+  output: pathlib.Path,
+  request: Mapping[str, str] | None = None,
 ) -> collections.Counter[str]:
-  """Writes a JSON line for each example, in order, or no file.
+  """Writes a JSON line for each example, in order.
 
   The keys are record (from 1), line (if the input has lines), id (if it has a
   column of ids), and those of the task's results. Process 0 writes for all.
   Returns what was done with long examples; see tasks.base.Features.
+
+  The file has its name once it is whole. If a command with an equal `request`
+  was stopped, its results are taken; see growing_file.py.
   """
   cut: collections.Counter[str] = collections.Counter()
-  results = results_of_all(model, examples, cut)
-  if not distributed.is_first():
-    collections.deque(results, maxlen=0)  # it computes its share of them
-    return cut
-  num_bytes = [
-    sum(len(text.encode(errors='replace')) for text in texts)
-    for texts in examples.texts
-  ]
-  with (
-    durable_files.new_file(output) as file,
-    TextProgress(sum(num_bytes), True, 'predict') as progress,
-  ):
-    for row, found in enumerate(results):
-      progress.update(num_bytes[row])
-      result = examples.place(row) | shown_result(found)
-      # An id may have a type that JSON lacks, or contain a lone surrogate.
-      line = json.dumps(result, ensure_ascii=False, default=str) + '\n'
-      file.write(line.encode(errors='backslashreplace'))
+  with contextlib.ExitStack() as stack:
+    growing = None
+    progress = stack.enter_context(
+      TextProgress(examples.num_bytes, distributed.is_first(), 'predict')
+    )
+    if distributed.is_first():
+      growing = stack.enter_context(growing_file(output, request or {}))
+      cut.update(growing.counts)
+    num_done = growing.num_records if growing else 0
+    num_done = distributed.as_first('results that are there', num_done)
+    for window, found in results_of_all(model, examples, cut, num_done):
+      if growing:  # the others compute their share of them
+        growing.add(_lines(window, found), len(window), cut)
+      progress.update(window.num_bytes)
   return cut
+
+
+def _lines(window: Examples, results: Sequence[Result]) -> bytes:
+  lines = [
+    # An id may have a type that JSON lacks, or contain a lone surrogate.
+    json.dumps(
+      window.place(row) | shown_result(result), ensure_ascii=False, default=str
+    )
+    + '\n'
+    for row, result in enumerate(results)
+  ]
+  return ''.join(lines).encode(errors='backslashreplace')
+
+
+def _digest(examples: Examples | ExampleFile) -> str:
+  if isinstance(examples, ExampleFile):
+    return examples.digest
+  return json_digest(repr([examples.columns, examples.lines, examples.ids]))

@@ -14,6 +14,7 @@ from bert_jax.models.execution import LayerExecution
 from bert_jax.models.functional import Model, make_model
 from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, parameter
 from bert_jax.models.products import dense_product, product
+from bert_jax.models.vector_form import VectorForm
 from bert_jax.param_info import ParamInfo
 
 _PLAIN = LayerExecution()
@@ -128,6 +129,31 @@ def text_vector(
   total_BD = jnp.sum(hidden_BTD, axis=1, where=is_text_BT1)
   # A row that only fills up the last batch may have no text at all.
   return total_BD / jnp.maximum(jnp.sum(is_text_BT1, axis=1), 1)
+
+
+def vectors_of_rows(
+  hidden_BTD: jax.Array, segment_ids_BT: jax.Array, form: VectorForm
+) -> jax.Array:
+  """The vectors [B, D] of rows of one text, as `form` says."""
+  is_text_BT1 = (segment_ids_BT > 0)[..., None]
+  if form.pooling == 'cls':
+    vectors_BD = hidden_BTD[:, 0]
+  elif form.pooling == 'max':
+    vectors_BD = jnp.max(
+      hidden_BTD, axis=1, where=is_text_BT1, initial=-jnp.inf
+    )
+  else:
+    vectors_BD = jnp.mean(hidden_BTD, axis=1, where=is_text_BT1)
+  if form.normalize:
+    vectors_BD = with_length_1(vectors_BD)
+  return vectors_BD[:, : form.dim] if form.dim else vectors_BD
+
+
+def with_length_1(vectors: jax.Array) -> jax.Array:
+  """Vectors [..., D] divided by their lengths; those of zeros stay zeros."""
+  squares = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+  # The bound stands below the root, whose slope at 0 is infinite.
+  return vectors / jnp.sqrt(jnp.maximum(squares, 1e-24))
 
 
 class Pooler(nnx.Module):

@@ -25,10 +25,12 @@ HEADS: dict[str, HeadBuilder] = {
 # Heads whose sizes are read from their parameters: the number of outputs of a
 # task's head, and the width of a generator.
 CLASSIFIER, GENERATOR = 'classifier', 'generator'
+CHOICE_HEAD = 'choice_head'
 TASK_HEADS: dict[str, HeadBuilder] = {
   CLASSIFIER: Classifier,
   'token_classifier': TokenClassifier,
   'span_head': TokenClassifier,
+  CHOICE_HEAD: Classifier,
 }
 
 

@@ -8,14 +8,17 @@ import dataclasses
 from bert_jax.models.heads import CLS
 
 TEXTS, WORDS = 'ForSequenceClassification', 'ForTokenClassification'
-SPANS = 'ForQuestionAnswering'
+SPANS, CHOICES = 'ForQuestionAnswering', 'ForMultipleChoice'
 # Outputs of a head of SPANS: scores for the first and the last token.
 START_AND_END = ('start', 'end')
+# The output of a head of CHOICES.
+SCORE = ('score',)
 # Names of our heads, by the end of the other library's class name.
 HEAD_OF = {
   TEXTS: 'classifier',
   WORDS: 'token_classifier',
   SPANS: 'span_head',
+  CHOICES: 'choice_head',
 }
 
 
@@ -24,7 +27,8 @@ class TaskHead:
   """A head that gives each text, or each token, a vector of outputs.
 
   Attributes:
-    kind: The end of the other library's class name: TEXTS, WORDS or SPANS.
+    kind: The end of the other library's class name: TEXTS, WORDS, SPANS
+      or CHOICES.
     problem_type: Its name for the loss, such as 'regression'; '' for none.
     output_names: The names of the outputs, in order (id2label).
     pooling: Input of a head for whole texts, one of heads.POOLINGS.

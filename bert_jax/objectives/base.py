@@ -68,6 +68,20 @@ class Objective(Protocol):
     ...
 
 
+@runtime_checkable
+class VectorObjective(Objective, Protocol):
+  """An objective whose losses read nothing of the model but `vectors`.
+
+  `encode` adds these, f32 [B, ...]. So the gradients of any loss on them can be
+  had from parts of a batch; see train/cached_gradients.py.
+
+  couples_examples: true if the losses compare the examples of a batch, so that
+    those of its parts do not add up to that of the whole.
+  """
+
+  couples_examples: bool
+
+
 class PretrainingObjective(Objective, Protocol):
   """An objective over the rows of a prepared corpus.
 

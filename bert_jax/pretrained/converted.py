@@ -12,6 +12,7 @@ from bert_jax.models.task_head import TaskHead
 from bert_jax.pretrained.model import Pretrained
 from bert_jax.tasks.base import Facts, TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
@@ -22,6 +23,7 @@ _TASKS = (
   RegressionConfig,
   TaggingConfig,
   QuestionAnsweringConfig,
+  MultipleChoiceConfig,
 )
 
 

@@ -19,6 +19,7 @@ from bert_jax.data.examples import Column, Examples
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
 from bert_jax.models.task_head import TaskHead
+from bert_jax.models.vector_form import VectorForm
 from bert_jax.objectives.base import Batch, Objective
 
 # Knowledge of a task from its training examples, such as the names of its
@@ -76,8 +77,11 @@ class Features:
   """Examples as rows of a model, and the data that the host keeps.
 
   Attributes:
-    rows: 'input_ids' int32 [n, T], and the answers if there are any, such as
+    rows: 'input_ids' int32 [n, T], or [n, K, T] where the encoder reads the K
+      texts of an example one by one; and the answers if there are any, such as
       'labels' [n, ...]. There may be more rows than examples.
+    per_token: Names of rows whose last axis is that of the tokens. It is cut
+      where the rows of a batch are shorter.
     cut: Treatment of long examples, and how many had it: {'cut to
       max_length=128 tokens': 3}.
     kept: Data about the examples that `decode` needs.
@@ -86,6 +90,7 @@ class Features:
   rows: dict[str, np.ndarray]
   cut: dict[str, int]
   kept: Any = None
+  per_token: tuple[str, ...] = ('input_ids',)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -109,7 +114,8 @@ class ExampleFields(Protocol):
   Attributes:
     name: The name of the task in results.json.
     figures: The figures of a report; the first is the usual `metric`.
-    train_path, eval_path: Files that `columns` are read from.
+    train_path, eval_path: Files that `columns` are read from; without an
+      eval_path, a part of the training examples is held out.
     header: Treatment of a first line; see data.labelled.read_examples.
     metric: The figure that chooses the best epoch; higher is better.
     max_train_examples: The number of examples to draw; 0 takes all.
@@ -239,6 +245,25 @@ class Task(Objective, Protocol):
 
 
 @runtime_checkable
+class SentenceEncoder(Protocol):
+  """A task whose model gives vectors of texts, as `embed` computes them."""
+
+  form: VectorForm
+
+
+@runtime_checkable
+class TrainingColumns(Protocol):
+  """A task config whose training file has other columns than the held-out one.
+
+  `columns` then are those of `eval_path`, and of `evaluate` and `predict`.
+  """
+
+  def training_columns(self) -> tuple[Column, ...]:
+    """The columns of `train_path`."""
+    ...
+
+
+@runtime_checkable
 class FittedTask(Protocol):
   """A task with facts of a trained model, such as a threshold for answers."""
 
@@ -253,9 +278,10 @@ class FittedTask(Protocol):
 
 def validate_examples(config: ExampleFields) -> None:
   """Checks the fields that all tasks have; raises InputError."""
-  for name in ('train_path', 'eval_path'):
-    if not getattr(config, name):
-      raise InputError(f'task.{name} is empty; give --config.task.{name}=FILE')
+  if not config.train_path:
+    raise InputError(
+      'task.train_path is empty; give --config.task.train_path=FILE'
+    )
   if config.max_train_examples < 0:
     raise InputError(
       f'task.max_train_examples is {config.max_train_examples}; give 0 (all) '

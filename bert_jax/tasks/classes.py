@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.errors import InputError, listed, quoted
+from bert_jax.errors import InputError, cut, listed, quoted
 
 _NUMBER = re.compile(
   r'[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?'
@@ -157,7 +157,12 @@ def as_model_names(
 
 
 def label_ids(
-  labels: Sequence[str], names: Sequence[str], origins: Sequence[str]
+  labels: Sequence[str],
+  names: Sequence[str],
+  origins: Sequence[str],
+  *,
+  takes_unseen: bool = False,
+  way_out: str = '',
 ) -> np.ndarray:
   """Returns the place of each label in `names`, int32 [n].
 
@@ -165,21 +170,37 @@ def label_ids(
     labels: The label of each example.
     names: The names of a model's outputs.
     origins: 'path:line' of each example, for messages.
+    takes_unseen: Whether labels that are not among the names have the place -1.
+    way_out: Another way to go on, for the message.
 
   Raises:
-    InputError: A label is not among the names.
+    InputError: A label is not among the names; with `takes_unseen` none is.
   """
   places = {name: place for place, name in enumerate(names)}
   unknown = [row for row, label in enumerate(labels) if label not in places]
-  if unknown:
-    others = list(dict.fromkeys(labels[row] for row in unknown))
+  if unknown and not (takes_unseen and len(unknown) < len(labels)):
+    others = collections.Counter(labels[row] for row in unknown)
     raise InputError(
-      f'{origins[unknown[0]]}: the label {quoted(others[0])} is not known; '
-      f'known are {listed(names)}. {len(unknown):,} of {len(labels):,} '
-      f'examples have unknown labels ({listed(others)}); name them as in '
-      'training, or leave them out.'
+      f'{origins[unknown[0]]}: the label {quoted(next(iter(others)))} is not '
+      f'known; known are {listed(names)}. {len(unknown):,} of {len(labels):,} '
+      f'examples have unknown labels ({listed([*others])}), '
+      f'{cut(", ".join(map(str, others.values())), 40)} of each; name them as '
+      f'in training, or leave them out{way_out}.'
     )
-  return np.array([places[label] for label in labels], np.int32)
+  return np.array([places.get(label, -1) for label in labels], np.int32)
+
+
+def unseen_note(labels: Sequence[str], names: Sequence[str]) -> list[str]:
+  """A line, in a list, on labels that no output of a model stands for."""
+  unseen = collections.Counter(x for x in labels if x not in {*names})
+  if not unseen:
+    return []
+  counts = ', '.join(f'{plain(x)} ({n:,})' for x, n in unseen.items())
+  return [
+    f'warning: {unseen.total():,} of {len(labels):,} examples are of classes '
+    f'that the model does not know, and count as wrong: {counts}; eval_loss is '
+    'that of the others'
+  ]
 
 
 def plain(name: str) -> str:

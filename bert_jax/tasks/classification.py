@@ -15,7 +15,7 @@ from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, Text
 from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tokenizers.base import TokenTable
-from bert_jax.errors import InputError, quoted, require_package
+from bert_jax.errors import InputError, listed, quoted, require_package
 from bert_jax.models import task_head
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
@@ -39,8 +39,11 @@ from bert_jax.tasks.base import (
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 NAME = 'classification'
+# The examples of the default task, to train and to evaluate on.
+_DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
+_REFUSE, _WRONG = 'refuse', 'wrong'
 # Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
@@ -52,18 +55,40 @@ class ClassificationConfig(TextTaskConfig):
   Labels are names. If all are numbers, classes are ordered by size, so that
   output i of the model is class i if labels are 0 to n - 1; otherwise by code
   point.
+
+  `unseen`: a class that the training examples lack is refused ('refuse'), or
+  its examples count as wrong ('wrong').
+  `positive_class`: the class whose F1 is the figure 'f1', as in MRPC and QQP of
+  GLUE; '' for none.
   """
 
   name: ClassVar[str] = NAME
   figures: ClassVar[dict[str, Figure]] = {
     'accuracy': Figure('accuracy'),
+    'f1': Figure('F1 of the positive class'),
     'macro_f1': Figure('macro F1'),
     'matthews': Figure('Matthews', CORRELATION),
   }
 
-  train_path: str = 'installed_docs:train'
-  eval_path: str = 'installed_docs:eval'
+  train_path: str = _DOCS[0]
+  eval_path: str = _DOCS[1]
   metric: str = 'accuracy'
+  positive_class: str = ''
+  unseen: str = _REFUSE
+
+  def validate(self) -> None:
+    if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
+      self.eval_path = ''  # of other texts: nobody gave it
+    TextTaskConfig.validate(self)
+    if self.unseen not in (_REFUSE, _WRONG):
+      raise InputError(
+        f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
+      )
+    if self.metric == 'f1' and not self.positive_class:
+      raise InputError(
+        'task.metric=f1 is the F1 of one class; name it with '
+        '--config.task.positive_class=CLASS, or give the metric macro_f1'
+      )
 
   def columns(self) -> tuple[Column, ...]:
     return text_columns(self.text_columns, self.label_column)
@@ -82,6 +107,11 @@ class ClassificationConfig(TextTaskConfig):
         f'task.train_path={self.train_path}: every example has the label '
         f'{quoted(names[0])}; there is nothing to learn from one class'
       )
+    if self.positive_class and self.positive_class not in names:
+      raise InputError(
+        f'task.positive_class is {quoted(self.positive_class)}; the classes of '
+        f'{self.train_path} are {listed(names)}'
+      )
     return {'labels': names}
 
   @classmethod
@@ -96,7 +126,13 @@ class ClassificationConfig(TextTaskConfig):
     return config, {'labels': list(head.output_names)}
 
   def build(self, table: TokenTable, facts: Facts) -> 'Classification':
-    return Classification(self.pooling, table, facts)
+    return Classification(
+      self.pooling,
+      table,
+      facts,
+      positive_class=self.positive_class,
+      takes_unseen=self.unseen == _WRONG,
+    )
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -190,8 +226,18 @@ class Classification(TextTask):
 
   coefficients = {'classification_loss': 1.0}
 
-  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
+  def __init__(
+    self,
+    pooling: str,
+    table: TokenTable,
+    facts: Facts,
+    *,
+    positive_class: str = '',
+    takes_unseen: bool = False,
+  ):
     super().__init__(pooling, table, facts)
+    self._positive_class = positive_class
+    self._takes_unseen = takes_unseen
     self._names: list[str] = facts['labels']
     self.num_outputs = len(self._names)
 
@@ -257,7 +303,12 @@ class Classification(TextTask):
     report = metrics.classification_report(
       labels, np.argmax(predictions, axis=-1), self._names
     )
-    chosen = np.take_along_axis(predictions, labels[:, None], axis=-1)
+    if self._positive_class:
+      report['f1'] = report['per_class'][self._positive_class]['f1']
+    is_known = labels >= 0
+    chosen = np.take_along_axis(
+      predictions[is_known], labels[is_known, None], axis=-1
+    )
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
 
   def elsewhere(self) -> TaskHead:
@@ -288,4 +339,12 @@ class Classification(TextTask):
         f'labels 0 to {len(names) - 1} are taken for the outputs of the model, '
         f'{names[0]} to {names[-1]}'
       )
-    return classes.label_ids(labels, names, examples.origins), notes
+    ids = classes.label_ids(
+      labels,
+      names,
+      examples.origins,
+      takes_unseen=self._takes_unseen,
+      way_out='; --unseen=wrong of evaluate, and --config.task.unseen=wrong of '
+      'finetune, count them as wrong',
+    )
+    return ids, notes + classes.unseen_note(labels, names)

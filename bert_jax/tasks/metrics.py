@@ -1,9 +1,9 @@
-"""Figures of classification, computed by scikit-learn and ready for JSON.
+"""Figures of classification and of numbers, ready for JSON.
 
 A figure whose denominator is 0 is 0.0: the precision of a class that was never
 predicted, the recall of a class without examples, Matthews' coefficient when
-all labels or all predictions are the same. scikit-learn is an optional
-dependency, so it is imported only when figures are computed.
+all labels or all predictions are the same. scikit-learn computes them; it is an
+optional dependency, so it is imported only when figures are computed.
 """
 
 import warnings
@@ -93,6 +93,22 @@ def mean_and_std(values: Sequence[float]) -> MeanAndStd:
     raise ValueError(f'values has shape {array.shape}; give at least one value')
   std = array.std(ddof=1) if array.size > 1 else 0.0
   return MeanAndStd(float(array.mean()), float(std))
+
+
+def correlations(numbers: np.ndarray, values: np.ndarray) -> dict[str, float]:
+  """Pearson's and Spearman's correlation, as 'pearson' and 'spearman'.
+
+  Both are 0.0 if either side is constant or there is one example.
+  """
+  # Imported only when used, because it changes the warnings of a process.
+  import scipy.stats
+
+  if len(numbers) < 2 or np.ptp(numbers) == 0 or np.ptp(values) == 0:
+    return {'pearson': 0.0, 'spearman': 0.0}
+  return {
+    'pearson': float(scipy.stats.pearsonr(numbers, values).statistic),
+    'spearman': float(scipy.stats.spearmanr(numbers, values).statistic),
+  }
 
 
 def report_table(report: dict) -> str:

@@ -19,6 +19,7 @@ from bert_jax.errors import InputError
 from bert_jax.models import task_head
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
+from bert_jax.tasks import metrics
 from bert_jax.tasks.base import (
   AGAIN,
   CORRELATION,
@@ -93,25 +94,20 @@ class RegressionConfig(TextTaskConfig):
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
-    rows = [
-      [title, *(results['numbers'][part][name] for name in _SUMMARY)]
-      for title, part in (('Held-out', 'eval'), ('Training', 'train'))
-    ]
-    table = ReportTable(
-      ['Numbers', *map(str.capitalize, _SUMMARY)], rows, [NUMBER] * 3
-    )
-    return [Section('Numbers', table, results.get('notes', ()))]
+    return [numbers_section(results)]
 
 
-class _Numbers(TypedDict):
+class Numbers(TypedDict):
+  """The record of `about_numbers` on one part."""
+
   smallest: Number
   largest: Number
   mean: Number
 
 
 class _Parts(TypedDict):
-  train: _Numbers
-  eval: _Numbers
+  train: Numbers
+  eval: Numbers
 
 
 class _Results(TypedDict):
@@ -131,16 +127,7 @@ class Regression(TextTask):
     return np.array(examples.labels, np.float32)
 
   def about(self, part: str, examples: Examples) -> About:
-    numbers = examples.labels
-    found = dict(
-      zip(
-        _SUMMARY,
-        (min(numbers), max(numbers), math.fsum(numbers) / len(numbers)),
-        strict=True,
-      )
-    )
-    line = ', '.join(f'{name} {value:.4g}' for name, value in found.items())
-    return About(lines=[f'{part}: {line}'], record={'numbers': found})
+    return about_numbers(part, examples.labels)
 
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
@@ -165,14 +152,10 @@ class Regression(TextTask):
     return np.array([result['value'] for result in results], np.float32)
 
   def score(self, results: Sequence[Result], examples: Examples) -> Figures:
-    # Imported only when used, because it changes the warnings of a process.
-    import scipy.stats
-
     numbers = np.array(examples.labels, np.float64)
     values = np.array([result['value'] for result in results], np.float64)
     return {
-      'pearson': _correlation(scipy.stats.pearsonr, numbers, values),
-      'spearman': _correlation(scipy.stats.spearmanr, numbers, values),
+      **metrics.correlations(numbers, values),
       'eval_loss': float(np.mean(np.square(values - numbers))),
     }
 
@@ -190,8 +173,27 @@ class Regression(TextTask):
     return self.outputs(model, batch, dropout_seeds_B)[:, 0]
 
 
-def _correlation(function: Any, numbers: np.ndarray, values: np.ndarray):
-  """A correlation; 0.0 if either side is constant or there is one example."""
-  if len(numbers) < 2 or np.ptp(numbers) == 0 or np.ptp(values) == 0:
-    return 0.0
-  return float(function(numbers, values).statistic)
+def about_numbers(part: str, numbers: Sequence[float]) -> About:
+  """Describes the numbers that a part is to learn or be compared with."""
+  found = dict(
+    zip(
+      _SUMMARY,
+      (min(numbers), max(numbers), math.fsum(numbers) / len(numbers)),
+      strict=True,
+    )
+  )
+  line = ', '.join(f'{name} {value:.4g}' for name, value in found.items())
+  return About(lines=[f'{part}: {line}'], record={'numbers': found})
+
+
+def numbers_section(results: dict[str, Any]) -> Section:
+  """The section of a report on what `about_numbers` has recorded."""
+  rows = [
+    [title, *(results['numbers'][part][name] for name in _SUMMARY)]
+    for title, part in (('Held-out', 'eval'), ('Training', 'train'))
+    if part in results['numbers']
+  ]
+  table = ReportTable(
+    ['Numbers', *map(str.capitalize, _SUMMARY)], rows, [NUMBER] * 3
+  )
+  return Section('Numbers', table, results.get('notes', ()))

@@ -214,7 +214,12 @@ class Tagging(RowTask):
       labels_RT = np.full(ids_RT.shape, _NONE, np.int32)
       labels_RT[places.row, places.place] = self._label_ids(examples)
       rows['labels'] = labels_RT
-    return Features(rows=rows, cut=cut, kept=(places, examples.texts))
+    return Features(
+      rows=rows,
+      cut=cut,
+      kept=(places, examples.texts),
+      per_token=('input_ids', 'labels'),
+    )
 
   def about(self, part: str, examples: Examples) -> About:
     self._label_ids(examples)

@@ -1,10 +1,12 @@
 """Rows of one text or a pair of texts, shared by several tasks."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from bert_jax.data.length_buckets import rounded_length
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, shown
 
@@ -123,7 +125,7 @@ class RowBatch(NamedTuple):
 
 
 def batches_by_length(
-  num_tokens: Sequence[int], most_tokens: int, batch_tokens: int
+  num_tokens: Sequence[int] | np.ndarray, most_tokens: int, batch_tokens: int
 ) -> Iterator[RowBatch]:
   """Divides rows into batches, the longest rows first, with little padding.
 
@@ -137,14 +139,38 @@ def batches_by_length(
   """
   left = sorted(range(len(num_tokens)), key=lambda row: -num_tokens[row])
   while left:
-    length = _rounded_length(int(num_tokens[left[0]]), most_tokens)
+    length = rounded_length(int(num_tokens[left[0]]), most_tokens)
     full = max(1, batch_tokens // length)
     chosen, left = left[:full], left[full:]
     num_rows = min(full, 1 << (len(chosen) - 1).bit_length())
     yield RowBatch(chosen, num_rows, length)
 
 
-def _rounded_length(num_tokens: int, most_tokens: int) -> int:
-  """4, 8, ... 32, 40, ... 64, 80, ...: few lengths, with little padding."""
-  step = max(4, (1 << (num_tokens - 1).bit_length()) // 8)
-  return min(-(-num_tokens // step) * step, most_tokens)
+def join_rows(
+  shapes: Any,
+  num_rows: int,
+  parts: Iterable[tuple[Sequence[int] | np.ndarray, Any]],
+) -> Any:
+  """Predictions of all rows, put together from those of batches.
+
+  Args:
+    shapes: The shapes and dtypes for one or more rows of full length.
+    num_rows: The number of rows.
+    parts: The numbers of a batch's rows, and its predictions, of which the
+      first are those of the rows. Axes may be shorter than in `shapes`, where
+      columns that are padding were not computed; they are 0.
+
+  Returns:
+    Arrays [num_rows, ...], in a tree like `shapes`.
+  """
+  found = jax.tree.map(
+    lambda x: np.zeros((num_rows, *x.shape[1:]), x.dtype), shapes
+  )
+  for chosen, part in parts:
+
+    def put(whole: np.ndarray, x: np.ndarray, chosen=chosen) -> None:
+      columns = (slice(size) for size in x.shape[1:])
+      whole[(chosen, *columns)] = x[: len(chosen)]
+
+    jax.tree.map(put, found, part)
+  return found

@@ -73,10 +73,12 @@ class FGMConfig:
 def steepest(gradient_BTE: jax.Array, epsilon: float) -> jax.Array:
   """`epsilon` times the gradient of each row, divided by the row's norm.
 
-  A row without a gradient, such as one of weight 0, is not moved.
+  A row without a gradient, such as one of weight 0, is not moved. A row of
+  several texts, [B, K, T, E], is moved as a whole.
   """
   # Dividing by the largest element first keeps the squares from underflowing.
-  largest_B11 = jnp.max(jnp.abs(gradient_BTE), axis=(1, 2), keepdims=True)
+  axes = tuple(range(1, gradient_BTE.ndim))
+  largest_B11 = jnp.max(jnp.abs(gradient_BTE), axis=axes, keepdims=True)
   scaled_BTE = gradient_BTE / jnp.where(largest_B11 > 0, largest_B11, 1)
-  norm_B11 = jnp.sqrt(jnp.sum(scaled_BTE**2, axis=(1, 2), keepdims=True))
+  norm_B11 = jnp.sqrt(jnp.sum(scaled_BTE**2, axis=axes, keepdims=True))
   return epsilon * scaled_BTE / jnp.where(norm_B11 > 0, norm_B11, 1)

@@ -41,6 +41,26 @@ class LossFn(Protocol):
     ...
 
 
+@runtime_checkable
+class VectorLossFn(LossFn, Protocol):
+  """The loss function of a VectorObjective, also as its two halves."""
+
+  def vectors(
+    self,
+    params: functional.Params,
+    frozen: functional.Params,
+    batch: SeededBatch,
+  ) -> jax.Array:
+    """The vectors of some rows, f32 [B, ...]."""
+    ...
+
+  def of_vectors(
+    self, vectors_B: jax.Array, batch: SeededBatch
+  ) -> tuple[jax.Array, SumAndWeight]:
+    """Returns (loss, sums and weights), as the whole function does."""
+    ...
+
+
 # A gradient function of (loss_fn, params, frozen, batch, key of the step).
 Gradients = Callable[
   [LossFn, functional.Params, functional.Params, SeededBatch, jax.Array],

@@ -55,6 +55,12 @@ class Program:
     """Takes one step; returns the next state and the step's metrics."""
     return self.jitted(state, frozen, batch, self.key, self.schedule)
 
+  def compile(
+    self, state: TrainState, frozen: functional.Params, batch: Any
+  ) -> None:
+    """Compiles the step that `step_fn` takes for a batch of these shapes."""
+    self.jitted.lower(state, frozen, batch, self.key, self.schedule).compile()
+
   def lower(self, batch: Any) -> jax.stages.Lowered:
     """Lowers the step for a batch of these shapes, which may be abstract."""
     state = with_shardings(self.abstract, self.shardings)

@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 
 from bert_jax import durable_files
 from bert_jax.data.examples import Examples
+from bert_jax.data.length_buckets import bucket_of
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.models import functional
 from bert_jax.objectives.base import Batch
@@ -26,6 +27,7 @@ from bert_jax.tasks.base import (
   TaskConfig,
 )
 from bert_jax.tasks.metrics import mean_and_std
+from bert_jax.tasks.text_rows import join_rows
 from bert_jax.train.checkpoint import save_params
 from bert_jax.train.evaluation import Evaluation, RowsInOrder
 from bert_jax.train.state import TrainState, host_step
@@ -41,6 +43,8 @@ class TuningData:
   train, eval: the rows of each part. num_train: number of training examples.
   held_out: the examples of the evaluation part, with answers. about: the facts
   of the data for results.json. notes: oddities of the data, a line each.
+  lengths: the lengths that rows are padded to, int64 [k], ascending.
+  num_tokens: tokens of each row of a part, 'train' or 'eval', int64 [n].
   """
 
   train: Features
@@ -49,6 +53,8 @@ class TuningData:
   held_out: Examples
   about: dict[str, dict[str, Any]]
   notes: list[str]
+  lengths: np.ndarray
+  num_tokens: dict[str, np.ndarray]
 
 
 class ScoringOptions(Protocol):
@@ -108,30 +114,38 @@ class Scoring:
     Each of several processes gets all of them. Returns None if a stop signal
     came before the last row.
     """
-    rows, batch_size = self._rows()
+    rows = self._rows()
     pending = []
-    for numbers in rows.batches(batch_size):
+    for numbers in rows.batches(rows.batch_size):
       if stop and stop.requested:
         return None
       pending.append(self._predict_batch(params, rows, numbers))
       # The host stays one batch ahead, so that a stop signal is soon answered.
       jax.block_until_ready(pending[-2:-1])
     pending = multihost_utils.process_allgather(pending, tiled=True)
-    return [
-      jax.tree.map(
-        lambda *parts, seed=seed: np.concatenate(
-          [part[seed] for part in parts]
-        )[: rows.num_rows],
-        *pending,
-      )
-      for seed in range(self._experiment.num_seeds)
-    ]
+    places = [*map(rows.of_numbers, rows.batches(rows.batch_size))]
+    of_a_seed = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+      jax.eval_shape(
+        self._step, params, self._frozen, {'input_ids': rows.whole_row}
+      ),
+    )
+
+    def of_seed(seed: int) -> Any:
+      parts = [jax.tree.map(lambda x: x[seed], batch) for batch in pending]
+      batches = zip(places, parts, strict=True)
+      return join_rows(of_a_seed, rows.num_rows, batches)
+
+    return [of_seed(seed) for seed in range(self._experiment.num_seeds)]
 
   def warm_up(self, params: functional.Params) -> None:
-    """Predicts one batch, so that no signal waits for a compilation later."""
-    rows, batch_size = self._rows()
-    numbers = next(rows.batches(batch_size))
-    jax.block_until_ready(self._predict_batch(params, rows, numbers))
+    """Predicts a batch of each length, so that no signal waits for it later."""
+    rows = self._rows()
+    warm = set()
+    for numbers in rows.batches(rows.batch_size):
+      if (length := rows.length(numbers)) not in warm:
+        warm.add(length)
+        jax.block_until_ready(self._predict_batch(params, rows, numbers))
 
   def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
     """Returns a record for each seed; the score is the task's metric."""
@@ -188,7 +202,8 @@ class Scoring:
         'init_from': experiment.init_from,
         'train_path': experiment.task.train_path,
         'num_train': self._examples.num_train,
-        'eval_path': experiment.task.eval_path,
+        'eval_path': experiment.task.eval_path
+        or f'held out of {experiment.task.train_path}',
         'num_eval': len(self._examples.held_out),
         'metric': experiment.task.metric,
         'config': {
@@ -205,16 +220,18 @@ class Scoring:
       },
     )
 
-  def _rows(self) -> tuple[RowsInOrder, int]:
-    """The rows of the evaluation part, and the size of a batch."""
-    ids = self._examples.eval.rows['input_ids']
+  def _rows(self) -> '_RowsByLength':
+    """The rows of the evaluation part."""
     devices = devices_along('batch')
-    batch_size = -(-self._experiment.eval_batch_size // devices) * devices
-    rows = RowsInOrder(lambda rows: {'input_ids': ids[rows]}, len(ids))
-    return rows, batch_size
+    return _RowsByLength(
+      self._examples.eval.rows['input_ids'],
+      self._examples.num_tokens['eval'],
+      self._examples.lengths,
+      -(-self._experiment.eval_batch_size // devices) * devices,
+    )
 
   def _predict_batch(
-    self, params: functional.Params, rows: RowsInOrder, numbers: np.ndarray
+    self, params: functional.Params, rows: '_RowsByLength', numbers: np.ndarray
   ) -> Any:
     sharding = batch_sharding(jax.sharding.get_mesh())
     batch = place_batch(rows, numbers, sharding)
@@ -224,6 +241,44 @@ class Scoring:
     """Yields the task's results for each seed's predictions."""
     for of_seed in predictions:
       yield self._task.decode(of_seed, self._examples.eval)
+
+
+class _RowsByLength(RowsInOrder):
+  """Rows int32 [n, ..., T] in the order of their buckets.
+
+  Batches of `batch_size` rows are cut to the length that holds their longest.
+  """
+
+  def __init__(
+    self,
+    ids: np.ndarray,
+    num_tokens: np.ndarray,
+    lengths: np.ndarray,
+    batch_size: int,
+  ):
+    buckets = bucket_of(num_tokens, lengths)
+    self._order = np.argsort(buckets, kind='stable')
+    self._length_of_row = lengths[buckets[self._order]]
+    self.batch_size = batch_size
+    self.whole_row = jax.ShapeDtypeStruct((1, *ids.shape[1:]), ids.dtype)
+    super().__init__(
+      lambda rows: {'input_ids': ids[self._order[rows]]}, len(ids)
+    )
+
+  def batch(self, example_numbers: np.ndarray) -> dict[str, np.ndarray]:
+    batch = super().batch(example_numbers)
+    length = self.length(example_numbers)
+    return batch | {'input_ids': batch['input_ids'][..., :length]}
+
+  def length(self, example_numbers: np.ndarray) -> int:
+    """The length of the whole batch of which these numbers are a part."""
+    end = (int(example_numbers[0]) // self.batch_size + 1) * self.batch_size
+    return int(self._length_of_row[min(end, self.num_rows) - 1])
+
+  def of_numbers(self, example_numbers: np.ndarray) -> np.ndarray:
+    """The rows of a batch as they were given, without those past the end."""
+    numbers = example_numbers.astype(np.int64)
+    return self._order[numbers[numbers < self.num_rows]]
 
 
 def results_table(results: dict[str, Any]) -> str:

@@ -13,12 +13,18 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.models.dropout import row_seeds
-from bert_jax.objectives.base import Batch, Objective, SumAndWeight
+from bert_jax.objectives.base import (
+  Batch,
+  Objective,
+  SumAndWeight,
+  VectorObjective,
+)
 from bert_jax.peft.base import FullTuning
 from bert_jax.train import gradients as gradient_functions
-from bert_jax.train.gradients import Gradients, LossFn, SeededBatch
+from bert_jax.train.gradients import Gradients, SeededBatch
 from bert_jax.train.state import TrainState
 
 # The purposes of the keys folded from the run's key. No purpose may take the
@@ -59,6 +65,7 @@ def make_train_step(
   counted; the step number goes on.
   """
 
+  make_loss = _loss_class(objective, num_microbatches)
   gradients = gradient_functions.in_microbatches(gradients, num_microbatches)
 
   def train_step(
@@ -75,7 +82,7 @@ def make_train_step(
       batch, jax.random.fold_in(key, MASKS), state.step
     )
     (loss, sums), grads = gradients(
-      _loss_fn(objective, model, join, objective.weights(prepared)),
+      make_loss(objective, model, join, objective.weights(prepared)),
       state.params,
       frozen,
       (prepared, seeds_B),
@@ -97,15 +104,17 @@ def make_train_step(
   return train_step
 
 
-def _loss_fn(
-  objective: Objective,
-  model: functional.Model,
-  join: Join,
-  weights: dict[str, jax.Array],
-) -> LossFn:
-  """Returns the loss of a part of the batch, as its share of the whole."""
+@dataclasses.dataclass(frozen=True)
+class _Loss:
+  """The loss of a part of the batch, as its share of the whole: a LossFn."""
 
-  def loss_fn(
+  objective: Objective
+  model: functional.Model
+  join: Join
+  weights: dict[str, jax.Array]
+
+  def __call__(
+    self,
     params: functional.Params,
     frozen: functional.Params,
     batch: SeededBatch,
@@ -114,15 +123,40 @@ def _loss_fn(
     prepared, seeds_B = batch
     if embedding_delta is not None:
       prepared = prepared | {'embedding_delta': embedding_delta}
-    bound = model.bind(join(params, frozen))
-    losses, metrics = _losses(objective, bound, prepared, seeds_B)
+    bound = self.model.bind(self.join(params, frozen))
+    return self._total(*_losses(self.objective, bound, prepared, seeds_B))
+
+  def _total(
+    self, losses: SumAndWeight, metrics: SumAndWeight
+  ) -> tuple[jax.Array, SumAndWeight]:
     total: Any = sum(
-      objective.coefficients[name] * loss_sum / jnp.maximum(weights[name], 1)
+      self.objective.coefficients[name]
+      * loss_sum
+      / jnp.maximum(self.weights[name], 1)
       for name, (loss_sum, _) in losses.items()
     )
     return total, losses | metrics
 
-  return loss_fn
+
+class _LossOfVectors(_Loss):
+  """The loss of a VectorObjective, also in two halves: a VectorLossFn."""
+
+  def vectors(
+    self,
+    params: functional.Params,
+    frozen: functional.Params,
+    batch: SeededBatch,
+  ) -> jax.Array:
+    bound = self.model.bind(self.join(params, frozen))
+    return self.objective.encode(bound, *batch)['vectors']
+
+  def of_vectors(
+    self, vectors_B: jax.Array, batch: SeededBatch
+  ) -> tuple[jax.Array, SumAndWeight]:
+    prepared, seeds_B = batch
+    encoded = prepared | {'vectors': vectors_B}
+    # The losses of a VectorObjective do not look at the model.
+    return self._total(*self.objective.losses(None, encoded, seeds_B))
 
 
 def _losses(
@@ -133,6 +167,23 @@ def _losses(
 ) -> tuple[SumAndWeight, SumAndWeight]:
   encoded = objective.encode(model, batch, seeds_B)
   return objective.losses(model, encoded, seeds_B)
+
+
+def _loss_class(objective: Objective, num_microbatches: int) -> type[_Loss]:
+  """The class of an objective's loss.
+
+  Raises InputError if microbatches would part examples that it compares.
+  """
+  if not isinstance(objective, VectorObjective):
+    return _Loss
+  if num_microbatches > 1 and objective.couples_examples:
+    raise InputError(
+      f'num_microbatches={num_microbatches} would compare the examples of each '
+      'part alone, and this loss compares all of a batch; leave it out and '
+      f'give --config.gradients.num_parts={num_microbatches} (gradients='
+      'CachedConfig() in the experiment file), which is exact'
+    )
+  return _LossOfVectors
 
 
 @jax.named_scope('optimizer')

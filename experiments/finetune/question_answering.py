@@ -35,7 +35,7 @@ def get_config() -> FinetuneExperiment:
     num_epochs=2,
     batch_size=16,
     max_length=384,
-    task=QuestionAnsweringConfig(train_path='train.json', eval_path='dev.json'),
+    task=QuestionAnsweringConfig(train_path='train.json'),
     optimizer=AdamWConfig(
       learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
     ),

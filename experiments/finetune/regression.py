@@ -30,7 +30,6 @@ def get_config() -> FinetuneExperiment:
     max_length=128,
     task=RegressionConfig(
       train_path='train.tsv',
-      eval_path='dev.tsv',
       text_columns=('sentence1', 'sentence2'),
       label_column='score',
     ),

@@ -29,7 +29,7 @@ def get_config() -> FinetuneExperiment:
     num_epochs=5,
     batch_size=32,
     max_length=128,
-    task=TaggingConfig(train_path='train.conll', eval_path='dev.conll'),
+    task=TaggingConfig(train_path='train.conll'),
     optimizer=AdamWConfig(
       learning_rate=1e-4, schedule=Linear(warmup_share=0.1)
     ),

@@ -164,12 +164,16 @@ def test_a_classifier_that_is_cut_is_refused(tmp_path):
     ),
     (3, {'problem_type': 'ranking'}, 'it is not one label a text'),
     (
-      *(3, {'architectures': ['BertForMultipleChoice']}),
-      "by architectures 'BertForMultipleChoice' it is not one of whole texts",
+      *(3, {'architectures': ['BertForNextSentencePrediction']}),
+      "'BertForNextSentencePrediction' it is not one of whole texts",
     ),
     (
-      *(1, {'architectures': ['BertForMultipleChoice']}),
-      "by architectures 'BertForMultipleChoice' it is not one of whole texts",
+      *(1, {'architectures': ['BertForNextSentencePrediction']}),
+      "'BertForNextSentencePrediction' it is not one of whole texts",
+    ),
+    (
+      *(3, {'architectures': ['BertForMultipleChoice']}),
+      'it has 3 outputs, not one score a choice',
     ),
     (3, {'architectures': None}, 'config.json has no architectures'),
   ],
@@ -235,6 +239,19 @@ def test_a_classifier_of_words(tmp_path):
     assert len(labels) == 2 and {*labels} <= {'x', 'y', 'z'}
 
 
+def test_a_scorer_of_choices(tmp_path):
+  """Its names are those of a classifier of one output: its class tells."""
+  classes = ['BertForMultipleChoice']
+  theirs = tmp_path / 'theirs'
+  save_folder(theirs, BERT, with_outputs(1), architectures=classes)
+  convert(str(theirs), tmp_path / 'ours')
+  for folder in (theirs, tmp_path / 'ours'):
+    model = inference.load(folder)
+    assert 'choice_head' in model.experiment.heads
+    two, three = model.predict([('a', 'b', 'c'), ('a', 'b', 'c', 'd')])
+    assert two.shape == (2,) and three.shape == (3,)
+
+
 @pytest.mark.parametrize('name', ['BertForPreTraining', 'BertModel'])
 def test_a_pretrained_model_says_what_it_is(tmp_path, name):
   folder = save_folder(tmp_path, name)
@@ -243,6 +260,8 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
     model.require_task('predict')
   assert 'is a pretrained model with the heads pooler' in str(caught.value)
   assert f'finetune --config.init_from={folder}' in str(caught.value)
+  works = 'fill_mask and embed work' if 'Pre' in name else 'embed works'
+  assert f'as it is {works} with it' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +269,7 @@ def test_a_pretrained_model_says_what_it_is(tmp_path, name):
   [
     ('RobertaModel', 'RobertaForTokenClassification'),
     ('BertModel', 'BertForMultipleChoice'),
+    ('BertModel', 'BertForNextSentencePrediction'),
     ('ElectraModel', 'ElectraForTokenClassification'),
   ],
 )

@@ -287,6 +287,11 @@ def test_config_forms_that_absl_users_expect(bert_jax_command):
     ),
     ('--config.learning_rate=1', 'no such field; the nearest is --config.opt'),
     ('--learning_rate=1', 'unknown flag --learning_rate; the nearest is --con'),
+    ('--config.lr=1', 'no such field; the nearest is --config.optimizer.lea'),
+    (
+      '--config.optimizer.kind=adam',
+      'is of Optimizer; another kind comes with another',
+    ),
     ('--config.xyzzy=1', 'no such field; there are num_steps, shuffle'),
     ('--config.optimizer=1', 'is a group of fields; set one of them, like '),
     ('--config.num_steps=1.5', '--config.num_steps=1.5: should be an integer'),

@@ -262,7 +262,16 @@ def with_classifier(folder, rows=3, **config) -> None:
       ('LABEL_0', 'LABEL_1', 'LABEL_2'),
       'id2label is missing',
     ),
-    ({'architectures': ['BertForMultipleChoice']}, (), 'not one of whole'),
+    (
+      {'architectures': ['BertForNextSentencePrediction']},
+      (),
+      'not one of whole',
+    ),
+    (
+      {'architectures': ['BertForMultipleChoice']},
+      (),
+      'has 3 outputs, not one',
+    ),
     ({'architectures': None}, (), 'config.json has no architectures'),
     ({'problem_type': 'regression'}, (), "problem_type 'regression'"),
   ],

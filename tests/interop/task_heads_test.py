@@ -15,6 +15,7 @@ from bert_jax.interop import family as families
 from bert_jax.jobs.convert import convert
 from bert_jax.models import functional
 from bert_jax.pretrained import save_model
+from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.tagging import TaggingConfig
@@ -105,6 +106,38 @@ def test_a_number_for_a_text(transformers, tmp_path, family):
   for folder in ('run', 'out', 'back'):
     found = inference.load(tmp_path / folder).predict(pairs)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_choice_among_texts(transformers, tmp_path, family):
+  """Scores and loss are theirs, although ours are packed in one row."""
+  import torch
+
+  workdir_of(
+    *(tmp_path / 'run', family, MultipleChoiceConfig(), {}),
+    *(['pooler', 'choice_head'], 1),
+  )
+  config = exported(tmp_path, 'choice_logits')
+  assert config['architectures'][0].endswith('ForMultipleChoice')
+  auto = transformers.AutoModelForMultipleChoice
+  theirs = auto.from_pretrained(tmp_path / 'out').eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  context, choices = 'this array', ['returns a value', 'two matrices', 'take']
+  batch = tokenizer(
+    [context] * len(choices), choices, padding=True, return_tensors='pt'
+  )
+  found = theirs(
+    **{name: x[None] for name, x in batch.items()}, labels=torch.tensor([1])
+  )
+  expected = torch.softmax(found.logits[0], 0).detach().numpy()
+  assert np.ptp(expected) > 1e-3
+  for folder in ('run', 'out', 'back'):
+    model = inference.load(tmp_path / folder)
+    (ours,) = model.predict([(context, *choices)])
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+      -np.log(ours[1]), found.loss.item(), rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -17,9 +17,12 @@ from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.sentence_embedding import SentenceEmbeddingConfig
 from bert_jax.tasks.tagging import TaggingConfig
+from bert_jax.train.cached_gradients import CachedConfig
 from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.usefixtures('without_transformers')
@@ -191,6 +194,49 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     model.fill_mask('a [MASK]')
 
 
+def test_multiple_choice(tuned, tmp_path, monkeypatch):
+  """Right is the choice with 'matrix'; examples have two to four choices."""
+  wrong = ['a number', 'every function takes a value', 'this array']
+  lines = []
+  for number in range(24):
+    choices = wrong[: 1 + number % 3]
+    choices.insert(number % 2, 'the matrix returns')
+    record = {'context': 'the function', 'choices': choices}
+    lines.append(json.dumps(record | {'label': number % 2, 'id': number}))
+  path = tmp_path / 'data.jsonl'
+  path.write_text('\n'.join(lines) + '\n')
+  task = MultipleChoiceConfig(train_path=str(path), eval_path=str(path))
+  workdir = tuned(task, num_epochs=8)
+  results, best = best_run(workdir)
+  assert results['task'] == 'multiple_choice'
+  assert results['choices']['eval'] == {'2': 8, '3': 8, '4': 8}
+  assert best['accuracy'] > 0.6
+  model = inference.load(workdir)
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  table = evaluation_table(model, examples)
+  for figure in ('accuracy', 'eval_loss'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  values = model.predict(examples.texts)
+  for line, texts, mine in zip(found, examples.texts, values, strict=True):
+    assert line['text'] == texts[1 + line['choice']]
+    assert line['choice'] == np.argmax(mine)
+    np.testing.assert_allclose(line['probabilities'], mine, rtol=1e-6)
+    assert len(mine) == len(texts) - 1
+    np.testing.assert_allclose(mine.sum(), 1, rtol=1e-6)
+  page = write_report(workdir).read_text()
+  assert '2 to 4 choices, by chance 0.361' in page and 'By chance' in page
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForMultipleChoice']
+  for again in models:
+    assert again.experiment.task.name == 'multiple_choice'
+    for ours, theirs in zip(values, again.predict(examples.texts), strict=True):
+      np.testing.assert_allclose(ours, theirs, atol=1e-6)
+  with pytest.raises(InputError, match='fill_mask .* chooses among texts'):
+    model.fill_mask('a [MASK]')
+
+
 def test_classification_of_rows_by_length(tuned, tmp_path, monkeypatch):
   words = 'the function returns a random number of every array'.split()
   texts = [' '.join(words[:n]) for n in range(10)]
@@ -208,6 +254,77 @@ def test_classification_of_rows_by_length(tuned, tmp_path, monkeypatch):
   model = inference.load(tuned(task, max_length=10))
   examples = read_examples(path, task.columns())
   check_rows_by_length(model, examples, monkeypatch)
+
+
+def sentences(path, with_scores):
+  """Pairs with a word in common, or without one and a lower score."""
+  words = 'array matrix number value function random'.split()
+  lines = []
+  for number in range(24):
+    word, other = words[number % 6], words[(number + 1 + number // 6) % 6]
+    pair = f'the {word} holds {number}\t{word} every {word}'
+    lines.append(pair + ('\t5' if with_scores else ''))
+    if with_scores:
+      lines.append(f'the {word} of {number}\t{other} returns {other}\t1')
+  head = 'one\ttwo' + ('\tscore' if with_scores else '')
+  path.write_text('\n'.join([head, *lines]) + '\n')
+  return str(path)
+
+
+def test_sentence_embedding(tuned, tmp_path, monkeypatch):
+  """Tuned on pairs in cached parts, measured on scored ones."""
+  pairs = sentences(tmp_path / 'pairs.tsv', False)
+  scored = sentences(tmp_path / 'scored.tsv', True)
+  task = SentenceEmbeddingConfig(
+    train_path=pairs,
+    eval_path=scored,
+    text_columns=('one,two',),
+    label_column='score',
+    train_columns=('one,two',),
+    pooling='max',
+    matryoshka_dims=(16, 8),
+    vector_dim=8,
+  )
+  cached = CachedConfig(num_parts=2)
+  workdir = tuned(task, num_epochs=6, max_length=24, gradients=cached)
+  results, best = best_run(workdir)
+  assert results['task'] == 'sentence_embedding'
+  assert results['metric'] == 'spearman' and best['spearman'] > 0.5
+  assert results['texts']['train'] == {'an_example': 2, 'different': 30}
+  assert results['numbers'].keys() == {'eval'}
+  model = inference.load(workdir)
+  examples = read_examples(scored, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  assert f'spearman {best["spearman"]:.4f}' in evaluation_table(model, examples)
+  found = predictions(model, scored, tmp_path / 'out.jsonl', task)
+  assert found[0].keys() == {'record', 'line', 'similarity'}
+  ones, others = zip(*examples.texts, strict=True)
+  embedded = model.similarity(ones, others).diagonal()
+  values = [line['similarity'] for line in found]
+  np.testing.assert_allclose(embedded, values, atol=1e-5)
+  np.testing.assert_allclose(model.predict(examples.texts), values, atol=1e-6)
+  with pytest.raises(InputError, match='two texts; give both'):
+    model.predict([('a',)])
+  page = write_report(workdir).read_text()
+  assert 'Spearman correlation' in page and 'different texts' in page
+  convert(str(workdir), tmp_path / 'out', output_format='sentence_transformers')
+  exported = inference.load(tmp_path / 'out')
+  assert exported.embedder().form[::4] == ('max', 8)
+  assert exported.embed(['a']).shape == (1, 8)
+  again = exported.similarity(ones, others).diagonal()
+  np.testing.assert_allclose(again, embedded, atol=1e-5)
+  with pytest.raises(InputError, match='fill_mask .* is a sentence encoder'):
+    model.fill_mask('a [MASK]')
+  task = SentenceEmbeddingConfig(
+    train_path=pairs, eval_path=pairs, text_columns=('one', 'two')
+  )
+  options = dict(init_from=str(workdir), num_seeds=1, num_epochs=1)
+  with pytest.raises(InputError, match='24 examples, .*batch_size=24 or less'):
+    finetune(tuning(task, **options, batch_size=32), tmp_path / 'other')
+  finetune(tuning(task, **options), tmp_path / 'other')
+  _, best = best_run(tmp_path / 'other')
+  assert best['ndcg_at_10'] > 0.5 and 0 < best['recall_at_1'] <= 1
+  assert 'NDCG@10' in write_report(tmp_path / 'other').read_text()
 
 
 def test_labels_that_are_no_entities(tuned, tmp_path):

@@ -7,7 +7,7 @@ has one, else by spaces; only the first and the last of them matter to most.
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from bert_jax.data.tables.reading import check_file
 from bert_jax.data.tables.strict_lines import strict_lines
@@ -19,14 +19,15 @@ _DOCUMENT = '-DOCSTART-'
 _NUMBER = re.compile(r'-?\d{1,9}')
 
 
-def read_sentences(
+def sentence_pieces(
   path: str | os.PathLike[str],
   columns: Mapping[str, str],
   *,
   header_setting: str = '',
   flags: str = '--config.task.',
-) -> Table:
-  """A table with a record for each sentence: of each column, its list of cells.
+  size: int = 0,
+) -> Iterator[Table]:
+  """Yields tables of a record for each sentence: its lists of cells.
 
   Args:
     path: The file, which may be compressed.
@@ -34,23 +35,18 @@ def read_sentences(
       it; names where `header_setting` is 'yes'.
     header_setting: 'yes' where the first line names the columns.
     flags: What these flags begin with, for messages.
+    size: Sentences of a table; 0: all.
 
   Raises:
-    InputError: A column is not there, or a line has more or fewer cells than
-      the first, or an empty one.
+    InputError: A line lacks a column, is wider than the first, or is damaged.
   """
   path = pathlib.Path(os.path.expanduser(os.fspath(path)))
-  check_file(path)
   table = Table(columns={name: [] for name in columns})
-  separator, width, places = '', 0, {}
-  num_documents, is_open = 0, False
-  for number, line in strict_lines(path):
-    line = line.rstrip('\r\n')
-    if not line.strip():
+  width, places, num_documents, is_open = 0, {}, 0, False
+  for number, cells in _rows(path):
+    if not cells:
       is_open = False
       continue
-    separator = separator or ('\t' if '\t' in line else ' +')
-    cells = re.split(separator, line if separator == '\t' else line.strip(' '))
     origin = f'{path}:{number}'
     if not places:
       width, names = len(cells), cells if header_setting == 'yes' else None
@@ -66,19 +62,37 @@ def read_sentences(
       num_documents += 1
       continue
     if not is_open:
-      is_open = True
+      if 0 < size <= len(table.lines):
+        yield table
+        table = Table(columns={name: [] for name in columns})
       table.lines.append(number)
+      table.origins.append(origin)
       for column in table.columns.values():
         column.append([])
+    is_open = True
     for name, place in places.items():
       if not cells[place].strip():
         raise InputError(f'{origin}: column {place} is empty; fill it in')
       table.columns[name][-1].append(cells[place])
-  table.origins = [f'{path}:{line}' for line in table.lines]
   if num_documents:
-    said = f'{num_documents:,} lines {_DOCUMENT} are passed over'
-    table.notes.append(f'{path}: {said}')
-  return table
+    table.notes.append(
+      f'{path}: {num_documents:,} lines {_DOCUMENT} are passed over'
+    )
+  yield table
+
+
+def _rows(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+  """Yields (line, cells) of each line; a blank one has none."""
+  check_file(path)
+  separator = ''
+  for number, line in strict_lines(path):
+    line = line.rstrip('\r\n')
+    if not line.strip():
+      yield number, []
+      continue
+    separator = separator or ('\t' if '\t' in line else ' +')
+    whole = line if separator == '\t' else line.strip(' ')
+    yield number, re.split(separator, whole)
 
 
 def _places(

@@ -70,6 +70,7 @@ def find_places(
   optional: Sequence[str],
   named: bool,
   flags: str,
+  notes: list[str] | None = None,
 ) -> dict[str, int]:
   """The place of each column, and of the first optional one that is there.
 
@@ -80,6 +81,8 @@ def find_places(
     optional: Names of columns that may be there.
     named: The first line is a header.
     flags: The beginning of the flags, for messages.
+    notes: A list that receives a line where the first column has no name, as in
+      the files of SWAG; None: that is an error too.
 
   Raises:
     InputError: A column is not there, or a number is the name of another; or
@@ -106,7 +109,7 @@ def find_places(
       )
   if not by_number(list(columns)):
     way_out = f', or give columns by number with {flags}header=yes'
-    column_names.check(f'{path}:1', first, way_out=way_out)
+    column_names.check(f'{path}:1', first, notes=notes, way_out=way_out)
   if named:
     more = [name for name in optional if first.count(name) == 1][:1]
     places |= {name: first.index(name) for name in more}

@@ -107,6 +107,46 @@ def words(table: Table, column: str) -> list[tuple[str, ...]]:
   return found
 
 
+def choices(table: Table, column: str) -> list[tuple[str, ...]]:
+  """The texts of a column to choose from: a tuple an example.
+
+  Raises:
+    InputError: A value is no list of two or more strings that are not empty.
+  """
+  found = []
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    is_list = isinstance(cell, list) and len(cell) > 1
+    if not is_list or not all(isinstance(x, str) and x.strip() for x in cell):
+      raise InputError(
+        f'{origin}: column {quoted(column)} is {_found(cell)}; give a list of '
+        'two or more strings that are not empty, one for each choice'
+      )
+    for text in cell:
+      _check_characters(text, column, origin)
+    found.append(tuple(cell))
+  return found
+
+
+def places(table: Table, column: str) -> list[int]:
+  """The whole numbers from 0 of a column; a string is read as one.
+
+  Raises:
+    InputError: A value is something else.
+  """
+  found = []
+  for origin, cell in zip(table.origins, table.columns[column], strict=True):
+    # A longer one is the number of nothing, and may be too long for int().
+    is_text = isinstance(cell, str) and cell.isascii() and cell.isdecimal()
+    # isinstance would accept a bool as an int.
+    if not (is_text and len(cell) < 10) and (type(cell) is not int or cell < 0):
+      raise InputError(
+        f'{origin}: the label is {_found(cell)} in column {quoted(column)}; '
+        'give the number of the right choice, from 0'
+      )
+    found.append(int(cell))
+  return found
+
+
 def filled_texts(table: Table, column: str) -> list[str]:
   """The texts of a column as `texts`; an empty one is refused too."""
   cells = texts(table, column)

@@ -107,6 +107,7 @@ def report(
   *,
   max_share: float | None = None,
   way_out: str = '',
+  num_texts: int = 0,
 ) -> None:
   """Prints the share of unknown tokens in labelled texts.
 
@@ -116,11 +117,13 @@ def report(
     tokenizer: encodes them.
     max_share: more is an error; None: a warning is printed.
     way_out: the flag that goes on in spite of it, for the error.
+    num_texts: the number of examples, if `texts` are only a part of them.
 
   Raises:
     InputError: More is unknown than `max_share`.
   """
-  chosen = _spread(texts)
+  chosen = [texts[place] for place in places_to_look_at(len(texts))]
+  num_texts = num_texts or len(texts)
   found = Unknown(tokenizer)
   for group in chosen:
     for text, ids in zip(group, tokenizer.encode_batch(group), strict=True):
@@ -130,8 +133,8 @@ def report(
       if num_unknown and len(found.common) < _MAX_TEXTS:
         found.common.update(words(tokenizer, text))
   of = ''
-  if len(chosen) < len(texts):
-    of = f', in {len(chosen):,} of {len(texts):,} examples'
+  if len(chosen) < num_texts:
+    of = f', in {len(chosen):,} of {num_texts:,} examples'
   print(f'{name}: {found.line()}{of}', flush=True)
   why = found.problem(MAX_SHARE if max_share is None else max_share)
   if why and max_share is not None:
@@ -160,7 +163,8 @@ def _share_known(tokenizer: Tokenizer, common: Counter[str], change) -> float:
   return known / total if total else 0.0
 
 
-def _spread(texts: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-  if len(texts) <= _MAX_TEXTS:
-    return list(texts)
-  return [texts[i * len(texts) // _MAX_TEXTS] for i in range(_MAX_TEXTS)]
+def places_to_look_at(num_texts: int) -> Sequence[int]:
+  """The places, in order, of the texts that `report` looks at."""
+  if num_texts <= _MAX_TEXTS:
+    return range(num_texts)
+  return [i * num_texts // _MAX_TEXTS for i in range(_MAX_TEXTS)]

@@ -1,0 +1,120 @@
+"""An output that grows while it is computed, and is continued if that stops."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from bert_jax import durable_files
+from bert_jax.errors import InputError
+
+# How often the state is written, in seconds; a killed process loses no more.
+_SECONDS_BETWEEN_STATES = 2.0
+
+
+@dataclasses.dataclass
+class GrowingFile:
+  """A file of results that are added in order.
+
+  Attributes:
+    file: The file, open at its end.
+    state_path: Where the state is written.
+    request: What the results are of: a name -> a digest or value.
+    num_records: Results that are in the file.
+    counts: What was counted over them.
+  """
+
+  file: BinaryIO
+  state_path: pathlib.Path
+  request: dict[str, str]
+  num_records: int = 0
+  counts: dict[str, int] = dataclasses.field(default_factory=dict)
+  _saved_at: float = dataclasses.field(default_factory=time.monotonic)
+
+  def add(
+    self, data: bytes, num_records: int, counts: Mapping[str, int]
+  ) -> None:
+    """Adds results; `counts` are those of all results so far."""
+    self.file.write(data)
+    self.num_records += num_records
+    self.counts = dict(counts)
+    if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_STATES:
+      self.save()
+
+  def save(self) -> None:
+    """Writes the state, from which the file can be continued."""
+    self.file.flush()
+    os.fsync(self.file.fileno())
+    state = {
+      'request': self.request,
+      'num_bytes': self.file.tell(),
+      'num_records': self.num_records,
+      'counts': self.counts,
+    }
+    durable_files.write_json(self.state_path, state)
+    self._saved_at = time.monotonic()
+
+
+@contextlib.contextmanager
+def growing_file(
+  path: pathlib.Path, request: Mapping[str, str]
+) -> Iterator[GrowingFile]:
+  """A file to add to, which gets the name `path` once it is whole.
+
+  Until then it is called `path`.partial, with its state beside it. One that a
+  command with an equal request left behind is continued; another is replaced.
+  An error of the input leaves nothing behind.
+  """
+  partial = path.with_name(path.name + '.partial')
+  state_path = path.with_name(path.name + '.partial.json')
+  with durable_files.output_lock(path):
+    state = _state_of(state_path, partial, request)
+    with open(partial, 'ab' if state else 'wb') as file:
+      growing = GrowingFile(file, state_path, dict(request), **state)
+      try:
+        yield growing
+        file.flush()
+        os.fsync(file.fileno())
+      except InputError:
+        partial.unlink()
+        state_path.unlink(missing_ok=True)
+        raise
+      except BaseException:
+        growing.save()
+        print(
+          f'{growing.num_records:,} results are kept in {partial}; the same '
+          'command goes on from there',
+          flush=True,
+        )
+        raise
+    os.replace(partial, path)
+    state_path.unlink(missing_ok=True)
+    durable_files.sync_folder(path.parent)
+
+
+def _state_of(
+  state_path: pathlib.Path, partial: pathlib.Path, request: Mapping[str, str]
+) -> dict[str, Any]:
+  """The state of a file that can be continued, which is cut to it; or {}."""
+  try:
+    state = json.loads(state_path.read_text('utf-8'))
+    found = {name: state[name] for name in ('num_records', 'counts')}
+    num_bytes, before = int(state['num_bytes']), state['request']
+    is_whole = partial.stat().st_size >= num_bytes
+  except (FileNotFoundError, ValueError, KeyError, TypeError):
+    return {}
+  if before != request or not is_whole:
+    changed = [name for name in request if before.get(name) != request[name]]
+    why = f'another {changed[0]}' if changed else 'fewer results than it says'
+    print(f'{partial} is begun anew: what is there has {why}', flush=True)
+    return {}
+  os.truncate(partial, num_bytes)
+  print(
+    f'{found["num_records"]:,} results are there in {partial}; going on',
+    flush=True,
+  )
+  return found
