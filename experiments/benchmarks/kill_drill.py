@@ -14,10 +14,11 @@ gone. The moment is a random part of a random phase, see kill_notes.py; of a
 verb without phases, any part of its time. 'export' and 'convert' are those of
 convert.
 
---workdir keeps a record of each start, and the same command goes on from there;
---kills=0 prints its tables. Logs of each fault are kept beside them. The status
-is 1 if there is a fault: a result that differs, a start that ends with an
-error, or others that do not end or do not say why.
+--workdir keeps a record of each start, and the same command goes on from there,
+as long as the code stays the same; --kills=0 prints its tables. Logs of each
+fault are kept beside them. The status is 1 if there is a fault: a result that
+differs, a start that ends with an error, or others that do not end or do not
+say why.
 
 Measured on 2 cores (Intel Xeon) beside other work, at a load average of up to
 20; Python 3.13, jax 0.12.0, 2026-11-30; --processes=2 --steps=60. Every run
