@@ -22,6 +22,7 @@ def read_readme() -> str:
 # extra `test` has them all.
 OPTIONAL = {
   'finetune': ['scikit-learn'],  # figures of tasks
+  'gcs': ['gcsfs', 'google-cloud-storage'],  # --workdir=gs://... and corpora
   'near_duplicates': ['datasketch>=2.0,<3'],  # prepare --near_duplicates
   'report': ['matplotlib'],  # bert-jax report
   'tensorboard': ['tensorboardX'],  # logging.tensorboard
@@ -62,7 +63,6 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'cuda': ['jax[cuda13]'],
     'k8s': ['jax[k8s]'],  # hosts of GPUs on Kubernetes find each other
-    'gcs': ['gcsfs'],  # --input=gs://..., data.path=gs://...
     'beam': ['apache-beam>=2.77,<3'],  # prepare --engine=beam
     'chinese': ['rjieba'],  # prepare --word_segmenter=jieba
     # Tools whose verdict changes with their version have one: the same in

@@ -1,19 +1,26 @@
 """Files that are there whole or not at all; a lock that dies with its owner.
 
 A process can be killed, or a machine lose power, between any two instructions.
-So a file gets its final name only when it is complete and on the disk.
+So a file gets its final name only when it is complete and on the disk. Paths
+of a workdir may be those of a bucket (buckets.py), whose objects are there
+whole or not at all by themselves.
 """
 
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
 import pathlib
+import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from bert_jax import bucket_lock
+from bert_jax.buckets import BucketPath, finished_folders
 from bert_jax.errors import InputError
 from bert_jax.local_paths import local_path
 
@@ -24,7 +31,12 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 @contextlib.contextmanager
 def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
   """A file to write, which gets the name `path` once it is on the disk."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  if isinstance(path, BucketPath):
+    content = io.BytesIO()
+    yield content
+    path.write(content.getvalue())
+    return
+  temporary = path.with_name(f'.{path.name}.{_unique()}.tmp')
   try:
     with open(temporary, 'wb') as file:
       yield file
@@ -37,6 +49,14 @@ def new_file(path: pathlib.Path) -> Iterator[BinaryIO]:
   sync_folder(path.parent)
 
 
+def _unique() -> str:
+  """A word that no other writer on a shared disk has.
+
+  Process ids repeat between hosts: that of a container is often 1.
+  """
+  return secrets.token_hex(8)
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes indented JSON, the same bytes for the same value."""
   text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
@@ -46,8 +66,89 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     file.write(text.encode(errors='backslashreplace'))
 
 
+def append_line(path: pathlib.Path, value: Any) -> None:
+  """Appends a line of JSON to a file that no other process writes."""
+  line = json.dumps(value) + '\n'
+  if isinstance(path, BucketPath):
+    before, generation = path.read() if path.is_file() else (b'', 0)
+    path.write(before + line.encode(), generation)
+    return
+  with open(path, 'a') as file:
+    file.write(line)
+
+
+def names(folder: pathlib.Path) -> list[str]:
+  """Names in a folder; none if there is no folder. OSError on a bad disk."""
+  if isinstance(folder, BucketPath):
+    return [path.name for path in folder.iterdir()]
+  try:
+    return os.listdir(folder)
+  except FileNotFoundError:
+    return []
+
+
+def folders(path: pathlib.Path) -> list[str]:
+  """Names of the finished folders in a folder; none if there is no folder.
+
+  A folder on a disk has its name once it is complete, one in a bucket once it
+  holds the object that says so. Raises OSError if it cannot be listed.
+  """
+  if isinstance(path, BucketPath):
+    return finished_folders(path)
+  try:
+    with os.scandir(path) as entries:
+      return [entry.name for entry in entries if entry.is_dir()]
+  except FileNotFoundError:
+    return []
+
+
+def remove_tree(path: pathlib.Path) -> None:
+  """Removes a folder with all that is in it, if it is there."""
+  if isinstance(path, BucketPath):
+    path.remove_tree()
+  else:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def sizes(folder: pathlib.Path) -> dict[str, int]:
+  """The bytes of all files below a folder by their names in it, in order.
+
+  Raises OSError if it cannot be listed.
+  """
+  if isinstance(folder, BucketPath):
+    return folder.sizes()
+  return {
+    str(path.relative_to(folder)): path.stat().st_size
+    for path in _files(folder)
+  }
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  with os.scandir(folder) as entries:
+    for entry in sorted(entries, key=lambda entry: entry.name):
+      if entry.is_dir(follow_symlinks=False):
+        yield from _files(pathlib.Path(entry.path))
+      else:
+        yield pathlib.Path(entry.path)
+
+
+def read_through(path: pathlib.Path) -> None:
+  """Reads a whole file, from the disk itself; OSError if that fails."""
+  if isinstance(path, BucketPath):
+    path.read_through()
+    return
+  with open(path, 'rb', buffering=0) as file:
+    # Dropping the page cache forces a new read of the disk.
+    if hasattr(os, 'posix_fadvise'):
+      os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    while file.read(1 << 20):
+      pass
+
+
 def sync_folder(path: pathlib.Path) -> None:
   """Makes the names in a folder last through a power cut."""
+  if isinstance(path, BucketPath):
+    return
   handle = os.open(path, os.O_RDONLY)
   try:
     os.fsync(handle)
@@ -57,6 +158,8 @@ def sync_folder(path: pathlib.Path) -> None:
 
 def sync_tree(path: pathlib.Path) -> None:
   """Makes all below a folder last through a power cut, names and contents."""
+  if isinstance(path, BucketPath):
+    return
   for folder, _, names in os.walk(path, onerror=_raise):
     for name in names:
       with open(os.path.join(folder, name), 'rb') as file:
@@ -70,7 +173,7 @@ def _raise(error: OSError) -> None:
 
 def check_writable(folder: pathlib.Path) -> None:
   """Makes a file for a moment; OSError if that fails in an existing folder."""
-  path = folder / f'.writable.{os.getpid()}'
+  path = folder / f'.writable.{_unique()}'
   with contextlib.suppress(FileNotFoundError):
     with new_file(path) as file:
       file.write(b'a run begins here')
@@ -89,8 +192,15 @@ def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to fill, which gets the name `path` once all is on the disk.
 
   The caller keeps other processes out. Raises OSError if `path` is there
-  already, unless it is an empty folder.
+  already, unless it is an empty folder. A folder in a bucket is filled file by
+  file.
   """
+  if isinstance(path, BucketPath):
+    with tempfile.TemporaryDirectory() as folder:
+      yield pathlib.Path(folder)
+      for name in sizes(pathlib.Path(folder)):
+        (path / name).write((pathlib.Path(folder) / name).read_bytes())
+    return
   partial = path.with_name(path.name + '.partial')
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir()
@@ -128,6 +238,21 @@ def output_lock(path: pathlib.Path) -> Iterator[pathlib.Path]:
   lock = path.with_name(path.name + '.lock')
   with exclusive_lock(lock, f'--output={path}'):
     yield lock
+
+
+@contextlib.contextmanager
+def workdir_lock(path: pathlib.Path, what: str) -> Iterator[Callable[[], None]]:
+  """Holds `path` as a lock, on a disk or in a bucket.
+
+  Yields a function that raises InputError once another process has taken the
+  lock over, which happens in buckets alone; see bucket_lock.py.
+  """
+  if isinstance(path, BucketPath):
+    with bucket_lock.held(path, what) as require:
+      yield require
+  else:
+    with exclusive_lock(path, what):
+      yield lambda: None
 
 
 @contextlib.contextmanager

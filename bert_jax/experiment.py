@@ -14,7 +14,7 @@ from bert_jax.data.config import DataConfig
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError, quoted, shown
-from bert_jax.local_paths import local_path
+from bert_jax.local_paths import local_path, workdir_path
 from bert_jax.models.attention.view import Backend
 from bert_jax.models.config import EncoderConfig, bert_mini
 from bert_jax.models.execution import LayerExecution
@@ -367,9 +367,11 @@ def _validate_common(config: PretrainExperiment | FinetuneExperiment) -> None:
   _layer_execution(config).validate()
   xla_options.validate(config)
   _validate_batch(config.batch_size, config.num_microbatches)
-  for name in ('init_from', 'resume_from', 'tokenizer'):
+  for name in ('init_from', 'resume_from'):
     if path := getattr(config, name, ''):
-      local_path(path, name)
+      workdir_path(path, name)
+  if tokenizer := getattr(config, 'tokenizer', ''):
+    local_path(tokenizer, 'tokenizer')
   if config.compute_dtype not in ('', 'float32', 'bfloat16'):
     raise InputError(
       f'compute_dtype is {quoted(config.compute_dtype)}; choose float32 or '

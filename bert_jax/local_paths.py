@@ -8,10 +8,23 @@ import os
 import pathlib
 import re
 
+from bert_jax import buckets
 from bert_jax.errors import InputError, shown
 
 _URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/+')
+# The programs that copy a folder from or to storage by its scheme.
 _COPY = {'gs': 'gcloud storage rsync -r', 's3': 'aws s3 sync'}
+
+
+def workdir_path(text: str | os.PathLike[str], what: str = '') -> pathlib.Path:
+  """Returns the path of a workdir, on this machine or at gs://BUCKET/FOLDER.
+
+  Its arguments and errors are those of `local_path`.
+  """
+  name = os.fspath(text)
+  if name.startswith(buckets.SCHEME):
+    return buckets.bucket_path(name, what or 'path')
+  return local_path(name, what)
 
 
 def local_path(text: str | os.PathLike[str], what: str = '') -> pathlib.Path:

@@ -74,16 +74,24 @@ class StopSignal:
 
   `agreed` makes one answer of those of several processes: it takes the name of
   this one's signal, and returns that of the signal at which all of them stop.
+  `announce(why, exit_code)` tells the others of an end at once.
 
   Attributes:
     name: 'SIGTERM' or 'SIGINT', '' without a signal.
     kept: ends the sentence 'stopped by ...;'. The caller keeps it up to date.
   """
 
-  def __init__(self, what: str, kept: str, agreed: Callable[[str], str] = str):
+  def __init__(
+    self,
+    what: str,
+    kept: str,
+    agreed: Callable[[str], str] = str,
+    announce: Callable[[str, int], None] = lambda why, exit_code: None,
+  ):
     self.what = what
     self.kept = kept
     self._agreed = agreed
+    self._announce = announce
     self.name = ''
     self._may_be_left = True
     self._received: list[int] = []
@@ -132,6 +140,7 @@ class StopSignal:
       if number not in NUMBERS:
         continue
       if self._received or self._may_be_left:
+        self._announce('stopped by a signal', 128 + number)
         end_at_once(number, self.kept, self.what)
       self._received.append(number)
       self._note(number, None)

@@ -9,8 +9,11 @@ WORKDIR/best/         fine-tuning: the params of the best run, checkpoint form
 WORKDIR/results.json  fine-tuning: the labels, every run and their mean
 WORKDIR/complete.json  pretraining: there once the run is complete
 WORKDIR/starts.jsonl  one line a start: command, versions, devices
+WORKDIR/goodput.json  where the time of each start went, see train/goodput.py
 WORKDIR/metrics/      part-N.jsonl, one a start
 WORKDIR/lock          held while a process works here
+
+A workdir may lie at gs://BUCKET/FOLDER, with the same layout.
 """
 
 import contextlib
@@ -20,10 +23,9 @@ import os
 import pathlib
 import platform
 import re
-import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -36,14 +38,16 @@ from bert_jax.config.codec import (
 )
 from bert_jax.data.tokenizers.base import Tokenizer
 from bert_jax.errors import InputError
-from bert_jax.local_paths import local_path
+from bert_jax.local_paths import workdir_path
 
 
 class Workdir:
   """The paths within a workdir; nothing is created before `create`."""
 
   def __init__(self, path: str | os.PathLike):
-    self.path = local_path(path, '--workdir')
+    self.path = workdir_path(path, '--workdir')
+    # Raises InputError once the lock is lost, which a disk's never is.
+    self.require_lock: Callable[[], None] = lambda: None
     self.lock_path = self.path / 'lock'
     self.config = self.path / 'config.json'
     self.tokenizer = self.path / 'tokenizer'
@@ -51,6 +55,7 @@ class Workdir:
     self.best = self.path / 'best'
     self.results = self.path / 'results.json'
     self.starts = self.path / 'starts.jsonl'
+    self.goodput = self.path / 'goodput.json'
     self.complete = self.path / 'complete.json'
     self.metrics = self.path / 'metrics'
     self.tensorboard = self.path / 'tensorboard'
@@ -83,7 +88,7 @@ class Workdir:
     Raises InputError naming the owner.
     """
     what = f'--workdir={self.path}'
-    with durable_files.exclusive_lock(self.lock_path, what):
+    with durable_files.workdir_lock(self.lock_path, what) as self.require_lock:
       yield
 
   def binds(self) -> bool:
@@ -92,13 +97,13 @@ class Workdir:
 
   def has_checkpoint(self) -> bool:
     """True if a run has saved its first checkpoint here."""
-    return any(name.isdigit() for name in _names(self.checkpoints))
+    return any(map(str.isdigit, durable_files.folders(self.checkpoints)))
 
   def noted_checkpoint(self) -> int:
     """The step of the newest checkpoint in the metrics, -1 if there is none."""
     steps = [
       record['step']
-      for name in _names(self.metrics)
+      for name in durable_files.names(self.metrics)
       if _PART_NAME.fullmatch(name)
       for record in _records(self.metrics / name)
       if record.get('kind') == 'checkpoint'
@@ -109,7 +114,7 @@ class Workdir:
   def save_tokenizer(self, tokenizer: Tokenizer) -> None:
     """Writes the tokenizer's folder, whole or not at all."""
     if not self.has_checkpoint():
-      shutil.rmtree(self.tokenizer, ignore_errors=True)
+      durable_files.remove_tree(self.tokenizer)
     if not self.tokenizer.exists():
       with durable_files.whole_folder(self.tokenizer) as folder:
         tokenizer.save(folder)
@@ -125,8 +130,7 @@ class Workdir:
       'devices': devices,
       'host': platform.node(),
     }
-    with open(self.starts, 'a') as file:
-      file.write(json.dumps(line) + '\n')
+    durable_files.append_line(self.starts, line)
 
   def config_changes(
     self,
@@ -183,8 +187,7 @@ class Workdir:
       )
     if changes:
       line = {'time': time.time(), 'example': next_example, 'changes': changes}
-      with open(self.starts, 'a') as file:
-        file.write(json.dumps(line) + '\n')
+      durable_files.append_line(self.starts, line)
     durable_files.write_json(self.config, encode(experiment))
 
   def read_config(self) -> Any:
@@ -211,14 +214,6 @@ def default_compute_dtype(devices: str) -> str:
 
 
 _PART_NAME = re.compile(r'part-.*\.jsonl')
-
-
-def _names(folder: pathlib.Path) -> list[str]:
-  """Names in a folder; none if there is no folder. OSError on a bad disk."""
-  try:
-    return os.listdir(folder)
-  except FileNotFoundError:
-    return []
 
 
 def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:

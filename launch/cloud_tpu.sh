@@ -12,9 +12,9 @@
 #   launch/cloud_tpu.sh tail --name=NAME --project=PROJECT --zone=ZONE
 #   launch/cloud_tpu.sh down [--name=NAME] --project=PROJECT --zone=ZONE
 #
-# WORKDIR is the same place for all workers and outlives them: a path of NFS,
-# which COMMAND mounts on each worker. A --data=FOLDER of this machine is copied
-# to each worker.
+# WORKDIR is the same place for all workers and outlives them: gs://BUCKET/RUN, or
+# a path of NFS, which COMMAND mounts on each worker. A --data=FOLDER of this
+# machine is copied to each worker.
 #
 # `up` again finds the slice that an `up` which was killed has left, and goes on
 # with it. `down` deletes the slice of that name, or every slice of these names

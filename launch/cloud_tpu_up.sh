@@ -7,11 +7,9 @@ require_flags name project zone accelerator_type runtime_version workdir \
 if [[ ! "$num_slices" =~ ^[1-9][0-9]*$ ]]; then
   refuse "--num_slices=$num_slices: give a number from 1"
 fi
-if [[ "$workdir" != /?* ]]; then
-  # pretrain refuses gs:// too, but on machines that cost money by then.
+if [[ "$workdir" != /?* && "$workdir" != gs://?*/?* ]]; then
   refuse "--workdir=$workdir: a slice that is pre-empted takes its disks with" \
-    "it, and runs are not kept in buckets yet; give the path of a network" \
-    "disk that --setup mounts"
+    "it; give gs://BUCKET/RUN, or the path of a network disk that --setup mounts"
 fi
 if [[ -n "$data" && "$data" != gs://* && ! -d "$data" ]]; then
   refuse "--data=$data is no folder here and no gs://BUCKET/CORPUS"

@@ -86,6 +86,17 @@ expand_home() {
   echo "${1/#\~\//$HOME/}"
 }
 
+# A checkpoint in a bucket is one once it holds the object that Orbax adds last.
+print_steps() {
+  case "$1" in
+    gs://*)
+      gcloud storage ls "$1/checkpoints/*/commit_success.txt" 2>/dev/null \
+        | sed -n 's|.*/\([0-9]*\)/commit_success.txt$|\1|p' || true
+      ;;
+    *) ls "$(expand_home "$1")/checkpoints" 2>/dev/null || true ;;
+  esac
+}
+
 case "${1:-}" in
   install) install ;;
   start) shift; start "$@" ;;
@@ -94,6 +105,6 @@ case "${1:-}" in
   stop) if is_running; then kill -TERM "$(cat "$state/pid")"; fi ;;
   log) tail -c "+$(($2 + 1))" "$state/log" ;;
   follow) tail -n 50 -F "$state/log" ;;
-  steps) ls "$(expand_home "$2")/checkpoints" 2>/dev/null || true ;;
+  steps) print_steps "$2" ;;
   *) echo "cloud_tpu_worker.sh: unknown verb '${1:-}'" >&2; exit 2 ;;
 esac

@@ -6,15 +6,16 @@
 #
 #   launch/gke.sh up --tpu --name=NAME --image=IMAGE --max_hours=HOURS \
 #       --accelerator=tpu-v5-lite-podslice --topology=4x4 --hosts=4 --chips=4 \
-#       --workdir=/nfs/RUN --nfs=SERVER:/SHARE [--num_slices=1] \
+#       --workdir=gs://BUCKET/RUN [--num_slices=1] \
 #       [--namespace=default] [--dry_run] \
 #       -- --config=FILE [FLAGS of bert-jax pretrain]
-#   launch/gke.sh up --gpu --accelerator=nvidia-h100-80gb --hosts=2 --chips=8 ...
+#   launch/gke.sh up --gpu --accelerator=nvidia-h100-80gb --hosts=2 --chips=8 \
+#       --workdir=/nfs/RUN --nfs=SERVER:/SHARE ...
 #   launch/gke.sh tail --name=NAME [--namespace=...]
 #   launch/gke.sh down [--name=NAME] [--namespace=...] [--dry_run]
 #
 # --hosts: pods of a slice, or in all with GPUs. --chips: of one pod. --nfs: what
-# all pods see as /nfs. The cluster itself restarts the run, as gke.yaml says,
+# all pods see as /nfs, for a workdir that is not in a bucket. The cluster itself restarts the run, as gke.yaml says,
 # and ends an attempt after --max_hours; a JobSet that has ended is deleted a
 # day later. `down` lists and deletes what `up` made: of that name, or all in
 # the namespace.
@@ -51,7 +52,7 @@ read_flags() {
 
 check_flags() {
   if [ -z "$kind" ]; then refuse '--tpu or --gpu is missing'; fi
-  require_flags name image workdir nfs accelerator hosts chips max_hours
+  require_flags name image workdir accelerator hosts chips max_hours
   if [ "$kind" = tpu ]; then require_flags topology; fi
   # A JobSet's pods are NAME-slice-0-0-abcde, a label of at most 63 characters.
   if [[ ! "$name" =~ ^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$ ]]; then
@@ -66,12 +67,13 @@ check_flags() {
   if [[ ! "$max_hours" =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
     refuse "--max_hours=$max_hours: give hours, such as 24 or 0.5"
   fi
-  if [[ ! "$nfs" =~ ^[^:/]+:/ ]]; then
-    refuse "--nfs=$nfs: give SERVER:/SHARE"
+  if [[ "$workdir" != /nfs/?* && "$workdir" != gs://?*/?* ]]; then
+    refuse "--workdir=$workdir: pods keep nothing; give gs://BUCKET/RUN, or" \
+      "/nfs/RUN, which lies in the share of --nfs"
   fi
-  if [[ "$workdir" != /nfs/?* ]]; then
-    refuse "--workdir=$workdir: pods keep nothing, and runs are not kept in" \
-      "buckets yet; give /nfs/RUN, which lies in the share of --nfs"
+  if [[ "$workdir" == /nfs/* ]]; then require_flags nfs; fi
+  if [[ -n "$nfs" && ! "$nfs" =~ ^[^:/]+:/ ]]; then
+    refuse "--nfs=$nfs: give SERVER:/SHARE"
   fi
   if [ ${#flags[@]} = 0 ]; then refuse '-- --config=FILE is missing'; fi
 }
@@ -88,14 +90,17 @@ json_list() {
 
 # Prints gke.yaml with all ${...} filled in.
 render() {
-  local text variable arguments max_seconds volumes
-  volumes="{name: nfs, nfs: {server: \"${nfs%%:*}\", path: \"${nfs#*:}\"}}"
+  local text variable arguments max_seconds mounts='' volumes=''
+  if [ -n "$nfs" ]; then
+    mounts='{name: nfs, mountPath: /nfs}'
+    volumes="{name: nfs, nfs: {server: \"${nfs%%:*}\", path: \"${nfs#*:}\"}}"
+  fi
   arguments=$(json_list pretrain "${flags[@]}" "--workdir=$workdir" \
     --preempted_exit_code=75)
   max_seconds=$(awk -v hours="$max_hours" 'BEGIN {printf "%d", hours * 3600}')
   text=$(<"$root/launch/gke.yaml")
   for variable in name namespace image accelerator topology hosts chips \
-    num_slices max_seconds arguments volumes; do
+    num_slices max_seconds arguments mounts volumes; do
     text=${text//"\${$variable}"/"${!variable}"}
   done
   echo "$text"

@@ -227,6 +227,33 @@ def finished_run(_finished_folder, small_experiment) -> pathlib.Path:
   return _finished_folder
 
 
+@pytest.fixture(scope='session')
+def _gcs_server():
+  import fsspec.config
+  import gcs_server
+
+  with gcs_server.serve() as server:
+    os.environ.update(server.environment())
+    fsspec.config.conf.setdefault('gcs', {})['token'] = 'anon'
+    yield server
+
+
+@pytest.fixture
+def gcs(_gcs_server):
+  """A server of gs:// without objects, which all clients speak to."""
+  _gcs_server.clear()
+  _forget_storage()
+  yield _gcs_server
+  _forget_storage()
+
+
+def _forget_storage():
+  """Makes epath look again for the file system that gs:// refers to."""
+  from etils.epath import backend
+
+  type(backend.fsspec_backend)._get_filesystem.cache_clear()
+
+
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch):
   """An empty fsspec file system in memory, which gs:// refers to."""

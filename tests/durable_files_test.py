@@ -21,6 +21,18 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
   assert os.listdir(tmp_path) == ['file']
 
 
+def test_two_writers_of_one_process_id_do_not_mix(tmp_path):
+  """Containers on different hosts have the same process id."""
+  path = tmp_path / 'file'
+  with durable_files.new_file(path) as first:
+    first.write(b'first')
+    with durable_files.new_file(path) as second:
+      second.write(b'second')
+    assert path.read_bytes() == b'second'
+  assert path.read_bytes() == b'first'
+  assert os.listdir(tmp_path) == ['file']
+
+
 def test_a_failure_leaves_the_file_as_it_was(tmp_path):
   path = tmp_path / 'file'
   path.write_bytes(b'before')

@@ -24,6 +24,7 @@ from bert_jax.errors import InputError
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.pretrain import open_data
 from bert_jax.report.records import read_metrics, read_run
+from bert_jax.train.goodput import PHASES
 from bert_jax.workdir import Workdir
 
 SETTINGS = fuzzing.settings(100)
@@ -61,6 +62,17 @@ FILES = {
   'fill_mask.json': [
     {'text': 't', 'predictions': [[{'token': 'a', 'probability': 0.5}]]}
   ],
+  'goodput.json': {
+    'starts': [
+      {
+        'began': 1.7e9,
+        'seconds': dict.fromkeys(PHASES, 2.5),
+        'first_step': 0,
+        'last_step': 9,
+        'step_seconds_at': {'5': 1.5},
+      }
+    ]
+  },
   'results.json': {
     'labels': ['a', 'b'],
     'label_counts': {'train': {'a': 3, 'b': 1}, 'eval': {'a': 2, 'b': 2}},
@@ -264,7 +276,7 @@ def rendered(workdir) -> str:
   from bert_jax.report import page, plots
 
   with pytest.MonkeyPatch.context() as patch:
-    for figure in ('curves', 'runs_by_start', 'confusion'):
+    for figure in ('curves', 'runs_by_start', 'confusion', 'parts_of_a_whole'):
       patch.setattr(plots, figure, lambda *args, **kwargs: '<svg>')
     path = page.write_report(workdir.path)
     return path.read_text() + page.summary(workdir.path)

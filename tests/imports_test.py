@@ -20,8 +20,10 @@ MAX_FUNCTION_LINES = 60
 # may also import itself, `errors`, and all that these may import in turn.
 ARROWS = {
   'errors': (),
-  'local_paths': (),
-  'durable_files': ('local_paths',),
+  'buckets': (),
+  'bucket_lock': ('buckets',),
+  'local_paths': ('buckets',),
+  'durable_files': ('local_paths', 'bucket_lock'),
   'stopping': (),
   'parallel': (),
   'param_info': (),
@@ -104,6 +106,8 @@ ONLY_IN = {
     'data.preparing.beam_exchange',
   ),
   'absl.flags': ('cli', '__main__'),
+  'google.cloud': ('buckets',),
+  'google.api_core': ('buckets',),
   'datasketch': ('data.preparing.near_duplicates',),
   'matplotlib': ('report.plots',),
   'ml_collections': ('config.overrides',),

@@ -105,7 +105,7 @@ def test_every_extra_that_is_named_is_one():
     extra for _, extra in named
   }
   for package, extra in named:
-    (requirement,) = extras[extra]
+    requirement = extras[extra][0]  # what it is for comes first
     # JAX's own extras bring the compilers that fit it.
     names = {'sklearn': 'scikit-learn', 'libtpu': 'jax[tpu]'}
     assert requirement.startswith(names.get(package, package))

@@ -155,3 +155,17 @@ def test_ctrl_c_does_not_reach_a_process_started_meanwhile():
   """)
   process.send_signal(signal.SIGINT)
   assert process.communicate(timeout=20)[0] == '0\n'
+
+
+def test_an_end_at_once_is_announced_to_other_processes():
+  process = run("""
+    import signal
+    from bert_jax import stopping
+    def announce(*end): print(*end, flush=True)
+    with stopping.StopSignal('work', '', str, announce):
+      print('ready', flush=True)
+      while True: signal.pause()
+  """)
+  process.send_signal(signal.SIGTERM)
+  assert process.stdout.readline() == 'stopped by a signal 143\n'
+  assert process.wait(5) == 143

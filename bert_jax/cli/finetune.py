@@ -54,7 +54,10 @@ def _finetune() -> int:
   from bert_jax.workdir import Workdir, read_json
 
   outcome = finetune.finetune(
-    CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
+    CONFIG.value,
+    WORKDIR.value,
+    allow_change=tuple(ALLOW_CHANGE.value),
+    began=process_flags.BEGAN,
   )
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)

@@ -30,7 +30,10 @@ def main(argv: list[str]) -> int:
 
   with JOINED('pretrain'):
     outcome = pretrain.pretrain(
-      CONFIG.value, WORKDIR.value, allow_change=tuple(ALLOW_CHANGE.value)
+      CONFIG.value,
+      WORKDIR.value,
+      allow_change=tuple(ALLOW_CHANGE.value),
+      began=process_flags.BEGAN,
     )
     return report_outcome(
       'pretrain', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value

@@ -1,5 +1,6 @@
 """Flags of a verb that runs as several processes, one a host; no verb."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ from absl import flags
 
 from bert_jax.parallel.meeting import START_TIMEOUT
 
+# When this process began to work, in seconds since 1970: before jax is loaded.
+BEGAN = time.time()
 # The functions define flags for the verb that calls them, not for this file.
 flags.disclaim_key_flags()
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import os
+import time
 from typing import Any
 
 import jax
@@ -41,7 +42,8 @@ from bert_jax.pretrained.adapters import why_no_adapter
 from bert_jax.run_inputs import RunInputs, describe_examples
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
-from bert_jax.train import saving, xla_options
+from bert_jax.train import xla_options
+from bert_jax.train.account import Account, open_account
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
@@ -57,19 +59,20 @@ def finetune(
   workdir_path: str | os.PathLike,
   *,
   allow_change: tuple[str, ...] = (),
+  began: float | None = None,
 ) -> Outcome:
   """Runs, or continues, all seeds until done; then writes results.json.
 
-  Raises:
-    InputError: the config, data or workdir cannot be used.
+  `began` is when this start began, in seconds since 1970; now without it.
+  Raises InputError if the config, data or workdir cannot be used.
   """
+  began = began or time.time()
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
+  one_run.check_place(experiment, workdir)
   one_run.require_alike(experiment)
-  stop = StopSignal(
-    'finetune', saving.kept_and_goes_on(-1), distributed.stops_here
-  )
+  stop = one_run.stop_signal('finetune')
   with stop, one_run.held(workdir):
     source = _open_source(experiment)
     experiment, tokenizer = with_model(experiment, source)
@@ -103,13 +106,19 @@ def finetune(
     task, examples = load_examples(experiment, tokenizer, earlier)
     inputs.require_unchanged()
     if source and isinstance(experiment.peft, LoRAConfig):
-      if reason := why_no_adapter(source, task.elsewhere()):
-        refused = 'convert --output_format=peft will refuse this run'
-        print(f'note: {refused}: {reason}', flush=True)
+      _note_no_adapter(source, task)
     mesh = experiment.mesh.build()
     check_batch_size(experiment.batch_size, mesh, experiment.num_microbatches)
-    with jax.set_mesh(mesh):
-      return _train(experiment, workdir, task, examples, source, inputs, stop)
+    with jax.set_mesh(mesh), open_account(workdir, began) as account:
+      return _train(
+        experiment, workdir, task, examples, source, inputs, stop, account
+      )
+
+
+def _note_no_adapter(source: Pretrained, task: Task) -> None:
+  if reason := why_no_adapter(source, task.elsewhere()):
+    refused = 'convert --output_format=peft will refuse this run'
+    print(f'note: {refused}: {reason}', flush=True)
 
 
 def _open_source(experiment: FinetuneExperiment) -> Pretrained | None:
@@ -130,6 +139,7 @@ def _train(
   source: Pretrained | None,
   inputs: RunInputs,
   stop: StopSignal,
+  account: Account,
 ) -> Outcome:
   method = experiment.peft.build()
   model = method.extend(model_of(experiment, task))
@@ -137,7 +147,9 @@ def _train(
   plan = one_stage(experiment, steps_per_epoch)
   program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples, steps_per_epoch)
-  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  checkpoints = Checkpoints(
+    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
+  )
   started = start(
     program,
     workdir,
@@ -158,12 +170,14 @@ def _train(
     started.frozen,
     method.join,
   )
-  scoring.warm_up(started.state.params)
-  _compile(program, started, stream, experiment.batch_size)
+  with account.phase('compile'):
+    scoring.warm_up(started.state.params)
+    _compile(program, started, stream, experiment.batch_size)
   run = make_run(
     experiment,
     workdir,
     started,
+    account,
     label='finetune',
     evaluator=scoring,
     stream=stream,
@@ -176,7 +190,8 @@ def _train(
     outcome = train(run, writer, stop)
   if not outcome.stopped_by:
     assert outcome.state is not None  # only a stopped run may lack one
-    scoring.write_results(workdir, outcome.state)
+    with account.phase('evaluation'):
+      scoring.write_results(workdir, outcome.state)
   return outcome
 
 

@@ -8,11 +8,20 @@ from typing import Any
 
 import jax
 
+from bert_jax.buckets import BucketPath
 from bert_jax.config.codec import encode
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
+from bert_jax.stopping import StopSignal
+from bert_jax.train import saving
 from bert_jax.workdir import Workdir
+
+
+def stop_signal(verb: str) -> StopSignal:
+  """The stop of a run, at which its processes agree or end alike."""
+  kept = saving.kept_and_goes_on(-1)
+  return StopSignal(verb, kept, distributed.stops_here, distributed.announce)
 
 
 @contextlib.contextmanager
@@ -68,6 +77,24 @@ def _check_shared(workdir: Workdir) -> None:
     f'--workdir={workdir.path} is not the folder that process 0 works in; give '
     'one on a disk that all hosts share'
   )
+
+
+def check_place(experiment: Any, workdir: Workdir) -> None:
+  """Raises InputError on a field that needs a workdir on a disk, if it is not.
+
+  Event files grow by appending, and a profile is written by TensorFlow's code.
+  """
+  if isinstance(workdir.path, BucketPath):
+    for name, value in (
+      ('logging.tensorboard', experiment.logging.tensorboard),
+      ('profile_steps', experiment.profile_steps),
+    ):
+      if value:
+        raise InputError(
+          f'{name}={value}: this is written to a disk alone, and '
+          f'--workdir={workdir.path} is none; leave it out, or give a folder '
+          'on a disk'
+        )
 
 
 def require_alike(experiment: Any) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +32,8 @@ from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.pretrained import Pretrained, open_pretrained
 from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
-from bert_jax.train import saving, throughput, xla_options
+from bert_jax.train import throughput, xla_options
+from bert_jax.train.account import Account, open_account
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
   HeldOutLosses,
@@ -54,20 +56,23 @@ def pretrain(
   workdir_path: str | os.PathLike,
   *,
   allow_change: tuple[str, ...] = (),
+  began: float | None = None,
 ) -> Outcome:
   """Runs, or continues, the experiment in its workdir until it is done.
+
+  `began` is when this start began, in seconds since 1970; now without it.
 
   Raises:
     InputError: the config, corpus or workdir cannot be used; nothing that was
       saved is lost.
   """
+  began = began or time.time()
   experiment.validate()
   experiment.logging.require_packages()
   workdir = Workdir(workdir_path)
+  one_run.check_place(experiment, workdir)
   one_run.require_alike(experiment)
-  stop = StopSignal(
-    'pretrain', saving.kept_and_goes_on(-1), distributed.stops_here
-  )
+  stop = one_run.stop_signal('pretrain')
 
   def leave_wait() -> bool:
     # A wait for shards is not left by one of several processes: the others
@@ -97,9 +102,9 @@ def pretrain(
       workdir.save_tokenizer(tokenizer)
       workdir.note_start([str(device) for device in jax.devices()])
     mesh = experiment.mesh.build()
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), open_account(workdir, began) as account:
       return _train(
-        experiment, workdir, corpora, tokenizer, initial, inputs, stop
+        experiment, workdir, corpora, tokenizer, initial, inputs, stop, account
       )
 
 
@@ -111,6 +116,7 @@ def _train(
   initial: Initial | None,
   inputs: RunInputs,
   stop: StopSignal,
+  account: Account,
 ) -> Outcome:
   mesh = jax.sharding.get_mesh()
   plan = experiment.plan()
@@ -122,7 +128,9 @@ def _train(
   key = jax.random.key(experiment.seed)
   program = program_of(experiment, objective, model, key)
   stream = open_stream(experiment, corpora)
-  checkpoints = Checkpoints(workdir.checkpoints, experiment.checkpoint)
+  checkpoints = Checkpoints(
+    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
+  )
   started = start(
     program,
     workdir,
@@ -139,11 +147,13 @@ def _train(
       workdir.complete.unlink(missing_ok=True)
   announce(experiment, started.state.params, corpora)
   evaluator = held_out_losses(experiment, objective, model, corpora)
-  evaluator.warm_up(started.state.params)
+  with account.phase('compile'):
+    evaluator.warm_up(started.state.params)
   run = make_run(
     experiment,
     workdir,
     started,
+    account,
     label='pretrain',
     evaluator=evaluator,
     stream=stream,

@@ -5,6 +5,7 @@ given by flags. A single process needs nothing of this: it agrees with itself.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import os
@@ -23,7 +24,7 @@ from jax._src.clusters import ClusterEnv
 import bert_jax
 from bert_jax.errors import DISK_ADVICE, InputError, one_line, shown
 from bert_jax.parallel import meeting
-from bert_jax.parallel.peers import EXIT_CODE_OF_LOSS, Peers
+from bert_jax.parallel.peers import Peers
 
 # Time for JAX's own start, once all processes have met.
 _JAX_START_SECONDS = 120
@@ -233,7 +234,7 @@ def joined(
 def _ending(error: BaseException) -> tuple[str, int]:
   """The line of the others on this process's end, and their exit code."""
   if isinstance(error, KeyboardInterrupt):
-    return 'stopped by a signal', EXIT_CODE_OF_LOSS
+    return 'stopped by a signal', _exit_code(error)
   name = '' if isinstance(error, InputError) else f'{type(error).__name__}: '
   return one_line(f'{name}{error}', 400), _exit_code(error)
 
@@ -273,7 +274,24 @@ def _meet(setup: Setup, verb: str, start_timeout: float) -> Peers:
   return Peers(process_id, hosts, links, say)
 
 
+def _delay_aborts() -> None:
+  """Gives the watcher time to name who is gone before JAX aborts.
+
+  JAX's client notices the end of process 0 as soon as the watcher does. It
+  takes no callback of Python's, logs a stack of C++, and aborts. As the handler
+  of SIGABRT, the C library's `sleep` is called with the signal's number: the
+  thread that aborts waits for 6 seconds, and then it does abort.
+  """
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+  libc.signal.restype = ctypes.c_void_p
+  sleep = ctypes.cast(libc.sleep, ctypes.c_void_p)
+  if before := libc.signal(signal.SIGABRT, sleep):
+    libc.signal(signal.SIGABRT, before)  # such as that of faulthandler
+
+
 def _start_jax(setup: Setup) -> None:
+  _delay_aborts()
   # Its handler of SIGTERM would take the place of ours.
   jax.config.update('jax_enable_preemption_service', False)
   jax.distributed.initialize(
@@ -326,6 +344,12 @@ def as_first(what: str, value: Any) -> Any:
 def stops_here(name: str) -> str:
   """The signal at which all stop at this place, see Peers.stops_here."""
   return name if _peers is None else _peers.stops_here(name)
+
+
+def announce(why: str, exit_code: int) -> None:
+  """Tells the others that this process ends, so that all end alike."""
+  if _peers is not None:
+    _peers.announce(why, exit_code)
 
 
 def require_equal(facts: Mapping[str, str]) -> None:

@@ -168,10 +168,14 @@ class Peers:
       link.send('bye')
     self._close()
 
-  def fail(self, why: str, exit_code: int) -> None:
-    """Tells the others that this process ends, and why; waits for them."""
+  def announce(self, why: str, exit_code: int) -> None:
+    """Tells the others that this process ends, and why: they end alike."""
     for link in self._links:
       link.send('failed', self.process_id, why, exit_code)
+
+  def fail(self, why: str, exit_code: int) -> None:
+    """Announces the end of this process, and waits for the others."""
+    self.announce(why, exit_code)
     if not self.process_id:
       # JAX's service ends with process 0, and aborts those that still use it.
       deadline = time.monotonic() + 2 * _GRACE_SECONDS

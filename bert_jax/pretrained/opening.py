@@ -1,5 +1,6 @@
 """Opens a path as a model: the only place that decides what kind it is."""
 
+from bert_jax.buckets import BucketPath
 from bert_jax.errors import InputError
 from bert_jax.interop import google_bert, huggingface, peft_lora
 from bert_jax.pretrained.adapters import open_adapter
@@ -13,6 +14,8 @@ from bert_jax.workdir import Workdir
 def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
   """Opens WORKDIR, WORKDIR@STEP, a Hugging Face folder or Google's.
 
+  A workdir may lie at gs://; the folders of others lie on a disk.
+
   A fine-tuning run opens as the model of its best seed, or, with WORKDIR@STEP,
   of `seed`. A LoRA folder of the `peft` package opens as merged with the base
   that its config names.
@@ -21,6 +24,8 @@ def open_pretrained(path: str, seed: int | None = None) -> Pretrained:
     InputError: the path is none of these, or cannot be used.
   """
   folder, step = split_workdir(path)
+  if isinstance(folder, BucketPath):
+    return open_workdir(path, Workdir(folder), step, seed, open_pretrained)
   adapter = peft_lora.read_config(folder)
   if adapter and seed is None and step is None:
     return open_adapter(path, folder, adapter, open_pretrained)

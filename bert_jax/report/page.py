@@ -27,6 +27,7 @@ from bert_jax.report.finetuning import (
   comparison_lines,
   finetuning_sections,
 )
+from bert_jax.report.goodput import goodput_card, goodput_section
 from bert_jax.report.html import (
   card,
   duration,
@@ -114,7 +115,8 @@ def _render(run: Run, finetuned: Sequence[Run]) -> str:
   blocks = [_header(run), _notes(run), _curves(run)]
   if run.results is None:
     blocks += [evaluation_section(run), _packing(run), _fill_mask(run)]
-  blocks += [*finetuning_sections(finetuned), _footer(run)]
+  blocks += [*finetuning_sections(finetuned), goodput_section(run)]
+  blocks.append(_footer(run))
   return page(f'{name}: bert_jax report', *filter(None, blocks))
 
 
@@ -127,6 +129,7 @@ def _header(run: Run) -> str:
     share = f'of {total:,}' if total else ''
     cards.append(card('Steps', f'{steps:,}', share))
     cards += _tokens_and_time(run)
+  cards += goodput_card(run)
   if run.starts:
     devices = run.starts[-1].get('devices') or []
     cards.append(card('Devices', *_devices(devices)))

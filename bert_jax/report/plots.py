@@ -148,6 +148,43 @@ def runs_by_start(
     return _svg(figure, title)
 
 
+def parts_of_a_whole(
+  title: str, parts: Sequence[tuple[str, float, float]]
+) -> str:
+  """Draws each part where the one before it ends, in a row of its own.
+
+  Args:
+    title: names the whole.
+    parts: (label, seconds, share of the whole); the first is what is wanted.
+  """
+  total = sum(seconds for _, seconds, _ in parts)
+  unit, size = next(
+    (unit, size)
+    for unit, size in (
+      ('days', 86400),
+      ('hours', 3600),
+      ('minutes', 60),
+      ('s', 1),
+    )
+    if total >= 2 * size or size == 1
+  )
+  with rc_context(_STYLE | {'axes.grid.axis': 'x'}):
+    figure = Figure(figsize=(9.6, 0.6 + 0.3 * len(parts)), layout='constrained')
+    axes = figure.add_subplot()
+    left = 0.0
+    for row, (_, seconds, share) in enumerate(parts):
+      color = SECOND if row else FIRST
+      axes.barh(row, seconds / size, left=left / size, color=color, height=0.7)
+      left += seconds
+      axes.text(left / size, row, f' {share:.1%}', va='center')
+    axes.set_yticks(range(len(parts)), [label for label, _, _ in parts])
+    axes.tick_params(axis='y', labelcolor=INK)
+    axes.set_ylim(len(parts) - 0.4, -0.6)
+    axes.set_xlim(0, 1.08 * max(total, 1e-9) / size)
+    axes.set_xlabel(unit)
+    return _svg(figure, title)
+
+
 def confusion(title: str, labels: Sequence[str], counts: np.ndarray) -> str:
   """Draws a confusion matrix.
 

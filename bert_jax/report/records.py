@@ -21,6 +21,7 @@ from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
 from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.train.goodput import Goodput, goodput_of, read_starts
 from bert_jax.workdir import Workdir, read_json
 
 # Kinds of records with figures; others note events, such as a checkpoint.
@@ -158,6 +159,7 @@ class Run:
   manifests: dict[str, Record]  # 'train', 'eval', with the corpus if several
   fill_mask: list[Record] | None
   results: Record | None
+  goodput: Goodput | None
 
 
 def read_run(path: str | os.PathLike) -> Run:
@@ -187,6 +189,7 @@ def read_run(path: str | os.PathLike) -> Run:
     results=read_results_json(workdir, config)
     if workdir.results.exists()
     else None,
+    goodput=goodput_of(read_starts(workdir.goodput)),
   )
 
 

@@ -7,14 +7,15 @@ before it, so this module does.
 
 import contextlib
 import errno
-import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from orbax.checkpoint import v1 as ocp
 
+from bert_jax import durable_files
 from bert_jax.errors import InputError
 from bert_jax.models import functional
 from bert_jax.parallel import distributed
@@ -56,11 +57,18 @@ class Checkpoints:
 
   `last_saved` is the step of the newest checkpoint that is whole on the disk,
   -1 if there is none. Several processes save and restore together, and a
-  failure of one is one of all.
+  failure of one is one of all. `require_lock` raises InputError if this process
+  may write there no more.
   """
 
-  def __init__(self, folder: pathlib.Path, config: CheckpointConfig):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    config: CheckpointConfig,
+    require_lock: Callable[[], None] = lambda: None,
+  ):
     self.folder = folder
+    self._require_lock = require_lock
     self._config = config
     self._checkpointer: ocp.training.Checkpointer | None = None
     self._pending: tuple[int, Any] | None = None
@@ -81,6 +89,7 @@ class Checkpoints:
 
     Raises SaveFailed, also if the previous save failed; then none is started.
     """
+    self._require_lock()
     step = host_step(state)
     items = checkpoint_items.items_of(state, position)
     self.wait()
@@ -122,6 +131,7 @@ class Checkpoints:
 
   def poll(self) -> None:
     """Notices a save that has ended; raises SaveFailed if it failed."""
+    self._require_lock()
     self._looks += 1
     # Each look of several processes costs messages, so they look less and less.
     if distributed.several() and self._looks & (self._looks - 1):
@@ -296,16 +306,12 @@ class Checkpoints:
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
-  """Steps that have a folder, newest first.
+  """Steps that have a finished folder, newest first.
 
   Raises OSError if the folder cannot be listed, which does not mean it is
   empty.
   """
-  try:
-    with os.scandir(folder) as entries:
-      names = [entry.name for entry in entries if entry.is_dir()]
-  except FileNotFoundError:
-    return []
+  names = durable_files.folders(folder)
   return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
@@ -319,7 +325,8 @@ def restore_step(
   path = folder / str(step)
   if step not in saved_steps(folder):
     raise _no_step(folder, step)
-  if not _is_there(path / 'state') and _is_there(path / 'params'):
+  there = durable_files.names(path)
+  if 'state' not in there and 'params' in there:
     raise InputError(
       f'checkpoint {path} has parameters alone, as a converted model has; give '
       'init_from, not resume_from'
@@ -389,11 +396,3 @@ def _no_step(folder: pathlib.Path, step: int) -> InputError:
 
 def _listed(folder: pathlib.Path) -> str:
   return ', '.join(map(str, sorted(saved_steps(folder)))) or 'none at all'
-
-
-def _is_there(path: pathlib.Path) -> bool:
-  try:
-    path.stat()
-  except FileNotFoundError:
-    return False
-  return True

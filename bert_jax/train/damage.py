@@ -20,6 +20,7 @@ from typing import TypeVar, cast
 import jax
 
 from bert_jax import durable_files
+from bert_jax.buckets import BucketPath
 from bert_jax.config.json_files import json_digest
 from bert_jax.errors import InputError, one_line
 from bert_jax.parallel import distributed
@@ -252,28 +253,14 @@ def _unreadable(folder: pathlib.Path) -> Fault | None:
   """Lists and reads the whole folder; returns the system's first error."""
   path = folder
   try:
-    for path in _files(folder):
-      with open(path, 'rb', buffering=0) as file:
-        # Dropping the page cache forces a new read of the disk.
-        if hasattr(os, 'posix_fadvise'):
-          os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while file.read(1 << 20):
-          pass
+    for name in durable_files.sizes(folder):
+      path = folder / name
+      durable_files.read_through(path)
   except OSError as error:
     return _disk(error.errno or errno.EIO, error.filename or str(path))
   except MemoryError as error:
     return Fault('memory', _one_line(error))
   return None
-
-
-def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """All files below a folder, in order; OSError if it cannot be listed."""
-  with os.scandir(folder) as entries:
-    for entry in sorted(entries, key=lambda entry: entry.name):
-      if entry.is_dir(follow_symlinks=False):
-        yield from _files(pathlib.Path(entry.path))
-      else:
-        yield pathlib.Path(entry.path)
 
 
 def seal(folder: pathlib.Path) -> None:
@@ -285,12 +272,13 @@ def seal(folder: pathlib.Path) -> None:
   """
   durable_files.sync_tree(folder)
   durable_files.sync_folder(folder.parent)
-  files = {}
-  for path in _files(folder):
-    size = path.stat().st_size
-    digest = _hash(path.read_bytes()) if size <= _SMALL else ''
-    files[str(path.relative_to(folder))] = [size, digest]
-  files.pop(MANIFEST, None)
+  # A bucket has checksums of its own, and each read of it takes time.
+  limit = -1 if isinstance(folder, BucketPath) else _SMALL
+  files = {
+    name: [size, _hash((folder / name).read_bytes()) if size <= limit else '']
+    for name, size in durable_files.sizes(folder).items()
+    if name != MANIFEST
+  }
   with contextlib.suppress(OSError):
     digest = json_digest(files, sort_keys=True)
     durable_files.write_json(

@@ -13,6 +13,7 @@ from typing import Any
 from bert_jax.config.codec import encode
 from bert_jax.errors import InputError, require_package
 from bert_jax.parallel import distributed
+from bert_jax.train.record_files import new_part
 from bert_jax.workdir import Workdir
 
 
@@ -48,7 +49,7 @@ class MetricWriter:
   """Appends records to a new `part-N.jsonl`, one file for each start.
 
   If the disk is full, records wait in memory until there is room, and the run
-  goes on.
+  goes on. In a bucket they wait until `flush`, or for half a minute.
   """
 
   def __init__(
@@ -58,14 +59,9 @@ class MetricWriter:
     tensorboard: pathlib.Path,
     run_config: Any = None,
   ):
-    metrics.mkdir(parents=True, exist_ok=True)
-    number = 1 + max(
-      (int(path.stem[5:]) for path in metrics.glob('part-*.jsonl')), default=-1
-    )
-    self.path = metrics / f'part-{number}.jsonl'
-    self._file = open(self.path, 'xb', buffering=0)
-    self._size = 0
+    self._part, number = new_part(metrics)
     self._waiting: list[bytes] = []
+    self._has_failed = False
     self._tensorboard = None
     self._wandb = None
     if config.tensorboard:
@@ -75,14 +71,16 @@ class MetricWriter:
 
       self._wandb = wandb.init(project=config.wandb_project, config=run_config)
 
+  @property
+  def path(self) -> pathlib.Path:
+    """The part that the next records go to."""
+    return self._part.path
+
   def write(self, record: dict[str, Any]) -> None:
     """Writes one JSON line; every record has `kind` and `step`."""
     line = json.dumps(record | {'time': time.time()}) + '\n'
     self._waiting.append(line.encode())
-    failed_before = len(self._waiting) > 1
-    error = self._write_waiting()
-    if error and not failed_before:
-      _warn(f'{self.path}: {error}; records wait in memory until it works')
+    self._write_waiting()
     step = record['step']
     names = [record['kind'], record.get('corpus')]
     if 'seed' in record:
@@ -98,10 +96,14 @@ class MetricWriter:
     if self._wandb is not None:
       self._wandb.log(numbers, step=step)
 
+  def flush(self) -> None:
+    """Puts all records where a reader of the workdir finds them."""
+    self._write_waiting(whole=True)
+
   def close(self) -> None:
     """Raises InputError if records could not be written."""
-    error = self._write_waiting()
-    self._file.close()
+    error = self._write_waiting(whole=True)
+    self._part.close()
     if self._tensorboard is not None:
       self._tensorboard.close()
     if self._wandb is not None:
@@ -112,21 +114,20 @@ class MetricWriter:
         'lost, all else is kept. Make room before you go on'
       )
 
-  def _write_waiting(self) -> OSError | None:
-    """Writes whole lines or nothing."""
-    data = b''.join(self._waiting)
+  def _write_waiting(self, whole: bool = False) -> OSError | None:
+    """Writes whole lines or nothing; says so at the first of several failures.
+
+    `whole`: the part may not leave them for later.
+    """
     try:
-      written = 0
-      while written < len(data):
-        written += self._file.write(data[written:])
+      if self._part.write(b''.join(self._waiting), whole):
+        self._waiting.clear()
     except OSError as error:
-      # The next try overwrites the part of a line that a full disk took.
-      self._file.seek(self._size)
-      with contextlib.suppress(OSError):
-        self._file.truncate()
+      if not self._has_failed:
+        _warn(f'{self.path}: {error}; records wait in memory until it works')
+      self._has_failed = True
       return error
-    self._size += len(data)
-    self._waiting.clear()
+    self._has_failed = False
     return None
 
 
@@ -137,6 +138,9 @@ class _NoWriter(MetricWriter):
     pass
 
   def write(self, record: dict[str, Any]) -> None:
+    pass
+
+  def flush(self) -> None:
     pass
 
   def close(self) -> None:
@@ -211,6 +215,9 @@ class Log:
   def note(self, record: dict[str, Any]) -> None:
     """Writes a record to the files alone."""
     self._writer.write(record)
+
+  def flush(self) -> None:
+    self._writer.flush()
 
   def say(self, text: str) -> None:
     """Prints a sentence to the terminal alone."""

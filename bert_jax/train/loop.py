@@ -6,8 +6,9 @@ example follows from k; resuming replays nothing. If a signal cuts an evaluation
 short, the checkpoint says so, and the next start begins with the evaluation.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -20,6 +21,7 @@ from bert_jax.models import functional
 from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding
 from bert_jax.stopping import StopSignal, WaitStopped
+from bert_jax.train.account import Account
 from bert_jax.train.checkpoint import Checkpoints, Position
 from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.train.evaluation import Evaluator
@@ -64,6 +66,7 @@ class Run:
   save_every: int
   max_nonfinite_steps: int
   checkpoints: Checkpoints
+  account: Account
   flops_before: Callable[[int], float]
   peak_flops: float
   profile: 'Profile'
@@ -84,6 +87,7 @@ def make_run(
   options: LoopOptions,
   workdir: Workdir,
   started: Started,
+  account: Account,
   *,
   label: str,
   evaluator: Evaluator,
@@ -108,6 +112,7 @@ def make_run(
     save_every=options.checkpoint.every_steps,
     max_nonfinite_steps=options.max_nonfinite_steps,
     checkpoints=started.checkpoints,
+    account=account,
     flops_before=flops_before,
     peak_flops=peak_flops(options.logging.peak_tflops)[0],
     profile=Profile(options.profile_steps, str(workdir.profile)),
@@ -138,7 +143,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
   plan = run.plan
   progress = Progress(run.label, first, plan.num_steps)
   log = Log(writer, progress)
-  saver = Saver(run.checkpoints, run.save_every, log, stop)
+  saver = Saver(run.checkpoints, run.save_every, log, stop, run.account)
   window = _open_window(run, first)
 
   def position() -> Position:
@@ -162,9 +167,9 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           if saver.keep_all(state, done, position):
             stop.all_kept()
         run.profile.before(done)
-        if (batch := _next_batch(feed)) is None:
+        if (batch := _next_batch(run, feed)) is None:
           break
-        state, metrics = run.step_fn(state, run.frozen, batch)
+        state, metrics = _step(run, state, batch, done)
         done += 1
         stop.begun()
         run.profile.after(done, metrics)
@@ -204,21 +209,37 @@ def _open_window(run: Run, first: int) -> Window:
   )
 
 
-def _feed(run: Run, first: int) -> DeviceFeed:
-  return DeviceFeed(
+@contextlib.contextmanager
+def _feed(run: Run, first: int) -> Iterator[DeviceFeed]:
+  feed = DeviceFeed(
     run.stream,
     batch_sharding(jax.sharding.get_mesh(), batch_axis=run.batch_axis),
     run.plan.batches(first),
     batch_axis=run.batch_axis,
   )
+  with run.account.steps(first), feed:
+    yield feed
 
 
-def _next_batch(feed: DeviceFeed) -> dict[str, jax.Array] | None:
+def _next_batch(run: Run, feed: DeviceFeed) -> dict[str, jax.Array] | None:
   """The next batch; None if a stop was asked for while rows were fetched."""
   try:
-    return next(feed)
+    with run.account.phase('input_wait'):
+      return next(feed)
   except WaitStopped:
     return None
+
+
+def _step(
+  run: Run, state: TrainState, batch: dict[str, jax.Array], done: int
+) -> tuple[TrainState, dict[str, Any]]:
+  """Dispatches the next step; a program is compiled at its first call."""
+  account = run.account
+  is_new = done == account.first_step or run.plan.starts_stage(done)
+  with account.phase('compile' if is_new else 'step'):
+    found = run.step_fn(state, run.frozen, batch)
+  account.last_step = done + 1
+  return found
 
 
 def _evaluate(
@@ -229,7 +250,8 @@ def _evaluate(
   stop: StopSignal,
 ) -> tuple[TrainState, bool]:
   """Returns (state with the best kept, whether the evaluation finished)."""
-  evaluation = run.evaluator.run(state, stop)
+  with run.account.phase('evaluation'):
+    evaluation = run.evaluator.run(state, stop)
   if evaluation is None:
     log.say(f'step {done}: evaluation put off until the next start')
     return state, False

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bert_jax.data.reading.plan import Plan
 from bert_jax.errors import InputError
-from bert_jax.local_paths import local_path
+from bert_jax.local_paths import workdir_path
 from bert_jax.parallel import distributed
 from bert_jax.train.checkpoint import (
   Checkpoints,
@@ -102,9 +102,9 @@ def check_data(
 def split_workdir(text: str, what: str = '') -> tuple[pathlib.Path, int | None]:
   """Splits 'DIR@120' into (DIR, 120), and 'DIR' into (DIR, None).
 
-  `what` names the flag or field in errors, as in `local_path`.
+  `what` names the flag or field in errors, as in `workdir_path`.
   """
   folder, at, step = text.rpartition('@')
   if not (at and step.isdecimal()):
     folder, step = text, ''
-  return local_path(folder, what), int(step) if step else None
+  return workdir_path(folder, what), int(step) if step else None

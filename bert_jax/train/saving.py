@@ -13,6 +13,7 @@ from collections.abc import Callable
 from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
 from bert_jax.stopping import StopSignal
+from bert_jax.train.account import Account
 from bert_jax.train.checkpoint import Checkpoints, Position, SaveFailed
 from bert_jax.train.logging import Log
 from bert_jax.train.state import TrainState
@@ -30,6 +31,7 @@ class Saver:
   every_steps: int
   log: Log
   stop: StopSignal
+  account: Account
 
   def __post_init__(self) -> None:
     self._noted = self.checkpoints.last_saved
@@ -47,7 +49,7 @@ class Saver:
     """
     is_new = done == 0 and self.checkpoints.last_saved < 0
     if is_new and self.checkpoints.keeps_the_start:
-      self._attempt(0, lambda: self.checkpoints.save(state, position()))
+      self._attempt(0, lambda: self._begin(state, done, position))
 
   def after_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
@@ -58,7 +60,7 @@ class Saver:
     retry = self._retry_at is not None and done >= self._retry_at
     if retry or done % self.every_steps == 0:
       self._retry_at = None
-      self._attempt(done, lambda: self.checkpoints.save(state, position()))
+      self._attempt(done, lambda: self._begin(state, done, position))
 
   def keep_all(
     self, state: TrainState, done: int, position: Callable[[], Position]
@@ -102,19 +104,30 @@ class Saver:
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> SaveFailed | None:
     """Saves and waits; returns the failure, None if all is saved."""
-    # A failure of the previous save says nothing about this one.
-    if earlier := _failure(self.checkpoints.wait):
-      self.log.say(f'step {done}: {earlier}; it will be tried again')
-    failure = None
-    if done > self.checkpoints.last_saved:
-      failure = _failure(
-        lambda: self.checkpoints.save(state, position())
-      ) or _failure(self.checkpoints.wait)
+    with self.account.phase('save'):
+      # A failure of the previous save says nothing about this one.
+      if earlier := _failure(self.checkpoints.wait):
+        self.log.say(f'step {done}: {earlier}; it will be tried again')
+      failure = None
+      if done > self.checkpoints.last_saved:
+        failure = _failure(
+          lambda: self._begin(state, done, position)
+        ) or _failure(self.checkpoints.wait)
     self._note_saved()
     return failure
 
+  def _begin(
+    self, state: TrainState, done: int, position: Callable[[], Position]
+  ) -> None:
+    self.account.saving(done)
+    # A start from this checkpoint takes no earlier step again.
+    self.log.flush()
+    self.checkpoints.save(state, position())
+
   def _attempt(self, done: int, action: Callable[[], None]) -> None:
-    if failure := _failure(action):
+    with self.account.phase('save'):
+      failure = _failure(action)
+    if failure:
       self._try_again(done, failure)
 
   def _try_again(self, done: int, failure: SaveFailed) -> None:

@@ -1,13 +1,22 @@
 """Drill of kill -9: verbs are killed at random moments and started again.
 
 .venv/bin/python experiments/benchmarks/kill_drill.py --kills=200
+.venv/bin/python experiments/benchmarks/kill_drill.py --kills=300 \\
+    --processes=2 --workdir=DIR
 
-Each verb first runs undisturbed. Then it is started, killed with all of its
-processes after a random time, and started again, until it ends by itself. The
-result must equal that of the undisturbed run, bit for bit: the bytes of a
-corpus; every array of the last checkpoint, the metrics of every step and the
-results of a training. Runs are repeated up to the given number of kills. The
-status is 1 if a result differs, or a start ends with an error.
+Each verb first runs undisturbed. Then it is started, killed at a random moment,
+and started again, until it ends by itself. The result must equal that of the
+undisturbed run, bit for bit: the bytes of a corpus; every array of the last
+checkpoint, the metrics of every step and the results of a training. Of several
+processes, which are those of launch/local_processes.py, one or all are killed;
+the others have to end by themselves within two minutes, and to name who is
+gone. The moment is a random part of a random phase, see kill_notes.py; of a
+verb without phases, any part of its time.
+
+--workdir keeps a record of each start, and the same command goes on from there;
+--kills=0 prints its tables. Logs of each fault are kept beside them. The status
+is 1 if there is a fault: a result that differs, a start that ends with an
+error, or others that do not end or do not say why.
 
 Measured on 2 cores beside other work, which on the first machine seldom left
 prepare the time to end; Python 3.13, jax 0.12.0; every run equal:
@@ -24,296 +33,189 @@ pretrain     33    26                        5             19       9
 finetune     33    26                       13             17       3
 """
 
-import collections
-import dataclasses
-import hashlib
+import contextlib
 import json
 import os
 import pathlib
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import measuring
+import kill_digests
+import kill_inputs
 from absl import app, flags, logging
+from kill_group import Group
+from kill_records import Records, fault
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Sizes of the models that are trained.
-_SIZES = (
-  '--config.model.num_layers=1',
-  '--config.model.embed_dim=32',
-  '--config.model.mlp_dim=64',
-)
-# Fields of a record that hold times; all other fields must be equal.
-TIMINGS = {
-  'time',
-  'tokens_per_second',
-  'step_seconds',
-  'input_wait_share',
-  'mfu',
-}
+# Time for all processes to end once one is killed.
+_BOUND_SECONDS = 120.0
+# A phase that comes often is waited for this often at most.
+_MAX_ENTRIES = 3
 
-_KILLS = flags.DEFINE_integer('kills', 200, 'How many, over all verbs.')
+_KILLS = flags.DEFINE_integer('kills', 200, 'How many, shared by the verbs.')
+_PROCESSES = flags.DEFINE_integer('processes', 1, 'Of each start.')
+_WORKDIR = flags.DEFINE_string('workdir', '', 'Keeps records; goes on there.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the moments.')
 _VERBS = flags.DEFINE_list(
-  'verbs', ['prepare', 'pretrain', 'finetune'], 'Which verbs, in turn.'
+  'verbs', [], 'Which verbs, in turn; default: all that run as --processes.'
 )
 _MEGABYTES = flags.DEFINE_float('megabytes', 40, 'Text for prepare.')
 _STEPS = flags.DEFINE_integer('steps', 300, 'Training steps.')
 
 
-@dataclasses.dataclass
-class Drill:
-  """One verb: its command, the digest of its result, and its counts."""
-
-  command: Callable[[pathlib.Path], list[str]]
-  digest: Callable[[pathlib.Path], dict[str, str]]
-  kills: int = 0
-  runs: int = 0
-  moments: collections.Counter = dataclasses.field(
-    default_factory=collections.Counter
-  )
-
-
 def main(unused_argv: list[str]) -> None:
   # Orbax logs many lines for each checkpoint that is compared.
   logging.set_verbosity(logging.WARNING)
-  rng = random.Random(_SEED.value)
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
-    drills = {
-      verb: drill
-      for verb, drill in make_drills(folder).items()
-      if verb in _VERBS.value
-    }
-    expected, seconds = {}, {}
-    for verb, drill in drills.items():
-      untouched = folder / f'{verb}-untouched'
-      # The first run fills the cache of compiled programs.
-      for attempt in (folder / f'{verb}-first', untouched):
-        began = time.perf_counter()
-        if start(drill, attempt, None):
-          raise SystemExit((folder / 'log').read_text())
-        seconds[verb] = time.perf_counter() - began
-      expected[verb] = drill.digest(untouched)
-    while sum(drill.kills for drill in drills.values()) < _KILLS.value:
-      verb = min(drills, key=lambda verb: drills[verb].kills)
-      one_run(rng, verb, drills[verb], folder, expected[verb], seconds[verb])
-    report(drills)
+  with contextlib.ExitStack() as stack:
+    name = _WORKDIR.value or stack.enter_context(tempfile.TemporaryDirectory())
+    folder = pathlib.Path(name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    records = Records(folder / 'records.jsonl')
+    if _KILLS.value:
+      # Runs of another size are not equal, and not continued.
+      size = f'{_MEGABYTES.value:g}-megabytes-{_STEPS.value}-steps'
+      for drill in in_turn(make_drills(folder / size, records), records):
+        drill.run()
+        print(drill.summary(), flush=True)
+    print(records.tables())
+    if records.faults():
+      raise SystemExit(f'faults: {", ".join(records.faults())}')
 
 
-def one_run(rng, verb, drill, folder, expected, seconds) -> None:
-  """Starts a verb again and again until it ends by itself; then compares."""
-  target = folder / f'{verb}-killed'
-  while start(drill, target, rng.uniform(0, 1.1 * seconds)):
-    pass
-  drill.runs += 1
-  found = drill.digest(target)
-  different = [
-    name
-    for name in {*found, *expected}
-    if found.get(name) != expected.get(name)
-  ]
-  if different:
-    raise SystemExit(f'{verb}: not equal: {", ".join(sorted(different)[:9])}')
-  for path in folder.glob(f'{target.name}*'):
-    shutil.rmtree(path)
-  print(
-    f'{verb}: {drill.kills} kills, {drill.runs} runs, all equal', flush=True
-  )
+def in_turn(drills: dict[str, 'Drill'], records: Records) -> Iterator['Drill']:
+  """Yields the drill with the fewest kills, until each has its share."""
+  while True:
+    kills = {verb: records.kills(verb, _PROCESSES.value) for verb in drills}
+    verb = min(kills, key=lambda verb: kills[verb])
+    if kills[verb] * len(kills) >= _KILLS.value:
+      return
+    yield drills[verb]
 
 
-def start(drill: Drill, target: pathlib.Path, limit: float | None) -> bool:
-  """Starts the command; returns true if it was killed after `limit` seconds."""
-  log = target.parent / 'log'
-  with open(log, 'w') as file:
-    process = subprocess.Popen(
-      [sys.executable, '-m', 'bert_jax', *drill.command(target)],
-      cwd=ROOT,
-      stdin=subprocess.DEVNULL,
-      stdout=file,
-      stderr=subprocess.STDOUT,
-      start_new_session=True,
-    )
-  try:
-    status = process.wait(limit)
-  except subprocess.TimeoutExpired:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    drill.kills += 1
-    drill.moments[moment(log.read_text())] += 1
-    return True
-  if status:
-    raise SystemExit(log.read_text())
-  return False
+class Drill:
+  """One verb: `command` and `digest` take the folder that it makes."""
+
+  def __init__(
+    self,
+    verb: str,
+    folder: pathlib.Path,
+    records: Records,
+    command: Callable[[pathlib.Path], list[str]],
+    digest: Callable[[pathlib.Path], dict[str, str]],
+  ):
+    self.verb = verb
+    self.processes = _PROCESSES.value
+    self.folder = folder / f'{verb}-{self.processes}'
+    self.target = self.folder / 'killed'
+    self.records = records
+    self.command = command
+    self.digest = digest
+
+  def summary(self) -> str:
+    kills = self.records.kills(self.verb, self.processes)
+    return f'{self.verb}: {kills} kills, {len(self.records.faults())} faults'
+
+  def expected(self) -> dict:
+    """What an undisturbed run makes, and how long its phases last."""
+    path = self.folder / 'expected.json'
+    if not path.exists():
+      shutil.rmtree(self.folder, ignore_errors=True)
+      # It also fills the cache of compiled programs.
+      group = self.start(self.folder / 'untouched')
+      group.wait()
+      if any(group.statuses()):
+        raise SystemExit(group.text())
+      digests = self.digest(self.folder / 'untouched')
+      value = {'digests': digests, 'phases': group.phases()}
+      path.write_text(json.dumps(value))
+    return json.loads(path.read_text())
+
+  def start(self, target: pathlib.Path) -> Group:
+    return Group(self.command(target), self.processes, self.folder / 'start')
+
+  def run(self) -> None:
+    """Starts the verb again and again until it ends by itself; compares."""
+    expected = self.expected()
+    death, steps, ended = None, 0, False
+    while not ended:
+      record, group = self.start_and_kill(expected['phases'])
+      record['recovery'] = group.seconds_to_step(steps + 1, death)
+      if ended := record['kind'] == 'end':
+        record['different'] = self.compare(record, expected['digests'])
+      self.records.add(record)
+      if fault(record):
+        kept = self.folder / f'fault-{len(self.records.lines)}'
+        kept.mkdir()
+        (kept / 'log').write_text(group.text())
+        if ended:
+          shutil.move(self.target, kept)
+      death, steps = record['time'], max(steps, group.steps())
+    for path in self.folder.glob(f'{self.target.name}*'):
+      shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+  def compare(self, record: dict, expected: dict[str, str]) -> list[str]:
+    """Names of what differs from the undisturbed run, the first few."""
+    if any(record['statuses']):
+      return []
+    found = self.digest(self.target)
+    names = sorted({*found, *expected})
+    return [name for name in names if found.get(name) != expected.get(name)][:9]
+
+  def start_and_kill(self, phases: dict) -> tuple[dict, Group]:
+    """Starts the verb and kills it, unless it ends before."""
+    rng = random.Random(f'{_SEED.value} {self.verb} {len(self.records.lines)}')
+    everybody = list(range(self.processes))
+    victim = rng.choice(['all', *everybody]) if self.processes > 1 else 'all'
+    victims = everybody if victim == 'all' else [victim]
+    group = self.start(self.target)
+    record = {'verb': self.verb, 'processes': self.processes, 'kind': 'end'}
+    if group.comes_to(victims[0], *moment(rng, phases)):
+      group.kill(victims)
+    record['hung'] = not group.wait(_BOUND_SECONDS)
+    record['time'] = group.death or time.time()
+    record['load'] = os.getloadavg()[0]
+    record['statuses'] = group.statuses()
+    statuses = [group.statuses()[number] for number in victims]
+    # A process may have ended by itself just before.
+    if group.death and -signal.SIGKILL in statuses:
+      record |= {
+        'kind': 'kill',
+        'victim': victim,
+        'phase': group.phase(victims[0]) if len(phases) > 1 else '',
+        **group.survivors(victims),
+      }
+    return record, group
 
 
-def moment(log: str) -> str:
-  """The stage at which a command was killed, from the end of its log."""
-  lines = [line for line in log.splitlines() if line.strip()]
-  if not lines:
-    return 'silent'
-  if lines[-1].startswith('step '):
-    return 'between steps'
-  return 'before the first record'
+def moment(rng: random.Random, phases: dict) -> tuple[str, int, float]:
+  """(a phase, how often it is entered, the seconds after that)."""
+  phase = rng.choice(list(phases))
+  entry = rng.randrange(min(_MAX_ENTRIES, len(phases[phase])))
+  # Late moments leave a verb without phases the time to end.
+  return phase, entry + 1, rng.uniform(0, 1.1 * phases[phase][entry])
 
 
-def make_drills(folder: pathlib.Path) -> dict[str, Drill]:
-  rng = random.Random(1)
-  words = [
-    ''.join(rng.choices('abcdefgh', k=rng.randint(2, 9))) for _ in range(999)
-  ]
-  (folder / 'vocab.txt').write_text(
-    '\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *sorted({*words})])
-    + '\n'
-  )
-  with open(folder / 'text.txt', 'w') as file:
-    while file.tell() < _MEGABYTES.value * 1e6:
-      file.write(' '.join(rng.choices(words, k=rng.randint(5, 200))) + '\n')
-  with open(folder / 'small.txt', 'w') as file:
-    for _ in range(3000):
-      file.write(' '.join(rng.choices(words, k=rng.randint(5, 60))) + '\n')
-  for part in ('train', 'eval'):
-    with open(folder / f'{part}.tsv', 'w') as file:
-      file.write('text\tlabel\n')
-      for _ in range(200):
-        text = rng.choices(words, k=20)
-        file.write(f'{" ".join(text)}\t{text[0] < "d"}\n')
-  corpus = folder / 'corpus'
-  subprocess.run(
-    [sys.executable, '-m', 'bert_jax']
-    + prepare_command(folder, 'small.txt')(corpus),
-    check=True,
-    cwd=ROOT,
-    stdout=subprocess.DEVNULL,
-  )
-  return {
-    'prepare': Drill(prepare_command(folder, 'text.txt'), digest_files),
-    'pretrain': Drill(pretrain_command(corpus), digest_run),
-    'finetune': Drill(finetune_command(folder), digest_run),
+def make_drills(folder: pathlib.Path, records: Records) -> dict[str, Drill]:
+  """The drills of the verbs that were chosen."""
+  digests = {
+    'pretrain': kill_digests.digest_run,
+    'finetune': kill_digests.digest_run,
   }
-
-
-def prepare_command(folder: pathlib.Path, text: str):
-  return lambda target: [
-    'prepare',
-    f'--input={folder / text}',
-    '--document=line',
-    f'--tokenizer={folder / "vocab.txt"}',
-    '--row_length=32,64',
-    f'--output={target}',
-  ]
-
-
-def pretrain_command(corpus: pathlib.Path):
-  return lambda target: [
-    'pretrain',
-    '--config=experiments/pretrain/bert_tiny_local.py',
-    f'--config.data.path={corpus}',
-    *_SIZES,
-    '--config.model.dropout=0.1',
-    f'--config.num_steps={_STEPS.value}',
-    # Intervals that do not divide each other let lines, evaluations and
-    # checkpoints meet in every order.
-    '--config.checkpoint.every_steps=11',
-    '--config.logging.every_steps=4',
-    '--config.evaluation.every_steps=25',
-    f'--workdir={target}',
-  ]
-
-
-def finetune_command(folder: pathlib.Path):
-  return lambda target: [
-    'finetune',
-    '--config=experiments/finetune/which_package.py',
-    f'--config.tokenizer={folder / "vocab.txt"}',
-    f'--config.task.train_path={folder / "train.tsv"}',
-    f'--config.task.eval_path={folder / "eval.tsv"}',
-    *_SIZES,
-    '--config.num_seeds=2',
-    '--config.max_length=24',
-    f'--config.num_epochs={max(1, _STEPS.value // 20)}',
-    '--config.eval_every_epochs=1',
-    '--config.checkpoint.every_steps=11',
-    '--config.logging.every_steps=4',
-    f'--workdir={target}',
-  ]
-
-
-def digest_files(folder: pathlib.Path) -> dict[str, str]:
+  commands = kill_inputs.commands(folder / 'inputs', _STEPS.value)
+  # Other verbs run as one process.
+  able = list(commands if _PROCESSES.value == 1 else digests)
+  verbs = _VERBS.value or able
+  if unable := [verb for verb in verbs if verb not in able]:
+    raise SystemExit(f'--verbs={unable[0]} must be of {", ".join(able)}')
+  kill_inputs.make(folder / 'inputs', _MEGABYTES.value, verbs)
+  files = kill_digests.digest_files
   return {
-    str(path.relative_to(folder)): sha256(path.read_bytes())
-    for path in folder.rglob('*')
-    if path.is_file()
+    verb: Drill(verb, folder, records, commands[verb], digests.get(verb, files))
+    for verb in verbs
   }
-
-
-def digest_run(folder: pathlib.Path) -> dict[str, str]:
-  """Arrays of the last checkpoint, metrics by step, results."""
-  from bert_jax.report.records import read_metrics
-  from bert_jax.train.checkpoint import saved_steps
-  from bert_jax.workdir import Workdir
-
-  workdir = Workdir(folder)
-  step = saved_steps(workdir.checkpoints)[0]
-  found = dict(arrays(workdir.checkpoints / str(step)))
-  metrics = read_metrics(workdir)
-  for record in metrics.train + metrics.evals:
-    names = (record['kind'], record['step'], record.get('seed'))
-    kept = {k: v for k, v in record.items() if k not in TIMINGS}
-    found[str(names)] = json.dumps(kept, sort_keys=True)
-  for path in (workdir.results, workdir.path / 'best'):
-    if path.is_file():
-      found[path.name] = sha256(path.read_bytes())
-    elif path.is_dir():
-      found |= {f'best/{k}': v for k, v in arrays(path / '0').items()}
-  return found
-
-
-def arrays(checkpoint: pathlib.Path) -> dict[str, str]:
-  """Digests of all arrays, read without the package's own code."""
-  import jax
-  import numpy as np
-  from orbax.checkpoint import v1 as ocp
-
-  found = {}
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  for item in ('params', 'state'):
-    if not (checkpoint / item).is_dir():
-      continue
-    metadata = ocp.checkpointables_metadata(checkpoint).metadata[item]
-    abstract = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=device
-      ),
-      metadata,
-    )
-    tree = ocp.load_checkpointables(checkpoint, {item: abstract})[item]
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-      array = np.asarray(leaf)
-      found[item + jax.tree_util.keystr(path)] = sha256(
-        repr((array.dtype, array.shape)).encode() + array.tobytes()
-      )
-  return found
-
-
-def sha256(data: bytes) -> str:
-  return hashlib.sha256(data).hexdigest()
-
-
-def report(drills: dict[str, Drill]) -> None:
-  moments = sorted({m for drill in drills.values() for m in drill.moments})
-  rows = [['', 'kills', 'runs', *moments]]
-  for verb, drill in drills.items():
-    counts = [str(drill.moments[moment]) for moment in moments]
-    rows.append([verb, str(drill.kills), str(drill.runs), *counts])
-  print(f'{measuring.machine()}; seed {_SEED.value}; every run equal')
-  print(measuring.table(rows))
 
 
 if __name__ == '__main__':

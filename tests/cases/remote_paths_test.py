@@ -1,7 +1,10 @@
 """URLs where a path on this machine is needed: refused before any work.
 
-pathlib takes gs://bucket/run for a folder `gs:` below the current one.
+pathlib takes gs://bucket/run for a folder `gs:` below the current one. A
+workdir alone may lie at gs://.
 """
+
+import importlib.util
 
 import pytest
 from other_process import ROOT, said
@@ -17,7 +20,7 @@ from bert_jax.local_paths import local_path
 from bert_jax.pretrained import open_pretrained
 from bert_jax.report.page import write_report
 
-URLS = ['gs://bucket/run', 's3://bucket/run', 'hdfs://host/run', 'gs:/b/run']
+URLS = ['s3://bucket/run', 'hdfs://host/run', 'gs:/b/run']
 
 
 @pytest.fixture(autouse=True)
@@ -53,19 +56,30 @@ def train_tokenizer(path):
   )
 
 
+OUTPUTS = [
+  new_folder,
+  lambda url: write_report('run', output=url),
+  prepare_rows,
+  train_tokenizer,
+]
+WORKDIRS = [open_pretrained, read_experiment, write_report]
+
+
+@pytest.mark.parametrize('url', ['gs://bucket/run'])
+@pytest.mark.parametrize('use', OUTPUTS)
+def test_an_output_lies_on_a_disk(use, url):
+  test_every_use_of_a_path_refuses_it(use, url)
+
+
+@pytest.mark.parametrize('use', WORKDIRS)
+def test_a_workdir_in_a_bucket_that_is_not_there_is_named(gcs, use):
+  with pytest.raises(InputError, match='gs://bucket/run is not a workdir'):
+    use('gs://bucket/run')
+  assert all(request.startswith('GET ') for request in gcs.requests)
+
+
 @pytest.mark.parametrize('url', URLS)
-@pytest.mark.parametrize(
-  'use',
-  [
-    new_folder,
-    open_pretrained,
-    read_experiment,
-    write_report,
-    lambda url: write_report('run', output=url),
-    prepare_rows,
-    train_tokenizer,
-  ],
-)
+@pytest.mark.parametrize('use', [*OUTPUTS, *WORKDIRS])
 def test_every_use_of_a_path_refuses_it(use, url):
   with pytest.raises(InputError, match='remote storage is not supported') as e:
     use(url)
@@ -83,8 +97,8 @@ def test_a_workdir_is_refused_before_its_data_is_looked_for(
 
 @pytest.mark.parametrize('name', ['init_from', 'resume_from'])
 def test_so_is_what_a_run_starts_from(small_experiment, tmp_path, name):
-  setattr(small_experiment, name, 'gs://bucket/run@3')
-  with pytest.raises(InputError, match=f'{name}=gs://bucket/run@3: remote'):
+  setattr(small_experiment, name, 's3://bucket/run@3')
+  with pytest.raises(InputError, match=f'{name}=s3://bucket/run@3: remote'):
     pretrain(small_experiment, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -100,8 +114,8 @@ def test_fine_tuning_refuses_both(tmp_path):
   with pytest.raises(InputError, match='init_from=s3://bucket/run: remote'):
     finetune(experiment, tmp_path / 'run')
   experiment.init_from = str(tmp_path)
-  with pytest.raises(InputError, match='--workdir=gs://bucket/run: remote'):
-    finetune(experiment, 'gs://bucket/run')
+  with pytest.raises(InputError, match='--workdir=s3://bucket/run: remote'):
+    finetune(experiment, 's3://bucket/run')
 
 
 @pytest.mark.parametrize(
@@ -109,12 +123,21 @@ def test_fine_tuning_refuses_both(tmp_path):
   [
     ['predict', '--workdir=/nowhere', '--input=a.jsonl', '--output=gs://b/p'],
     ['convert', '--input=/nowhere', '--output=gs://b/p'],
-    ['evaluate', '--workdir=gs://b/p', '--input=a.jsonl'],
+    ['evaluate', '--workdir=s3://b/p', '--input=a.jsonl'],
   ],
 )
 def test_verbs_say_so_in_one_line(arguments):
   (line,) = said(ROOT, *arguments, status=2).splitlines()
-  assert 'gs://b/p: remote storage is not supported here yet' in line
+  assert '//b/p: remote storage is not supported here yet' in line
+
+
+def test_a_missing_package_is_named_before_any_work(monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(InputError) as error:
+    open_pretrained('gs://bucket/run')
+  assert str(error.value) == (
+    "path=gs://bucket/run needs the package gcsfs: pip install 'bert_jax[gcs]'"
+  )
 
 
 def test_paths_of_this_machine_are_taken(tmp_path):

@@ -20,6 +20,7 @@ def test_twenty_kills_change_no_bit():
       sys.executable,
       ROOT / 'experiments' / 'benchmarks' / 'kill_drill.py',
       '--kills=20',
+      '--verbs=prepare,pretrain,finetune',
       '--megabytes=3',
       '--steps=60',
     ],

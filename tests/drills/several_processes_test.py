@@ -11,6 +11,7 @@ from launched import ACTING, STEP, Ended, launch
 from runs import arrays, assert_same_arrays, assert_same_run, records
 
 from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.goodput import read_starts
 from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.hosts
@@ -21,6 +22,7 @@ TOLERANCE = {'rtol': 1e-4, 'atol': 3e-6}
 EXPERIMENT = """
   import os, sys
 
+  from bert_jax import bucket_lock
   from bert_jax.data.config import DataConfig
   from bert_jax.experiment import PretrainExperiment
   from bert_jax.models.config import EncoderConfig
@@ -28,6 +30,9 @@ EXPERIMENT = """
   from bert_jax.train.checkpoint_config import CheckpointConfig
   from bert_jax.train.evaluation import EvaluationConfig
   from bert_jax.train.logging import LoggingConfig
+
+  # A dead owner's lock in a bucket is waited for.
+  bucket_lock.RENEW_SECONDS, bucket_lock.STALE_SECONDS = 0.5, 3.0
 
 
   def get_config():
@@ -99,6 +104,8 @@ def test_one_process_alone_writes_what_they_share(whole):
   assert [p.name for p in workdir.metrics.iterdir()] == ['part-0.jsonl']
   (start,) = workdir.starts.read_text().splitlines()
   assert len(json.loads(start)['devices']) == 4
+  (account,) = read_starts(workdir.goodput)
+  assert account.last_step == 10
   assert json.loads(workdir.complete.read_text()) == {'step': 10}
   assert not workdir.lock_path.exists()
 
@@ -169,9 +176,17 @@ def test_a_stop_while_it_evaluates_or_saves_is_one_save_of_all(
   assert f'checkpoint of step {max(steps)} is kept' in said.pop()
 
 
-def test_a_stop_before_the_first_step_is_told_to_the_others(go, tmp_path):
-  act = '1 SIGTERM bert_jax.parallel.distributed _start_jax 1'
-  ended = go(tmp_path / 'run', status=143, act=act)
+@pytest.mark.parametrize(
+  'place',
+  [
+    'bert_jax.parallel.distributed _start_jax',
+    'bert_jax.train.evaluation HeldOutLosses.warm_up',
+  ],
+)
+def test_a_stop_before_the_first_step_is_told_to_the_others(
+  go, tmp_path, place
+):
+  ended = go(tmp_path / 'run', status=143, act=f'1 SIGTERM {place} 1')
   assert ended.seconds < 30
   assert re.search('process 1 of 2 .* stopped by a signal', ended.lines_of(0))
   assert not saved_steps(Workdir(tmp_path / 'run').checkpoints)
@@ -191,3 +206,20 @@ def test_another_config_on_one_host_is_named(go, tmp_path, monkeypatch):
   said = ended.lines_of(0)
   assert 'process 1 on ' in said and 'another config.num_steps' in said
   assert '11, not 10' in said
+
+
+def test_in_a_bucket_kills_and_stops_cost_no_bit(gcs, whole, go):
+  url = 'gs://bucket/run'
+  # The save of step 5 is under way, or done, at the next step.
+  ended = go(url, status=137, act=f'0 SIGKILL {STEP} 6')
+  assert 'process 0 of 2' in ended.lines_of(1) and 'is gone' in ended.text
+  assert set(saved_steps(Workdir(url).checkpoints)) <= {5}
+  assert 'run/lock' in gcs.names('bucket')
+  ended = go(url, act=f'1 SIGTERM {STEP} 2')
+  assert 'is locked by process' in ended.lines_of(0)
+  step = saved_steps(Workdir(url).checkpoints)[0]
+  assert f'the checkpoint of step {step} is kept' in ended.lines_of(1)
+  go(url)
+  assert_same_run(url, whole)
+  assert json.loads(Workdir(url).complete.read_text()) == {'step': 10}
+  assert 'run/lock' not in gcs.names('bucket')

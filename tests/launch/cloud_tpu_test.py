@@ -384,7 +384,7 @@ def test_dry_run_prints_every_command_and_runs_none(google):
   'flags, message',
   [
     (['--workdir=run'], '--workdir=run: a slice that is pre-empted takes its'),
-    (['--workdir=gs://b/run'], 'runs are not kept in buckets yet'),
+    (['--workdir=gs://b'], '--workdir=gs://b: a slice that is pre-empted'),
     (['--max_hours=many'], '--max_hours=many: give hours'),
     (['--zone='], '--zone=... is missing'),
     (['--name=One'], '--name=One: give small letters'),

@@ -21,10 +21,21 @@ esac
 """
 
 
+# A bucket with one run, which lists objects as gcloud does.
+GCLOUD = """
+[ "$*" = 'storage ls gs://bucket/run/checkpoints/*/commit_success.txt' ] \\
+  || { echo 'ERROR: One or more URLs matched no objects.' >&2; exit 1; }
+for step in 100 20; do
+  echo "gs://bucket/run/checkpoints/$step/commit_success.txt"
+done
+"""
+
+
 @pytest.fixture
 def worker(tmp_path):
   machine = Machine(tmp_path)
   machine.add('python', PYTHON)
+  machine.add('gcloud', GCLOUD)
   venv = tmp_path / 'venv'
   (venv / 'bin').mkdir(parents=True)
   (venv / 'bin' / 'python').symlink_to(machine.bin / 'python')
@@ -84,6 +95,11 @@ def test_steps_are_the_checkpoints_of_a_workdir(worker, tmp_path):
   for step in ('100', '20'):
     (run / 'checkpoints' / step).mkdir(parents=True)
   assert worker('steps', str(run)).split() == ['100', '20']
+
+
+def test_steps_in_a_bucket_are_its_whole_checkpoints(worker):
+  assert worker('steps', 'gs://bucket/run').split() == ['100', '20']
+  assert worker('steps', 'gs://bucket/another') == ''
 
 
 def test_unknown_verb_is_one_line(worker):

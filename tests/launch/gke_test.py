@@ -184,6 +184,18 @@ def test_workdir_is_on_nfs(cluster):
   }
 
 
+@pytest.mark.parametrize('flags', [TPU, GPU])
+def test_workdir_in_a_bucket_takes_no_share(cluster, flags):
+  flags = [flag for flag in flags if not flag.startswith('--nfs=')]
+  flags.append('--workdir=gs://bucket/run')
+  pod = job_of(rendered(cluster, flags)['JobSet'])['template']['spec']
+  (container,) = pod['containers']
+  assert '--workdir=gs://bucket/run' in container['args']
+  names = [mount['name'] for mount in container['volumeMounts']]
+  assert names == [volume['name'] for volume in pod['volumes']]
+  assert names == (['shm'] if '--gpu' in flags else [])
+
+
 def test_slices_and_hosts_lie_where_their_flags_say(cluster):
   (tpu,) = [rendered(cluster, TPU)['JobSet']]
   (replicated,) = tpu['spec']['replicatedJobs']
@@ -242,7 +254,7 @@ def test_dry_run_prints_manifests_and_commands_and_runs_none(cluster):
     (['--workdir=run'], '--workdir=run: pods keep nothing'),
     (['--max_hours=x'], '--max_hours=x: give hours'),
     (['--nfs='], '--nfs=... is missing'),
-    (['--workdir=gs://b/run'], '--workdir=gs://b/run: pods keep nothing, and'),
+    (['--workdir=gs://b'], '--workdir=gs://b: pods keep nothing; give gs://'),
     (['--nfs=/share'], '--nfs=/share: give SERVER:/SHARE'),
     (['--hosts=0'], '--hosts=0: give a number from 1'),
     (['--image='], '--image=... is missing'),

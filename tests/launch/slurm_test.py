@@ -182,6 +182,7 @@ def test_dry_run_prints_the_commands_and_runs_none(cluster):
     ({'SLURM_JOB_ID': ''}, '', 'there is no Slurm job; use sbatch'),
     ({'SLURM_SUBMIT_DIR': '/nowhere'}, '', 'call sbatch in the checkout'),
     ({}, '--workdir=', '--workdir=... is missing'),
+    ({}, '--workdir=gs://b/run', '--workdir=gs://b/run: this script looks for'),
   ],
 )
 def test_bad_call_is_one_line(cluster, variables, flag, message):

@@ -166,6 +166,18 @@ def test_the_error_of_one_process_ends_the_others_with_its_reason(three):
     assert 'shard 7 is cut' in ends[number].lines[0]
 
 
+def test_an_end_at_once_is_announced_and_ends_the_others_alike(three):
+  met, ends = three
+  met[0].announce('stopped by a signal', 143)
+  met[0]._left = True  # it exits, and its watcher with it
+  for link in met[0]._links:
+    link.shut()
+  for number in (1, 2):
+    assert ends[number].has_ended.wait(10)
+    assert ends[number].codes == [143]
+    assert 'stopped by a signal' in ends[number].lines[0]
+
+
 def test_whoever_does_not_come_is_named(address, monkeypatch):
   monkeypatch.setattr(meeting, 'SAY_EVERY_SECONDS', 0.5)
   ends = [End(), End()]

@@ -22,6 +22,7 @@ from bert_jax.report.records import (
   training_seconds,
 )
 from bert_jax.tasks.metrics import mean_and_std
+from bert_jax.train.goodput import PHASES
 from bert_jax.workdir import Workdir
 
 LABELS = ['numpy', 'jax', '<b>scipy</b>']
@@ -216,6 +217,44 @@ def test_report_shows_the_numbers_of_its_files(tmp_path):
     "|warning: names that differ in spaces: 'a<' (1) and 'a< ' (2)|",
   ):
     assert expected in text, expected
+
+
+def test_report_shows_where_the_time_went(tmp_path):
+  workdir = write_pretraining(tmp_path)
+  before = write_report(workdir).read_text()
+  assert 'Goodput' not in before  # of an earlier version
+  phases = {**dict.fromkeys(PHASES, 0.0), 'start_up': 50.0, 'save': 5.0}
+  one = {
+    'began': 1.7e9,
+    'seconds': phases | {'step': 300.0},
+    'first_step': 0,
+    'last_step': 1500,
+    'step_seconds_at': {'1000': 200.0},
+  }
+  two = one | {
+    'began': 1.7e9 + 360,
+    'seconds': phases | {'step': 200.0},
+    'first_step': 1000,
+    'last_step': 2000,
+  }
+  path = workdir / 'goodput.json'
+  path.write_text(json.dumps({'starts': [one, two]}))
+  page = write_report(workdir).read_text()
+  assert_balanced(page)
+  assert page.count('<svg') == before.count('<svg') + 1
+  assert 'aria-label="Where the time went"' in page
+  text = shown_text(workdir / 'report.html')
+  for expected in (
+    '|Goodput|65.0%|of 10 min 15 s since the start|',
+    '10 min 15 s in 2 starts, from the first',
+    '|steps|steps that count|400.0|65.0%|',
+    '|save stall|saving while no step ran|10.0|1.6%|',
+    '|start-up|from the start of the process: data, mesh, restore|100.0|16.3%|',
+    '|lost to restarts|steps after the last save, taken again|100.0|16.3%|',
+    '|idle|between two starts|5.0|0.8%|',
+    '|all|615.0|100.0%|',
+  ):
+    assert expected in re.sub(r'[|]+ ?[|]*', '|', text), expected
 
 
 @pytest.mark.parametrize(

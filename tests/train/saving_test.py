@@ -4,6 +4,7 @@ import pytest
 
 from bert_jax.errors import InputError
 from bert_jax.stopping import StopSignal
+from bert_jax.train.account import Account
 from bert_jax.train.checkpoint import SaveFailed
 from bert_jax.train.saving import Saver, kept
 
@@ -37,6 +38,7 @@ class Log:
   def __init__(self):
     self.said, self.records = [], []
     self.say, self.note = self.said.append, self.records.append
+    self.flush = lambda: None
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def disk():
 
 @pytest.fixture
 def saver(disk):
-  return Saver(disk, 10, Log(), StopSignal('work', ''))
+  return Saver(disk, 10, Log(), StopSignal('work', ''), Account(0.0))
 
 
 def steps(saver, first, last):
@@ -90,7 +92,7 @@ def test_a_first_save_that_fails_ends_the_run(saver, disk):
 
 def test_so_it_does_where_a_start_continues_a_run(disk):
   disk.last_saved, disk.works = 40, False
-  saver = Saver(disk, 10, Log(), StopSignal('work', ''))
+  saver = Saver(disk, 10, Log(), StopSignal('work', ''), Account(0.0))
   with pytest.raises(InputError, match='the checkpoint of step 40 is kept'):
     steps(saver, 41, 51)
 

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from bert_jax.buckets import BucketPath
 from bert_jax.data.tokenizers import (
   added_token_files,
   added_tokens,
@@ -55,7 +56,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     InputError: There is none, its kind is not known, a file beside it asks for
       what ours cannot do, or its vocabulary lacks a special token.
   """
-  path = pathlib.Path(os.path.expanduser(path))
+  if not isinstance(path, BucketPath):
+    path = pathlib.Path(os.path.expanduser(path))
   if path.is_dir():
     files = folder_files.read(path)
     path = _find_file(path, files)
