@@ -158,14 +158,9 @@ def _train(
   )
   if distributed.is_first():
     inputs.write(experiment, started.position.next_example)
+  frozen, join = started.frozen, method.join
   scoring = Scoring(
-    experiment,
-    task,
-    model,
-    examples,
-    steps_per_epoch,
-    started.frozen,
-    method.join,
+    experiment, task, model, examples, steps_per_epoch, frozen, join
   )
   with account.phase('compile'):
     scoring.warm_up(started.state.params)
