@@ -44,7 +44,6 @@ from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
 from bert_jax.train import xla_options
 from bert_jax.train.account import Account, open_account
-from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
@@ -147,9 +146,7 @@ def _train(
   plan = one_stage(experiment, steps_per_epoch)
   program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples, steps_per_epoch)
-  checkpoints = Checkpoints(
-    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
-  )
+  checkpoints = one_run.checkpoints(workdir, experiment.checkpoint)
   started = start(
     program,
     workdir,
@@ -161,14 +158,9 @@ def _train(
   )
   if distributed.is_first():
     inputs.write(experiment, started.position.next_example)
+  frozen, join = started.frozen, method.join
   scoring = Scoring(
-    experiment,
-    task,
-    model,
-    examples,
-    steps_per_epoch,
-    started.frozen,
-    method.join,
+    experiment, task, model, examples, steps_per_epoch, frozen, join
   )
   with account.phase('compile'):
     scoring.warm_up(started.state.params)

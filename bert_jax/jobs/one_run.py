@@ -15,6 +15,8 @@ from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving
+from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.train.checkpoint_config import CheckpointConfig
 from bert_jax.workdir import Workdir
 
 
@@ -40,6 +42,11 @@ def held(workdir: Workdir) -> Iterator[None]:
       workdir.create()  # or one that may not write here would fail at a save
     stack.enter_context(first_prints())
     yield
+
+
+def checkpoints(workdir: Workdir, config: CheckpointConfig) -> Checkpoints:
+  """The checkpoints of a workdir, written as long as its lock is held."""
+  return Checkpoints(workdir.checkpoints, config, workdir.require_lock)
 
 
 @contextlib.contextmanager

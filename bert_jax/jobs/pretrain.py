@@ -34,7 +34,6 @@ from bert_jax.run_inputs import RunInputs
 from bert_jax.stopping import StopSignal
 from bert_jax.train import throughput, xla_options
 from bert_jax.train.account import Account, open_account
-from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import (
   HeldOutLosses,
   RowsInOrder,
@@ -128,9 +127,7 @@ def _train(
   key = jax.random.key(experiment.seed)
   program = program_of(experiment, objective, model, key)
   stream = open_stream(experiment, corpora)
-  checkpoints = Checkpoints(
-    workdir.checkpoints, experiment.checkpoint, workdir.require_lock
-  )
+  checkpoints = one_run.checkpoints(workdir, experiment.checkpoint)
   started = start(
     program,
     workdir,

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from bert_jax.data.examples import Examples
 from bert_jax.data.held_out import held_out
 from bert_jax.data.labelled import ExampleStream, padding_note, read_examples
 from bert_jax.data.length_buckets import (
@@ -20,6 +21,7 @@ from bert_jax.tasks.base import (
   Facts,
   Features,
   Task,
+  TaskConfig,
   TrainingColumns,
   cut_phrase,
 )
@@ -136,19 +138,7 @@ def load_examples(
   `earlier` holds the facts of the model to be tuned; see TaskConfig.fit.
   """
   config = experiment.task
-  columns = {'train': config.columns(), 'eval': config.columns()}
-  if isinstance(config, TrainingColumns):
-    columns['train'] = config.training_columns()
-  paths = {'train': config.train_path, 'eval': config.eval_path}
-  parts = {
-    name: read_examples(path, columns[name], header=config.header)
-    for name, path in paths.items()
-    if path
-  }
-  if 'eval' not in parts:
-    parts['train'], parts['eval'] = held_out(
-      parts['train'], config.columns(), config.train_path
-    )
+  parts = _read_parts(config)
   task = config.build(tokenizer.table, config.fit(parts['train'], earlier))
   features, about, notes = {}, {}, []
   for name, part in parts.items():
@@ -189,6 +179,21 @@ def load_examples(
     num_tokens=num_tokens,
   )
   return task, examples
+
+
+def _read_parts(config: TaskConfig) -> dict[str, Examples]:
+  """The examples for training, 'train', and for evaluation, 'eval'."""
+  columns = config.columns()
+  of_training = columns
+  if isinstance(config, TrainingColumns):
+    of_training = config.training_columns()
+  train = read_examples(config.train_path, of_training, header=config.header)
+  if config.eval_path:
+    path = config.eval_path
+    held = read_examples(path, columns, header=config.header)
+  else:
+    train, held = held_out(train, columns, config.train_path)
+  return {'train': train, 'eval': held}
 
 
 def _check_batch(
