@@ -184,7 +184,9 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           with window.paused():
             state, evaluated = _evaluate(run, state, done, log, stop)
         if not (last or stop.requested):
-          with window.paused():
+          # Only a save may wait for the device, which else has work ahead.
+          is_due = saver.is_due(done)
+          with window.paused() if is_due else contextlib.nullcontext():
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
   finally:

@@ -54,13 +54,17 @@ class Saver:
   def after_step(
     self, state: TrainState, done: int, position: Callable[[], Position]
   ) -> None:
-    """Saves if a save is due; called when the work of a step is finished."""
+    """Saves if a save is due; called once a step is dispatched."""
     self._attempt(done, self.checkpoints.poll)
     self._note_saved()
-    retry = self._retry_at is not None and done >= self._retry_at
-    if retry or done % self.every_steps == 0:
+    if self.is_due(done):
       self._retry_at = None
       self._attempt(done, lambda: self._begin(state, done, position))
+
+  def is_due(self, done: int) -> bool:
+    """True if `after_step` saves, and so waits for the device."""
+    retry = self._retry_at is not None and done >= self._retry_at
+    return retry or done % self.every_steps == 0
 
   def keep_all(
     self, state: TrainState, done: int, position: Callable[[], Position]

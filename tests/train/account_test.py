@@ -18,12 +18,8 @@ from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.evaluation import HeldOutLosses
 from bert_jax.train.goodput import goodput_of, read_starts
 from bert_jax.train.program import Program
-from bert_jax.train.saving import Saver
 from bert_jax.train.window import Window
 from bert_jax.workdir import Workdir
-
-# Most that a phase may differ from what the test measures around it.
-SECONDS = 0.25
 
 
 @pytest.fixture
@@ -96,8 +92,6 @@ def test_each_delay_is_found_in_its_phase(
   slow(HeldOutLosses, 'warm_up', 0.3)
   slow(HeldOutLosses, 'run', 0.2)
   slow(Checkpoints, 'save', 0.2)
-  for name in ('before_first_step', 'after_step', 'finish', 'close'):
-    slow(Saver, name)
   slow(Program, 'step_fn', 0.02)
   slow(Window, 'add', 0.02)
   before = time.time()
@@ -108,19 +102,19 @@ def test_each_delay_is_found_in_its_phase(
   (start,) = read_starts(workdir.goodput)
   sums = {name: sum(calls) for name, calls in slow.calls.items()}
   first_step, *later_steps = slow.calls['step_fn']
-  saving = ('before_first_step', 'after_step', 'finish', 'close')
-  expected = {
+  # Each phase contains its calls, so none of their time is elsewhere if all
+  # phases together last as long as the run.
+  least = {
+    'start_up': 2,
     'input_wait': sums['__next__'],
     'evaluation': sums['run'],
-    'save': sum(sums[name] for name in saving),
+    'save': sums['save'],
     'compile': sums['warm_up'] + first_step,
+    'step': sum(later_steps) + sums['add'],
   }
-  for phase, seconds in expected.items():
-    assert start.seconds[phase] == pytest.approx(seconds, abs=SECONDS), phase
-    assert start.seconds[phase] > 0.3, phase
-  assert start.seconds['step'] > sum(later_steps) + sums['add'] > 0.3
-  assert start.seconds['start_up'] > 2
-  assert sum(start.seconds.values()) == pytest.approx(wall, abs=SECONDS)
+  for phase, seconds in least.items():
+    assert start.seconds[phase] >= seconds > 0.2, phase
+  assert 0.9 * wall < sum(start.seconds.values()) <= wall + 0.01
 
   line = goodput_of([start]).line()
   assert capsys.readouterr().out.count(line) == 1
