@@ -184,9 +184,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           with window.paused():
             state, evaluated = _evaluate(run, state, done, log, stop)
         if not (last or stop.requested):
-          # Only a save may wait for the device, which else has work ahead.
-          is_due = saver.is_due(done)
-          with window.paused() if is_due else contextlib.nullcontext():
+          with window.paused(saver.is_due(done)):
             saver.after_step(state, done, position)
     saver.finish(state, done, position)
   finally:
