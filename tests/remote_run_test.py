@@ -51,11 +51,11 @@ def stop_in_a_wait(patch) -> None:
         assert noted.wait(60)
     return open_file(storage, path, mode, **options)
 
-  def counted(feed):
+  def counted(run, feed):
     steps.append(1)
     if len(steps) > WAITS_AT:
       waits.set()
-    return next_batch(feed)
+    return next_batch(run, feed)
 
   patch.setattr(storages.FakeStorage, '_open', slow)
   patch.setattr(loop, '_next_batch', counted)

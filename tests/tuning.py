@@ -33,12 +33,16 @@ def classification(
 
 
 def tuning(task: Any, **fields: Any) -> FinetuneExperiment:
-  """Three epochs of two seeds; `fields` replace those below."""
+  """Three epochs of two seeds; `fields` replace those below.
+
+  All rows have one length, since each more is another program to compile.
+  """
   defaults = dict(
     num_seeds=2,
     num_epochs=3,
     batch_size=8,
     max_length=16,
+    length_buckets=1,
     optimizer=AdamWConfig(learning_rate=1e-2),
     eval_batch_size=8,
     checkpoint=CheckpointConfig(every_steps=3, keep_last=1),

@@ -77,7 +77,7 @@ def experiment_in(folder, tokenizer) -> FinetuneExperiment:
 def as_if_trained(is_finished):
   """What a run leaves behind of what is looked at before it goes on."""
 
-  def train(experiment, workdir, examples, tokenizer, source, inputs, stop):
+  def train(experiment, workdir, task, examples, source, inputs, stop, account):
     inputs.write(experiment, 0)
     params = {'encoder': {'table': np.zeros(4, np.float32)}}
     save_params(workdir.checkpoints, params)

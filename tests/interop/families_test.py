@@ -392,7 +392,7 @@ def test_every_name_is_there_once():
     assert len(paths) == len(set(paths)), family.model_type
     # Heads that share a name with another: a mark tells them apart, or the
     # class that a config names.
-    shared = {*family.marks, 'token_classifier', 'span_head'}
+    shared = {*family.marks, 'token_classifier', 'span_head', 'choice_head'}
     names = [
       rule.theirs
       for rule in family.table

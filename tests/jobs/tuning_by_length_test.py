@@ -107,6 +107,7 @@ def experiment(small_corpus, module_folder):
     model=MODEL,
     tokenizer=str(small_corpus / 'tokenizer'),
     max_length=32,
+    length_buckets=4,
     num_epochs=3,
   )
 
@@ -182,6 +183,7 @@ def test_labels_of_words_are_cut_with_their_rows(
     model=MODEL,
     tokenizer=str(small_corpus / 'tokenizer'),
     max_length=32,
+    length_buckets=4,
     num_epochs=30,
   )
   finetune(run, tmp_path / 'run')
