@@ -108,7 +108,8 @@ def experiment(small_corpus, module_folder):
     tokenizer=str(small_corpus / 'tokenizer'),
     max_length=32,
     length_buckets=4,
-    num_epochs=3,
+    num_seeds=1,
+    num_epochs=2,
   )
 
 
@@ -143,16 +144,6 @@ def test_a_stopped_run_ends_as_if_never_stopped(
   assert results(tmp_path / 'stopped') == results(finished)
 
 
-def test_the_first_of_two_seeds_is_that_of_one(
-  finished, experiment, one_device, tmp_path
-):
-  experiment.num_seeds = 1
-  finetune(experiment, tmp_path / 'one')
-  np.testing.assert_allclose(
-    figures(tmp_path / 'one'), figures(finished)[:1], rtol=1e-4
-  )
-
-
 def test_scores_are_those_of_rows_as_long_as_the_longest(
   finished, experiment, tmp_path
 ):
@@ -184,6 +175,7 @@ def test_labels_of_words_are_cut_with_their_rows(
     tokenizer=str(small_corpus / 'tokenizer'),
     max_length=32,
     length_buckets=4,
+    num_seeds=1,
     num_epochs=30,
   )
   finetune(run, tmp_path / 'run')
