@@ -215,8 +215,8 @@ def joined(
   try:
     _start_jax(setup)
     yield
-    _peers.leave()
-    jax.distributed.shutdown()
+    # JAX waits there for all processes, 90 seconds for one that has died.
+    _peers.leave(jax.distributed.shutdown)
   except BaseException as error:
     if isinstance(error, jax.errors.JaxRuntimeError):
       # The watcher knows if it is another process that has broken it.

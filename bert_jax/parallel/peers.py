@@ -161,9 +161,14 @@ class Peers:
       self._count += 1
       return ''
 
-  def leave(self) -> None:
-    """Ends the connections once all processes have come here."""
+  def leave(self, last: Callable[[], None] = lambda: None) -> None:
+    """Ends the connections once all processes have come here.
+
+    `last` is done by all before that, and may wait for the others: they are
+    watched until it has returned.
+    """
     self.agree('the end', None)
+    last()
     for link in self._links:
       link.send('bye')
     self._close()

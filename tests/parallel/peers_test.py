@@ -74,6 +74,29 @@ def test_all_learn_the_values_of_all_in_order_and_leave(three):
   assert not any(end.lines or end.codes for end in ends)
 
 
+def test_one_that_dies_in_the_last_wait_is_named(three):
+  """JAX's own wait at the end says nothing for 90 seconds, and fails then."""
+  met, ends = three
+
+  def dies():
+    met[2]._left = True  # it says no more itself
+    met[2]._links[0].shut()
+
+  def waits(end):
+    assert end.has_ended.wait(20)
+
+  in_threads(
+    [
+      lambda: met[0].leave(lambda: waits(ends[0])),
+      lambda: met[1].leave(lambda: waits(ends[1])),
+      lambda: met[2].leave(dies),
+    ]
+  )
+  for end in ends[:2]:
+    assert 'process 2' in end.lines[0] and 'is gone' in end.lines[0]
+    assert end.codes[0] == peers.EXIT_CODE_OF_LOSS
+
+
 def test_a_value_that_all_gave_is_told_once(three, monkeypatch):
   """The facts of a thousand hosts would be gigabytes otherwise."""
   met, _ = three
