@@ -184,8 +184,7 @@ def train(run: Run, writer: MetricWriter, stop: StopSignal) -> Outcome:
           with window.paused():
             state, evaluated = _evaluate(run, state, done, log, stop)
         if not (last or stop.requested):
-          with window.paused(saver.is_due(done)):
-            saver.after_step(state, done, position)
+          saver.after_step(state, done, position, window.paused)
     saver.finish(state, done, position)
   finally:
     saver.close()

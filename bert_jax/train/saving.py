@@ -7,6 +7,7 @@ its workdir may not be written any more: going on would spend accelerators on
 results that cannot be kept.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -52,19 +53,24 @@ class Saver:
       self._attempt(0, lambda: self._begin(state, done, position))
 
   def after_step(
-    self, state: TrainState, done: int, position: Callable[[], Position]
+    self,
+    state: TrainState,
+    done: int,
+    position: Callable[[], Position],
+    pause: Callable[[], contextlib.AbstractContextManager[None]],
   ) -> None:
-    """Saves if a save is due; called once a step is dispatched."""
+    """Saves if a save is due; called once a step is dispatched.
+
+    A save waits for the device, in the context that `pause` makes. Other steps
+    do not, so that the device always has the next one.
+    """
     self._attempt(done, self.checkpoints.poll)
     self._note_saved()
-    if self.is_due(done):
-      self._retry_at = None
-      self._attempt(done, lambda: self._begin(state, done, position))
-
-  def is_due(self, done: int) -> bool:
-    """True if `after_step` saves, and so waits for the device."""
     retry = self._retry_at is not None and done >= self._retry_at
-    return retry or done % self.every_steps == 0
+    if retry or done % self.every_steps == 0:
+      self._retry_at = None
+      with pause():
+        self._attempt(done, lambda: self._begin(state, done, position))
 
   def keep_all(
     self, state: TrainState, done: int, position: Callable[[], Position]

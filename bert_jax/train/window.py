@@ -58,15 +58,8 @@ class Window:
     return tuple(self._metrics)
 
   @contextlib.contextmanager
-  def paused(self, is_paused: bool = True) -> Iterator[None]:
-    """Stops the clock: evaluation and saving are not training time.
-
-    Without a reason to pause, the host does not wait for the device, which has
-    steps ahead.
-    """
-    if not is_paused:
-      yield
-      return
+  def paused(self) -> Iterator[None]:
+    """Stops the clock: evaluation and saving are not training time."""
     # Steps that are still under way count as training time.
     jax.block_until_ready(self._metrics)
     start = time.perf_counter()

@@ -1,5 +1,7 @@
 """Saving that fails: reported at the next step, tried again, never hidden."""
 
+import contextlib
+
 import pytest
 
 from bert_jax.errors import InputError
@@ -53,7 +55,22 @@ def saver(disk):
 
 def steps(saver, first, last):
   for done in range(first, last + 1):
-    saver.after_step(done, done, lambda: None)
+    saver.after_step(done, done, lambda: None, contextlib.nullcontext)
+
+
+def test_a_step_waits_for_the_device_only_where_it_saves(saver, disk):
+  pauses = []
+
+  @contextlib.contextmanager
+  def pause():
+    pauses.append(done)
+    yield
+
+  for done in range(1, 26):
+    disk.works = done != 21
+    saver.after_step(done, done, lambda: None, pause)
+  # The save of step 20 fails at 21, where it is tried again.
+  assert pauses == disk.begun == [10, 20, 21]
 
 
 def test_saves_at_its_cadence_and_notes_what_is_on_the_disk(saver, disk):
