@@ -30,7 +30,7 @@ class GrowingFile:
 
   file: BinaryIO
   state_path: pathlib.Path
-  request: dict[str, str]
+  request: Mapping[str, str]
   num_records: int = 0
   counts: dict[str, int] = dataclasses.field(default_factory=dict)
   _saved_at: float = dataclasses.field(default_factory=time.monotonic)
@@ -67,7 +67,8 @@ def growing_file(
 
   Until then it is called `path`.partial, with its state beside it. One that a
   command with an equal request left behind is continued; another is replaced.
-  An error of the input leaves nothing behind.
+  An error of the input leaves nothing behind, and neither does any error where
+  the request is empty, since nobody could tell what the results are of.
   """
   partial = path.with_name(path.name + '.partial')
   state_path = path.with_name(path.name + '.partial.json')
@@ -79,11 +80,11 @@ def growing_file(
         yield growing
         file.flush()
         os.fsync(file.fileno())
-      except InputError:
-        partial.unlink()
-        state_path.unlink(missing_ok=True)
-        raise
-      except BaseException:
+      except BaseException as error:
+        if isinstance(error, InputError) or not request:
+          partial.unlink()
+          state_path.unlink(missing_ok=True)
+          raise
         growing.save()
         print(
           f'{growing.num_records:,} results are kept in {partial}; the same '
@@ -100,6 +101,8 @@ def _state_of(
   state_path: pathlib.Path, partial: pathlib.Path, request: Mapping[str, str]
 ) -> dict[str, Any]:
   """The state of a file that can be continued, which is cut to it; or {}."""
+  if not request:
+    return {}
   try:
     state = json.loads(state_path.read_text('utf-8'))
     found = {name: state[name] for name in ('num_records', 'counts')}

@@ -123,7 +123,7 @@ def results_of_all(
 def request_of(
   model: TrainedModel, examples: Examples | ExampleFile
 ) -> dict[str, str]:
-  """What decides on every byte of the predictions, as far as it is known."""
+  """Digests and names of all that decides on the bytes of predictions."""
   experiment = model.experiment
   return {
     'content of --input': _digest(examples),
@@ -147,7 +147,8 @@ def write_predictions(
   Returns what was done with long examples; see tasks.base.Features.
 
   The file has its name once it is whole. If a command with an equal `request`
-  was stopped, its results are taken; see growing_file.py.
+  was stopped, its results are taken, and without one never; see
+  growing_file.py.
   """
   cut: collections.Counter[str] = collections.Counter()
   with contextlib.ExitStack() as stack:

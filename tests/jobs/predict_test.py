@@ -143,7 +143,7 @@ def test_it_goes_on_where_it_stopped(stopped, tmp_path, capsys):
   file, output = stopped
   kept = output.with_name('out.jsonl.partial')
   assert kept.read_bytes().count(b'\n') == 8
-  # What a killed process wrote after its last state does not count.
+  # A line that a killed process wrote after its last state does not count.
   with kept.open('a') as partial:
     partial.write('{"record": 9, "val')
   model = Model()
@@ -178,6 +178,15 @@ def test_it_begins_anew_where_it_cannot_go_on(
   said = capsys.readouterr().out
   if damage == 'request':
     assert 'begun anew: what is there has another digest of the par' in said
+
+
+def test_without_a_request_nothing_is_kept(tmp_path):
+  """Results of another model would be taken for those of this one."""
+  file = ExampleFile(file_of(tmp_path / 'a.tsv'), COLUMNS)
+  output = tmp_path / 'out.jsonl'
+  with pytest.raises(KeyboardInterrupt):
+    predict.write_predictions(Model('t63'), file, output)
+  assert [path.name for path in tmp_path.iterdir()] == ['a.tsv']
 
 
 def test_a_state_is_saved_while_it_goes_on(tmp_path, monkeypatch):
