@@ -273,11 +273,9 @@ class TrainedModel:
     task = self.require_task('predict')
     columns = self.experiment.task.columns()
     answers = {column.role for column in columns if column.is_answer}
-    examples = examples.without(answers)
-    for first in range(0, len(examples), WINDOW):
-      chosen = range(first, min(first + WINDOW, len(examples)))
+    for window in examples.without(answers).windows(WINDOW):
       features = task.featurize(
-        examples.take(chosen), self.tokenizer, self.experiment.max_length
+        window, self.tokenizer, self.experiment.max_length
       )
       if cut is not None:
         cut.update(features.cut)

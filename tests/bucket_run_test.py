@@ -138,7 +138,7 @@ def test_verbs_read_it(run, gcs, finished_run, tmp_path):
   text = 'the [MASK] of its values'
   model, theirs = inference.load(URL), inference.load(finished_run)
   assert model.fill_mask(text) == theirs.fill_mask(text)
-  # As from a laptop, by another process.
+  # Another process reads it too, as one on a laptop would.
   lines = said(ROOT, 'fill_mask', f'--workdir={URL}', text).splitlines()
   assert [line.split()[2] for line in lines[1:]] == [
     guess['token'] for guess in theirs.fill_mask(text)[0]

@@ -307,17 +307,15 @@ class FlopsBefore:
     num_rows = experiment.num_seeds * experiment.batch_size * math.prod(texts)
     times = experiment.gradients.num_passes * num_rows
     self._stream = stream
+    paths = flatten(trainable).keys()
     self._of_length = functools.cache(
-      lambda length: (
-        times
-        * tuning_flops_per_row(model, flatten(trainable).keys(), int(length))
-      )
+      lambda length: times * tuning_flops_per_row(model, paths, length)
     )
     self._of_epoch = functools.cache(self._within)
 
   def __call__(self, step: int) -> float:
     epoch, rest = divmod(step, self._stream.steps_per_epoch)
-    whole = sum(self._of_epoch(epoch) for epoch in range(epoch))
+    whole = sum(map(self._of_epoch, range(epoch)))
     return whole + (self._within(epoch, rest) if rest else 0.0)
 
   def _within(self, epoch: int, num_steps: int | None = None) -> float:

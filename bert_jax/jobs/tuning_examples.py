@@ -1,6 +1,7 @@
 """The examples of a fine-tuning run: read, encoded, served to every seed."""
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,19 +38,21 @@ class SeedStreams:
   same for all seeds, so the length of a step does not depend on their number.
 
   Args:
-    streams: One for each seed, over the same rows.
+    rows: The rows of all examples; see ExampleStream.
+    num_seeds: The number of seeds, which count from `seed`.
     batch_size: Rows of a seed in a step.
     steps_per_epoch: Steps of an epoch.
     lengths: Lengths of rows, ascending, int [k]; a single one changes no order.
     num_tokens: Tokens of each row, int [rows].
     per_token: Names of arrays whose last axis is that of the tokens.
-    seed: Seed of the order of lengths.
+    seed: The first seed, and that of the order of lengths.
   """
 
   def __init__(
     self,
-    streams: list[ExampleStream],
+    rows: Mapping[str, np.ndarray],
     *,
+    num_seeds: int,
     batch_size: int,
     steps_per_epoch: int,
     lengths: np.ndarray,
@@ -57,8 +60,10 @@ class SeedStreams:
     per_token: tuple[str, ...],
     seed: int,
   ):
-    # With several lengths, the order comes from here and not from a stream.
-    self._streams = streams if len(lengths) == 1 else streams[:1] * len(streams)
+    # With several lengths, seeds read one stream, and have their order here.
+    own = [seed + n for n in range(num_seeds if len(lengths) == 1 else 1)]
+    streams = [ExampleStream(rows, seed=one) for one in own]
+    self._streams = streams * (num_seeds // len(streams))
     self._batch_size = batch_size
     self.steps_per_epoch = steps_per_epoch
     self._lengths = lengths
@@ -214,10 +219,8 @@ def seed_streams(
 ) -> SeedStreams:
   """Makes a stream for each seed, which sees the examples in its own order."""
   return SeedStreams(
-    [
-      ExampleStream(examples.train.rows, seed=experiment.seed + seed)
-      for seed in range(experiment.num_seeds)
-    ],
+    examples.train.rows,
+    num_seeds=experiment.num_seeds,
     batch_size=experiment.batch_size,
     steps_per_epoch=steps_per_epoch,
     lengths=examples.lengths,

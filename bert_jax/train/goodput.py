@@ -17,7 +17,7 @@ from bert_jax.config.json_decoder import Check, Decoder
 from bert_jax.config.json_values import Count
 from bert_jax.workdir import read_json
 
-# What a start may be at, at one moment.
+# Each moment of a start belongs to one of these.
 PHASES = ('start_up', 'compile', 'input_wait', 'step', 'save', 'evaluation')
 # The words for all that time goes into, in the order in which it is shown.
 CATEGORIES = {

@@ -142,11 +142,11 @@ class Drill:
     return f'{self.verb}: {kills} kills, {len(self.records.faults())} faults'
 
   def expected(self) -> dict:
-    """What an undisturbed run makes, and how long its phases last."""
+    """The result of an undisturbed run, and the seconds of its phases."""
     path = self.folder / 'expected.json'
     if not path.exists():
       shutil.rmtree(self.folder, ignore_errors=True)
-      # It also fills the cache of compiled programs.
+      # This run also fills the cache of compiled programs.
       group = self.start(self.folder / 'untouched')
       group.wait()
       if any(group.statuses()):

@@ -1,4 +1,4 @@
-"""What the verbs of kill_drill.py read and make: their commands, and inputs."""
+"""The commands that kill_drill.py runs, and the inputs that they read."""
 
 import pathlib
 import random

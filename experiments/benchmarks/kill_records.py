@@ -57,7 +57,7 @@ class Records:
 
 
 def fault(line: Record) -> str:
-  """What went wrong in a start, '' for nothing."""
+  """The fault of a start in a few words, '' if there is none."""
   if line['hung']:
     return 'it hung'
   if line.get('silent'):

@@ -16,7 +16,7 @@ from bert_jax.data.length_buckets import (
 def test_tokens_are_counted_up_to_the_last_that_is_no_padding():
   ids = np.array([[5, 0, 7, 0], [5, 0, 0, 0], [0, 0, 0, 0], [1, 2, 3, 4]])
   assert count_tokens(ids, 0).tolist() == [3, 1, 0, 4]
-  # Of several texts of one example, the longest counts.
+  # An example of several texts counts as its longest.
   assert count_tokens(ids.reshape(2, 2, 4), 0).tolist() == [3, 4]
 
 

@@ -7,7 +7,7 @@ from tuning import classification, results, stop_at_step_5, tuning
 
 from bert_jax import inference
 from bert_jax.config.codec import decode, encode
-from bert_jax.data.labelled import ExampleStream, read_examples
+from bert_jax.data.labelled import read_examples
 from bert_jax.experiment import FinetuneExperiment
 from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table
@@ -39,7 +39,8 @@ def streams(num_seeds, num_rows=21, batch_size=4, lengths=LENGTHS):
   for row, (row_T, count) in enumerate(zip(ids, num_tokens, strict=True)):
     row_T[:count] = row + 1
   return SeedStreams(
-    [ExampleStream({'input_ids': ids}, seed=s) for s in range(num_seeds)],
+    {'input_ids': ids},
+    num_seeds=num_seeds,
     batch_size=batch_size,
     steps_per_epoch=round(num_rows / batch_size),
     lengths=lengths,

@@ -145,7 +145,7 @@ def test_adversarial_moves_all_texts_of_an_example():
 
 
 def test_the_same_text_twice_has_other_dropout():
-  """As SimCSE needs it; without dropout both vectors are equal."""
+  """SimCSE learns from that alone; without dropout both vectors are equal."""
   task = config().build(toys.table(), {})
   model = model_with_heads(MODEL, {}, 'float32')
   batch = batch_of(2)
