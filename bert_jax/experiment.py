@@ -5,7 +5,6 @@ An experiment file returns one of these from `get_config()`. Fields marked as
 """
 
 import dataclasses
-from typing import TypeVar
 
 import jax
 
@@ -34,7 +33,6 @@ from bert_jax.train.evaluation import EvaluationConfig
 from bert_jax.train.gradients import GradientsConfig, PlainConfig
 from bert_jax.train.logging import LoggingConfig
 from bert_jax.train.program import Program, make_program
-from bert_jax.workdir import Workdir, default_compute_dtype
 
 MIN_ROW_LENGTH = 8
 
@@ -147,6 +145,9 @@ class FinetuneExperiment:
   peft: FullTuningConfig, or a method that trains a part, such as LoRAConfig.
     Then `init_from` is the base, which must stay as long as the workdir is
     used.
+  reinit_layers: the number of top layers that start anew, with all that lies
+    above them, instead of from init_from (Zhang et al. 2021,
+    https://arxiv.org/abs/2006.05987).
   dropout: rate in both attention and hidden layers.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
@@ -165,6 +166,7 @@ class FinetuneExperiment:
   max_length: int = 128
   task: TaskConfig = dataclasses.field(default_factory=ClassificationConfig)
   init_from: str = ''
+  reinit_layers: int = 0
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
   dropout: float = 0.1
@@ -206,6 +208,11 @@ class FinetuneExperiment:
       raise InputError(
         f'init_from is empty, and {type(self.peft).__name__} trains beside a '
         'base; give --config.init_from=WORKDIR (or a Hugging Face folder)'
+      )
+    if self.reinit_layers < 0 or (self.reinit_layers and not self.init_from):
+      raise InputError(
+        f'reinit_layers is {self.reinit_layers}; it must be 0 or more, and 0 '
+        'without init_from, where all layers start anew'
       )
     if not 0 < self.max_unknown <= 1:
       raise InputError(
@@ -277,34 +284,6 @@ class ConvertedModel:
   @property
   def max_length(self) -> int:
     return self.model.max_positions
-
-
-_Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
-
-
-def with_compute_dtype(
-  experiment: _Experiment, workdir: Workdir
-) -> _Experiment:
-  """Fills in compute_dtype '' with the default of this machine's devices.
-
-  Raises InputError if the run in the workdir was computed in another dtype so
-  far, as after a move from a CPU to an accelerator: no flag says which of the
-  two is meant.
-  """
-  if experiment.compute_dtype:
-    return experiment
-  platform = jax.devices()[0].platform
-  name = default_compute_dtype(platform)
-  recorded = workdir.recorded_config()
-  before = recorded.compute_dtype if recorded else name
-  if before != name:
-    raise InputError(
-      f'compute_dtype is empty, which means {name} on this {platform}, but '
-      f'{workdir.path} was computed in {before} so far; give '
-      f'--config.compute_dtype={before} to go on as before, or '
-      f'--config.compute_dtype={name} --allow_change=compute_dtype'
-    )
-  return dataclasses.replace(experiment, compute_dtype=name)
 
 
 def model_of(

@@ -18,20 +18,20 @@ import numpy as np
 from bert_jax.data.reading.device_feed import place_batch
 from bert_jax.data.reading.plan import Plan, Stage
 from bert_jax.data.tokenizers import Tokenizer, load_tokenizer
-from bert_jax.errors import InputError, listed
+from bert_jax.errors import InputError
 from bert_jax.experiment import (
   FinetuneExperiment,
   model_of,
-  with_compute_dtype,
 )
 from bert_jax.jobs import one_run
+from bert_jax.jobs.starting_point import starting_point, with_fresh_top
 from bert_jax.jobs.tuning_examples import (
   SeedStreams,
   load_examples,
   seed_streams,
 )
 from bert_jax.models.flops import tuning_flops_per_row
-from bert_jax.models.functional import Model, Params, flatten
+from bert_jax.models.functional import Model, flatten
 from bert_jax.parallel import distributed
 from bert_jax.parallel.mesh import check_batch_size
 from bert_jax.parallel.sharding import batch_sharding
@@ -44,7 +44,6 @@ from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import Task
 from bert_jax.train import xla_options
 from bert_jax.train.account import Account, open_account
-from bert_jax.train.initial import Initial
 from bert_jax.train.logging import open_writer
 from bert_jax.train.loop import Outcome, make_run, train
 from bert_jax.train.program import Program, make_program
@@ -75,7 +74,7 @@ def finetune(
   with stop, one_run.held(workdir):
     source = _open_source(experiment)
     experiment, tokenizer = with_model(experiment, source)
-    experiment = with_compute_dtype(experiment, workdir)
+    experiment = one_run.with_compute_dtype(experiment, workdir)
     xla_options.check_run(experiment)
     inputs = RunInputs(workdir, describe_inputs(experiment, tokenizer, source))
     distributed.require_equal(inputs.content())
@@ -147,6 +146,7 @@ def _train(
   program = _make_program(experiment, task, model, method, plan.num_steps)
   stream = seed_streams(experiment, examples, steps_per_epoch)
   checkpoints = one_run.checkpoints(workdir, experiment.checkpoint)
+  initial = starting_point(experiment, source, task)
   started = start(
     program,
     workdir,
@@ -154,7 +154,7 @@ def _train(
     stop,
     plan=plan,
     read_before=stream.read_before,
-    initial=starting_point(experiment, source, task),
+    initial=with_fresh_top(initial, experiment, model, method),
   )
   if distributed.is_first():
     inputs.write(experiment, started.position.next_example)
@@ -206,39 +206,6 @@ def _make_program(
     xla_options=xla_options.step_options(experiment, jax.default_backend()),
     num_seeds=experiment.num_seeds,
   )
-
-
-def starting_point(
-  experiment: FinetuneExperiment, source: Pretrained | None, task: Task
-) -> Initial | None:
-  """The parameters of `source`, without a head that gives other answers.
-
-  A head for equally many classes, in another order or with other names, would
-  fit by shape, and the run would begin with exchanged scores.
-  """
-  if source is None:
-    return None
-  is_same = source.facts == task.facts and isinstance(
-    experiment.task, type(source.experiment.task)
-  )
-  if source.facts is None or is_same:
-    return source.initial()
-  # A pooler does not depend on the answers.
-  other = task.heads().keys() - {'pooler'}
-  if not other:
-    return source.initial()
-
-  def load() -> Params:
-    print(
-      f'init_from={source.origin} is '
-      f'{source.experiment.task.describe(source.facts)} with other answers; '
-      f'left out: {listed(sorted(other))}',
-      flush=True,
-    )
-    params = source.load_params()
-    return {name: part for name, part in params.items() if name not in other}
-
-  return Initial(source.origin, load)
 
 
 def describe_inputs(

@@ -1,10 +1,11 @@
 """One run of several processes: one workdir, one config, the same data."""
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -12,12 +13,15 @@ from bert_jax.buckets import BucketPath
 from bert_jax.config.codec import encode
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
+from bert_jax.experiment import FinetuneExperiment, PretrainExperiment
 from bert_jax.parallel import distributed
 from bert_jax.stopping import StopSignal
 from bert_jax.train import saving
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.checkpoint_config import CheckpointConfig
-from bert_jax.workdir import Workdir
+from bert_jax.workdir import Workdir, default_compute_dtype
+
+_Experiment = TypeVar('_Experiment', PretrainExperiment, FinetuneExperiment)
 
 
 def stop_signal(verb: str) -> StopSignal:
@@ -136,3 +140,28 @@ def content(corpora: list[OpenCorpus]) -> dict[str, str]:
     for length, rows in [*corpus.rows.items(), ('evaluation', corpus.held_out)]
     if rows
   }
+
+
+def with_compute_dtype(
+  experiment: _Experiment, workdir: Workdir
+) -> _Experiment:
+  """Fills in compute_dtype '' with the default of this machine's devices.
+
+  Raises InputError if the run in the workdir was computed in another dtype so
+  far, as after a move from a CPU to an accelerator: no flag says which of the
+  two is meant.
+  """
+  if experiment.compute_dtype:
+    return experiment
+  platform = jax.devices()[0].platform
+  name = default_compute_dtype(platform)
+  recorded = workdir.recorded_config()
+  before = recorded.compute_dtype if recorded else name
+  if before != name:
+    raise InputError(
+      f'compute_dtype is empty, which means {name} on this {platform}, but '
+      f'{workdir.path} was computed in {before} so far; give '
+      f'--config.compute_dtype={before} to go on as before, or '
+      f'--config.compute_dtype={name} --allow_change=compute_dtype'
+    )
+  return dataclasses.replace(experiment, compute_dtype=name)

@@ -22,7 +22,6 @@ from bert_jax.experiment import (
   PretrainExperiment,
   model_of,
   program_of,
-  with_compute_dtype,
 )
 from bert_jax.jobs import one_run
 from bert_jax.models import functional
@@ -92,7 +91,7 @@ def pretrain(
       initial = source.initial()
       description = {'init_from': source.describe()}
     experiment = with_vocab_size(experiment, tokenizer)
-    experiment = with_compute_dtype(experiment, workdir)
+    experiment = one_run.with_compute_dtype(experiment, workdir)
     xla_options.check_run(experiment)
     inputs = RunInputs(workdir, description)
     distributed.require_equal(inputs.content())

@@ -6,6 +6,7 @@ reads that base at every start.
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -21,11 +22,12 @@ class Initial:
   """Parameters of another model to start from.
 
   origin: the path that `init_from` gives. load: () -> its host arrays; only
-  called if they are needed.
+  called if they are needed. fresh: paths that are not taken from it.
   """
 
   origin: str
   load: Callable[[], functional.Params]
+  fresh: frozenset[str] = frozenset()
 
 
 def fresh_state(
@@ -91,16 +93,22 @@ def _with_pretrained(
 
 
 def _summed_up(paths: list[str], taken: set[str]) -> str:
-  """Lists the paths, with one name for a head that was not taken at all."""
-  partly_taken = {path.split('/')[0] for path in taken}
-  heads = collections.Counter(path.split('/')[0] for path in paths)
+  """Lists the paths, with one name for a part of which nothing was taken."""
+  partly_taken = {part for path in taken for part in _parts_of(path)}
+  found = collections.Counter(
+    next(part for part in _parts_of(path) if part not in partly_taken)
+    for path in paths
+  )
   names = [
-    f'{head} ({count})'
-    for head, count in heads.items()
-    if head not in partly_taken
+    part if part in paths else f'{part} ({count})'
+    for part, count in found.items()
   ]
-  names += [path for path in paths if path.split('/')[0] in partly_taken]
   return ', '.join(names) or 'none'
+
+
+def _parts_of(path: str) -> list[str]:
+  """The parts of a model that hold a parameter: 'a', 'a/b' for 'a/b'."""
+  return list(itertools.accumulate(path.split('/'), '{}/{}'.format))
 
 
 def merge_pretrained(
@@ -118,6 +126,8 @@ def merge_pretrained(
   found_flat = functional.flatten(found)
   taken = set()
   for path, leaf in wanted_flat.items():
+    if path in initial.fresh:
+      continue
     if path not in found_flat:
       if path.startswith('encoder/'):
         raise InputError(

@@ -51,7 +51,7 @@ def start(
   if program.base:
     assert initial is not None  # the experiment has been validated
     # Read once: a first start also takes its heads from there.
-    initial = Initial(initial.origin, functools.cache(initial.load))
+    initial = dataclasses.replace(initial, load=functools.cache(initial.load))
     frozen = frozen_params(program.base, initial)
   state, position, origin = starting_state(
     checkpoints,
