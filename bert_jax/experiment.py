@@ -234,11 +234,8 @@ class FinetuneExperiment:
         )
     if not 0 <= self.dropout < 1:
       raise InputError(f'dropout is {self.dropout}; it must be in [0, 1)')
-    if not self.dropout and getattr(self.task, 'needs_dropout', False):
-      raise InputError(
-        'dropout is 0, and nothing else makes a pair of a single text, as in '
-        'SimCSE; give --config.dropout=0.1'
-      )
+    if (why := getattr(self.task, 'needs_dropout', '')) and not self.dropout:
+      raise InputError(f'dropout is 0, and {why}; give --config.dropout=0.1')
     if not self.init_from and not self.tokenizer:
       raise InputError(
         'init_from and tokenizer are both empty; give --config.init_from='

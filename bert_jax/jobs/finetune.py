@@ -272,7 +272,8 @@ class FlopsBefore:
     trainable, _ = method.split(model.abstract_params(), model.infos)
     texts = examples.train.rows['input_ids'].shape[1:-1]
     num_rows = experiment.num_seeds * experiment.batch_size * math.prod(texts)
-    times = experiment.gradients.num_passes * num_rows
+    times = num_rows * experiment.gradients.num_passes
+    times *= getattr(experiment.task, 'num_passes', 1)
     self._stream = stream
     paths = flatten(trainable).keys()
     self._of_length = functools.cache(

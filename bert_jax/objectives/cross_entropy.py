@@ -87,7 +87,7 @@ def in_pieces(
 
 
 def class_cross_entropy(
-  logits: jax.Array, labels: jax.Array
+  logits: jax.Array, labels: jax.Array, smoothing: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy over a few classes, where memory does not matter.
 
@@ -96,10 +96,24 @@ def class_cross_entropy(
   Args:
     logits: f32 [..., C].
     labels: int [...], the right classes.
+    smoothing: the share of a label that is spread evenly over all classes, as
+      in Szegedy et al. 2016, https://arxiv.org/abs/1512.00567.
 
   Returns:
     The loss f32 [...], and bool [...], true if the guess is right.
   """
   log_probs = jax.nn.log_softmax(logits, axis=-1)
   nll = -jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+  if smoothing:
+    nll = (1 - smoothing) * nll - smoothing * jnp.mean(log_probs, axis=-1)
   return nll, jnp.argmax(logits, axis=-1) == labels
+
+
+def divergence(logits: jax.Array, other_logits: jax.Array) -> jax.Array:
+  """The mean of both Kullback-Leibler divergences of two softmaxes.
+
+  Both are f32 [..., C] and both have a gradient. Returns f32 [...].
+  """
+  log_p = jax.nn.log_softmax(logits, axis=-1)
+  log_q = jax.nn.log_softmax(other_logits, axis=-1)
+  return jnp.sum((jnp.exp(log_p) - jnp.exp(log_q)) * (log_p - log_q), -1) / 2

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,9 +16,9 @@ from bert_jax.data.examples import Column, Examples, text_columns
 from bert_jax.data.tokenizers.base import TokenTable
 from bert_jax.errors import InputError, listed, quoted, require_package
 from bert_jax.models import task_head
+from bert_jax.models.dropout import fold
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
-from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, metrics
 from bert_jax.tasks.base import (
   AGAIN,
@@ -36,7 +35,8 @@ from bert_jax.tasks.base import (
   Result,
   Section,
 )
-from bert_jax.tasks.text_task import TextTask, TextTaskConfig
+from bert_jax.tasks.class_losses import ClassLossConfig, ClassLosses
+from bert_jax.tasks.text_task import TextTask
 
 NAME = 'classification'
 # The examples of the default task, to train and to evaluate on.
@@ -44,12 +44,16 @@ _DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
 _REFUSE, _WRONG = 'refuse', 'wrong'
+# The fact that training alone reads.
+_WEIGHTS = 'class_weights'
+# The use of a row's seed for a second pass; the encoder's is 0, the head's 1.
+_SECOND_PASS = 2
 # Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class ClassificationConfig(TextTaskConfig):
+class ClassificationConfig(ClassLossConfig):
   """Config of classification; by default, from which package is a docstring?
 
   Labels are names. If all are numbers, classes are ordered by size, so that
@@ -79,7 +83,7 @@ class ClassificationConfig(TextTaskConfig):
   def validate(self) -> None:
     if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
       self.eval_path = ''  # of other texts: nobody gave it
-    TextTaskConfig.validate(self)
+    ClassLossConfig.validate(self)
     if self.unseen not in (_REFUSE, _WRONG):
       raise InputError(
         f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
@@ -94,7 +98,10 @@ class ClassificationConfig(TextTaskConfig):
     return text_columns(self.text_columns, self.label_column)
 
   def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
-    """The names of the classes, in the order of the model's outputs."""
+    """The names of the classes, in the order of the model's outputs.
+
+    The weights of their losses are added for training, and are not saved.
+    """
     labels, origins = examples.labels, examples.origins
     if examples.may_be_header:
       # Imported here, because other uses of a config need no reader.
@@ -112,7 +119,8 @@ class ClassificationConfig(TextTaskConfig):
         f'task.positive_class is {quoted(self.positive_class)}; the classes of '
         f'{self.train_path} are {listed(names)}'
       )
-    return {'labels': names}
+    weights = self.weights_of(labels, names)
+    return {'labels': names} | ({_WEIGHTS: weights} if weights else {})
 
   @classmethod
   def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
@@ -132,6 +140,11 @@ class ClassificationConfig(TextTaskConfig):
       facts,
       positive_class=self.positive_class,
       takes_unseen=self.unseen == _WRONG,
+      losses=ClassLosses(
+        label_smoothing=self.label_smoothing,
+        class_weights=facts.get(_WEIGHTS, ()),
+        r_drop=self.r_drop,
+      ),
     )
 
   @classmethod
@@ -221,10 +234,11 @@ class _Results(TypedDict):
   runs: list[_Run]
 
 
+_PLAIN = ClassLosses()
+
+
 class Classification(TextTask):
   """Classification of texts; see objectives/base.py and tasks/base.py."""
-
-  coefficients = {'classification_loss': 1.0}
 
   def __init__(
     self,
@@ -234,8 +248,12 @@ class Classification(TextTask):
     *,
     positive_class: str = '',
     takes_unseen: bool = False,
+    losses: ClassLosses = _PLAIN,
   ):
-    super().__init__(pooling, table, facts)
+    # A model is of the same task whatever its losses weighed.
+    super().__init__(pooling, table, {'labels': facts['labels']})
+    self._losses = losses
+    self.coefficients = losses.coefficients
     self._positive_class = positive_class
     self._takes_unseen = takes_unseen
     self._names: list[str] = facts['labels']
@@ -249,10 +267,14 @@ class Classification(TextTask):
     _, notes = self._label_ids(examples)
     counts = collections.Counter(examples.labels)
     by_name = {name: counts[name] for name in self._names}
+    lines = [classes.count_line(part, by_name)]
     if part == 'train':
       notes += classes.warnings(self._names, examples.labels, examples.origins)
+      if weights := self._losses.class_weights:
+        ends = f'{min(weights):.3g} to {max(weights):.3g}'
+        lines.append(f'train: an example weighs {ends}, by its class')
     return About(
-      lines=[classes.count_line(part, by_name)],
+      lines=lines,
       record={'label_counts': by_name},
       notes=notes,
     )
@@ -261,13 +283,12 @@ class Classification(TextTask):
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> tuple[SumAndWeight, SumAndWeight]:
     logits_BC = self.outputs(model, batch, dropout_seeds_B)
-    labels_B, weights_B = batch['labels'], batch['label_weights']
-    nll_B, hits_B = class_cross_entropy(logits_BC, labels_B)
-    weight = jnp.sum(weights_B)
-    return (
-      {'classification_loss': (jnp.sum(nll_B * weights_B), weight)},
-      {'accuracy': (jnp.sum(hits_B * weights_B), weight)},
-    )
+    again_BC = None
+    if self._losses.r_drop and dropout_seeds_B is not None:
+      seeds_B = fold(dropout_seeds_B, _SECOND_PASS)
+      again = self.encode(model, batch, seeds_B)
+      again_BC = self.outputs(model, again, seeds_B)
+    return self._losses(batch, logits_BC, again_BC)
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
     """Returns f32 log-probabilities [B, C]."""

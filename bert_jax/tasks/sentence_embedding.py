@@ -197,9 +197,11 @@ class SentenceEmbeddingConfig:
     return _columns(getattr(self, field), field, label)
 
   @property
-  def needs_dropout(self) -> bool:
-    """Whether dropout alone makes a pair of a text, as in SimCSE."""
-    return len(getattr(self, self._training_field())) == 1
+  def needs_dropout(self) -> str:
+    """Why there must be dropout, which is so in SimCSE; '' otherwise."""
+    if len(getattr(self, self._training_field())) > 1:
+      return ''
+    return 'nothing else makes a pair of a single text, as in SimCSE'
 
   def _training_field(self) -> str:
     return 'train_columns' if self.train_columns else 'text_columns'

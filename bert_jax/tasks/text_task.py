@@ -92,8 +92,8 @@ class RowTask:
 class TextTask(RowTask):
   """A task with one answer to a whole text: a pooler and a classifier.
 
-  A subclass gives `answers`, `num_outputs`, and `coefficients` with the name of
-  its one loss.
+  A subclass gives `answers`, `num_outputs`, and `coefficients` with the names
+  of its losses, whose weights are the numbers of examples.
   """
 
   coefficients: dict[str, float]
@@ -120,8 +120,8 @@ class TextTask(RowTask):
     return {'pooler': Pooler, 'classifier': classifier}
 
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
-    (loss,) = self.coefficients
-    return {loss: jnp.sum(batch['label_weights'])}
+    weight = jnp.sum(batch['label_weights'])
+    return dict.fromkeys(self.coefficients, weight)
 
   def outputs(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
