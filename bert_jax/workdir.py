@@ -54,6 +54,8 @@ class Workdir:
     self.checkpoints = self.path / 'checkpoints'
     self.best = self.path / 'best'
     self.results = self.path / 'results.json'
+    self.grid = self.path / 'grid'
+    self.grid_record = self.path / 'grid.json'
     self.starts = self.path / 'starts.jsonl'
     self.goodput = self.path / 'goodput.json'
     self.complete = self.path / 'complete.json'

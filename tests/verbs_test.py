@@ -115,10 +115,11 @@ def _finetuning_verbs(folder):
     f'--config.task.train_path={folder / "train.tsv"}',
     f'--config.task.eval_path={folder / "eval.tsv"}',
     '--config.num_seeds=2',
-    '--config.num_epochs=1',
+    '--grid=num_epochs=1',
     '--config.max_length=8',
     f'--workdir={finetuned}',
   )
+  assert 'grid: run 1 of 1, num_epochs=1\n' in found.stdout
   assert 'mean' in found.stdout
   cut = re.search(r'eval: (20 examples, (.* cut to max.*))\n', found.stdout)
   found = verb(
@@ -154,6 +155,7 @@ def _finetuning_verbs(folder):
   assert (folder / 'pretrain' / 'fill_mask.json').is_file()
   page = (folder / 'pretrain' / 'report.html').read_text()
   assert '<svg' in page or 'data:image' in page
+  assert '<b>num_epochs=1</b>' in page
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,16 @@ Without an eval_path a tenth of the training examples, of each class, is held
 out. Without init_from it starts from scratch, with --config.tokenizer=DIR. The
 same command continues a run that was stopped, and prints the figures of one
 that is finished, where the files still hold what they did.
+
+--grid=optimizer.learning_rate=1e-4,3e-4,1e-3 --grid=batch_size=16,32 tunes all
+six, each in a folder of DIR/grid, and the one with the highest mean figure on
+the evaluation part becomes the model of DIR.
 """
 
 from absl import flags as absl_flags
 
 from bert_jax.cli import flags, process_flags
+from bert_jax.errors import InputError
 
 CONFIG = flags.define_config()
 WORKDIR = absl_flags.DEFINE_string(
@@ -35,6 +40,12 @@ ALLOW_CHANGE = absl_flags.DEFINE_list(
   'allow_change',
   [],
   'Config fields that may differ from those of the workdir, comma-separated.',
+)
+GRID = absl_flags.DEFINE_multi_string(
+  'grid',
+  [],
+  'FIELD=VALUE,VALUE: a run for each value; given for several fields, for each '
+  'combination.',
 )
 PREEMPTED_EXIT_CODE = process_flags.define_preempted_exit_code()
 JOINED = process_flags.define_processes()
@@ -48,18 +59,29 @@ def main(argv: list[str]) -> int:
 
 def _finetune() -> int:
   from bert_jax.cli.outcome import report_outcome
-  from bert_jax.jobs import finetune
+  from bert_jax.jobs import tuning_grid
+  from bert_jax.jobs.finetune import finetune
   from bert_jax.parallel import distributed
   from bert_jax.report import records
   from bert_jax.train import scoring
   from bert_jax.workdir import Workdir, read_json
 
-  outcome = finetune.finetune(
-    CONFIG.value,
-    WORKDIR.value,
-    allow_change=tuple(ALLOW_CHANGE.value),
-    began=process_flags.BEGAN,
+  axes = tuning_grid.read_axes(GRID.value)
+  for field in flags.overridden():
+    if field in axes:
+      raise InputError(
+        f'--grid and --config both set {field}; give one of them'
+      )
+  options = dict(
+    allow_change=tuple(ALLOW_CHANGE.value), began=process_flags.BEGAN
   )
+  if axes:
+    outcome = tuning_grid.finetune_grid(
+      CONFIG.value, WORKDIR.value, axes, **options
+    )
+  else:
+    tuning_grid.require_no_grid(WORKDIR.value)
+    outcome = finetune(CONFIG.value, WORKDIR.value, **options)
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)
     results = records.read_results_json(workdir, read_json(workdir.config))

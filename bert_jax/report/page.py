@@ -49,6 +49,7 @@ from bert_jax.report.records import (
   tokens_read,
   training_seconds,
 )
+from bert_jax.report.tuning_grid import grid_section
 
 # Names of Google's model sizes, by layers and width.
 _SIZES: dict[tuple[Any, Any], str] = {
@@ -115,7 +116,8 @@ def _render(run: Run, finetuned: Sequence[Run]) -> str:
   blocks = [_header(run), _notes(run), _curves(run)]
   if run.results is None:
     blocks += [evaluation_section(run), _packing(run), _fill_mask(run)]
-  blocks += [*finetuning_sections(finetuned), goodput_section(run)]
+  blocks += [*finetuning_sections(finetuned), *map(grid_section, finetuned)]
+  blocks.append(goodput_section(run))
   blocks.append(_footer(run))
   return page(f'{name}: bert_jax report', *filter(None, blocks))
 

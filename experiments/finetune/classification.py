@@ -6,6 +6,9 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
     --config.task.text_columns=sentence --config.task.label_column=label \\
     --workdir=DIR
 
+The rate is for encoders of BERT's size. A small one of your own may want ten
+times as much: --grid=optimizer.learning_rate=1e-4,3e-4,1e-3 tunes with each.
+
 Without a train_path, the task is to tell from which of eight packages a
 docstring comes; which_package.py has settings for it and a small encoder.
 """
