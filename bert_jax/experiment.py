@@ -149,6 +149,8 @@ class FinetuneExperiment:
     above them, instead of from init_from (Zhang et al. 2021,
     https://arxiv.org/abs/2006.05987).
   dropout: rate in both attention and hidden layers.
+  average_decay: decay of a moving average of the parameters (EMA), which is
+    evaluated, kept and exported in their place; 0: no average.
   eval_every_epochs: the best epoch is one of the evaluated ones.
   patience_epochs: epochs without progress before the run stops; 0: no limit.
   length_buckets: rows are put together by length and padded to one of at most
@@ -170,6 +172,7 @@ class FinetuneExperiment:
   model: EncoderConfig = dataclasses.field(default_factory=bert_mini)
   tokenizer: str = ''
   dropout: float = 0.1
+  average_decay: float = 0.0
   optimizer: Optimizer = dataclasses.field(default_factory=AdamWConfig)
   gradients: GradientsConfig = dataclasses.field(default_factory=PlainConfig)
   peft: MethodConfig = dataclasses.field(default_factory=FullTuningConfig)
@@ -234,6 +237,11 @@ class FinetuneExperiment:
         )
     if not 0 <= self.dropout < 1:
       raise InputError(f'dropout is {self.dropout}; it must be in [0, 1)')
+    if not 0 <= self.average_decay < 1:
+      raise InputError(
+        f'average_decay is {self.average_decay}; it must be in [0, 1), and 0 '
+        'keeps no average'
+      )
     if (why := getattr(self.task, 'needs_dropout', '')) and not self.dropout:
       raise InputError(f'dropout is 0, and {why}; give --config.dropout=0.1')
     if not self.init_from and not self.tokenizer:

@@ -163,7 +163,7 @@ def _train(
     experiment, task, model, examples, steps_per_epoch, frozen, join
   )
   with account.phase('compile'):
-    scoring.warm_up(started.state.params)
+    scoring.warm_up(started.state.judged)
     _compile(program, started, stream, experiment.batch_size)
   run = make_run(
     experiment,
@@ -205,6 +205,7 @@ def _make_program(
     num_microbatches=experiment.num_microbatches,
     xla_options=xla_options.step_options(experiment, jax.default_backend()),
     num_seeds=experiment.num_seeds,
+    average_decay=experiment.average_decay,
   )
 
 

@@ -55,6 +55,11 @@ def open_workdir(
   best_seed = results.get('best_seed', 0)
   if seed is not None:
     _check_seed(path, step, seed, num_seeds if results else 0)
+  if step is not None and getattr(experiment, 'average_decay', 0):
+    raise InputError(
+      f'{path}: the parameters of a step are not their moving average, which '
+      f'was evaluated; give {workdir.path}, which holds the best one'
+    )
 
   def load_tuned() -> functional.Params:
     if step is None:

@@ -78,8 +78,10 @@ def load_params(path: pathlib.Path) -> functional.Params:
 
 
 def without_params(state: TrainState) -> dict[str, Any]:
+  # A run without an average is saved as in earlier versions.
+  others = {'params'} if state.average is not None else {'params', 'average'}
   names = [field.name for field in dataclasses.fields(state)]
-  return {name: getattr(state, name) for name in names if name != 'params'}
+  return {name: getattr(state, name) for name in names if name not in others}
 
 
 @functools.cache

@@ -93,19 +93,23 @@ def make_program(
   gradients: Gradients = plain,
   num_microbatches: int,
   num_seeds: int = 0,
+  average_decay: float = 0.0,
   xla_options: Options = _NO_OPTIONS,
 ) -> Program:
   """Builds the jitted step and the state's shardings for the mesh that is set.
 
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
   that size, `key` is [num_seeds], and the state keeps the best parameters. All
-  seeds share the frozen parameters.
+  seeds share the frozen parameters. With `average_decay` it also keeps a moving
+  average, which takes the place of the parameters in evaluations.
 
   `model` is the model as `method` has extended it.
   """
   mesh = jax.sharding.get_mesh()
   many = bool(num_seeds)
-  new_params, new_state = _first_states(model, optimizer, method, many)
+  new_params, new_state = _first_states(
+    model, optimizer, method, many, keep_average=bool(average_decay)
+  )
   make_step = functools.partial(
     make_train_step,
     objective,
@@ -114,6 +118,7 @@ def make_program(
     join=method.join,
     gradients=gradients,
     num_microbatches=num_microbatches,
+    average_decay=average_decay,
   )
   abstract = jax.eval_shape(lambda key: new_state(new_params(key)), key)
   shardings = state_shardings(abstract, mesh, model.infos, seeds_axis=many)
@@ -148,6 +153,8 @@ def _first_states(
   optimizer: optax.GradientTransformation,
   method: Method,
   many: bool,
+  *,
+  keep_average: bool,
 ) -> tuple[
   Callable[[jax.Array], functional.Params],
   Callable[[functional.Params], TrainState],
@@ -159,7 +166,9 @@ def _first_states(
     return method.split(params, model.infos)[0]
 
   def new_state(params: functional.Params) -> TrainState:
-    return init_state(params, optimizer, keep_best=many)
+    return init_state(
+      params, optimizer, keep_best=many, keep_average=keep_average
+    )
 
   if many:
     return jax.vmap(new_params), jax.vmap(new_state)

@@ -150,7 +150,7 @@ class Scoring:
   def run(self, state: TrainState, stop: StopSignal) -> Evaluation | None:
     """Returns a record for each seed; the score is the task's metric."""
     step = host_step(state)
-    predictions = self.predict(state.params, stop)
+    predictions = self.predict(state.judged, stop)
     if predictions is None:
       return None
     records, scores = [], []

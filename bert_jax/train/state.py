@@ -40,6 +40,7 @@ class TrainState:
   first_nonfinite_step: int32, step where that row began; -1 without one.
   skipped_updates: int32, non-finite steps in all.
   best: the best parameters in fine-tuning, None in pretraining.
+  average: the moving average of the parameters, None in a run without one.
 
   Fine-tuning puts one axis in front of every leaf: the seeds.
   """
@@ -51,6 +52,12 @@ class TrainState:
   first_nonfinite_step: jax.Array
   skipped_updates: jax.Array
   best: Best | None = None
+  average: functional.Params | None = None
+
+  @property
+  def judged(self) -> functional.Params:
+    """The parameters that are evaluated: the average, if there is one."""
+    return self.params if self.average is None else self.average
 
 
 for _class in (Best, TrainState):
@@ -62,6 +69,7 @@ def init_state(
   optimizer: optax.GradientTransformation,
   *,
   keep_best: bool,
+  keep_average: bool = False,
 ) -> TrainState:
   """The state before the first step."""
 
@@ -85,6 +93,7 @@ def init_state(
     first_nonfinite_step=integer(-1),
     skipped_updates=integer(0),
     best=best,
+    average=jax.tree.map(jnp.copy, params) if keep_average else None,
   )
 
 
@@ -126,6 +135,7 @@ def state_shardings(
     first_nonfinite_step=whole,
     skipped_updates=whole,
     best=best,
+    average=None if state.average is None else params,
   )
 
 
@@ -161,7 +171,7 @@ def keep_best(state: TrainState, scores: jax.Array | np.ndarray) -> TrainState:
   return dataclasses.replace(
     state,
     best=Best(
-      params=jax.tree.map(choose, state.params, best.params),
+      params=jax.tree.map(choose, state.judged, best.params),
       score=choose(scores, best.score),
       step=choose(state.step, best.step),
     ),

@@ -53,6 +53,7 @@ def make_train_step(
   gradients: Gradients = gradient_functions.plain,
   num_microbatches: int = 1,
   join: Join = all_trainable,
+  average_decay: float = 0.0,
 ) -> TrainStep:
   """Returns step(state, frozen, clean global batch, key of the run).
 
@@ -63,6 +64,10 @@ def make_train_step(
   step as well; neither depends on the mesh or the microbatches. A non-finite
   loss or gradient leaves parameters and optimizer state as they were and is
   counted; the step number goes on.
+
+  With `average_decay` the state has an average A, and step t, from 0, sets it
+  to d A + (1 - d) params, where d = min(average_decay, (1 + t) / (10 + t)), as
+  in TensorFlow's ExponentialMovingAverage: the start is soon forgotten.
   """
 
   make_loss = _loss_class(objective, num_microbatches)
@@ -92,6 +97,8 @@ def make_train_step(
     learning_rate: Any = schedule(state.step)
     finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
     state = _update(state, grads, optimizer, learning_rate, finite)
+    if average_decay:
+      state = _averaged(state, average_decay, finite)
     return state, {
       'sums': sums,
       'loss': loss,
@@ -217,6 +224,20 @@ def _update(
     first_nonfinite_step=jnp.where(finite, -1, first),
     skipped_updates=state.skipped_updates + ~finite,
   )
+
+
+def _averaged(
+  state: TrainState, average_decay: float, finite: jax.Array
+) -> TrainState:
+  """The state after an update, with its parameters in the average."""
+  number = state.step.astype(jnp.float32)  # t + 1
+  decay = jnp.minimum(average_decay, number / (9 + number))
+  average = jax.tree.map(
+    lambda old, new: jnp.where(finite, old + (1 - decay) * (new - old), old),
+    state.average,
+    state.params,
+  )
+  return dataclasses.replace(state, average=average)
 
 
 def make_eval_step(

@@ -1,7 +1,7 @@
 """Options of tuning together, in a run that is stopped, continued, exported.
 
-Its lower layer is frozen, its upper one starts anew, and its losses are those
-of label smoothing, class weights and R-Drop.
+Its lower layer is frozen, its upper one starts anew, its losses are those of
+label smoothing, class weights and R-Drop, and its parameters are averaged.
 """
 
 import json
@@ -13,6 +13,7 @@ from adapters import save_workdir
 from tuning import classification, results, stop_at_step_5, tuning
 
 from bert_jax import inference
+from bert_jax.errors import InputError
 from bert_jax.jobs.convert import convert
 from bert_jax.jobs.finetune import finetune
 from bert_jax.models import functional
@@ -46,6 +47,7 @@ def test_options_together(
     init_from=str(tmp_path / 'base'),
     peft=FrozenLayersConfig(num_layers=1),
     reinit_layers=1,
+    average_decay=0.5,
   )
   task = experiment.task
   task.label_smoothing, task.class_weights, task.r_drop = 0.1, 'balanced', 1.0
@@ -59,6 +61,11 @@ def test_options_together(
   workdirs = [Workdir(tmp_path / name) for name in ('whole', 'stopped')]
   saved, continued = (load_params(one.checkpoints)[0] for one in workdirs)
   jax.tree.map(np.testing.assert_array_equal, saved, continued)
+  # What is kept is the average, in which a restored one counts.
+  best, of_continued = (load_params(one.best)[0] for one in workdirs)
+  jax.tree.map(np.testing.assert_array_equal, best, of_continued)
+  with pytest.raises(InputError, match='whole@6: the parameters of a step are'):
+    open_pretrained(f'{tmp_path / "whole"}@6')
 
   # What is frozen is not in a checkpoint, nor are moments of it.
   flat = functional.flatten(saved)

@@ -1,5 +1,7 @@
 """The step: accumulation, meshes, non-finite batches, the optimizer."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -201,6 +203,40 @@ def test_every_mesh_computes_the_same(reference, mesh):
   assert_same(run(mesh=MeshConfig(**mesh).build()), reference)
 
 
+def test_the_average_of_the_parameters():
+  """Against its formula; a step that is not finite leaves it as it was."""
+  step = jax.jit(
+    make_train_step(
+      OBJECTIVE,
+      MODEL,
+      optax.scale(-1.0),
+      lambda step: 0.1,
+      average_decay=0.2,
+    ),
+    compiler_options={'xla_backend_optimization_level': '0'},
+  )
+  state = init_state(
+    MODEL.init(KEY), optax.scale(-1.0), keep_best=False, keep_average=True
+  )
+  batch = toys.batch(8, 32)
+  expected = functional.flatten(jax.device_get(state.params))
+  for decay in (1 / 10, 2 / 11, 0.2):
+    state, _ = step(state, {}, batch, KEY)
+    params = functional.flatten(jax.device_get(state.params))
+    for path, leaf in params.items():
+      expected[path] = decay * expected[path] + (1 - decay) * leaf
+  judged = functional.flatten(jax.device_get(state.judged))
+  for path, leaf in judged.items():
+    np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6)
+  assert any(np.any(leaf != params[path]) for path, leaf in judged.items())
+  broken = dataclasses.replace(
+    state, params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+  )
+  after, _ = step(broken, {}, batch, KEY)
+  assert after.skipped_updates == 1
+  jax.tree.map(np.testing.assert_array_equal, after.average, state.average)
+
+
 def test_moments_are_sharded_as_their_parameters():
   mesh = MeshConfig(data=1, fsdp=8).build()
   shardings = state_shardings(
@@ -236,8 +272,6 @@ def test_a_non_finite_step_is_skipped_and_counted():
   broken_params['mlm_head']['bias'] = (
     broken_params['mlm_head']['bias'].at[7].set(jnp.inf)
   )
-  import dataclasses
-
   broken = dataclasses.replace(state, params=broken_params)
   after, metrics = step(broken, {}, good, KEY)
   assert not np.isfinite(metrics['loss'])
