@@ -100,16 +100,14 @@ def make_program(
 
   With `num_seeds`, every leaf of the state and the batch has a leading axis of
   that size, `key` is [num_seeds], and the state keeps the best parameters. All
-  seeds share the frozen parameters. With `average_decay` it also keeps a moving
-  average, which takes the place of the parameters in evaluations.
+  seeds share the frozen parameters. `average_decay`: see make_train_step.
 
   `model` is the model as `method` has extended it.
   """
   mesh = jax.sharding.get_mesh()
   many = bool(num_seeds)
-  new_params, new_state = _first_states(
-    model, optimizer, method, many, keep_average=bool(average_decay)
-  )
+  states = _first_states(model, optimizer, method, many, average_decay)
+  new_params, new_state = states
   make_step = functools.partial(
     make_train_step,
     objective,
@@ -128,17 +126,15 @@ def make_program(
     # One program: XLA drops the drawing of the base, which is loaded instead,
     # and a device draws only its own part of a parameter that the mesh splits.
     new_params = jax.jit(new_params, out_shardings=shardings.params)
-  step = _step_of_any_schedule(make_step, many)
   return Program(
     jitted=jax.jit(
-      step,
+      _step_of_any_schedule(make_step, many),
       donate_argnums=0,
       out_shardings=(shardings, None),
       compiler_options=dict(xla_options),
     ),
     key=key,
-    # A schedule that is no Partial has no numbers to hand over.
-    schedule=schedule if isinstance(schedule, Partial) else Partial(schedule),
+    schedule=_with_numbers(schedule),
     new_params=new_params,
     new_state=new_state,
     abstract=abstract,
@@ -153,8 +149,7 @@ def _first_states(
   optimizer: optax.GradientTransformation,
   method: Method,
   many: bool,
-  *,
-  keep_average: bool,
+  average_decay: float,
 ) -> tuple[
   Callable[[jax.Array], functional.Params],
   Callable[[functional.Params], TrainState],
@@ -167,12 +162,17 @@ def _first_states(
 
   def new_state(params: functional.Params) -> TrainState:
     return init_state(
-      params, optimizer, keep_best=many, keep_average=keep_average
+      params, optimizer, keep_best=many, keep_average=bool(average_decay)
     )
 
   if many:
     return jax.vmap(new_params), jax.vmap(new_state)
   return new_params, new_state
+
+
+def _with_numbers(schedule: optax.Schedule) -> Partial:
+  """The schedule with its numbers as arguments, none if it is no Partial."""
+  return schedule if isinstance(schedule, Partial) else Partial(schedule)
 
 
 def _step_of_any_schedule(

@@ -58,16 +58,12 @@ def make_train_step(
   """Returns step(state, frozen, clean global batch, key of the run).
 
   `frozen` holds the parameters that `join` adds to those of the state, {} in
-  plain training. They are read and never updated.
+  plain training; never updated. `average_decay` is explained in `_averaged`.
 
   The batch's masks depend on the key and the example numbers, dropout on the
   step as well; neither depends on the mesh or the microbatches. A non-finite
   loss or gradient leaves parameters and optimizer state as they were and is
   counted; the step number goes on.
-
-  With `average_decay` the state has an average A, and step t, from 0, sets it
-  to d A + (1 - d) params, where d = min(average_decay, (1 + t) / (10 + t)), as
-  in TensorFlow's ExponentialMovingAverage: the start is soon forgotten.
   """
 
   make_loss = _loss_class(objective, num_microbatches)
@@ -97,8 +93,7 @@ def make_train_step(
     learning_rate: Any = schedule(state.step)
     finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
     state = _update(state, grads, optimizer, learning_rate, finite)
-    if average_decay:
-      state = _averaged(state, average_decay, finite)
+    state = _averaged(state, average_decay, finite)
     return state, {
       'sums': sums,
       'loss': loss,
@@ -229,7 +224,14 @@ def _update(
 def _averaged(
   state: TrainState, average_decay: float, finite: jax.Array
 ) -> TrainState:
-  """The state after an update, with its parameters in the average."""
+  """The state after an update, with its parameters in the average, if any.
+
+  Step t, from 0, sets the average A to d A + (1 - d) params, where d is at most
+  (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage: the start is
+  soon forgotten. An `average_decay` of 0 is for a state without an average.
+  """
+  if not average_decay:
+    return state
   number = state.step.astype(jnp.float32)  # t + 1
   decay = jnp.minimum(average_decay, number / (9 + number))
   average = jax.tree.map(
