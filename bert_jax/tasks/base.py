@@ -132,7 +132,11 @@ class ExampleFields(Protocol):
 
 @runtime_checkable
 class TaskConfig(ExampleFields, Protocol):
-  """The config of a task; a dataclass, saved in config.json."""
+  """The config of a task; a dataclass, saved in config.json.
+
+  It may have two more properties: `needs_dropout`, the reason why training
+  needs dropout, '' for none; and `num_passes`, how often a step encodes a text.
+  """
 
   def validate(self) -> None:
     """Raises InputError on an invalid config."""
