@@ -81,7 +81,8 @@ def _embed() -> None:
 
   from bert_jax import durable_files, inference
   from bert_jax.data.example_file import ExampleFile
-  from bert_jax.data.examples import text_columns
+  from bert_jax.data.examples import TEXTS, Column
+  from bert_jax.data.tables import values
   from bert_jax.jobs import embed, predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
@@ -94,7 +95,7 @@ def _embed() -> None:
   embedder = model.embedder(POOLING.value or '', NORMALIZE.value, DIM.value)
   examples = ExampleFile(
     INPUT.value,
-    text_columns([TEXT_COLUMN.value], None),
+    [Column(TEXT_COLUMN.value, 'text_column', TEXTS, values.texts)],
     header=HEADER.value or '',
     flags='--',
   )
