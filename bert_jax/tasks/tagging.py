@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Number, Text
+from bert_jax.config.json_values import Text
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -31,18 +31,16 @@ from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, entities
 from bert_jax.tasks.base import (
   AGAIN,
-  NUMBER,
-  SHARE,
   About,
   Facts,
   Features,
   Figure,
   Figures,
-  ReportTable,
   Result,
   Section,
   validate_examples,
 )
+from bert_jax.tasks.class_table import ClassFigures, mean_per_class
 from bert_jax.tasks.text_task import RowTask
 from bert_jax.tasks.word_rows import encode_sentences
 
@@ -155,38 +153,12 @@ class TaggingConfig:
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
-    names = ('precision', 'recall', 'f1', 'support')
-    per_run = [run['per_class'] for run in results['runs']]
-    # A run has no figures for a type that it never guessed.
-    kinds = sorted({kind for of_run in per_run for kind in of_run})
-    zero = dict.fromkeys(names, 0)
-    rows = [
-      [
-        kind,
-        *(
-          sum(of_run.get(kind, zero)[name] for of_run in per_run) / len(per_run)
-          for name in names
-        ),
-      ]
-      for kind in kinds
-    ]
-    table = ReportTable(
-      ['Type', 'Precision', 'Recall', 'F1', 'Held-out'],
-      rows,
-      [SHARE] * 3 + [NUMBER],
-    )
+    table = mean_per_class([run['per_class'] for run in results['runs']])
     return [Section('Entities', table, results.get('notes', ()))]
 
 
-class _Type(TypedDict):
-  precision: Number
-  recall: Number
-  f1: Number
-  support: Number
-
-
 class _Run(TypedDict):
-  per_class: dict[str, _Type]
+  per_class: dict[str, ClassFigures]
 
 
 class _Results(TypedDict):
