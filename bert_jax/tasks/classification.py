@@ -43,7 +43,6 @@ NAME = 'classification'
 _DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
-_REFUSE, _WRONG = 'refuse', 'wrong'
 # Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
@@ -74,16 +73,13 @@ class ClassificationConfig(TextTaskConfig):
   eval_path: str = _DOCS[1]
   metric: str = 'accuracy'
   positive_class: str = ''
-  unseen: str = _REFUSE
+  unseen: str = classes.REFUSE
 
   def validate(self) -> None:
     if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
       self.eval_path = ''  # of other texts: nobody gave it
     TextTaskConfig.validate(self)
-    if self.unseen not in (_REFUSE, _WRONG):
-      raise InputError(
-        f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
-      )
+    classes.check_unseen(self.unseen)
     if self.metric == 'f1' and not self.positive_class:
       raise InputError(
         'task.metric=f1 is the F1 of one class; name it with '
@@ -131,7 +127,7 @@ class ClassificationConfig(TextTaskConfig):
       table,
       facts,
       positive_class=self.positive_class,
-      takes_unseen=self.unseen == _WRONG,
+      takes_unseen=self.unseen == classes.WRONG,
     )
 
   @classmethod
@@ -344,7 +340,6 @@ class Classification(TextTask):
       names,
       examples.origins,
       takes_unseen=self._takes_unseen,
-      way_out='; --unseen=wrong of evaluate, and --config.task.unseen=wrong of '
-      'finetune, count them as wrong',
+      way_out=classes.COUNT_AS_WRONG,
     )
     return ids, notes + classes.unseen_note(labels, names)

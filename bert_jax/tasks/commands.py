@@ -1,12 +1,32 @@
 """Commands as results, with the figures of their intents and slots."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from bert_jax.config.json_values import Number, Text
 from bert_jax.tasks import entities, metrics
 from bert_jax.tasks.base import Figures, Result
+from bert_jax.tasks.class_table import ClassFigures
+
+
+class FactsRecord(TypedDict):
+  """The facts in results.json."""
+
+  intents: list[Text]
+  slots: list[Text]
+  threshold: Number
+
+
+class _Run(TypedDict):
+  per_class: dict[str, ClassFigures]
+
+
+class Results(FactsRecord):
+  """What a report needs of results.json."""
+
+  runs: list[_Run]
 
 
 class Command(NamedTuple):
@@ -97,7 +117,7 @@ def of_intents(
   names = [*names, *([out_of_scope] if out_of_scope else [])]
   place = {name: number for number, name in enumerate(names)}
   report = metrics.classification_report(
-    np.array([place[label] for label in labels]),
+    np.array([place.get(label, -1) for label in labels]),
     np.array([place[result['intent']] for result in results]),
     names,
   )

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Number, Text
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -45,7 +44,8 @@ from bert_jax.tasks.base import (
   Section,
   validate_examples,
 )
-from bert_jax.tasks.class_table import ClassFigures, mean_per_class
+from bert_jax.tasks.class_table import mean_per_class
+from bert_jax.tasks.classes import REFUSE, WRONG, check_unseen
 from bert_jax.tasks.slots import (
   SLOTS,
   divided,
@@ -74,6 +74,8 @@ class IntentsConfig:
   `out_of_scope`: the intent, in `eval_path` alone, of sentences that have none
   of the others. The threshold that finds most of them, at the price of the
   fewest others, is chosen on the evaluation part and kept with the model.
+  `unseen`: intents and labels that the training examples lack are refused
+  ('refuse'), or count as wrong ('wrong').
 
   `metric` '' takes 'exact' with slots, else 'best_intent_accuracy' with
   `out_of_scope`, else 'intent_accuracy'.
@@ -95,6 +97,7 @@ class IntentsConfig:
   label_column: str = 'intent'
   header: str = ''
   out_of_scope: str = ''
+  unseen: str = REFUSE
   metric: str = ''
   max_train_examples: int = 0
 
@@ -104,6 +107,7 @@ class IntentsConfig:
         f'task.text_columns names {len(self.text_columns)} columns; give the '
         'one that has the words'
       )
+    check_unseen(self.unseen)
     if not self.metric:
       self.metric = 'intent_accuracy'
       if self.out_of_scope:
@@ -152,7 +156,7 @@ class IntentsConfig:
 
   @classmethod
   def read_facts(cls, record: dict[str, Any], where: str) -> Facts:
-    found = Decoder(where=where, fix=AGAIN).decode(record, _Facts)
+    found = Decoder(where=where, fix=AGAIN).decode(record, commands.FactsRecord)
     return {name: found[name] for name in ('intents', SLOTS, _THRESHOLD)}
 
   @classmethod
@@ -161,7 +165,7 @@ class IntentsConfig:
     return None
 
   def build(self, table: TokenTable, facts: Facts) -> 'Intents':
-    return Intents(self.out_of_scope, table, facts)
+    return Intents(self, table, facts)
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -172,7 +176,7 @@ class IntentsConfig:
 
   @classmethod
   def check_results(cls, results: dict[str, Any], where: str) -> None:
-    Decoder(where=where, fix=AGAIN).decode(results, _Results)
+    Decoder(where=where, fix=AGAIN).decode(results, commands.Results)
 
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
@@ -185,26 +189,13 @@ class IntentsConfig:
     return [Section(title, table, results.get('notes', ()))]
 
 
-class _Facts(TypedDict):
-  intents: list[Text]
-  slots: list[Text]
-  threshold: Number
-
-
-class _Run(TypedDict):
-  per_class: dict[str, ClassFigures]
-
-
-class _Results(_Facts):
-  runs: list[_Run]
-
-
 class Intents(RowTask):
   """Intents and slots; see objectives/base.py and tasks/base.py."""
 
-  def __init__(self, out_of_scope: str, table: TokenTable, facts: Facts):
+  def __init__(self, config: IntentsConfig, table: TokenTable, facts: Facts):
     super().__init__(table, facts)
-    self._out_of_scope = out_of_scope
+    self._out_of_scope = config.out_of_scope
+    self._takes_unseen = config.unseen == WRONG
     self._intents: list[str] = facts['intents']
     self._slots: list[str] = facts[SLOTS]
     self.coefficients = {'intent_loss': 1.0}
@@ -226,19 +217,23 @@ class Intents(RowTask):
       rows['intents'][first_rows] = self._intent_ids(examples)
     if examples.labels and self._slots:
       rows['labels'] = np.full(ids_RT.shape, _NONE, np.int32)
-      rows['labels'][places.row, places.place] = slot_ids(examples, self._slots)
+      rows['labels'][places.row, places.place] = slot_ids(
+        examples, self._slots, takes_unseen=self._takes_unseen
+      )
     return Features(
       rows=rows,
       cut=cut,
       kept=(places, first_rows, examples.texts),
-      per_token=('input_ids', 'labels'),
+      per_token=('input_ids', *(['labels'] if 'labels' in rows else [])),
     )
 
   def about(self, part: str, examples: Examples) -> About:
     require_package('sklearn', f'the task {NAME}', 'finetune')
     self._intent_ids(examples)
     counts = collections.Counter(examples.labels)
-    names, notes = [*self._intents], []
+    names = [*self._intents]
+    in_scope = [x for x in examples.labels if x != self._out_of_scope]
+    notes = classes.unseen_note(in_scope, names)
     if counts[self._out_of_scope]:
       names.append(self._out_of_scope)
     elif part == 'eval' and self._out_of_scope:
@@ -376,16 +371,18 @@ class Intents(RowTask):
     return model.token_classifier(batch['hidden_states'], fold(seeds_B, 2))
 
   def _intent_ids(self, examples: Examples) -> np.ndarray:
-    """The output of each intent, int32 [n]; -1 for what is out of scope."""
-    known = [x for x in examples.labels if x != self._out_of_scope]
-    origins = [
-      origin
-      for origin, label in zip(examples.origins, examples.labels, strict=True)
-      if label != self._out_of_scope
-    ]
+    """The output of each intent, int32 [n]; -1 for those without."""
     found = np.full(len(examples), _NONE, np.int32)
-    is_known = [label != self._out_of_scope for label in examples.labels]
-    found[is_known] = classes.label_ids(known, self._intents, origins)
+    is_in_scope = np.array(examples.labels) != self._out_of_scope
+    known = np.array(examples.labels)[is_in_scope].tolist()
+    origins = np.array(examples.origins)[is_in_scope].tolist()
+    found[is_in_scope] = classes.label_ids(
+      known,
+      self._intents,
+      origins,
+      takes_unseen=self._takes_unseen,
+      way_out=classes.COUNT_AS_WRONG,
+    )
     return found
 
 

@@ -55,10 +55,13 @@ def slot_names(examples: Examples) -> list[str]:
   return names
 
 
-def slot_ids(examples: Examples, names: Sequence[str]) -> np.ndarray:
+def slot_ids(
+  examples: Examples, names: Sequence[str], *, takes_unseen: bool
+) -> np.ndarray:
   """The place of each word's label in `names`, int32, sentence by sentence.
 
-  Raises InputError on other labels, or fewer or more than words.
+  That of another label is -1 if it `takes_unseen`. Raises InputError if not, or
+  on fewer or more labels than words.
   """
   _check_lengths(examples)
   flat: list[str] = []
@@ -66,7 +69,7 @@ def slot_ids(examples: Examples, names: Sequence[str]) -> np.ndarray:
   for origin, labels in zip(examples.origins, slots_of(examples), strict=True):
     flat += labels
     origins += [origin] * len(labels)
-  return classes.label_ids(flat, names, origins)
+  return classes.label_ids(flat, names, origins, takes_unseen=takes_unseen)
 
 
 def _check_lengths(examples: Examples) -> None:

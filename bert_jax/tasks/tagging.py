@@ -190,7 +190,7 @@ class Tagging(RowTask):
       rows=rows,
       cut=cut,
       kept=(places, examples.texts),
-      per_token=('input_ids', 'labels'),
+      per_token=tuple(rows),
     )
 
   def about(self, part: str, examples: Examples) -> About:

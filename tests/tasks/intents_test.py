@@ -5,11 +5,17 @@ import json
 import numpy as np
 import pytest
 from refusals import refusal
+from tuning import results, tuning
 
 from bert_jax.data.labelled import read_examples
+from bert_jax.jobs.finetune import finetune
+from bert_jax.models.config import EncoderConfig
 from bert_jax.tasks import commands
 from bert_jax.tasks.intents import IntentsConfig
 
+SMALL = EncoderConfig(
+  num_layers=1, embed_dim=16, num_heads=2, mlp_dim=32, max_positions=32
+)
 ROWS = [
   ('book a room', 'O O B-what', 'book'),
   ('play it', 'O O', 'play'),
@@ -68,6 +74,55 @@ def test_rows(tmp_path, small_tokenizer):
   assert last[last >= 0].tolist() == [1, 0]
 
 
+def test_unseen_intents_and_labels(tmp_path, small_tokenizer):
+  """Refused, or no part of the loss; both sentences count as wrong."""
+  examples = read(tmp_path, [*ROWS, ('play it', 'O I-what', 'stop')], config())
+  facts = {'intents': ['book', 'play'], 'slots': ['B-what', 'O']}
+  facts['threshold'] = 0.0
+  build = config().build(small_tokenizer.table, facts)
+  message = refusal(build.featurize, examples, small_tokenizer, 16)
+  assert "the label 'stop' is not known" in message
+  built = config(unseen='wrong').build(small_tokenizer.table, facts)
+  rows = built.featurize(examples, small_tokenizer, 16).rows
+  assert rows['intents'].tolist() == [0, 1, -1]
+  assert (rows['labels'][2] >= 0).sum() == 1
+  assert 'stop (1)' in built.about('eval', examples).notes[0]
+  guesses = [
+    {'intent': intent, 'probability': 0.9, 'slots': [*slots]}
+    for intent, slots in zip(
+      ['book', 'play', 'play'],
+      [('O', 'O', 'B-what'), ('O', 'O'), ('O', 'O')],
+      strict=True,
+    )
+  ]
+  found = built.score(guesses, examples)
+  assert found['exact'] == found['intent_accuracy'] == pytest.approx(2 / 3)
+  assert found['slot_f1'] == pytest.approx(2 / 3)
+
+
+def test_intents_alone(tmp_path, one_device, small_corpus):
+  """Rows of two lengths are tuned together, though words have no labels."""
+  rows = [(a, c) for a, _, c in ROWS] + [(20 * 'array ', 'play')]
+  path = tmp_path / 'a.tsv'
+  lines = ['text\tintent', *['\t'.join(row) for row in rows * 8]]
+  path.write_text('\n'.join(lines) + '\n')
+  task = IntentsConfig(
+    train_path=str(path), eval_path=str(path), slot_column=''
+  )
+  experiment = tuning(
+    task,
+    num_epochs=1,
+    length_buckets=2,
+    max_length=32,
+    model=SMALL,
+    tokenizer=str(small_corpus / 'tokenizer'),
+  )
+  finetune(experiment, tmp_path / 'run')
+  found = results(tmp_path / 'run')
+  assert found['metric'] == 'intent_accuracy' and found['slots'] == []
+  assert {*found['runs'][0]['per_class']} == {'book', 'play'}
+
+
 @pytest.mark.parametrize(
   'is_right,is_out,expected',
   [
@@ -103,7 +158,7 @@ def test_equal_probabilities_are_not_parted():
 def test_figures():
   labels = ['a', 'b', 'none', 'b']
   slots = [['O', 'B-x'], ['O'], ['O'], ['B-x', 'I-x']]
-  results = [
+  guesses = [
     {'intent': intent, '_likeliest': likeliest, 'probability': p, 'slots': s}
     for intent, likeliest, p, s in zip(
       ['a', 'none', 'none', 'a'],
@@ -113,11 +168,11 @@ def test_figures():
       strict=True,
     )
   ]
-  found = commands.of_intents(results, labels, ['a', 'b'], 'none')
+  found = commands.of_intents(guesses, labels, ['a', 'b'], 'none')
   assert found['intent_accuracy'] == 0.5
   assert found['best_intent_accuracy'] == 0.75 and found['auroc'] == 1
   assert found['per_class']['b']['recall'] == 0
-  found = commands.of_slots(results, labels, slots)
+  found = commands.of_slots(guesses, labels, slots)
   # Right as a whole are the first and the third; of two slots each, one.
   assert (found['exact'], found['slot_f1']) == (0.5, 0.5)
 
