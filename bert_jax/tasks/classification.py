@@ -126,6 +126,7 @@ class ClassificationConfig(TextTaskConfig):
       self.pooling,
       table,
       facts,
+      num_windows=self.num_windows,
       positive_class=self.positive_class,
       takes_unseen=self.unseen == classes.WRONG,
     )
@@ -228,10 +229,11 @@ class Classification(TextTask):
     table: TokenTable,
     facts: Facts,
     *,
+    num_windows: int = 1,
     positive_class: str = '',
     takes_unseen: bool = False,
   ):
-    super().__init__(pooling, table, facts)
+    super().__init__(pooling, table, facts, num_windows)
     self._positive_class = positive_class
     self._takes_unseen = takes_unseen
     self._names: list[str] = facts['labels']
@@ -272,8 +274,12 @@ class Classification(TextTask):
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
-    del features  # each row is an example
     probabilities = np.exp(predictions)
+    if self.num_windows > 1:
+      # The mean of f32 numbers could be 0, which has no logarithm.
+      of_rows = np.exp(predictions.astype(np.float64))
+      probabilities = self.of_examples(of_rows, features)
+      predictions = np.log(probabilities)
     return [
       {
         'label': self._names[place],
