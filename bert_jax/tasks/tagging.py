@@ -46,6 +46,7 @@ from bert_jax.tasks.word_rows import encode_sentences
 
 # Label of tokens that have no label to predict.
 _NONE = -1
+_REPAIR, _REFUSE = 'repair', 'refuse'
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -60,6 +61,11 @@ class TaggingConfig:
   `metric`: 'f1' of entities, which needs labels such as B-PER and I-PER;
   'strict_f1', where every entity must begin with B-; or 'accuracy', the share
   of words with the right label, for any labels.
+
+  Labels of entities may follow IOB1, IOB2, BIOES or BMES. `invalid`: an
+  entity that does not begin or end as in the scheme of its part, such as an I-
+  after O in IOB2, is read as conlleval does and counted ('repair'), or refused
+  ('refuse').
   """
 
   name: ClassVar[str] = 'tagging'
@@ -77,6 +83,7 @@ class TaggingConfig:
   label_column: str = '-1'
   header: str = ''
   metric: str = 'f1'
+  invalid: str = _REPAIR
   max_train_examples: int = 0
 
   def validate(self) -> None:
@@ -84,6 +91,10 @@ class TaggingConfig:
       raise InputError(
         f'task.text_columns names {len(self.text_columns)} columns; give the '
         'one that has the words'
+      )
+    if self.invalid not in (_REPAIR, _REFUSE):
+      raise InputError(
+        f'task.invalid is {quoted(self.invalid)}; choose {_REPAIR} or {_REFUSE}'
       )
     validate_examples(self)
 
@@ -113,7 +124,7 @@ class TaggingConfig:
       other = next(n for n in names if not entities.are_entities([n, 'B-x']))
       raise InputError(
         f'task.metric={self.metric}: the label {quoted(other)} is none of an '
-        'entity (O, or B-, I-, E-, S- and a type); give '
+        'entity (O, or B-, I-, M-, E-, S- and a type); give '
         '--config.task.metric=accuracy'
       )
     if self.metric == 'strict_f1' and not entities.are_iob2(names):
@@ -137,7 +148,7 @@ class TaggingConfig:
     return cls(metric=metric), {'labels': names}
 
   def build(self, table: TokenTable, facts: Facts) -> 'Tagging':
-    return Tagging(table, facts)
+    return Tagging(table, facts, self.invalid)
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -171,9 +182,10 @@ class Tagging(RowTask):
 
   coefficients = {'tagging_loss': 1.0}
 
-  def __init__(self, table: TokenTable, facts: Facts):
+  def __init__(self, table: TokenTable, facts: Facts, invalid: str = _REPAIR):
     super().__init__(table, facts)
     self._names: list[str] = facts['labels']
+    self._invalid = invalid
 
   def featurize(
     self, examples: Examples, tokenizer: Tokenizer, max_length: int
@@ -200,7 +212,11 @@ class Tagging(RowTask):
     )
     by_name = {name: counts[name] for name in self._names}
     line = classes.count_line(part, by_name).replace('classes', 'labels', 1)
-    return About(lines=[line], record={'label_counts': by_name})
+    return About(
+      lines=[line],
+      record={'label_counts': by_name},
+      notes=self._out_of_order(examples),
+    )
 
   def heads(self) -> dict[str, HeadBuilder]:
     head = functools.partial(TokenClassifier, num_classes=len(self._names))
@@ -278,6 +294,32 @@ class Tagging(RowTask):
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.WORDS, output_names=tuple(self._names))
+
+  def _out_of_order(self, examples: Examples) -> list[str]:
+    """A line on labels that do not follow their scheme, in a list.
+
+    Raises InputError on the first of them if they are refused.
+    """
+    if not entities.are_entities(self._names):
+      return []
+    name = entities.scheme(examples.labels)
+    found = [
+      (f'{origin}, word {place + 1}', labels[place])
+      for origin, labels in zip(examples.origins, examples.labels, strict=True)
+      for place in entities.out_of_order(labels, name)
+    ]
+    if not found:
+      return []
+    where, label = found[0]
+    what = (
+      f'{where}: the label {quoted(label)} is out of order in {name}, the '
+      f'scheme of the labels here, and {len(found) - 1:,} more are'
+    )
+    if self._invalid == _REFUSE:
+      raise InputError(
+        f'{what}; mend them, or give --config.task.invalid=repair'
+      )
+    return [f'warning: {what}; they are read as by conlleval']
 
   def _label_ids(self, examples: Examples) -> np.ndarray:
     """Returns the output of each word's label, int32, sentence by sentence."""
