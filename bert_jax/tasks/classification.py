@@ -43,7 +43,6 @@ NAME = 'classification'
 _DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
-_REFUSE, _WRONG = 'refuse', 'wrong'
 # The fact that training alone reads.
 _WEIGHTS = 'class_weights'
 # The use of a row's seed for a second pass; the encoder's is 0, the head's 1.
@@ -78,16 +77,13 @@ class ClassificationConfig(ClassLossConfig):
   eval_path: str = _DOCS[1]
   metric: str = 'accuracy'
   positive_class: str = ''
-  unseen: str = _REFUSE
+  unseen: str = classes.REFUSE
 
   def validate(self) -> None:
     if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
       self.eval_path = ''  # of other texts: nobody gave it
     ClassLossConfig.validate(self)
-    if self.unseen not in (_REFUSE, _WRONG):
-      raise InputError(
-        f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
-      )
+    classes.check_unseen(self.unseen)
     if self.metric == 'f1' and not self.positive_class:
       raise InputError(
         'task.metric=f1 is the F1 of one class; name it with '
@@ -138,8 +134,9 @@ class ClassificationConfig(ClassLossConfig):
       self.pooling,
       table,
       facts,
+      num_windows=self.num_windows,
       positive_class=self.positive_class,
-      takes_unseen=self.unseen == _WRONG,
+      takes_unseen=self.unseen == classes.WRONG,
       losses=ClassLosses(
         label_smoothing=self.label_smoothing,
         class_weights=facts.get(_WEIGHTS, ()),
@@ -246,12 +243,13 @@ class Classification(TextTask):
     table: TokenTable,
     facts: Facts,
     *,
+    num_windows: int = 1,
     positive_class: str = '',
     takes_unseen: bool = False,
     losses: ClassLosses = _PLAIN,
   ):
     # A model is of the same task whatever its losses weighed.
-    super().__init__(pooling, table, {'labels': facts['labels']})
+    super().__init__(pooling, table, {'labels': facts['labels']}, num_windows)
     self._losses = losses
     self.coefficients = losses.coefficients
     self._positive_class = positive_class
@@ -297,8 +295,12 @@ class Classification(TextTask):
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
-    del features  # each row is an example
     probabilities = np.exp(predictions)
+    if self.num_windows > 1:
+      # The mean of f32 numbers could be 0, which has no logarithm.
+      of_rows = np.exp(predictions.astype(np.float64))
+      probabilities = self.of_examples(of_rows, features)
+      predictions = np.log(probabilities)
     return [
       {
         'label': self._names[place],
@@ -365,7 +367,6 @@ class Classification(TextTask):
       names,
       examples.origins,
       takes_unseen=self._takes_unseen,
-      way_out='; --unseen=wrong of evaluate, and --config.task.unseen=wrong of '
-      'finetune, count them as wrong',
+      way_out=classes.COUNT_AS_WRONG,
     )
     return ids, notes + classes.unseen_note(labels, names)

@@ -10,6 +10,7 @@ from tuning import tuning
 
 from bert_jax.data.examples import Examples
 from bert_jax.errors import InputError
+from bert_jax.tasks.base import Features
 from bert_jax.tasks.class_losses import ClassLosses
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.train.state import init_state
@@ -113,7 +114,7 @@ def test_figures_depend_on_no_option():
     chosen = config(**fields)
     task = chosen.build(toys.table(), chosen.fit(part))
     predictions = np.log(np.tile(np.float32([0.2, 0.5, 0.3]), (16, 1)))
-    found = task.decode(predictions, None)
+    found = task.decode(predictions, Features(rows={}, cut={}))
     figures.append(task.score(found, part))
   assert figures[0] == figures[1]
   line = 'train: an example weighs 0.593 to 1.78, by its class'
