@@ -81,7 +81,13 @@ FILES = {
     'eval_path': 'eval.tsv',
     'num_eval': 4,
     'metric': 'accuracy',
+    'num_train': 4,
     'config': {'learning_rate': 1e-4, 'num_epochs': 2},
+    'rows': {
+      'lengths': [8, 16],
+      'padding_share': {'train': 0.2, 'eval': 0.1},
+      'cut': {'train': {'cut to max_length=16 tokens': 1}, 'eval': {}},
+    },
     'runs': [RUN],
     'summary': {'accuracy': {'mean': 0.5, 'std': 0.0}},
   },

@@ -1,6 +1,7 @@
 """The examples of a fine-tuning run: read, encoded, served to every seed."""
 
 import functools
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -173,6 +174,7 @@ def load_examples(
     name: count_tokens(part.rows['input_ids'], tokenizer.table.pad_id)
     for name, part in features.items()
   }
+  lengths = _row_lengths(experiment, features, num_tokens)
   examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),
@@ -180,8 +182,16 @@ def load_examples(
     held_out=parts['eval'],
     about=about,
     notes=notes,
-    lengths=_row_lengths(experiment, features, num_tokens),
+    lengths=lengths,
     num_tokens=num_tokens,
+    padding={
+      name: _padding_share(
+        part.rows['input_ids'],
+        lengths[bucket_of(num_tokens[name], lengths)],
+        tokenizer.table.pad_id,
+      )
+      for name, part in features.items()
+    },
   )
   return task, examples
 
@@ -228,6 +238,18 @@ def seed_streams(
     per_token=examples.train.per_token,
     seed=experiment.seed,
   )
+
+
+def _padding_share(
+  ids: np.ndarray, length_of_row: np.ndarray, pad_id: int
+) -> float:
+  """The share of padding in rows int [n, ..., T], padded to lengths int [n].
+
+  A step whose rows have several lengths is as long as its longest, so a run
+  computes a little more padding.
+  """
+  places = math.prod(ids.shape[1:-1]) * int(length_of_row.sum())
+  return 1 - int(np.count_nonzero(ids != pad_id)) / places
 
 
 def _row_lengths(

@@ -11,6 +11,7 @@ from typing import Any
 
 from bert_jax.errors import InputError, shown
 from bert_jax.report import plots
+from bert_jax.report.conditions import conditions_table
 from bert_jax.report.html import (
   escape,
   figure,
@@ -64,6 +65,7 @@ def finetuning_sections(runs: Sequence[Run]) -> list[str]:
     _summary(runs),
     f'<div class="grid">{_dots(runs)}{_learning_curves(runs)}</div>',
     _all_runs(runs),
+    conditions_table([_start(run, runs) for run in runs], runs),
   ]
   return [section('Fine-tuning', *blocks), *_task_sections(runs)]
 
@@ -169,7 +171,6 @@ def _figures(runs: Sequence[Run]) -> dict[str, Figure]:
 def _summary(runs: Sequence[Run]) -> str:
   rows = []
   for run in runs:
-    config = _results(run).get('config') or {}
     rows.append(
       [
         f'<b>{escape(start_name(run))}</b>'
@@ -179,13 +180,10 @@ def _summary(runs: Sequence[Run]) -> str:
           _spread(figure, _values(run, name))
           for name, figure in _figures(runs).items()
         ),
-        number(config.get('learning_rate')),
-        number(config.get('num_epochs')),
       ]
     )
   titles = [_capital(figure.title) for figure in _figures(runs).values()]
-  head = ['Start', 'Seeds', *titles, 'Learning rate', 'Epochs']
-  return _verdict(runs) + table(head, rows)
+  return _verdict(runs) + table(['Start', 'Seeds', *titles], rows)
 
 
 def _verdict(runs: Sequence[Run]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from bert_jax import durable_files
 from bert_jax.local_paths import local_path
 from bert_jax.report import plots
+from bert_jax.report.conditions import padding_words
 from bert_jax.report.evaluation import (
   evaluation_lines,
   evaluation_section,
@@ -241,7 +242,13 @@ def _caption(run: Run, name: str) -> str:
   train = run.metrics.train
   values = [record[name] for record in train if record.get(name) is not None]
   if name == 'learning_rate':
-    return f'Peak {number(max(values))}.'
+    peak = (run.config.get('optimizer') or {}).get('learning_rate')
+    if peak is None:
+      return f'Peak {number(max(values))} of the logged steps.'
+    return (
+      f'Peak {number(peak)} (optimizer.learning_rate); the highest of the '
+      f'logged steps is {number(max(values))}.'
+    )
   if name != 'tokens_per_second':
     return f'Median {number(statistics.median(values))}.'
   text = f'Median {large(statistics.median(values))} tokens/s'
@@ -249,7 +256,7 @@ def _caption(run: Run, name: str) -> str:
     shares = [r[key] for r in train if isinstance(r.get(key), int | float)]
     if shares:
       text += f', {words} {percent(statistics.median(shares))}'
-  return text + '.'
+  return f'{text}.{padding_words(run)}'
 
 
 def _packing(run: Run) -> str:

@@ -52,11 +52,21 @@ class _Data(TypedDict, total=False):
   stages: list[_Stage]
 
 
+class _Optimizer(TypedDict, total=False):
+  learning_rate: Number
+
+
 class _Config(TypedDict, total=False):
   num_steps: Count
   init_from: Text
   model: _Model
   data: _Data
+  optimizer: _Optimizer
+  seed: Count
+  num_epochs: Count
+  batch_size: Count
+  max_length: Count
+  dropout: Number
 
 
 class _Start(TypedDict):
@@ -106,6 +116,12 @@ class _SeedResult(TypedDict):
   eval_loss: NotRequired[Number]
 
 
+class _Rows(TypedDict):
+  lengths: list[Count]
+  padding_share: dict[str, Number]
+  cut: dict[str, dict[Text, Count]]
+
+
 class _Spread(TypedDict):
   mean: Number
   std: Number
@@ -116,8 +132,10 @@ class _Results(TypedDict):
   init_from: Text
   eval_path: Text
   num_eval: Count
+  num_train: NotRequired[Count]
   metric: NotRequired[Text]
   config: NotRequired[_Settings]
+  rows: NotRequired[_Rows]
   runs: list[_SeedResult]
   summary: dict[str, _Spread]
 

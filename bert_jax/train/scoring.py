@@ -45,6 +45,7 @@ class TuningData:
   of the data for results.json. notes: oddities of the data, a line each.
   lengths: the lengths that rows are padded to, int64 [k], ascending.
   num_tokens: tokens of each row of a part, 'train' or 'eval', int64 [n].
+  padding: share of padding in the rows of a part, each padded to its length.
   """
 
   train: Features
@@ -55,6 +56,7 @@ class TuningData:
   notes: list[str]
   lengths: np.ndarray
   num_tokens: dict[str, np.ndarray]
+  padding: dict[str, float]
 
 
 class ScoringOptions(Protocol):
@@ -210,6 +212,14 @@ class Scoring:
           'learning_rate': experiment.optimizer.learning_rate,
           'num_epochs': experiment.num_epochs,
           'batch_size': experiment.batch_size,
+        },
+        'rows': {
+          'lengths': self._examples.lengths.tolist(),
+          'padding_share': self._examples.padding,
+          'cut': {
+            'train': self._examples.train.cut,
+            'eval': self._examples.eval.cut,
+          },
         },
         'best_seed': winner,
         'runs': runs,

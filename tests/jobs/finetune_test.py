@@ -127,6 +127,17 @@ def _check_inference(workdir, found):
   labels = [found['labels'].index(label) for _, label in EVAL]
   accuracy = np.mean(np.argmax(probabilities, axis=1) == labels)
   assert accuracy == found['runs'][found['best_seed']]['accuracy']
+  lengths = [
+    len(ids) + 2 for ids in model.tokenizer.encode_batch([t for t, _ in EVAL])
+  ]
+  rows = found['rows']
+  assert rows['lengths'] == [16]
+  assert rows['padding_share']['eval'] == pytest.approx(
+    1 - np.mean(np.minimum(lengths, 16)) / 16
+  )
+  assert rows['cut']['eval'] == {
+    'cut to max_length=16 tokens': np.sum(np.array(lengths) > 16)
+  }
   with pytest.raises(InputError, match='fill_mask needs a model that predicts'):
     model.fill_mask('a [MASK]')
 

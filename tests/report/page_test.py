@@ -344,6 +344,51 @@ def test_finetuning_workdir_has_a_report_of_its_own(tmp_path):
   assert 'Measured on 300 held-out examples' in text
 
 
+def test_report_says_what_was_run(tmp_path):
+  """The rate of the config, not of a logged step; padding beside the MFU."""
+  workdir = write_finetuning(tmp_path, 'tuned', 'base', [0.8])
+  records = [
+    train_record(step, classification_loss=1.0) for step in range(20, 200, 20)
+  ]
+  write_lines(workdir / 'metrics' / 'part-1.jsonl', records)
+  config = {
+    'optimizer': {'learning_rate': 1e-4},
+    'task': {
+      '_type': 'bert_jax.tasks.classification.ClassificationConfig',
+      'pooling': '<mean>',
+    },
+    'batch_size': 16,
+    'dropout': 0.2,
+  }
+  (workdir / 'config.json').write_text(json.dumps(config))
+  results = json.loads((workdir / 'results.json').read_text())
+  results['num_train'] = 2000
+  results['rows'] = {
+    'lengths': [32, 64],
+    'padding_share': {'train': 0.125, 'eval': 0.25},
+    'cut': {'train': {'cut to max_length=64 tokens': 30}, 'eval': {}},
+  }
+  (workdir / 'results.json').write_text(json.dumps(results))
+  page = write_report(workdir).read_text()
+  assert page.count('aria-label="Loss"') == 1
+  assert 'aria-label="Classification loss"' not in page  # it is the loss
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(workdir / 'report.html'))
+  for expected in (
+    'Peak 0.0001 (optimizer.learning_rate); the highest of the logged steps is',
+    'MFU 31.0%, waiting for input 0.2%. Tokens are those of texts; MFU counts '
+    'padding as well, 12.5% of the training rows or a little more.',
+    '|Start|base|',
+    '|Batch|16|',
+    '|Peak of the learning rate|0.0001|',
+    '|Dropout|0.2|',
+    '|Training examples|2,000|Held-out examples|300|Lengths of rows|32, 64|',
+    '|Padding in rows|training 12.5%|held out 25.0%|',
+    '|Long examples|training 30 of 2,000 cut to max_length=64 tokens|',
+    '|Pooling|<mean>|',
+  ):
+    assert expected in text, expected
+
+
 def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
   pretrain, (tuned, _) = write_everything(tmp_path)
   other = write_finetuning(tmp_path, 'other', '', [0.7], labels=['a', 'b'])
