@@ -50,7 +50,7 @@ def _finetune() -> int:
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.jobs import finetune
   from bert_jax.parallel import distributed
-  from bert_jax.report import records
+  from bert_jax.report import results
   from bert_jax.train import scoring
   from bert_jax.workdir import Workdir, read_json
 
@@ -62,8 +62,8 @@ def _finetune() -> int:
   )
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)
-    results = records.read_results_json(workdir, read_json(workdir.config))
-    print(scoring.results_table(results))
+    found = results.read_results_json(workdir, read_json(workdir.config))
+    print(scoring.results_table(found))
   return report_outcome(
     'finetune', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value
   )

@@ -184,14 +184,9 @@ def load_examples(
     notes=notes,
     lengths=lengths,
     num_tokens=num_tokens,
-    padding={
-      name: _padding_share(
-        part.rows['input_ids'],
-        lengths[bucket_of(num_tokens[name], lengths)],
-        tokenizer.table.pad_id,
-      )
-      for name, part in features.items()
-    },
+    padding=_padding_shares(
+      features, num_tokens, lengths, tokenizer.table.pad_id
+    ),
   )
   return task, examples
 
@@ -240,16 +235,24 @@ def seed_streams(
   )
 
 
-def _padding_share(
-  ids: np.ndarray, length_of_row: np.ndarray, pad_id: int
-) -> float:
-  """The share of padding in rows int [n, ..., T], padded to lengths int [n].
+def _padding_shares(
+  features: dict[str, Features],
+  num_tokens: dict[str, np.ndarray],
+  lengths: np.ndarray,
+  pad_id: int,
+) -> dict[str, float]:
+  """The share of padding in the rows of each part, each padded to its length.
 
   A step whose rows have several lengths is as long as its longest, so a run
   computes a little more padding.
   """
-  places = math.prod(ids.shape[1:-1]) * int(length_of_row.sum())
-  return 1 - int(np.count_nonzero(ids != pad_id)) / places
+  found = {}
+  for name, part in features.items():
+    ids = part.rows['input_ids']
+    length_of_row = lengths[bucket_of(num_tokens[name], lengths)]
+    places = math.prod(ids.shape[1:-1]) * int(length_of_row.sum())
+    found[name] = 1 - int(np.count_nonzero(ids != pad_id)) / places
+  return found
 
 
 def _row_lengths(

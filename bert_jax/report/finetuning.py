@@ -21,7 +21,8 @@ from bert_jax.report.html import (
   section,
   table,
 )
-from bert_jax.report.records import Record, Run, metric_of, task_of
+from bert_jax.report.records import Record, Run
+from bert_jax.report.results import metric_of, task_of
 from bert_jax.tasks.base import (
   CORRELATION,
   NUMBER,

@@ -193,34 +193,12 @@ class Scoring:
     )
     if not distributed.is_first():
       return
-    experiment = self._experiment
     durable_files.write_json(
       workdir.results,
       {
-        'task': experiment.task.name,
+        'task': self._experiment.task.name,
         **facts,
-        **self._examples.about,
-        'notes': self._examples.notes,
-        'init_from': experiment.init_from,
-        'train_path': experiment.task.train_path,
-        'num_train': self._examples.num_train,
-        'eval_path': experiment.task.eval_path
-        or f'held out of {experiment.task.train_path}',
-        'num_eval': len(self._examples.held_out),
-        'metric': experiment.task.metric,
-        'config': {
-          'learning_rate': experiment.optimizer.learning_rate,
-          'num_epochs': experiment.num_epochs,
-          'batch_size': experiment.batch_size,
-        },
-        'rows': {
-          'lengths': self._examples.lengths.tolist(),
-          'padding_share': self._examples.padding,
-          'cut': {
-            'train': self._examples.train.cut,
-            'eval': self._examples.eval.cut,
-          },
-        },
+        **self._conditions(),
         'best_seed': winner,
         'runs': runs,
         'summary': {
@@ -229,6 +207,31 @@ class Scoring:
         },
       },
     )
+
+  def _conditions(self) -> dict[str, Any]:
+    """The part of results.json on what was run, on which examples."""
+    experiment, examples = self._experiment, self._examples
+    return {
+      **examples.about,
+      'notes': examples.notes,
+      'init_from': experiment.init_from,
+      'train_path': experiment.task.train_path,
+      'num_train': examples.num_train,
+      'eval_path': experiment.task.eval_path
+      or f'held out of {experiment.task.train_path}',
+      'num_eval': len(examples.held_out),
+      'metric': experiment.task.metric,
+      'config': {
+        'learning_rate': experiment.optimizer.learning_rate,
+        'num_epochs': experiment.num_epochs,
+        'batch_size': experiment.batch_size,
+      },
+      'rows': {
+        'lengths': examples.lengths.tolist(),
+        'padding_share': examples.padding,
+        'cut': {'train': examples.train.cut, 'eval': examples.eval.cut},
+      },
+    }
 
   def _rows(self) -> '_RowsByLength':
     """The rows of the evaluation part."""
