@@ -15,6 +15,7 @@ from typing import Any
 from bert_jax import durable_files
 from bert_jax.local_paths import local_path
 from bert_jax.report import plots
+from bert_jax.report.compared import check_comparable, comparison_lines
 from bert_jax.report.conditions import padding_words
 from bert_jax.report.evaluation import (
   evaluation_lines,
@@ -23,11 +24,7 @@ from bert_jax.report.evaluation import (
   objective_curves,
   of_generator,
 )
-from bert_jax.report.finetuning import (
-  check_comparable,
-  comparison_lines,
-  finetuning_sections,
-)
+from bert_jax.report.finetuning import finetuning_sections
 from bert_jax.report.goodput import goodput_card, goodput_section
 from bert_jax.report.html import (
   card,

@@ -263,6 +263,31 @@ class TrainingColumns(Protocol):
     ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Guess:
+  """What an answer that needs no learning gets.
+
+  Attributes:
+    figure: The name of a figure that every run has.
+    value: Its value on the held-out examples.
+    words: The answer, for a sentence: "that of always 'pos'".
+  """
+
+  figure: str
+  value: float
+  words: str
+
+
+@runtime_checkable
+class GuessedTask(Protocol):
+  """A task config that knows what a guess gets; a run not above it failed."""
+
+  @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    """The best guess for the held-out examples of a results.json."""
+    ...
+
+
 @runtime_checkable
 class FittedTask(Protocol):
   """A task with facts of a trained model, such as a threshold for answers."""

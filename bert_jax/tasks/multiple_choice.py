@@ -39,6 +39,7 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  Guess,
   ReportTable,
   Result,
   Section,
@@ -126,8 +127,14 @@ class MultipleChoiceConfig:
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
     counts = {int(k): n for k, n in results['choices']['eval'].items()}
-    chance = sum(n / k for k, n in counts.items()) / sum(counts.values())
+    chance = cls.guess(results).value
     return f'{_numbers(counts)} choices, by chance {chance:.3f}'
+
+  @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    counts = {int(k): n for k, n in results['choices']['eval'].items()}
+    chance = sum(n / k for k, n in counts.items()) / sum(counts.values())
+    return Guess('accuracy', chance, 'that of chance')
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:

@@ -294,23 +294,6 @@ class _RowsByLength(RowsInOrder):
     return self._order[numbers[numbers < self.num_rows]]
 
 
-def results_table(results: dict[str, Any]) -> str:
-  """Formats results.json as lines for a terminal."""
-  names = list(results['summary'])
-  lines = ['  '.join(['seed', 'best epoch', *names])]
-  for run in results['runs']:
-    cells = [f'{run["seed"]:4d}', f'{run["best_epoch"]:10d}']
-    cells += [f'{run[name]:{len(name)}.4f}' for name in names]
-    lines.append('  '.join(cells))
-  for figure in ('mean', 'std'):
-    cells = [f'{figure:16s}']
-    cells += [
-      f'{results["summary"][name][figure]:{len(name)}.4f}' for name in names
-    ]
-    lines.append('  '.join(cells))
-  return '\n'.join(lines)
-
-
 def _single(figures: Figures) -> dict[str, float]:
   return {
     name: value for name, value in figures.items() if isinstance(value, float)

@@ -11,9 +11,9 @@ import pytest
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
-from bert_jax.report import plots
+from bert_jax.report import plots, spread
+from bert_jax.report.compared import pooled_difference
 from bert_jax.report.evaluation import of_generator
-from bert_jax.report.finetuning import pooled_difference
 from bert_jax.report.html import duration, large, number
 from bert_jax.report.page import summary, write_report
 from bert_jax.report.records import (
@@ -21,6 +21,8 @@ from bert_jax.report.records import (
   read_run,
   training_seconds,
 )
+from bert_jax.report.spread import spread_of
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.goodput import PHASES
 from bert_jax.workdir import Workdir
@@ -387,6 +389,46 @@ def test_report_says_what_was_run(tmp_path):
     '|Pooling|<mean>|',
   ):
     assert expected in text, expected
+
+
+def test_spread_of_seeds_and_failed_ones(tmp_path):
+  """One seed has no spread; a seed at the share of a class has failed."""
+  many = write_finetuning(tmp_path, 'many', 'base', [0.8, 0.9, 1 / 3])
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(write_report(many)))
+  assert '|pretrained|many, 3 seeds, 1 failed|' in text
+  # By t of 2 degrees of freedom, 4.303: 0.678 +- 4.303 * 0.302 / sqrt(3).
+  assert '|Accuracy|67.8% |± 30.2%|-7.4% to 142.9%|33.3%|90.0%|' in text
+  assert "accuracy not above 33.3%, that of always 'numpy'." in text
+  lines = results_lines(json.loads((many / 'results.json').read_text()))
+  assert lines[1:4] == [
+    *('   0           4    0.8000', '   1           4    0.9000'),
+    '   2           4    0.3333',
+  ]
+  assert [line.split() for line in lines[4:10]] == [
+    *(['mean', '0.6778'], ['std', '0.3025'], ['min', '0.3333']),
+    *(['max', '0.9000'], ['95', '%', 'from', '-0.0736']),
+    ['95', '%', 'to', '1.4291'],
+  ]
+  assert lines[10:] == [
+    "1 seed failed (2): accuracy not above 0.3333, that of always 'numpy'"
+  ]
+
+
+def test_one_seed_has_no_spread(tmp_path):
+  one = write_finetuning(tmp_path, 'one', 'base', [0.8])
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(write_report(one)))
+  assert '|pretrained|one, 1 seed, none failed|Accuracy|80.0%|' in text
+  assert '±' not in text and 'interval' not in text
+  assert results_lines(json.loads((one / 'results.json').read_text())) == [
+    *('seed  best epoch  accuracy', '   0           4    0.8000')
+  ]
+  with pytest.raises(ValueError, match='1 values have no spread'):
+    spread_of([0.8])
+
+
+def results_lines(results):
+  results['summary'] = {'accuracy': {}}
+  return spread.results_lines(results, ClassificationConfig).splitlines()
 
 
 def test_starts_measured_on_other_examples_are_not_compared(tmp_path):

@@ -1,0 +1,65 @@
+"""The sections that tasks make of their own runs, as HTML."""
+
+from collections.abc import Sequence
+
+from bert_jax.report import plots
+from bert_jax.report.html import escape, figure, note, section, table
+from bert_jax.report.records import Run
+from bert_jax.report.results import task_of
+from bert_jax.report.tuned_runs import capital, name_of, results_of, show
+from bert_jax.tasks.base import ReportMatrix, ReportTable
+
+
+def task_sections(runs: Sequence[Run]) -> list[str]:
+  """The sections of the runs' own tasks; equal titles share a section."""
+  tables: dict[str, list[str]] = {}
+  pictures: dict[str, list[str]] = {}
+  for run in runs:
+    name = name_of(run, runs)
+    for one in task_of(run.config).sections(results_of(run)):
+      if isinstance(one.content, ReportTable):
+        table_html = _table(name, one.content, one.notes)
+        tables.setdefault(one.title, []).append(table_html)
+      else:
+        picture = _picture(name, one.content, one.notes)
+        pictures.setdefault(one.title, []).append(picture)
+  return [
+    *(
+      section(title, f'<div class="halves">{"".join(blocks)}</div>')
+      for title, blocks in tables.items()
+    ),
+    *(
+      section(title, f'<div class="grid">{"".join(blocks)}</div>')
+      for title, blocks in pictures.items()
+    ),
+  ]
+
+
+def _table(name: str, content: ReportTable, notes: Sequence[str]) -> str:
+  rows = [
+    [
+      escape(row),
+      *(show(kind, x) for kind, x in zip(content.kinds, values, strict=True)),
+    ]
+    for row, *values in content.rows
+  ]
+  title = f'<h3>{escape(capital(name))}</h3>'
+  below = ''.join(map(note, notes))
+  return f'<div>{title}{table(content.head, rows)}{below}</div>'
+
+
+def _picture(
+  name: str, content: ReportMatrix | None, notes: Sequence[str]
+) -> str:
+  """A picture, or the notes in its place."""
+  if content is None:
+    return ''.join(map(note, notes))
+  return figure(
+    plots.confusion(
+      f'{content.title}, {name}',
+      list(map(str, content.names)),
+      content.counts,
+    ),
+    capital(name),
+    content.caption,
+  )
