@@ -48,7 +48,7 @@ def _dots(runs: Sequence[Run]) -> str:
   svg = plots.runs_by_start(
     f'{name} of every run',
     [
-      (name_of(run, runs), values_of(run, metric), color_of(run))
+      (name_of(run, runs), values_of(run, metric), color_of(run, runs))
       for run in runs
     ],
     percent=shown.kind != NUMBER,
@@ -68,7 +68,7 @@ def _learning_curves(runs: Sequence[Run]) -> str:
         points = by_seed.setdefault(record.get('seed'), [])
         points.append((record['epoch'], record[metric]))
     for points in by_seed.values():
-      lines.append((name_of(run, runs), points, color_of(run)))
+      lines.append((name_of(run, runs), points, color_of(run, runs)))
   if not lines:
     return ''
   shown = main_figure(runs)

@@ -58,6 +58,8 @@ th, td { text-align: right; padding: 6px 10px; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
+td .text { white-space: normal; text-align: left; overflow-wrap: anywhere;
+  min-width: 60px; max-width: 460px; }
 tr:last-child td { border-bottom: 0; }
 .bar { height: 12px; border-radius: 6px; overflow: hidden; margin: 4px 0 6px;
   background: var(--second); }

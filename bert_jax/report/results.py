@@ -20,10 +20,15 @@ class _Settings(TypedDict, total=False):
   num_epochs: Count
 
 
+class _Details(TypedDict, total=False):
+  hits: Text
+
+
 class _SeedResult(TypedDict):
   seed: Count
   best_epoch: NotRequired[Count]
   eval_loss: NotRequired[Number]
+  details: NotRequired[_Details]
 
 
 class _Rows(TypedDict):
@@ -42,7 +47,9 @@ class _Results(TypedDict):
   init_from: Text
   eval_path: Text
   num_eval: Count
+  eval_sha256: NotRequired[Text]
   num_train: NotRequired[Count]
+  best_seed: NotRequired[Count]
   metric: NotRequired[Text]
   config: NotRequired[_Settings]
   rows: NotRequired[_Rows]
@@ -76,8 +83,27 @@ def read_results_json(workdir: Workdir, config: Record) -> Record:
       raise InputError(
         f'{where} the run of seed {run["seed"]} lacks figures; {AGAIN}'
       )
+  _check_details(results, where)
   task.check_results(results, str(workdir.results))
   return results
+
+
+def _check_details(results: Record, where: str) -> None:
+  """Raises InputError unless best seed and hits fit runs and examples."""
+  if results.get('best_seed', 0) not in range(len(results['runs'])):
+    raise InputError(
+      f'{where} best_seed is {results["best_seed"]} of '
+      f'{len(results["runs"])} runs; {AGAIN}'
+    )
+  for run in results['runs']:
+    hits = run.get('details', {}).get('hits')
+    if hits is not None and (
+      len(hits) != results['num_eval'] or set(hits) - {'0', '1'}
+    ):
+      raise InputError(
+        f'{where} the hits of seed {run["seed"]} are not those of '
+        f'{results["num_eval"]} examples; {AGAIN}'
+      )
 
 
 def task_of(config: Record, where: str = 'config.json') -> type[TaskConfig]:

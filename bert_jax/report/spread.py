@@ -13,7 +13,6 @@ from bert_jax.report.records import Record, Run
 from bert_jax.report.results import task_of
 from bert_jax.report.tuned_runs import (
   capital,
-  name_of,
   results_of,
   shared_figures,
   show,
@@ -76,7 +75,7 @@ def spread_table(runs: Sequence[Run]) -> str:
   several = any(len(results_of(run)['runs']) > 1 for run in runs)
   rows = []
   for run in runs:
-    name = _name_cell(run, runs)
+    name = _name_cell(run)
     for figure_name, figure in shared_figures(runs).items():
       cells = _cells(figure, values_of(run, figure_name))
       rows.append([name, escape(capital(figure.title)), *cells])
@@ -138,11 +137,9 @@ def _count(number_of: int) -> str:
   return '1 seed' if number_of == 1 else f'{number_of} seeds'
 
 
-def _name_cell(run: Run, runs: Sequence[Run]) -> str:
+def _name_cell(run: Run) -> str:
   """The start of a run, its folder, and how many of its seeds failed."""
-  below = [_count(len(results_of(run)['runs']))]
-  if name_of(run, runs) != run.workdir.path.name:
-    below.insert(0, run.workdir.path.name)
+  below = [run.workdir.path.name, _count(len(results_of(run)['runs']))]
   failed = failed_seeds(results_of(run), task_of(run.config))
   if failed is not None:
     below.append(f'{len(failed)} failed' if failed else 'none failed')

@@ -7,19 +7,21 @@ from bert_jax.report.html import escape, figure, note, section, table
 from bert_jax.report.records import Run
 from bert_jax.report.results import task_of
 from bert_jax.report.tuned_runs import capital, name_of, results_of, show
-from bert_jax.tasks.base import ReportMatrix, ReportTable
+from bert_jax.tasks.base import TEXT, ReportCurve, ReportMatrix, ReportTable
 
 
 def task_sections(runs: Sequence[Run]) -> list[str]:
   """The sections of the runs' own tasks; equal titles share a section."""
   tables: dict[str, list[str]] = {}
+  of_texts: dict[str, list[str]] = {}  # too wide to stand side by side
   pictures: dict[str, list[str]] = {}
   for run in runs:
     name = name_of(run, runs)
     for one in task_of(run.config).sections(results_of(run)):
       if isinstance(one.content, ReportTable):
         table_html = _table(name, one.content, one.notes)
-        tables.setdefault(one.title, []).append(table_html)
+        kind = of_texts if TEXT in one.content.kinds else tables
+        kind.setdefault(one.title, []).append(table_html)
       else:
         picture = _picture(name, one.content, one.notes)
         pictures.setdefault(one.title, []).append(picture)
@@ -32,6 +34,7 @@ def task_sections(runs: Sequence[Run]) -> list[str]:
       section(title, f'<div class="grid">{"".join(blocks)}</div>')
       for title, blocks in pictures.items()
     ),
+    *(section(title, *blocks) for title, blocks in of_texts.items()),
   ]
 
 
@@ -49,17 +52,15 @@ def _table(name: str, content: ReportTable, notes: Sequence[str]) -> str:
 
 
 def _picture(
-  name: str, content: ReportMatrix | None, notes: Sequence[str]
+  name: str, content: ReportMatrix | ReportCurve | None, notes: Sequence[str]
 ) -> str:
   """A picture, or the notes in its place."""
   if content is None:
     return ''.join(map(note, notes))
-  return figure(
-    plots.confusion(
-      f'{content.title}, {name}',
-      list(map(str, content.names)),
-      content.counts,
-    ),
-    capital(name),
-    content.caption,
-  )
+  title = f'{content.title}, {name}'
+  if isinstance(content, ReportCurve):
+    labels = content.x_label, content.y_label
+    svg = plots.shares(title, content.points, *labels)
+  else:
+    svg = plots.confusion(title, list(map(str, content.names)), content.counts)
+  return figure(svg, capital(name), content.caption)

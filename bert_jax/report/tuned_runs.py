@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bert_jax.report import plots
-from bert_jax.report.html import number, percent
+from bert_jax.report.html import escape, number, percent
 from bert_jax.report.records import Record, Run
 from bert_jax.report.results import metric_of, task_of
-from bert_jax.tasks.base import CORRELATION, SHARE, Figure
+from bert_jax.tasks.base import CORRELATION, SHARE, TEXT, Figure
 
 
 def results_of(run: Run) -> Record:
@@ -58,8 +58,11 @@ def name_of(run: Run, runs: Sequence[Run]) -> str:
   return kinds[-1](run)
 
 
-def color_of(run: Run) -> str:
-  return plots.FIRST if results_of(run)['init_from'] else plots.SECOND
+def color_of(run: Run, runs: Sequence[Run]) -> str:
+  """The colour of a start; that of the first run against others of its kind."""
+  if len({start_name(one) for one in runs}) > 1:
+    return plots.FIRST if results_of(run)['init_from'] else plots.SECOND
+  return plots.FIRST if run is runs[0] else plots.SECOND
 
 
 def capital(text: str) -> str:
@@ -67,7 +70,9 @@ def capital(text: str) -> str:
 
 
 def show(kind: str, value: Any) -> str:
-  """Formats a figure of a kind of tasks/base.py."""
+  """The HTML of a value of a kind of tasks/base.py."""
+  if kind == TEXT:
+    return f'<div class="text">{escape(value)}</div>'
   # A correlation, from -1 to 1, is not shown as a percentage.
   if kind == CORRELATION:
     return f'{value:.3f}'

@@ -34,6 +34,7 @@ Figures = dict[str, Any]
 # Fix that ends a message about a damaged results.json.
 AGAIN = 'remove it, and give the finetune command of its workdir again'
 SHARE, CORRELATION, NUMBER = 'share', 'correlation', 'number'
+TEXT = 'text'  # of a cell in a ReportTable alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +47,14 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-  """A table of a report; each row has a name, then numbers or shares."""
+  """A table of a report; each row has a name, then values of these kinds.
+
+  `kinds`: SHARE, CORRELATION, NUMBER or TEXT for each column but the first.
+  """
 
   head: Sequence[str]
   rows: Sequence[Sequence[Any]]
-  kinds: Sequence[str] = ()  # SHARE or NUMBER for each column but the first
+  kinds: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,22 @@ class ReportMatrix:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportCurve:
+  """Shares over shares, (x, y), drawn beside the line y = x."""
+
+  title: str
+  points: Sequence[tuple[float, float]]
+  x_label: str
+  y_label: str
+  caption: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A section of a report on one run."""
 
   title: str
-  content: ReportTable | ReportMatrix | None
+  content: ReportTable | ReportMatrix | ReportCurve | None
   notes: Sequence[str] = ()
 
 
@@ -285,6 +300,21 @@ class GuessedTask(Protocol):
   @classmethod
   def guess(cls, results: dict[str, Any]) -> Guess:
     """The best guess for the held-out examples of a results.json."""
+    ...
+
+
+@runtime_checkable
+class DetailedTask(Protocol):
+  """A task whose `sections` show more of a run than figures."""
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> Mapping[str, Any]:
+    """JSON that stands in results.json as 'details' of a run.
+
+    'hits', if there, has '1' for each example with a right answer, else '0':
+    two models can then be compared on their examples.
+    """
     ...
 
 

@@ -20,7 +20,7 @@ from bert_jax.models import task_head
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.objectives.cross_entropy import class_cross_entropy
-from bert_jax.tasks import classes, metrics
+from bert_jax.tasks import class_details, classes, metrics
 from bert_jax.tasks.base import (
   AGAIN,
   CORRELATION,
@@ -37,6 +37,7 @@ from bert_jax.tasks.base import (
   Result,
   Section,
 )
+from bert_jax.tasks.class_details import ClassDetails
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 NAME = 'classification'
@@ -186,12 +187,13 @@ class ClassificationConfig(TextTaskConfig):
       [SHARE] * 3 + [NUMBER] * 2,
     )
     sections = [Section('Classes', table, results.get('notes', ()))]
+    details = cls._details(results)
     if len(labels) > _MAX_CONFUSION_CLASSES:
       too_many = (
         f'{len(labels)} classes are too many for a picture; results.json has '
         'the counts.'
       )
-      return [*sections, Section('Confusion', None, [too_many])]
+      return [*sections, Section('Confusion', None, [too_many]), *details]
     matrix = ReportMatrix(
       'Confusion matrix',
       labels,
@@ -199,7 +201,13 @@ class ClassificationConfig(TextTaskConfig):
       'Counts summed over the seeds; a cell is as strong as its share of the '
       'true class.',
     )
-    return [*sections, Section('Confusion', matrix)]
+    return [*sections, Section('Confusion', matrix), *details]
+
+  @classmethod
+  def _details(cls, results: dict[str, Any]) -> list[Section]:
+    """Sections on the best run; none of results of earlier versions."""
+    best = results['runs'][results.get('best_seed', 0)]
+    return class_details.sections(best['details']) if 'details' in best else []
 
 
 class _Counts(TypedDict):
@@ -221,6 +229,7 @@ class _Run(TypedDict):
   matthews: Number
   per_class: dict[str, _Class]
   confusion: list[list[Count]]
+  details: NotRequired[ClassDetails]
 
 
 class _Results(TypedDict):
@@ -318,6 +327,16 @@ class Classification(TextTask):
       predictions[is_known], labels[is_known, None], axis=-1
     )
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> ClassDetails:
+    return class_details.details(
+      np.stack([result['_log_probabilities'] for result in results]),
+      self.answers(examples),
+      self._names,
+      examples,
+    )
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(

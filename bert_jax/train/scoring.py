@@ -19,6 +19,7 @@ from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import (
+  DetailedTask,
   Features,
   Figures,
   FittedTask,
@@ -178,14 +179,15 @@ class Scoring:
     runs, facts = [], self._task.facts
     for seed, results in enumerate(self._results(predictions)):
       best_step = int(best_steps[seed])
-      runs.append(
-        {
-          'seed': seed,
-          'best_epoch': round(best_step / self._steps_per_epoch),
-          'best_step': best_step,
-          **self._task.score(results, self._examples.held_out),
-        }
-      )
+      run = {
+        'seed': seed,
+        'best_epoch': round(best_step / self._steps_per_epoch),
+        'best_step': best_step,
+        **self._task.score(results, self._examples.held_out),
+      }
+      if isinstance(self._task, DetailedTask):
+        run['details'] = self._task.details(results, self._examples.held_out)
+      runs.append(run)
       if seed == winner and isinstance(self._task, FittedTask):
         facts = facts | self._task.fitted(results, self._examples.held_out)
     save_params(
@@ -220,6 +222,7 @@ class Scoring:
       'eval_path': experiment.task.eval_path
       or f'held out of {experiment.task.train_path}',
       'num_eval': len(examples.held_out),
+      'eval_sha256': examples.held_out.digest(),
       'metric': experiment.task.metric,
       'config': {
         'learning_rate': experiment.optimizer.learning_rate,

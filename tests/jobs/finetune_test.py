@@ -109,6 +109,11 @@ def test_every_seed_keeps_its_best_epoch(finished):
     first_best = min(e for e, v in mine.items() if v == max(mine.values()))
     assert run['best_epoch'] == first_best
     assert np.sum(run['confusion']) == len(EVAL)
+    details = run['details']
+    assert details['hits'].count('1') / len(EVAL) == run['accuracy']
+    assert {one['text'] for one in details['worst']} == {t for t, _ in EVAL}
+    true = [one['probability_of_true'] for one in details['worst']]
+    assert -np.mean(np.log(true)) == pytest.approx(run['eval_loss'])
   values = [run['accuracy'] for run in found['runs']]
   assert found['summary']['accuracy'] == {
     'mean': pytest.approx(np.mean(values)),

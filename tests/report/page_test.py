@@ -431,6 +431,52 @@ def results_lines(results):
   return spread.results_lines(results, ClassificationConfig).splitlines()
 
 
+def test_calibration_and_worst_errors_of_the_best_seed(tmp_path):
+  workdir = write_finetuning(tmp_path, 'tuned', 'base', [0.8, 0.9])
+  edit_results(workdir, best_seed=1)
+  worst = {
+    'origin': 'eval.tsv:7',
+    'text': 'a <script>alert(1)</script> text',
+    'true': 'jax',
+    'predicted': '<b>scipy</b>',
+    'probability_of_predicted': 0.987,
+    'probability_of_true': 0.002,
+  }
+  details = {
+    'hits': '01' * 150,
+    'bins': [{'count': 300, 'probability': 0.9, 'accuracy': 0.5}],
+    'ece': 0.4,
+    'worst': [worst],
+  }
+  edit_results(workdir, lambda n: {'details': details} if n == 1 else {})
+  page = write_report(workdir).read_text()
+  assert_balanced(page)
+  assert (
+    '<script' not in page and 'aria-label="Calibration, pretrained"' in page
+  )
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(workdir / 'report.html'))
+  assert (
+    '|eval.tsv:7|a <script>alert(1)</script> text|jax|<b>scipy</b>|98.7%|0.2%|'
+    in text
+  )
+  assert 'expected calibration error 0.400 over 300 examples, in 1 of' in text
+  details['hits'] = '01'
+  edit_results(workdir, lambda n: {'details': details})
+  with pytest.raises(InputError, match='hits of seed 0 are not those of 300'):
+    write_report(workdir)
+  edit_results(workdir, best_seed=2)
+  with pytest.raises(InputError, match='best_seed is 2 of 2 runs'):
+    write_report(workdir)
+
+
+def edit_results(workdir, of_seed=lambda n: {}, **fields):
+  """Changes results.json: the run of each seed, and other fields."""
+  path = workdir / 'results.json'
+  results = json.loads(path.read_text()) | fields
+  results['runs'] = [run | of_seed(run['seed']) for run in results['runs']]
+  path.write_text(json.dumps(results))
+
+
 def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
   pretrain, (tuned, _) = write_everything(tmp_path)
   other = write_finetuning(tmp_path, 'other', '', [0.7], labels=['a', 'b'])
