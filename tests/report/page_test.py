@@ -7,12 +7,17 @@ import re
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
 from bert_jax.report import plots, spread
-from bert_jax.report.compared import pooled_difference
+from bert_jax.report.compared import (
+  paired_examples,
+  paired_seeds,
+  pooled_difference,
+)
 from bert_jax.report.evaluation import of_generator
 from bert_jax.report.html import duration, large, number
 from bert_jax.report.page import summary, write_report
@@ -28,6 +33,12 @@ from bert_jax.train.goodput import PHASES
 from bert_jax.workdir import Workdir
 
 LABELS = ['numpy', 'jax', '<b>scipy</b>']
+DETAILS = {
+  'hits': '01' * 150,
+  'bins': [{'count': 300, 'probability': 0.9, 'accuracy': 0.5}],
+  'ece': 0.4,
+  'worst': [],
+}
 
 
 def write_lines(path, records, end='\n'):
@@ -442,12 +453,7 @@ def test_calibration_and_worst_errors_of_the_best_seed(tmp_path):
     'probability_of_predicted': 0.987,
     'probability_of_true': 0.002,
   }
-  details = {
-    'hits': '01' * 150,
-    'bins': [{'count': 300, 'probability': 0.9, 'accuracy': 0.5}],
-    'ece': 0.4,
-    'worst': [worst],
-  }
+  details = DETAILS | {'worst': [worst]}
   edit_results(workdir, lambda n: {'details': details} if n == 1 else {})
   page = write_report(workdir).read_text()
   assert_balanced(page)
@@ -475,6 +481,53 @@ def edit_results(workdir, of_seed=lambda n: {}, **fields):
   results = json.loads(path.read_text()) | fields
   results['runs'] = [run | of_seed(run['seed']) for run in results['runs']]
   path.write_text(json.dumps(results))
+
+
+def test_runs_of_the_same_seeds_and_examples_are_paired(tmp_path):
+  """Each seed against itself: the spread between seeds drops out."""
+  accuracies = [0.7, 0.8, 0.9], [0.68, 0.79, 0.88]
+  tuned = []
+  for name, values in zip('ab', accuracies, strict=True):
+    workdir = write_finetuning(tmp_path, name, 'base', values)
+    (workdir / 'config.json').write_text('{"seed": 7}')
+    # Alone right: 12 of the first, 3 of the second.
+    hits = '1' * 12 + '0' * 3 if name == 'a' else '0' * 12 + '1' * 3
+    hits += '1' * 285
+    edit_results(
+      workdir,
+      lambda n, hits=hits: {'details': DETAILS | {'hits': hits}},
+      best_seed=2,
+      eval_sha256='same',
+    )
+    tuned.append(workdir)
+  lines = summary(tuned[0], tuned[1:]).splitlines()
+  low, high = scipy.stats.t.interval(
+    *(0.95, 2), np.mean([0.02, 0.01, 0.02]), np.std([2, 1, 2], ddof=1) / 173.205
+  )
+  assert lines[2:] == [
+    f'difference: +0.0167, 95 % interval {low:+.4f} to {high:+.4f} over 3 '
+    'paired seeds, p = 0.038',
+    'examples that one best seed alone gets right: a 12, b 3, p = 0.035 '
+    '(exact McNemar test)',
+  ]
+  text = shown_text(write_report(tuned[0], tuned[1:]))
+  assert 'a is |1.7 points| above b in accuracy' in text
+  assert '0.2 points to 3.1 points| over 3 paired seeds, p = 0.038' in text
+  assert 'Examples that one best seed alone gets right: a 12, b 3' in text
+  (tuned[1] / 'config.json').write_text('{"seed": 8}')
+  assert 'pooled standard deviations' in summary(tuned[0], tuned[1:])
+  edit_results(tuned[1], eval_sha256='other')
+  assert len(summary(tuned[0], tuned[1:]).splitlines()) == 2
+  text = shown_text(write_report(tuned[0], tuned[1:]))
+  assert 'The two runs were measured on different examples' in text
+
+
+def test_pairs_without_a_spread():
+  found = paired_seeds([0.2, 0.3], [0.1, 0.2])
+  assert found[:3] == pytest.approx([0.1] * 3) and math.isnan(found.p)
+  assert paired_examples('11', '11') == (0, 0, 1.0)
+  # 2 * (1/2) ** 5: all five on one side.
+  assert paired_examples('11111', '00000') == (5, 0, pytest.approx(0.0625))
 
 
 def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
