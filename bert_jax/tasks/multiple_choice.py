@@ -271,6 +271,14 @@ class MultipleChoice(RowTask):
       'eval_loss': float(np.mean(losses)),
     }
 
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> dict[str, str]:
+    pairs = zip(results, examples.labels, strict=True)
+    return {
+      'hits': ''.join('01'[one['choice'] == right] for one, right in pairs)
+    }
+
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.CHOICES, output_names=task_head.SCORE)
 
