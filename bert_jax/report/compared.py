@@ -182,7 +182,9 @@ def verdict(runs: Sequence[Run]) -> str:
     f'{escape(figure.title)}: {spread}.'
   )
   if examples := _examples_words(pair, runs):
-    words += f'</p><p>{escape(examples[:1].upper() + examples[1:])}.'
+    words += (
+      f'</p><p class="muted">{escape(examples[:1].upper() + examples[1:])}.'
+    )
   return f'<p class="verdict">{words}</p>{measured}'
 
 
@@ -202,9 +204,11 @@ def _difference(
   seeds = f'over {len(figures[0])} paired seeds'
   if math.isnan(found.p):
     return found.difference, f'the same for each {seeds}'
-  low, high = (_size(kind, end) for end in (found.low, found.high))
+  ends = f'{_size(kind, found.low)} to {_size(kind, found.high)}'
+  if kind == SHARE:  # the unit once
+    ends = ends.replace(' points', '', 1)
   return found.difference, (
-    f'<b>95 % interval of the difference {low} to {high}</b> {seeds}, '
+    f'<b>95 % interval of the difference {ends}</b> {seeds}, '
     f'{_p(found.p)} (paired t test)'
   )
 

@@ -22,7 +22,8 @@ def conditions_table(names: Sequence[str], runs: Sequence[Run]) -> str:
     for title in found[0]
     if any(of_run[title] for of_run in found)
   ]
-  return f'<h3>What was run</h3>{table(["", *names], rows)}'
+  texts = range(1, len(names) + 1)
+  return f'<h3>What was run</h3>{table(["", *names], rows, texts)}'
 
 
 def padding_words(run: Run) -> str:

@@ -158,7 +158,10 @@ def _tokens_and_time(run: Run) -> list[str]:
   cards = []
   examples = train[-1].get('examples')
   if examples and (tokens := tokens_read(run.metrics)):
-    cards.append(card('Tokens read', large(tokens), f'{large(examples)} rows'))
+    below = f'{large(examples)} rows'
+    if run.results and len(run.results['runs']) > 1:
+      below += f' of each of {len(run.results["runs"])} seeds'
+    cards.append(card('Tokens read', large(tokens), below))
   seconds = training_seconds(run.metrics)
   starts = len(run.starts)
   below = f'in {starts} starts' if starts > 1 else 'in steps'

@@ -91,7 +91,7 @@ def spread_table(runs: Sequence[Run]) -> str:
     )
   notes += dict.fromkeys(filter(None, map(_failure_words, runs)))
   below = ''.join(f'<p class="muted">{escape(note)}</p>' for note in notes)
-  return table(head, rows) + below
+  return table(head, rows, texts=(1,)) + below
 
 
 def results_lines(results: dict[str, Any], task: type[TaskConfig]) -> str:

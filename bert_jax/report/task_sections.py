@@ -6,7 +6,7 @@ from bert_jax.report import plots
 from bert_jax.report.html import escape, figure, note, section, table
 from bert_jax.report.records import Run
 from bert_jax.report.results import task_of
-from bert_jax.report.tuned_runs import capital, name_of, results_of, show
+from bert_jax.report.tuned_runs import heading_of, results_of, show
 from bert_jax.tasks.base import TEXT, ReportCurve, ReportMatrix, ReportTable
 
 
@@ -16,7 +16,7 @@ def task_sections(runs: Sequence[Run]) -> list[str]:
   of_texts: dict[str, list[str]] = {}  # too wide to stand side by side
   pictures: dict[str, list[str]] = {}
   for run in runs:
-    name = name_of(run, runs)
+    name = heading_of(run, runs)
     for one in task_of(run.config).sections(results_of(run)):
       if isinstance(one.content, ReportTable):
         table_html = _table(name, one.content, one.notes)
@@ -46,9 +46,10 @@ def _table(name: str, content: ReportTable, notes: Sequence[str]) -> str:
     ]
     for row, *values in content.rows
   ]
-  title = f'<h3>{escape(capital(name))}</h3>'
+  title = f'<h3>{escape(name)}</h3>'
   below = ''.join(map(note, notes))
-  return f'<div>{title}{table(content.head, rows)}{below}</div>'
+  texts = [n for n, kind in enumerate(content.kinds, 1) if kind == TEXT]
+  return f'<div>{title}{table(content.head, rows, texts)}{below}</div>'
 
 
 def _picture(
@@ -63,4 +64,4 @@ def _picture(
     svg = plots.shares(title, content.points, *labels)
   else:
     svg = plots.confusion(title, list(map(str, content.names)), content.counts)
-  return figure(svg, capital(name), content.caption)
+  return figure(svg, name, content.caption)

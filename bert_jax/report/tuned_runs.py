@@ -58,6 +58,12 @@ def name_of(run: Run, runs: Sequence[Run]) -> str:
   return kinds[-1](run)
 
 
+def heading_of(run: Run, runs: Sequence[Run]) -> str:
+  """`name_of` as a heading; the name of a folder stays as it is."""
+  name = name_of(run, runs)
+  return capital(name) if name == start_name(run) else name
+
+
 def color_of(run: Run, runs: Sequence[Run]) -> str:
   """The colour of a start; that of the first run against others of its kind."""
   if len({start_name(one) for one in runs}) > 1:
@@ -72,7 +78,7 @@ def capital(text: str) -> str:
 def show(kind: str, value: Any) -> str:
   """The HTML of a value of a kind of tasks/base.py."""
   if kind == TEXT:
-    return f'<div class="text">{escape(value)}</div>'
+    return escape(value)
   # A correlation, from -1 to 1, is not shown as a percentage.
   if kind == CORRELATION:
     return f'{value:.3f}'

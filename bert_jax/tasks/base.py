@@ -9,7 +9,7 @@ A verb calls `columns`, `fit` and `build` of the config, in this order, and then
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -347,6 +347,11 @@ def validate_examples(config: ExampleFields) -> None:
       f'task.metric is {quoted(config.metric)}; choose one of '
       f'{", ".join(config.figures)}'
     )
+
+
+def hits_of(are_right: Iterable[Any]) -> str:
+  """The 'hits' of DetailedTask.details: '1' for what is true, else '0'."""
+  return ''.join('1' if is_right else '0' for is_right in are_right)
 
 
 def shown_result(result: Result) -> Result:

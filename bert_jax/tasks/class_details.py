@@ -14,6 +14,7 @@ from bert_jax.tasks.base import (
   ReportCurve,
   ReportTable,
   Section,
+  hits_of,
 )
 
 _NUM_BINS = 10
@@ -93,7 +94,7 @@ def details(
   known = rows[labels >= 0]
   of_true = probabilities[known, labels[known]]
   return ClassDetails(
-    hits=''.join(np.where(hits, '1', '0')),
+    hits=hits_of(hits),
     bins=bins,
     ece=sum(gaps) / len(labels),
     worst=[
@@ -131,7 +132,7 @@ def sections(found: ClassDetails) -> list[Section]:
     ]
     for one in found['worst']
   ]
-  head = ['Example', 'Text', 'True', 'Predicted', 'with', 'true with']
+  head = ['Example', 'Text', 'True', 'Predicted', 'P(predicted)', 'P(true)']
   table = ReportTable(head, rows, [TEXT, TEXT, TEXT, SHARE, SHARE])
   return [Section('Calibration', curve), Section('Highest losses', table)]
 

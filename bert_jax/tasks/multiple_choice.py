@@ -43,6 +43,7 @@ from bert_jax.tasks.base import (
   ReportTable,
   Result,
   Section,
+  hits_of,
   validate_examples,
 )
 from bert_jax.tasks.text_rows import encode_examples, split_columns
@@ -275,9 +276,7 @@ class MultipleChoice(RowTask):
     self, results: Sequence[Result], examples: Examples
   ) -> dict[str, str]:
     pairs = zip(results, examples.labels, strict=True)
-    return {
-      'hits': ''.join('01'[one['choice'] == right] for one, right in pairs)
-    }
+    return {'hits': hits_of(one['choice'] == right for one, right in pairs)}
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.CHOICES, output_names=task_head.SCORE)

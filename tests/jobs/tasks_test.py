@@ -371,6 +371,8 @@ def test_question_answering(tuned, tmp_path, monkeypatch):
   assert results['task'] == 'question_answering'
   assert results['questions']['eval'] == {'answerable': 18, 'unanswerable': 6}
   assert results['null_threshold'] == best['best_f1_threshold'] != 0
+  hits = best['details']['hits']
+  assert hits.count('1') / len(hits) == pytest.approx(best['exact'])
   assert best['best_f1'] >= best['f1'] and best['best_f1'] > 0.4
   model = inference.load(workdir)
   assert model.task.facts == {'null_threshold': results['null_threshold']}

@@ -458,7 +458,7 @@ def test_calibration_and_worst_errors_of_the_best_seed(tmp_path):
   page = write_report(workdir).read_text()
   assert_balanced(page)
   assert (
-    '<script' not in page and 'aria-label="Calibration, pretrained"' in page
+    '<script' not in page and 'aria-label="Calibration, Pretrained"' in page
   )
   text = re.sub(r'[|]+ ?[|]*', '|', shown_text(workdir / 'report.html'))
   assert (
@@ -512,7 +512,7 @@ def test_runs_of_the_same_seeds_and_examples_are_paired(tmp_path):
   ]
   text = shown_text(write_report(tuned[0], tuned[1:]))
   assert 'a is |1.7 points| above b in accuracy' in text
-  assert '0.2 points to 3.1 points| over 3 paired seeds, p = 0.038' in text
+  assert '0.2 to 3.1 points| over 3 paired seeds, p = 0.038' in text
   assert 'Examples that one best seed alone gets right: a 12, b 3' in text
   (tuned[1] / 'config.json').write_text('{"seed": 8}')
   assert 'pooled standard deviations' in summary(tuned[0], tuned[1:])
