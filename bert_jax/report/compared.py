@@ -173,7 +173,7 @@ def verdict(runs: Sequence[Run]) -> str:
   difference, spread = _difference(pair, runs)
   word = 'above' if difference >= 0 else 'below'
   names = [escape(name_of(run, runs)) for run in pair]
-  if starts:
+  if starts and len(runs) == 2:
     names = ['The pretrained start', 'scratch']
   figure = main_figure(runs)
   size = _size(figure.kind, abs(difference))

@@ -256,7 +256,7 @@ def _caption(run: Run, name: str) -> str:
     shares = [r[key] for r in train if isinstance(r.get(key), int | float)]
     if shares:
       text += f', {words} {percent(statistics.median(shares))}'
-  return f'{text}.{padding_words(run)}'
+  return f'{text}.{padding_words(run) if "MFU" in text else ""}'
 
 
 def _packing(run: Run) -> str:
