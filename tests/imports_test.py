@@ -74,6 +74,7 @@ ARROWS = {
   'pretrained': ('experiment', 'run_inputs'),
   'embedding': ('tasks', 'interop'),
   'inference': ('pretrained', 'embedding'),
+  'vector_precision': ('tasks',),
   # `bert_jax.load`.
   '': ('inference',),
   # A report shows the figures and records of runs.
@@ -83,7 +84,7 @@ ARROWS = {
     'data.remote.corpus',  # the local copy of a corpus at gs://
   ),
   # Jobs do the work of verbs, one file a verb.
-  'jobs': ('inference', 'run_inputs', 'surgery'),
+  'jobs': ('inference', 'run_inputs', 'surgery', 'vector_precision'),
   'cli': (
     'jobs',
     'report',
