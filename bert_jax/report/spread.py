@@ -83,7 +83,10 @@ def spread_table(runs: Sequence[Run]) -> str:
   head = ['Start', 'Figure', 'Mean', '95 % interval', 'Smallest', 'Largest']
   if not several:
     head[2:], rows = ['Of the one seed'], [row[:3] for row in rows]
-  notes = []
+  notes = [
+    'Figures are those of the best epoch of each seed, which was chosen on '
+    'these held-out examples.'
+  ]
   if several:
     notes.append(
       '± is the sample standard deviation over the seeds; the interval is '

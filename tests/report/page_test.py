@@ -430,6 +430,7 @@ def test_one_seed_has_no_spread(tmp_path):
   text = re.sub(r'[|]+ ?[|]*', '|', shown_text(write_report(one)))
   assert '|pretrained|one, 1 seed, none failed|Accuracy|80.0%|' in text
   assert '±' not in text and 'interval' not in text
+  assert 'the best epoch of each seed, which was chosen on these' in text
   assert results_lines(json.loads((one / 'results.json').read_text())) == [
     *('seed  best epoch  accuracy', '   0           4    0.8000')
   ]
