@@ -4,9 +4,10 @@ One seed has no spread, so none is shown.
 """
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bert_jax.report.html import escape, table
 from bert_jax.report.records import Record, Run
@@ -20,6 +21,7 @@ from bert_jax.report.tuned_runs import (
   values_of,
 )
 from bert_jax.tasks.base import Figure, Guess, GuessedTask, TaskConfig
+from bert_jax.tasks.metrics import mean_and_std
 
 
 class Spread(NamedTuple):
@@ -47,10 +49,13 @@ def spread_of(values: Sequence[float]) -> Spread:
 
   if len(values) < 2:
     raise ValueError(f'{len(values)} values have no spread; give two or more')
-  mean, std = statistics.fmean(values), statistics.stdev(values)
+  # The loss of a run that diverged may be infinite.
+  with np.errstate(invalid='ignore'):
+    mean, std = mean_and_std(values)
   quantile = float(scipy.stats.t.ppf(0.975, len(values) - 1))
   half = quantile * std / math.sqrt(len(values))
-  return Spread(mean, std, min(values), max(values), mean - half, mean + half)
+  ends = float(np.min(values)), float(np.max(values))
+  return Spread(mean, std, *ends, mean - half, mean + half)
 
 
 def failed_seeds(results: Record, task: type[TaskConfig]) -> list[int] | None:
@@ -66,7 +71,7 @@ def failed_seeds(results: Record, task: type[TaskConfig]) -> list[int] | None:
     run['seed']
     for run in results['runs']
     if not math.isfinite(run.get('eval_loss', 0.0))
-    or not run.get(guess.figure, guess.value) > guess.value
+    or not run.get(guess.figure, math.inf) > guess.value
   ]
 
 
@@ -127,7 +132,8 @@ def results_lines(results: dict[str, Any], task: type[TaskConfig]) -> str:
     assert guess is not None
     lines.append(
       f'{_count(len(failed))} failed ({", ".join(map(str, failed))}): '
-      f'{guess.figure} not above {guess.value:.4f}, {guess.words}'
+      f'{guess.figure} not above {guess.value:.4f}, {guess.words}, or a loss '
+      'that is not finite'
     )
   return '\n'.join(lines)
 

@@ -421,8 +421,23 @@ def test_spread_of_seeds_and_failed_ones(tmp_path):
     ['95', '%', 'to', '1.4291'],
   ]
   assert lines[10:] == [
-    "1 seed failed (2): accuracy not above 0.3333, that of always 'numpy'"
+    "1 seed failed (2): accuracy not above 0.3333, that of always 'numpy', "
+    'or a loss that is not finite'
   ]
+
+
+def test_a_seed_that_diverged_has_failed(tmp_path):
+  workdir = write_finetuning(tmp_path, 'lost', 'base', [0.8, 0.9])
+  edit_results(
+    workdir, lambda n: {'eval_loss': math.inf} if n else {'eval_loss': 0.5}
+  )
+  results = json.loads((workdir / 'results.json').read_text())
+  results['summary'] = {'eval_loss': {}}
+  lines = spread.results_lines(results, ClassificationConfig).splitlines()
+  assert lines[3].split() == ['mean', 'inf']
+  assert lines[5].split() == ['min', '0.5000']
+  assert lines[-1].startswith('1 seed failed (1): ')
+  assert 'lost, 2 seeds, 1 failed' in write_report(workdir).read_text()
 
 
 def test_one_seed_has_no_spread(tmp_path):
