@@ -62,8 +62,7 @@ def _finetune() -> int:
   from bert_jax.jobs import tuning_grid
   from bert_jax.jobs.finetune import finetune
   from bert_jax.parallel import distributed
-  from bert_jax.report import records
-  from bert_jax.train import scoring
+  from bert_jax.report import results, spread
   from bert_jax.workdir import Workdir, read_json
 
   axes = tuning_grid.read_axes(GRID.value)
@@ -84,8 +83,9 @@ def _finetune() -> int:
     outcome = finetune(CONFIG.value, WORKDIR.value, **options)
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)
-    results = records.read_results_json(workdir, read_json(workdir.config))
-    print(scoring.results_table(results))
+    config = read_json(workdir.config)
+    found = results.read_results_json(workdir, config)
+    print(spread.results_lines(found, results.task_of(config)))
   return report_outcome(
     'finetune', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value
   )

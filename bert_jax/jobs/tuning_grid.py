@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+import numpy as np
+
 from bert_jax import durable_files
 from bert_jax.buckets import BucketPath
 from bert_jax.config.json_decoder import Decoder
@@ -153,7 +155,10 @@ def _compare(workdir: Workdir, names: Sequence[str], num_seeds: int) -> Grid:
   return Grid(
     metric=metric,
     num_seeds=num_seeds,
-    best=max(names, key=lambda name: figures[name]['mean']),
+    # A figure that is not a number, as of runs that diverged, comes last.
+    best=max(
+      names, key=lambda n: np.nan_to_num(figures[n]['mean'], nan=-np.inf)
+    ),
     cells=[
       Cell(name=name, mean=figures[name]['mean'], std=figures[name]['std'])
       for name in names
