@@ -73,7 +73,8 @@ ARROWS = {
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
   'embedding': ('tasks', 'interop'),
-  'inference': ('pretrained', 'embedding'),
+  'task_methods': ('tasks',),
+  'inference': ('pretrained', 'embedding', 'task_methods'),
   # `bert_jax.load`.
   '': ('inference',),
   # A report shows the figures and records of runs.

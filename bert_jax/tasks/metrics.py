@@ -111,6 +111,18 @@ def correlations(numbers: np.ndarray, values: np.ndarray) -> dict[str, float]:
   }
 
 
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+  """The area below precision by recall, of pairs ordered by their scores.
+
+  Args:
+    labels: 0 or 1, [n], 1 at least once.
+    scores: Any numbers, [n].
+  """
+  from sklearn import metrics
+
+  return float(metrics.average_precision_score(labels, scores))
+
+
 def report_table(report: dict) -> str:
   """Formats figures as lines for a terminal, with `per_class` as a table."""
   per_class, lines = report.get('per_class', {}), []

@@ -38,18 +38,13 @@ class VectorTask:
   ) -> Batch:
     """Adds the row layout [B, K, T]; nothing here is random."""
     del key, step
-    ids_BKT = batch['input_ids']
-    layout = derive_layout(_flat(ids_BKT), self.table)
-    return batch | {
-      name: x.reshape(ids_BKT.shape) for name, x in layout._asdict().items()
-    }
+    return with_layouts(batch, self.table)
 
   def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
     """Adds whole `vectors`, f32 [B, K, D]; see VectorObjective."""
-    names = ('input_ids', 'embedding_delta', *RowLayout._fields)
-    rows = {name: _flat(batch[name]) for name in names if name in batch}
+    rows = flat_rows(batch)
     shape = batch['input_ids'].shape[:2]
     # The same text twice has other dropout each time (SimCSE).
     seeds_BK = fold_each(fold(dropout_seeds_B, 0), shape[1])
@@ -85,6 +80,21 @@ class VectorTask:
     return np.array([result['similarity'] for result in results], np.float32)
 
 
+def with_layouts(batch: Batch, table: TokenTable) -> Batch:
+  """The batch with the row layout [B, K, T] of its texts."""
+  ids_BKT = batch['input_ids']
+  layout = derive_layout(_flat(ids_BKT), table)
+  return batch | {
+    name: x.reshape(ids_BKT.shape) for name, x in layout._asdict().items()
+  }
+
+
+def flat_rows(batch: Batch) -> Batch:
+  """What the encoder reads and gives of each text, [B * K, ...]."""
+  names = ('input_ids', 'embedding_delta', *RowLayout._fields, 'hidden_states')
+  return {name: _flat(batch[name]) for name in names if name in batch}
+
+
 def encode_texts(
   examples: Examples, tokenizer: Tokenizer, max_length: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -99,7 +109,7 @@ def encode_texts(
   Raises:
     InputError: A text is empty, or a negative equals its positive.
   """
-  _check_texts(examples)
+  check_texts(examples)
   groups = [texts * 2 if len(texts) == 1 else texts for texts in examples.texts]
   flat = [text for texts in groups for text in texts]
   ids, num_cut = encode_examples(
@@ -133,7 +143,7 @@ def _flat(rows_BKT: jax.Array) -> jax.Array:
   return rows_BKT.reshape(-1, *rows_BKT.shape[2:])
 
 
-def _check_texts(examples: Examples) -> None:
+def check_texts(examples: Examples) -> None:
   """Raises InputError on an empty text, or a negative that is a positive."""
   for origin, texts in zip(examples.origins, examples.texts, strict=True):
     if not all(text.strip() for text in texts):

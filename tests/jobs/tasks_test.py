@@ -20,6 +20,7 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.reranking import RerankingConfig
 from bert_jax.tasks.sentence_embedding import SentenceEmbeddingConfig
 from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.cached_gradients import CachedConfig
@@ -140,6 +141,11 @@ def test_regression(tuned, tmp_path, monkeypatch):
     model.fill_mask('a [MASK]')
   with pytest.raises(InputError, match='answer needs .* is a regression'):
     model.answer('a', 'b')
+  ranked = model.rerank(words[0], ['this array', 'a value'])
+  assert [one.score for one in ranked] == sorted(
+    model.predict([(words[0], one) for one in ('this array', 'a value')]),
+    reverse=True,
+  )
 
 
 def test_tagging(tuned, tmp_path, monkeypatch):
@@ -235,6 +241,85 @@ def test_multiple_choice(tuned, tmp_path, monkeypatch):
       np.testing.assert_allclose(ours, theirs, atol=1e-6)
   with pytest.raises(InputError, match='fill_mask .* chooses among texts'):
     model.fill_mask('a [MASK]')
+
+
+def ranked_pairs(path):
+  """Six queries with four documents; right is the one with 'matrix'."""
+  words = 'array number value matrix'.split()
+  lines = [
+    f'the {query}\tthis {word} {"every " * (place % 3)}\t{word == "matrix":d}'
+    for query in [*words, 'function', 'random']
+    for place, word in enumerate(words)
+  ]
+  path.write_text('\n'.join(['query\tdocument\tlabel', *lines]) + '\n')
+  return str(path)
+
+
+def test_reranking(tuned, tmp_path, monkeypatch):
+  """Pairs with labels; then a query, its positive and negatives in columns."""
+  path = ranked_pairs(tmp_path / 'pairs.tsv')
+  task = RerankingConfig(train_path=path, eval_path=path)
+  workdir = tuned(task, num_epochs=6, num_seeds=1)
+  results, best = best_run(workdir)
+  assert results['task'] == 'reranking' and results['metric'] == 'ndcg_at_10'
+  of_part = {'queries': 6, 'documents': 24, 'right': 6}
+  assert results['ranked'] == {'train': of_part, 'eval': of_part}
+  assert best['ndcg_at_10'] > 0.9 and best['average_precision'] > 0.5
+  model = inference.load(workdir)
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  table = evaluation_table(model, examples)
+  for figure in ('ndcg_at_10', 'recall_at_1', 'average_precision', 'accuracy'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  assert found[0].keys() == {'record', 'line', 'score'}
+  scores = model.predict(examples.texts)
+  np.testing.assert_allclose(scores, [line['score'] for line in found])
+  query, documents = 'the array', [text for _, text in examples.texts[:4]]
+  ranked = model.rerank(query, documents)
+  assert [one.index for one in ranked] == np.argsort(-scores[:4]).tolist()
+  for one in ranked:
+    assert one.text == documents[one.index]
+    np.testing.assert_allclose(one.score, scores[one.index], atol=1e-6)
+  assert [x.index for x in model.rerank(query, documents, top_k=1)] == [3]
+  assert model.rerank(query, []) == []
+  for arguments, message in (
+    ((query, ['a', ' ']), 'document 1 is empty; fill'),
+    (('', ['a']), 'the query is empty'),
+    ((query, 'a b'), r'list of documents; put it in \[ \]'),
+  ):
+    with pytest.raises(InputError, match=message):
+      model.rerank(*arguments)
+  with pytest.raises(InputError, match='top_k is 0; give 1 or more'):
+    model.rerank(query, documents, top_k=0)
+  with pytest.raises(InputError, match='needs a query and a document; give bo'):
+    model.predict([('a',)])
+  said = 'answer needs .* is a reranker, and predict, rerank and embed work'
+  with pytest.raises(InputError, match=said):
+    model.answer('a', 'b')
+  page = write_report(workdir).read_text()
+  assert 'NDCG@10' in page and '6 queries, 24 documents' in page
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForSequenceClassification']
+  assert 'problem_type' not in config
+  for again in models:
+    assert again.experiment.task.name == 'reranking'
+    np.testing.assert_allclose(again.predict(examples.texts), scores, atol=1e-5)
+  groups = tmp_path / 'groups.tsv'
+  groups.write_text(
+    'q\tp\tn\n' + 'the array\tthis matrix every\tthis value holds\n' * 8
+  )
+  task = RerankingConfig(
+    train_path=str(groups),
+    eval_path=path,
+    train_columns=('q', 'p', 'n'),
+    loss='listwise',
+  )
+  options = dict(init_from=str(workdir), num_seeds=1, num_epochs=1)
+  finetune(tuning(task, **options), tmp_path / 'other')
+  results, best = best_run(tmp_path / 'other')
+  assert results['ranked']['train']['documents'] == 16
+  assert best['ndcg_at_10'] > 0.5 and 'accuracy' not in best
 
 
 def test_classification_of_rows_by_length(tuned, tmp_path, monkeypatch):
