@@ -1,21 +1,25 @@
 """Methods of a trained model that serve one task each, such as `rerank`."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from bert_jax.data.examples import Examples, examples_of
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, quoted
 from bert_jax.tasks.answers import Answer
 from bert_jax.tasks.base import Result, Task
 from bert_jax.tasks.question_answering import QuestionAnswering
 from bert_jax.tasks.ranked import RankedDocument, ranked
 from bert_jax.tasks.regression import Regression
 from bert_jax.tasks.reranking import Reranking
+from bert_jax.tasks.tagged_text import TaggedText, tagged, words_of
+from bert_jax.tasks.tagging import Tagging
 
 # Maps a method to the tasks that it serves, and the model that it needs.
 _SERVES: dict[str, tuple[tuple[type, ...], str]] = {
   'answer': ((QuestionAnswering,), 'a model that answers questions'),
   'rerank': ((Reranking, Regression), 'a reranker, or a regression of pairs'),
+  'tag': ((Tagging,), 'a tagger of words'),
 }
 
 
@@ -82,13 +86,45 @@ class TaskMethods:
     pairs = examples_of([(query, document) for document in documents])
     return ranked(documents, [*self.results(pairs)])[:top_k]
 
+  def tag(self: _Predicts, text: str | Sequence[str]) -> list[TaggedText]:
+    """The entities of a text in order, each with its place.
 
-def _require(model: _Predicts, method: str) -> None:
-  """Raises InputError, with the methods that work, on another task."""
+    A tagger whose labels are none of entities, such as parts of speech, gives
+    all words.
+
+    Args:
+      text: a text, which is parted into words by blanks and punctuation; see
+        tagged_text.words_of. Or the words as the tagger was tuned on them, for
+        languages without blanks: places are then those in ' '.join(words).
+
+    Raises:
+      InputError: the model is no tagger of words, or there are none.
+    """
+    task = _require(self, 'tag')
+    if isinstance(text, str):
+      places = words_of(text)
+    else:
+      ends = [*itertools.accumulate(len(word) + 1 for word in text)]
+      places = [
+        (end - 1 - len(word), end - 1)
+        for word, end in zip(text, ends, strict=True)
+      ]
+      text = ' '.join(text)
+    words = tuple(text[start:end] for start, end in places)
+    if not words or not all(map(str.strip, words)):
+      raise InputError(
+        f'the text {quoted(text)} has no words, or an empty one; fill it in'
+      )
+    (result,) = self.results(examples_of([words]))
+    return tagged(text, places, result, task.facts['labels'])
+
+
+def _require(model: _Predicts, method: str) -> Task:
+  """The model's task; InputError with the methods that work, if another's."""
   task = model.require_task(method)
   tasks, needed = _SERVES[method]
   if isinstance(task, tasks):
-    return
+    return task
   works = [
     name for name, (kinds, _) in _SERVES.items() if isinstance(task, kinds)
   ]

@@ -16,6 +16,7 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
+from bert_jax.tasks import entities
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
@@ -187,6 +188,17 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     assert len(line['labels']) == len(line['probabilities']) == len(words)
   labels = model.predict([tuple(words) for words in sentences])
   assert labels == [line['labels'] for line in found[:3]]
+  text = ' '.join(sentences[0])
+  pieces = model.tag(text)
+  assert [(one.text, one.label, one.start) for one in pieces] == [
+    (' '.join(sentences[0][first : last + 1]), kind, text.index('array'))
+    for kind, first, last in entities.found(labels[0])
+  ]
+  assert pieces and all(0 < one.score <= 1 for one in pieces)
+  assert model.tag(sentences[0]) == pieces
+  for nothing in (' ', [], ['a', ' ']):
+    with pytest.raises(InputError, match='has no words, or an empty one; fill'):
+      model.tag(nothing)
   page = write_report(workdir).read_text()
   assert 'Entity F1' in page and '3 labels of words' in page
   config, *models = there_and_back(workdir, tmp_path)
@@ -423,6 +435,14 @@ def test_labels_that_are_no_entities(tuned, tmp_path):
   _, best = best_run(workdir)
   assert best['accuracy'] > 0 and 'f1' not in best
   assert 'Accuracy of words' in write_report(workdir).read_text()
+  model = inference.load(workdir)
+  found = model.tag('the array, a')
+  assert [one.text for one in found] == ['the', 'array', ',', 'a']
+  assert {one.label for one in found} <= {'D', 'N'}
+  with pytest.raises(
+    InputError, match='rerank needs .* predict, tag and embed'
+  ):
+    model.rerank('a', ['b'])
 
 
 def test_question_answering(tuned, tmp_path, monkeypatch):
