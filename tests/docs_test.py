@@ -162,6 +162,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
     (folder / f'{name}.tsv').write_text(table + '\n')
   pairs = [f'{s}\t{s.split()[1]} {i}' for i, s in enumerate(sentences[:60])]
   (folder / 'pairs.tsv').write_text('\n'.join(['anchor\tpositive', *pairs]))
+  judged = [
+    f'which {word}\t{sentence}\t{int(word in sentence)}'
+    for word in NOUNS[:2]
+    for sentence in sentences[::31]
+  ]
+  table = '\n'.join(['query\tdocument\tlabel', *judged])
+  (folder / 'judged.tsv').write_text(table + '\n')
   words = [sentence[:-1].split() for sentence in sentences[:60]]
   tagged = '\n\n'.join(
     '\n'.join(f'{w} {"B-NOUN" if w in NOUNS else "O"}' for w in sentence)
