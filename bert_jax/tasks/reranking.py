@@ -39,6 +39,7 @@ from bert_jax.tasks.base import (
   Result,
   Section,
 )
+from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.text_rows import encode_examples
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 from bert_jax.tasks.vector_task import check_texts, flat_rows, with_layouts
@@ -50,7 +51,7 @@ _OF_PAIRS = ('average_precision', 'accuracy')
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class RerankingConfig(TextTaskConfig):
+class RerankingConfig(RegressionConfig):
   """Config of reranking: the columns, the loss, the figure.
 
   `text_columns` are the query and the document of `eval_path`, and
@@ -67,6 +68,9 @@ class RerankingConfig(TextTaskConfig):
 
   `metric`: one of `figures`; 'average_precision' and 'accuracy' are of all
   pairs together, and need the loss 'binary'. `pooling`: see TextTaskConfig.
+
+  It is a regression, in that a run goes on with the head of one: rerankers
+  whose folders have no mark are read as regressions.
   """
 
   name: ClassVar[str] = NAME
