@@ -14,6 +14,7 @@ from typing import Any
 
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import shown
+from bert_jax.interop.sentence_transformers import MODULES, kind_of
 from bert_jax.models.task_head import IDENTITY, SIGMOID, TEXTS, TaskHead
 
 _CONFIG = 'config_sentence_transformers.json'
@@ -29,9 +30,14 @@ def marks(activation: str) -> dict[str, Any]:
   return {'sentence_transformers': {_ACTIVATION: _CLASSES[activation]}}
 
 
-def is_marked(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
-  """Returns whether a folder says that it is one of a CrossEncoder."""
-  return _stated(folder, config) is not None
+def is_class_alone(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
+  """True for a CrossEncoder that is a class of transformers and nothing more.
+
+  Others have modules that are not read, such as a Pooling and a Dense.
+  """
+  modules = read_or_none(folder / MODULES)
+  kinds = [kind_of(one) for one in modules] if isinstance(modules, list) else []
+  return _stated(folder, config) is not None and kinds in ([], ['Transformer'])
 
 
 def read_head(

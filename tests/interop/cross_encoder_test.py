@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_jax.interop.cross_encoder import is_marked, marks, read_head
+from bert_jax.interop.cross_encoder import is_class_alone, marks, read_head
 from bert_jax.models.task_head import IDENTITY, SIGMOID, TEXTS, WORDS, TaskHead
 
 HEAD = TaskHead(
@@ -38,7 +38,11 @@ def test_the_activation(tmp_path, config, file, expected):
   head = read_head(tmp_path, config, HEAD, notes)
   assert head.activation == expected and not notes
   assert head.problem_type == ('' if expected else 'regression')
-  assert is_marked(tmp_path, config) == bool(expected)
+  assert is_class_alone(tmp_path, config) == bool(expected)
+  modules = [{'type': f'a.{kind}'} for kind in ('Transformer', 'Pooling')]
+  for count, is_alone in ((1, bool(expected)), (2, False)):
+    (tmp_path / 'modules.json').write_text(json.dumps(modules[:count]))
+    assert is_class_alone(tmp_path, config) == is_alone
 
 
 def test_what_is_not_computed_is_said(tmp_path):
