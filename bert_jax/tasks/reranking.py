@@ -98,10 +98,10 @@ class RerankingConfig(RegressionConfig):
         f'task.text_columns names 1 column ({shown(self.text_columns[0])}); '
         'give two, of the query and of the document'
       )
-    if not self.eval_path:
+    if not self.eval_path and self.loss != BINARY:
       raise InputError(
-        'task.eval_path is empty, and none is held out of train_path, as a '
-        'query would lose documents; give --config.task.eval_path=FILE'
+        'task.eval_path is empty, and only pairs with labels are held out of '
+        'train_path; give --config.task.eval_path=FILE'
       )
     self._validate_loss()
 
@@ -137,7 +137,9 @@ class RerankingConfig(RegressionConfig):
       *(self.label_column, 'label_column', LABELS, values.numbers),
       is_answer=True,
     )
-    return (*_texts(self.text_columns, 'text_columns'), label)
+    query, document = _texts(self.text_columns, 'text_columns')
+    query = dataclasses.replace(query, keeps_together=True)
+    return query, document, label
 
   def training_columns(self) -> tuple[Column, ...]:
     """The columns of `train_path`; see tasks.base.TrainingColumns."""

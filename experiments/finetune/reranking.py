@@ -30,7 +30,7 @@ def get_config() -> FinetuneExperiment:
     num_epochs=2,
     batch_size=32,
     max_length=256,
-    task=RerankingConfig(train_path='train.tsv', eval_path='dev.tsv'),
+    task=RerankingConfig(train_path='train.tsv'),
     optimizer=AdamWConfig(
       learning_rate=5e-5, schedule=Linear(warmup_share=0.1)
     ),
