@@ -2,6 +2,7 @@
 
 import os
 import typing
+from collections.abc import Sequence
 
 if typing.TYPE_CHECKING:
   from bert_jax.inference import TrainedModel
@@ -15,3 +16,15 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
   from bert_jax import inference
 
   return inference.load(path)
+
+
+def write_examples(
+  path: str | os.PathLike[str], **columns: Sequence[typing.Any]
+) -> None:
+  """Writes labelled examples for `finetune`; see tables.writing.write_columns.
+
+  bert_jax.write_examples('train.jsonl', text=texts, label=labels)
+  """
+  from bert_jax.data.tables.writing import write_columns
+
+  write_columns(path, columns)

@@ -95,8 +95,8 @@ class Embedder:
     check_texts(texts)
     parts = [np.zeros((0, self.dim), np.float32)]
     for first in range(0, len(texts), WINDOW):
-      places = range(first, min(first + WINDOW, len(texts)))
-      parts.append(self.window(texts, places, cut, batch_tokens)[0])
+      ids = self.encode(texts[first : first + WINDOW], first, cut)[0]
+      parts.append(self.vectors(ids, batch_tokens))
     return np.concatenate(parts)
 
   def cosines(
@@ -111,31 +111,34 @@ class Embedder:
       vectors = [np.asarray(with_length_1(jnp.asarray(x))) for x in vectors]
     return vectors[0] @ vectors[1].T
 
-  def window(
-    self,
-    texts: Sequence[str],
-    places: range,
-    cut: bool = False,
-    batch_tokens: int = 0,
-  ) -> tuple[np.ndarray, int]:
-    """(Vectors f32 [m, D], texts cut) of the m texts at consecutive places.
+  def encode(
+    self, texts: Sequence[str], first: int = 0, cut: bool = False
+  ) -> tuple[list[np.ndarray], int]:
+    """The ids of texts without [CLS] and [SEP], and how many texts were cut.
 
-    `check_texts` has passed them; at most WINDOW at once keep memory bounded.
+    `check_texts` has passed the texts, of which the first is text `first` + 1.
+    Raises InputError on a text that is too long, unless `cut`.
     """
     ids = self.tokenizer.encode_batch(
-      [self.form.prompt + texts[place] for place in places]
+      [self.form.prompt + text for text in texts]
     )
     room = self.max_tokens - 2  # for [CLS] and [SEP]
     long = [place for place, part in enumerate(ids) if len(part) > room]
     if long and not cut:
       raise InputError(
-        f'text {places[long[0]] + 1} has {len(ids[long[0]]) + 2} tokens with '
+        f'text {first + long[0] + 1} has {len(ids[long[0]]) + 2} tokens with '
         f'[CLS] and [SEP], the model takes {self.max_tokens}; shorten it, or '
         'let the ends of long texts be cut (cut=True in Python, --cut)'
       )
-    return self._vectors([part[:room] for part in ids], batch_tokens), len(long)
+    return [part[:room] for part in ids], len(long)
 
-  def _vectors(self, ids: list[np.ndarray], batch_tokens: int) -> np.ndarray:
+  def vectors(
+    self, ids: Sequence[np.ndarray], batch_tokens: int = 0
+  ) -> np.ndarray:
+    """The vectors f32 [n, D] of texts that `encode` has made ids of.
+
+    At most WINDOW at once keep memory bounded.
+    """
     table = self.tokenizer.table
     found = np.empty((len(ids), self.dim), np.float32)
     batch_tokens = batch_tokens or tokens_at_once()
@@ -169,11 +172,11 @@ def tokens_at_once() -> int:
   return 2048 if jax.default_backend() == 'cpu' else 32_768
 
 
-def check_texts(texts: Sequence[str]) -> None:
-  """Raises InputError for what is no list of texts."""
+def check_texts(texts: Sequence[str], first: int = 0) -> None:
+  """Raises InputError for what is no list of texts; `first` as of encode."""
   if isinstance(texts, str):
     raise InputError(f'texts={quoted(texts)}: give a list of texts')
-  for number, text in enumerate(texts, 1):
+  for number, text in enumerate(texts, first + 1):
     if not isinstance(text, str):
       raise InputError(f'text {number} is a {type(text).__name__}: give a str')
     try:

@@ -145,6 +145,7 @@ class TrainedModel(TaskMethods):
     *,
     pooling: str = '',
     normalize: bool | None = None,
+    dim: int = 0,
     cut: bool = False,
   ) -> np.ndarray:
     """The vectors of texts, f32 [n, D], in their order.
@@ -155,14 +156,15 @@ class TrainedModel(TaskMethods):
         sentence-transformers or of a tuned sentence encoder, else 'mean'.
       normalize: whether vectors have length 1. Without it as those do, else
         they have.
+      dim: numbers to keep, the first ones; 0: as those say, else all.
       cut: drops the tokens at the end of a text that the model has no place
         for, which is refused otherwise.
 
     Raises:
-      InputError: a text is too long, or the folder asks for what is not
-        computed here.
+      InputError: a text is too long, dim is too large, or the folder asks for
+        what is not computed here.
     """
-    return self.embedder(pooling, normalize)(texts, cut=cut)
+    return self.embedder(pooling, normalize, dim)(texts, cut=cut)
 
   def similarity(
     self, texts: Sequence[str], others: Sequence[str], *, cut: bool = False
@@ -171,15 +173,20 @@ class TrainedModel(TaskMethods):
     return self.embedder(normalize=True).cosines(texts, others, cut=cut)
 
   def embedder(
-    self, pooling: str = '', normalize: bool | None = None
+    self, pooling: str = '', normalize: bool | None = None, dim: int = 0
   ) -> Embedder:
     """The Embedder that `embed` calls; arguments as of `embed`."""
+    width = self.experiment.model.embed_dim
+    if not 0 <= dim <= width:
+      raise InputError(f'dim={dim}: vectors have {width} numbers; keep fewer')
     pools = not pooling or normalize is None
     form = form_of(self.origin, self.task, pools=pools)
     if pooling:
       form = form._replace(pooling=pooling)
     if normalize is not None:
       form = form._replace(normalize=normalize)
+    if dim:
+      form = form._replace(dim=dim)
     if form not in self._embedders:
       self._embedders[form] = Embedder(
         self.experiment.model, self._params, self.tokenizer, form

@@ -161,6 +161,12 @@ def _write_inputs(folder: pathlib.Path) -> None:
     table = '\n'.join(['id\tsentence\tlabel', *rows])
     (folder / f'{name}.tsv').write_text(table + '\n')
   pairs = [f'{s}\t{s.split()[1]} {i}' for i, s in enumerate(sentences[:60])]
+  commands = [
+    f'a number for {kind}\tO O O B-kind\t{kind}' for kind in ('one', 'many')
+  ]
+  (folder / 'commands.tsv').write_text(
+    '\n'.join(['text\tslots\tintent', *(8 * commands)])
+  )
   (folder / 'pairs.tsv').write_text('\n'.join(['anchor\tpositive', *pairs]))
   judged = [
     f'which {word}\t{sentence}\t{int(word in sentence)}'

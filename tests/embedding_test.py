@@ -12,7 +12,11 @@ from refusals import refusal
 from safetensors.numpy import load_file
 
 import bert_jax
+from bert_jax.data.example_file import ExampleFile
+from bert_jax.data.examples import text_columns
+from bert_jax.embedding import Embedder
 from bert_jax.interop.sentence_transformers import VectorForm, read_form
+from bert_jax.jobs import embed
 from bert_jax.jobs.convert import convert
 from bert_jax.models.config import EncoderConfig
 from bert_jax.models.heads import model_with_heads
@@ -213,17 +217,77 @@ def test_a_folder_is_written(folder, tmp_path, named):
 
 
 def test_the_verb(folder, model, tmp_path):
-  rows = ['text', 'a cat', 40 * 'a ', 'b']
-  (tmp_path / 'in.csv').write_text('\n'.join(rows) + '\n')
+  """Also with 1 byte a number, of as many of them as are asked for."""
+  rows = ['text', 'a cat', 40 * 'a ', 'b', 'x y', '']
+  (tmp_path / 'in.csv').write_text('\n'.join(rows[:-1]) + '\n')
   words = ['embed', f'--workdir={folder}', '--input=in.csv', '--output=out.npy']
   assert 'text 2 has 42 tokens' in said(tmp_path, *words, status=2)
-  assert not (tmp_path / 'out.npy').exists()
+  assert not [*tmp_path.glob('out*')]
   text = said(tmp_path, *words, '--cut')
-  assert '1 of 3 texts were cut to 32 tokens' in text
-  assert '3 vectors of 16 numbers' in text
-  np.testing.assert_allclose(
-    np.load(tmp_path / 'out.npy'), model.embed(rows[1:], cut=True), atol=1e-6
+  assert '1 of 4 texts were cut to 32 tokens' in text
+  assert '4 vectors of 16 numbers' in text
+  expected = model.embed(rows[1:-1], cut=True)
+  np.testing.assert_allclose(np.load(tmp_path / 'out.npy'), expected, atol=1e-6)
+  text = said(tmp_path, *words, '--cut', '--dim=8', '--precision=int8')
+  assert 'int8: 8 bytes a vector, 32 in float32; of the 2 nearest' in text
+  assert '0.00% of the numbers are outside' in text
+  codes = np.load(tmp_path / 'out.npy')
+  assert codes.shape == (4, 8) and codes.dtype == np.int8
+  ranges = np.load(tmp_path / 'out.ranges.npy')
+  steps = np.diff(ranges, axis=0) / 255
+  vectors = ranges[0] + (codes.astype(float) + 128.5) * steps
+  assert (np.abs(vectors - expected[:, :8]) <= 0.51 * steps + 1e-6).all()
+
+
+def test_vectors_go_on(model, tmp_path, monkeypatch, capsys):
+  """A stopped command's vectors are taken, and nothing else's."""
+  (tmp_path / 'in.csv').write_text('text\n' + 'a cat\nb\nx y z\n' * 3)
+  output, embedder = tmp_path / 'out.npy', model.embedder()
+  examples = ExampleFile(tmp_path / 'in.csv', text_columns(['text'], None))
+  monkeypatch.setattr(embed, 'WINDOW', 4)
+  precision, _ = embed.fit_precision(embedder, examples, 'ubinary', False)
+  expected = precision.codes(model.embed(['a cat', 'b', 'x y z'] * 3))
+  seen = []
+
+  def write(stop_after, name='ubinary'):
+    def vectors(ids):
+      if len(seen) == stop_after:
+        raise KeyboardInterrupt
+      seen.append(len(ids))
+      return Embedder.vectors(embedder, ids)
+
+    monkeypatch.setattr(embedder, 'vectors', vectors)
+    request = embed.request_of(model, embedder, examples, name)
+    return embed.write_vectors(
+      embedder,
+      examples,
+      output,
+      cut=False,
+      precision=precision,
+      request=request,
+    )
+
+  with pytest.raises(KeyboardInterrupt):
+    write(2)
+  assert '8 results are kept' in capsys.readouterr().out
+  assert write(9) == {'cut': 0, 'outside': 0}
+  assert seen == [4, 4, 1] and not [*tmp_path.glob('*.partial*')]
+  np.testing.assert_array_equal(np.load(output), expected)
+  with pytest.raises(KeyboardInterrupt):
+    write(4)
+  with pytest.raises(KeyboardInterrupt):
+    write(5, 'another')
+  assert seen == [4, 4, 1, 4, 4]
+  assert 'is begun anew: what is there has another precision' in (
+    capsys.readouterr().out
   )
+
+
+def test_numbers_that_are_kept(model):
+  np.testing.assert_array_equal(
+    model.embed(['a cat'], dim=5), model.embed(['a cat'])[:, :5]
+  )
+  assert 'vectors have 16 numbers' in refusal(model.embed, ['a'], dim=17)
 
 
 def test_weights_are_those_of_the_folder(folder, model):

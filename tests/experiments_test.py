@@ -33,6 +33,7 @@ ANSWERS = {
   'sentence_embedding': 0.5,
   'reranking': 1.0,
   'multiple_choice': 1,
+  'intents': 'a',
 }
 # Maps a task to the texts of one example, where these are not two.
 TEXTS = {'multiple_choice': ('a', 'b', 'c')}
@@ -60,10 +61,20 @@ def test_it_validates_and_traces(path, small_tokenizer):
     task = experiment.task
     answer = ANSWERS[task.name]
     examples = Examples(
-      columns={'texts': [TEXTS.get(task.name, ('a', 'b'))], 'labels': [answer]},
+      columns={
+        'texts': [TEXTS.get(task.name, ('a', 'b'))],
+        'labels': [answer],
+        'slots': [('a', 'O')],
+      },
       origins=[''],
     )
-    facts = {'labels': [*LABELS], 'null_threshold': 0.0}
+    facts = {
+      'labels': [*LABELS],
+      'intents': [*LABELS],
+      'slots': [*LABELS],
+      'threshold': 0.0,
+      'null_threshold': 0.0,
+    }
     objective = task.build(table, facts)
     rows = objective.featurize(
       examples, small_tokenizer, experiment.max_length

@@ -75,6 +75,7 @@ ARROWS = {
   'embedding': ('tasks', 'interop'),
   'task_methods': ('tasks',),
   'inference': ('pretrained', 'embedding', 'task_methods'),
+  'vector_precision': ('tasks',),
   # `bert_jax.load`.
   '': ('inference',),
   # A report shows the figures and records of runs.
@@ -84,7 +85,7 @@ ARROWS = {
     'data.remote.corpus',  # the local copy of a corpus at gs://
   ),
   # Jobs do the work of verbs, one file a verb.
-  'jobs': ('inference', 'run_inputs', 'surgery'),
+  'jobs': ('inference', 'run_inputs', 'surgery', 'vector_precision'),
   'cli': (
     'jobs',
     'report',

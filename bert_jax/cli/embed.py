@@ -2,9 +2,16 @@
 
 bert-jax embed --workdir=DIR --input=FILE --output=FILE.npy
 
-The input is a table, as of predict, with a column of texts. Vectors are
-float32. A folder of sentence-transformers says itself how they are made; other
-models give the mean of the last layer's states, with length 1.
+The input is a table, as of predict, with a column of texts. A folder of
+sentence-transformers says itself how vectors are made; other models give the
+mean of the last layer's states, with length 1.
+
+The table may be of any size. A command that was stopped leaves its vectors in
+FILE.npy.partial, and goes on from there when it is given again.
+
+With --precision=int8 the least and the greatest number of each column are in
+FILE.ranges.npy, float32 [2, width], which make codes of other texts too
+(`quantize_embeddings(..., ranges=...)` of sentence-transformers).
 """
 
 import os
@@ -26,7 +33,7 @@ INPUT = absl_flags.DEFINE_string(
   'input', None, 'The table of texts.', required=True
 )
 OUTPUT = absl_flags.DEFINE_string(
-  'output', None, 'The .npy file: float32 [texts, width].', required=True
+  'output', None, 'The .npy file: [texts, width].', required=True
 )
 TEXT_COLUMN = absl_flags.DEFINE_string(
   'text_column',
@@ -40,6 +47,19 @@ POOLING = absl_flags.DEFINE_enum(
 )
 NORMALIZE = absl_flags.DEFINE_bool(
   'normalize', None, 'Whether vectors have length 1.'
+)
+DIM = absl_flags.DEFINE_integer(
+  'dim',
+  0,
+  'Numbers to keep of each vector, the first ones, for models that were tuned '
+  'so (Matryoshka); 0: as the model says.',
+)
+PRECISION = absl_flags.DEFINE_enum(
+  'precision',
+  'float32',
+  ['float32', 'int8', 'ubinary'],
+  'How numbers are stored: 4 bytes each, 1 byte, or 1 bit (packed in uint8). '
+  'What the smaller ones cost is printed.',
 )
 CUT = absl_flags.DEFINE_bool(
   'cut', False, 'Drop the ends of texts that are too long, and count these.'
@@ -57,36 +77,59 @@ def main(argv: list[str]) -> None:
 
 
 def _embed() -> None:
-  from bert_jax import inference
-  from bert_jax.data.examples import text_columns
-  from bert_jax.data.labelled import read_examples
+  import numpy as np
+
+  from bert_jax import durable_files, inference
+  from bert_jax.data.example_file import ExampleFile
+  from bert_jax.data.examples import TEXTS, Column
+  from bert_jax.data.tables import values
   from bert_jax.jobs import embed, predict
   from bert_jax.local_paths import local_path
   from bert_jax.parallel import distributed
+  from bert_jax.vector_precision import INT8
 
   output = local_path(OUTPUT.value, '--output')
   if distributed.is_first():
     predict.check_output(output, os.path.expanduser(INPUT.value))
   model = inference.load(WORKDIR.value)
-  embedder = model.embedder(POOLING.value or '', NORMALIZE.value)
-  examples = read_examples(
+  embedder = model.embedder(POOLING.value or '', NORMALIZE.value, DIM.value)
+  examples = ExampleFile(
     INPUT.value,
-    text_columns([TEXT_COLUMN.value], None),
+    [Column(TEXT_COLUMN.value, 'text_column', TEXTS, values.texts)],
     header=HEADER.value or '',
     flags='--',
   )
   predict.look_over(model, examples, INPUT.value)
   distributed.require_equal(
-    {'form of vectors': str([embedder.form, CUT.value])}
+    {'form of vectors': str([embedder.form, PRECISION.value, CUT.value])}
   )
-  num_cut = embed.write_vectors(
-    embedder, [text for (text,) in examples.texts], output, cut=CUT.value
+  embed.look_through(embedder, examples, CUT.value)
+  precision, cost = embed.fit_precision(
+    embedder, examples, PRECISION.value, CUT.value
   )
-  if num_cut:
+  request = embed.request_of(model, embedder, examples, PRECISION.value)
+  counts = embed.write_vectors(
+    embedder,
+    examples,
+    output,
+    cut=CUT.value,
+    precision=precision,
+    request=request,
+  )
+  if counts['cut']:
     print(
-      f'{num_cut:,} of {len(examples):,} texts were cut to '
+      f'{counts["cut"]:,} of {len(examples):,} texts were cut to '
       f'{embedder.max_tokens} tokens'
     )
+  if cost:
+    print(cost)
+  if PRECISION.value == INT8:
+    ranges = output.with_suffix('.ranges.npy')
+    if distributed.is_first():
+      with durable_files.new_file(ranges) as file:
+        np.save(file, precision.ranges_2D)
+    share = counts['outside'] / (len(examples) * embedder.dim)
+    print(f'ranges in {ranges}; {share:.2%} of the numbers are outside of them')
   print(
     f'{len(examples):,} vectors of {embedder.dim} numbers in {OUTPUT.value}'
   )

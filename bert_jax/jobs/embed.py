@@ -1,62 +1,157 @@
 """Vectors of texts in a file of numpy."""
 
+import contextlib
+import io
+import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jax.experimental import multihost_utils
 
-from bert_jax import durable_files
+from bert_jax.data.example_file import ExampleFile
+from bert_jax.data.examples import Examples
 from bert_jax.data.progress import TextProgress
 from bert_jax.embedding import WINDOW, Embedder, check_texts
+from bert_jax.inference import TrainedModel
 from bert_jax.jobs import one_run
+from bert_jax.jobs.growing_file import growing_file
 from bert_jax.parallel import distributed
+from bert_jax.vector_precision import FLOAT32, Precision, neighbours_kept
+
+# Texts that a precision is fitted to.
+_SAMPLE = 1024
+
+
+def look_through(embedder: Embedder, examples: ExampleFile, cut: bool) -> None:
+  """Raises InputError on a text that can have no vector.
+
+  That is one with half a character, or one that is too long, unless `cut`. So
+  it is said before anything is computed.
+  """
+  for window in examples.windows(WINDOW):
+    texts = _texts(window)
+    check_texts(texts, window.first)
+    if not cut:
+      embedder.encode(texts, window.first)
+
+
+def request_of(
+  model: TrainedModel, embedder: Embedder, examples: ExampleFile, name: str
+) -> dict[str, str]:
+  """Digests and names of all that decides on the bytes of vectors."""
+  return {
+    'content of --input': examples.digest,
+    **model.identity(),
+    'form of vectors': str(embedder.form),
+    'precision': name,
+    **distributed.software(),
+  }
+
+
+def fit_precision(
+  embedder: Embedder, examples: ExampleFile, name: str, cut: bool
+) -> tuple[Precision, str]:
+  """A precision for the vectors of a file, and a line on what it costs.
+
+  It is fitted to, and tried on, the first 1,024 texts.
+  """
+  if name == FLOAT32:
+    return Precision(name, np.zeros((0, embedder.dim), np.float32)), ''
+  texts = _texts(next(examples.windows(_SAMPLE)))
+  sample = embedder.vectors(embedder.encode(texts, 0, cut)[0])
+  precision = Precision(name, sample)
+  num_bytes = precision.width * precision.dtype.itemsize
+  line = f'{name}: {num_bytes} bytes a vector, {4 * embedder.dim} in float32'
+  kept = neighbours_kept(sample, precision.vectors(precision.codes(sample)))
+  if kept:
+    share, count = kept
+    line += (
+      f'; of the {count} nearest neighbours of each of the first '
+      f'{len(texts):,} texts among these, {share:.1%} stay'
+    )
+  return precision, line
 
 
 def write_vectors(
-  embedder: Embedder, texts: Sequence[str], output: pathlib.Path, *, cut: bool
-) -> int:
-  """Writes f32 [n, D] as .npy, or no file; returns how many texts were cut.
+  embedder: Embedder,
+  examples: ExampleFile,
+  output: pathlib.Path,
+  *,
+  cut: bool,
+  precision: Precision,
+  request: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+  """Writes an .npy file with a row for each text, in order.
 
-  Process 0 writes what all have computed.
+  Returns how many texts were 'cut', and how many numbers were 'outside' of the
+  ranges of `precision`.
+
+  `cut` drops the ends of texts that are too long, which `look_through` refuses
+  otherwise. All processes compute, and the first one writes.
+
+  The file has its name once it is whole. If a command with an equal `request`
+  was stopped, its vectors are taken, and without one never; see
+  growing_file.py.
   """
-  check_texts(texts)
-  windows = _windows_of_all(embedder, texts, cut)
-  if not distributed.is_first():
-    return sum(cut_here for _, cut_here in windows)
-  header = {
-    'descr': '<f4',
-    'fortran_order': False,
-    'shape': (len(texts), embedder.dim),
-  }
-  num_bytes = [len(text.encode(errors='replace')) for text in texts]
-  done = num_cut = 0
-  with (
-    durable_files.new_file(output) as file,
-    TextProgress(sum(num_bytes), True, 'embed') as progress,
-  ):
-    np.lib.format.write_array_header_1_0(file, header)
-    for vectors, cut_here in windows:
-      file.write(vectors.astype('<f4').tobytes())
-      progress.update(sum(num_bytes[done : done + len(vectors)]))
-      done += len(vectors)
-      num_cut += cut_here
-  return num_cut
+  with contextlib.ExitStack() as stack:
+    growing = None
+    progress = stack.enter_context(
+      TextProgress(examples.num_bytes, distributed.is_first(), 'embed')
+    )
+    if distributed.is_first():
+      growing = stack.enter_context(growing_file(output, request or {}))
+    num_done = growing.num_records if growing else 0
+    num_done = distributed.as_first('vectors that are there', num_done)
+    counts = {'cut': 0, 'outside': 0} | (growing.counts if growing else {})
+    for window, vectors, num_cut in _rounds(embedder, examples, cut, num_done):
+      counts['cut'] += num_cut
+      counts['outside'] += precision.num_outside(vectors)
+      if growing:
+        if not growing.num_records:
+          growing.file.write(_header(precision, len(examples)))
+        codes = precision.codes(vectors)
+        growing.add(codes.tobytes(), len(codes), counts)
+      progress.update(window.num_bytes)
+  return counts
 
 
-def _windows_of_all(
-  embedder: Embedder, texts: Sequence[str], cut: bool
-) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (vectors, texts cut) of the next texts, in each process.
+def _rounds(
+  embedder: Embedder, examples: ExampleFile, cut: bool, num_done: int
+) -> Iterator[tuple[Examples, np.ndarray, int]]:
+  """Yields windows with their vectors and texts cut, in each process.
 
-  The processes take windows in turn.
+  The first `num_done` examples, which end a window, are left out.
   """
-  for mine in one_run.in_turn(len(texts), WINDOW):
-    vectors, cut_here = embedder.window(texts, mine, cut)
-    sizes = distributed.agree('vectors', [len(vectors), cut_here])
+  windows = itertools.islice(
+    examples.windows(WINDOW), -(-num_done // WINDOW), None
+  )
+  for together, mine in one_run.in_turn(windows):
+    vectors, cut_here = np.zeros((0, embedder.dim), np.float32), 0
+    for window in mine:
+      ids, cut_here = embedder.encode(_texts(window), window.first, cut)
+      vectors = embedder.vectors(ids)
+    num_cut = distributed.agree('texts cut', cut_here)
     # The arrays of all processes must have one shape.
-    longest = max(size for size, _ in sizes)
-    filled = np.pad(vectors, [(0, longest - len(vectors)), (0, 0)])
+    rows = len(together[0])
+    filled = np.pad(vectors, [(0, rows - len(vectors)), (0, 0)])
     found = multihost_utils.process_allgather(filled)
-    for part, (size, num_cut) in zip(found, sizes, strict=True):
-      yield part[:size], num_cut
+    found = found.reshape(-1, *filled.shape)
+    for window, part, cut_there in zip(together, found, num_cut, strict=False):
+      yield window, part[: len(window)], cut_there
+
+
+def _header(precision: Precision, num_texts: int) -> bytes:
+  """The beginning of an .npy file."""
+  file = io.BytesIO()
+  header = {
+    'descr': np.lib.format.dtype_to_descr(precision.dtype),
+    'fortran_order': False,
+    'shape': (num_texts, precision.width),
+  }
+  np.lib.format.write_array_header_1_0(file, header)
+  return file.getvalue()
+
+
+def _texts(window: Examples) -> list[str]:
+  return [text for (text,) in window.texts]

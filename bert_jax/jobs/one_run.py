@@ -1,6 +1,7 @@
 """One run of several processes: one workdir, one config, the same data."""
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import jax
 
 from bert_jax.buckets import BucketPath
 from bert_jax.config.codec import encode
+from bert_jax.data.examples import Examples
 from bert_jax.data.reading.corpora import OpenCorpus
 from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
@@ -59,15 +61,15 @@ def first_prints() -> Iterator[None]:
     yield
 
 
-def in_turn(total: int, window: int) -> Iterator[range]:
-  """Yields this process's part of each round, while others take theirs.
+def in_turn(
+  windows: Iterator[Examples],
+) -> Iterator[tuple[list[Examples], list[Examples]]]:
+  """Yields the windows of a round, and of them this process's: one or none.
 
-  In a round each process takes `window` of `total` things; a part is empty
-  where none are left.
+  In a round each process takes a window, in their order.
   """
-  for start in range(0, total, window * jax.process_count()):
-    first = min(start + window * jax.process_index(), total)
-    yield range(first, min(first + window, total))
+  while together := [*itertools.islice(windows, jax.process_count())]:
+    yield together, together[jax.process_index() : jax.process_index() + 1]
 
 
 def _check_shared(workdir: Workdir) -> None:

@@ -8,8 +8,6 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-import jax
-
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.example_file import ExampleFile
 from bert_jax.data.examples import Examples
@@ -110,9 +108,8 @@ def results_of_all(
   """
   windows = examples.windows(WINDOW)
   left = itertools.islice(windows, -(-num_done // WINDOW), None)
-  while together := [*itertools.islice(left, jax.process_count())]:
+  for together, mine in one_run.in_turn(left):
     cut_here: collections.Counter[str] = collections.Counter()
-    mine = together[jax.process_index() : jax.process_index() + 1]
     found = [[*model.results(window, cut_here)] for window in mine]
     everybody = distributed.agree('results', [found, cut_here])
     for window, (part, cut_there) in zip(together, everybody, strict=False):

@@ -15,6 +15,13 @@ import numpy as np
 
 from bert_jax.errors import InputError, cut, listed, quoted
 
+# Treatment of classes that the training examples lack.
+REFUSE, WRONG = 'refuse', 'wrong'
+# The way out of a refusal of such classes, for the end of a message.
+COUNT_AS_WRONG = (
+  '; --unseen=wrong of evaluate, and --config.task.unseen=wrong of finetune, '
+  'count them as wrong'
+)
 _NUMBER = re.compile(
   r'[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?'
 )
@@ -26,6 +33,14 @@ _CLASSES_SHOWN = 30
 _NAMES_SHOWN = 5
 # Default name of an output in transformers.
 _UNNAMED = 'LABEL_{}'
+
+
+def check_unseen(setting: str) -> None:
+  """Raises InputError if the field `unseen` of a task is none of its values."""
+  if setting not in (REFUSE, WRONG):
+    raise InputError(
+      f'task.unseen is {quoted(setting)}; choose {REFUSE} or {WRONG}'
+    )
 
 
 def ordered_names(labels: Sequence[str], origins: Sequence[str]) -> list[str]:

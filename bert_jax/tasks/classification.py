@@ -43,7 +43,6 @@ NAME = 'classification'
 _DOCS = ('installed_docs:train', 'installed_docs:eval')
 # Name in transformers for the problem of one class per text.
 _SINGLE = 'single_label_classification'
-_REFUSE, _WRONG = 'refuse', 'wrong'
 # Largest number of classes that is drawn as a picture.
 _MAX_CONFUSION_CLASSES = 60
 
@@ -74,16 +73,13 @@ class ClassificationConfig(TextTaskConfig):
   eval_path: str = _DOCS[1]
   metric: str = 'accuracy'
   positive_class: str = ''
-  unseen: str = _REFUSE
+  unseen: str = classes.REFUSE
 
   def validate(self) -> None:
     if self.train_path != _DOCS[0] and self.eval_path == _DOCS[1]:
       self.eval_path = ''  # of other texts: nobody gave it
     TextTaskConfig.validate(self)
-    if self.unseen not in (_REFUSE, _WRONG):
-      raise InputError(
-        f'task.unseen is {quoted(self.unseen)}; choose {_REFUSE} or {_WRONG}'
-      )
+    classes.check_unseen(self.unseen)
     if self.metric == 'f1' and not self.positive_class:
       raise InputError(
         'task.metric=f1 is the F1 of one class; name it with '
@@ -130,8 +126,9 @@ class ClassificationConfig(TextTaskConfig):
       self.pooling,
       table,
       facts,
+      num_windows=self.num_windows,
       positive_class=self.positive_class,
-      takes_unseen=self.unseen == _WRONG,
+      takes_unseen=self.unseen == classes.WRONG,
     )
 
   @classmethod
@@ -232,10 +229,11 @@ class Classification(TextTask):
     table: TokenTable,
     facts: Facts,
     *,
+    num_windows: int = 1,
     positive_class: str = '',
     takes_unseen: bool = False,
   ):
-    super().__init__(pooling, table, facts)
+    super().__init__(pooling, table, facts, num_windows)
     self._positive_class = positive_class
     self._takes_unseen = takes_unseen
     self._names: list[str] = facts['labels']
@@ -276,8 +274,12 @@ class Classification(TextTask):
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'label': ..., 'probabilities': {label: ...}} of each example."""
-    del features  # each row is an example
     probabilities = np.exp(predictions)
+    if self.num_windows > 1:
+      # The mean of f32 numbers could be 0, which has no logarithm.
+      of_rows = np.exp(predictions.astype(np.float64))
+      probabilities = self.of_examples(of_rows, features)
+      predictions = np.log(probabilities)
     return [
       {
         'label': self._names[place],
@@ -344,7 +346,6 @@ class Classification(TextTask):
       names,
       examples.origins,
       takes_unseen=self._takes_unseen,
-      way_out='; --unseen=wrong of evaluate, and --config.task.unseen=wrong of '
-      'finetune, count them as wrong',
+      way_out=classes.COUNT_AS_WRONG,
     )
     return ids, notes + classes.unseen_note(labels, names)

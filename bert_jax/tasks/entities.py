@@ -7,6 +7,7 @@ entity is (type, first word, last word) of one sentence.
 `found` finds entities in any sequence of labels, as seqeval's default mode
 does: an I- that follows no entity of its type begins one. `found_strictly`
 follows IOB2, as mode='strict', scheme=IOB2 does: every entity begins with B-.
+M- of BMES means what I- means elsewhere.
 """
 
 import collections
@@ -17,12 +18,12 @@ from typing import Any
 Entity = tuple[str, int, int]
 Finder = Callable[[Sequence[str]], list[Entity]]
 OUTSIDE = 'O'
-_LABEL = re.compile(r'O|[BIES]-.+', re.DOTALL)
+_LABEL = re.compile(r'O|[BIMES]-.+', re.DOTALL)
 _IOB2_LABEL = re.compile(r'O|[BI]-.+', re.DOTALL)
 
 
 def are_entities(labels: Iterable[str]) -> bool:
-  """True if these are labels of entities: O, and B-, I-, E- or S- with a type.
+  """True if these are O, and B-, I-, M-, E- or S- with a type.
 
   Parts of speech, for example, are not.
   """
@@ -51,6 +52,42 @@ def found(labels: Sequence[str]) -> list[Entity]:
       first = place
     before, type_before = prefix, kind
   return entities
+
+
+def scheme(sentences: Iterable[Sequence[str]]) -> str:
+  """The scheme of labels: 'BIOES', 'IOB2' or 'IOB1'.
+
+  BIOES, or BMES, has labels with E- or S-. In IOB1 an entity begins with I-
+  unless it follows one of its type; most do so there.
+  """
+  begins = collections.Counter()
+  for labels in sentences:
+    prefixes = {label[0] for label in labels}
+    if prefixes & {'E', 'S'}:
+      return 'BIOES'
+    begins.update(labels[first][0] for _, first, _ in found(labels))
+  return 'IOB1' if begins['I'] > begins['B'] else 'IOB2'
+
+
+def out_of_order(labels: Sequence[str], scheme_name: str) -> list[int]:
+  """Words whose label may not follow the one before, in a scheme's order.
+
+  Those are, in BIOES, what goes on with no open entity of its type, and what
+  leaves one open; in IOB2, what goes on with none; in IOB1 none.
+  """
+  if scheme_name == 'IOB1':
+    return []
+  ends = 'ES' if scheme_name == 'BIOES' else ''
+  places, open_type = [], ''
+  for place, label in enumerate([*labels, OUTSIDE]):
+    prefix, kind = label[0], label[2:]
+    goes_on = prefix in 'IME'
+    if goes_on != bool(open_type) and (goes_on or ends):
+      places.append(min(place, len(labels) - 1))
+    elif goes_on and kind != open_type:
+      places.append(place)
+    open_type = kind if prefix in 'BIM' else ''
+  return places
 
 
 def found_strictly(labels: Sequence[str]) -> list[Entity]:

@@ -123,6 +123,17 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
   return float(metrics.average_precision_score(labels, scores))
 
 
+def auroc(is_one_N: np.ndarray, scores_N: np.ndarray) -> float:
+  """The area under the receiver operating characteristic of scores.
+
+  That is the share of pairs of one and another in which the one has the higher
+  score; equal ones count as a half. There must be some of both kinds.
+  """
+  from sklearn import metrics
+
+  return float(metrics.roc_auc_score(is_one_N, scores_N))
+
+
 def report_table(report: dict) -> str:
   """Formats figures as lines for a terminal, with `per_class` as a table."""
   per_class, lines = report.get('per_class', {}), []

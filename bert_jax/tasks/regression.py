@@ -78,7 +78,7 @@ class RegressionConfig(TextTaskConfig):
     return cls(pooling=head.pooling), {}
 
   def build(self, table: TokenTable, facts: Facts) -> Task:
-    return Regression(self.pooling, table, facts)
+    return Regression(self.pooling, table, facts, self.num_windows)
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -145,8 +145,8 @@ class Regression(TextTask):
 
   def decode(self, predictions: np.ndarray, features: Features) -> list[Result]:
     """Returns {'value': ...} of each example."""
-    del features  # each row is an example
-    return [{'value': value} for value in predictions.tolist()]
+    values = self.of_examples(predictions, features)
+    return [{'value': value} for value in values.tolist()]
 
   def values(self, results: Sequence[Result]) -> np.ndarray:
     """The predicted values, f32 [n]."""

@@ -42,7 +42,7 @@ from bert_jax.tasks.base import (
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.text_rows import encode_examples
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
-from bert_jax.tasks.vector_task import check_texts, flat_rows, with_layouts
+from bert_jax.tasks.vector_task import flat_rows, require_texts, with_layouts
 
 NAME = 'reranking'
 BINARY, MARGIN, LISTWISE = LOSSES = ('binary', 'margin', 'listwise')
@@ -244,7 +244,7 @@ class Reranking(TextTask):
 
     'labels' f32 [n] are those of examples with one document.
     """
-    check_texts(examples)
+    require_texts(examples)
     counts = {len(texts) for texts in examples.texts}
     if len(counts) != 1 or min(counts) < 2:
       raise InputError('a score needs a query and a document; give both')

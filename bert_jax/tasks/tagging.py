@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Number, Text
+from bert_jax.config.json_values import Text
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -31,23 +31,22 @@ from bert_jax.objectives.cross_entropy import class_cross_entropy
 from bert_jax.tasks import classes, entities
 from bert_jax.tasks.base import (
   AGAIN,
-  NUMBER,
-  SHARE,
   About,
   Facts,
   Features,
   Figure,
   Figures,
-  ReportTable,
   Result,
   Section,
   validate_examples,
 )
+from bert_jax.tasks.class_table import ClassFigures, mean_per_class
 from bert_jax.tasks.text_task import RowTask
 from bert_jax.tasks.word_rows import encode_sentences
 
 # Label of tokens that have no label to predict.
 _NONE = -1
+_REPAIR, _REFUSE = 'repair', 'refuse'
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -62,6 +61,11 @@ class TaggingConfig:
   `metric`: 'f1' of entities, which needs labels such as B-PER and I-PER;
   'strict_f1', where every entity must begin with B-; or 'accuracy', the share
   of words with the right label, for any labels.
+
+  Labels of entities may follow IOB1, IOB2, BIOES or BMES. `invalid`: an
+  entity that does not begin or end as in the scheme of its part, such as an I-
+  after O in IOB2, is read as conlleval does and counted ('repair'), or refused
+  ('refuse').
   """
 
   name: ClassVar[str] = 'tagging'
@@ -79,6 +83,7 @@ class TaggingConfig:
   label_column: str = '-1'
   header: str = ''
   metric: str = 'f1'
+  invalid: str = _REPAIR
   max_train_examples: int = 0
 
   def validate(self) -> None:
@@ -86,6 +91,10 @@ class TaggingConfig:
       raise InputError(
         f'task.text_columns names {len(self.text_columns)} columns; give the '
         'one that has the words'
+      )
+    if self.invalid not in (_REPAIR, _REFUSE):
+      raise InputError(
+        f'task.invalid is {quoted(self.invalid)}; choose {_REPAIR} or {_REFUSE}'
       )
     validate_examples(self)
 
@@ -115,7 +124,7 @@ class TaggingConfig:
       other = next(n for n in names if not entities.are_entities([n, 'B-x']))
       raise InputError(
         f'task.metric={self.metric}: the label {quoted(other)} is none of an '
-        'entity (O, or B-, I-, E-, S- and a type); give '
+        'entity (O, or B-, I-, M-, E-, S- and a type); give '
         '--config.task.metric=accuracy'
       )
     if self.metric == 'strict_f1' and not entities.are_iob2(names):
@@ -139,7 +148,7 @@ class TaggingConfig:
     return cls(metric=metric), {'labels': names}
 
   def build(self, table: TokenTable, facts: Facts) -> 'Tagging':
-    return Tagging(table, facts)
+    return Tagging(table, facts, self.invalid)
 
   @classmethod
   def describe(cls, facts: Facts) -> str:
@@ -155,38 +164,12 @@ class TaggingConfig:
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
-    names = ('precision', 'recall', 'f1', 'support')
-    per_run = [run['per_class'] for run in results['runs']]
-    # A run has no figures for a type that it never guessed.
-    kinds = sorted({kind for of_run in per_run for kind in of_run})
-    zero = dict.fromkeys(names, 0)
-    rows = [
-      [
-        kind,
-        *(
-          sum(of_run.get(kind, zero)[name] for of_run in per_run) / len(per_run)
-          for name in names
-        ),
-      ]
-      for kind in kinds
-    ]
-    table = ReportTable(
-      ['Type', 'Precision', 'Recall', 'F1', 'Held-out'],
-      rows,
-      [SHARE] * 3 + [NUMBER],
-    )
+    table = mean_per_class([run['per_class'] for run in results['runs']])
     return [Section('Entities', table, results.get('notes', ()))]
 
 
-class _Type(TypedDict):
-  precision: Number
-  recall: Number
-  f1: Number
-  support: Number
-
-
 class _Run(TypedDict):
-  per_class: dict[str, _Type]
+  per_class: dict[str, ClassFigures]
 
 
 class _Results(TypedDict):
@@ -199,9 +182,10 @@ class Tagging(RowTask):
 
   coefficients = {'tagging_loss': 1.0}
 
-  def __init__(self, table: TokenTable, facts: Facts):
+  def __init__(self, table: TokenTable, facts: Facts, invalid: str = _REPAIR):
     super().__init__(table, facts)
     self._names: list[str] = facts['labels']
+    self._invalid = invalid
 
   def featurize(
     self, examples: Examples, tokenizer: Tokenizer, max_length: int
@@ -218,7 +202,7 @@ class Tagging(RowTask):
       rows=rows,
       cut=cut,
       kept=(places, examples.texts),
-      per_token=('input_ids', 'labels'),
+      per_token=tuple(rows),
     )
 
   def about(self, part: str, examples: Examples) -> About:
@@ -228,7 +212,11 @@ class Tagging(RowTask):
     )
     by_name = {name: counts[name] for name in self._names}
     line = classes.count_line(part, by_name).replace('classes', 'labels', 1)
-    return About(lines=[line], record={'label_counts': by_name})
+    return About(
+      lines=[line],
+      record={'label_counts': by_name},
+      notes=self._out_of_order(examples),
+    )
 
   def heads(self) -> dict[str, HeadBuilder]:
     head = functools.partial(TokenClassifier, num_classes=len(self._names))
@@ -306,6 +294,32 @@ class Tagging(RowTask):
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.WORDS, output_names=tuple(self._names))
+
+  def _out_of_order(self, examples: Examples) -> list[str]:
+    """A line on labels that do not follow their scheme, in a list.
+
+    Raises InputError on the first of them if they are refused.
+    """
+    if not entities.are_entities(self._names):
+      return []
+    name = entities.scheme(examples.labels)
+    found = [
+      (f'{origin}, word {place + 1}', labels[place])
+      for origin, labels in zip(examples.origins, examples.labels, strict=True)
+      for place in entities.out_of_order(labels, name)
+    ]
+    if not found:
+      return []
+    where, label = found[0]
+    what = (
+      f'{where}: the label {quoted(label)} is out of order in {name}, the '
+      f'scheme of the labels here, and {len(found) - 1:,} more are'
+    )
+    if self._invalid == _REFUSE:
+      raise InputError(
+        f'{what}; mend them, or give --config.task.invalid=repair'
+      )
+    return [f'warning: {what}; they are read as by conlleval']
 
   def _label_ids(self, examples: Examples) -> np.ndarray:
     """Returns the output of each word's label, int32, sentence by sentence."""

@@ -68,6 +68,56 @@ def encode_examples(
   return rows, num_cut
 
 
+class Windows(NamedTuple):
+  """Long texts as several rows.
+
+  Attributes:
+    ids_RT: Rows `[CLS] part [SEP]`, int32, padded at the end.
+    example_R: The number of each row's example, int64, ascending.
+    num_divided: Examples with several rows.
+    num_cut: Examples that need more rows than they may have.
+  """
+
+  ids_RT: np.ndarray
+  example_R: np.ndarray
+  num_divided: int
+  num_cut: int
+
+
+def encode_windows(
+  tokenizer: Tokenizer,
+  texts: Sequence[tuple[str, ...]],
+  max_length: int,
+  num_windows: int,
+) -> Windows:
+  """Encodes each text as rows of consecutive tokens, at most `num_windows`.
+
+  Raises InputError if an example has two texts, or max_length is below 8.
+  """
+  if max_length < _MIN_LENGTH:
+    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
+  if any(len(group) != 1 for group in texts):
+    raise InputError(
+      f'task.num_windows={num_windows}: a pair of texts cannot be divided; '
+      'give 1, or a column of whole texts'
+    )
+  table, room = tokenizer.table, max_length - 2
+  parts, examples = [], []
+  num_divided = num_cut = 0
+  for first in range(0, len(texts), _TEXTS_PER_BATCH):
+    batch = [text for (text,) in texts[first : first + _TEXTS_PER_BATCH]]
+    for place, ids in enumerate(tokenizer.encode_batch(batch), first):
+      starts = range(0, max(len(ids), 1), room)[:num_windows]
+      parts += [ids[start : start + room] for start in starts]
+      examples += [place] * len(starts)
+      num_divided += len(starts) > 1
+      num_cut += len(ids) > room * num_windows
+  rows = np.full((len(parts), max_length), table.pad_id, np.int32)
+  for row, part in zip(rows, parts, strict=True):
+    fill_row(row, [part], table)
+  return Windows(rows, np.array(examples), num_divided, num_cut)
+
+
 def fill_row(
   row_T: np.ndarray, parts: Sequence[np.ndarray], table: TokenTable
 ) -> None:

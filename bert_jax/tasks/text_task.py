@@ -27,7 +27,11 @@ from bert_jax.objectives.base import (
   with_hidden_states,
 )
 from bert_jax.tasks.base import Facts, Features, Figure, validate_examples
-from bert_jax.tasks.text_rows import encode_examples, split_columns
+from bert_jax.tasks.text_rows import (
+  encode_examples,
+  encode_windows,
+  split_columns,
+)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -45,6 +49,9 @@ class TextTaskConfig:
 
   `pooling`: the pooler sees the vector of [CLS] ('cls'), as in BERT, or the
   mean over the text ('mean'). `metric` is one of the task's `figures`.
+  `num_windows` above 1 divides a text of more than max_length tokens into at
+  most so many rows. Each row learns the answer of its text, with a part of its
+  weight, and the predictions for them are averaged.
   """
 
   name: ClassVar[str]
@@ -56,6 +63,7 @@ class TextTaskConfig:
   label_column: str = 'label'
   header: str = ''
   pooling: str = CLS
+  num_windows: int = 1
   metric: str = ''
   max_train_examples: int = 0
 
@@ -66,6 +74,15 @@ class TextTaskConfig:
       raise InputError(
         f'task.pooling is {quoted(self.pooling)}; choose one of '
         f'{", ".join(POOLINGS)}'
+      )
+    if self.num_windows < 1:
+      raise InputError(
+        f'task.num_windows is {self.num_windows}; it must be 1 or more'
+      )
+    if self.num_windows > 1 and len(self.text_columns) > 1:
+      raise InputError(
+        f'task.num_windows={self.num_windows}: a pair of texts cannot be '
+        'divided; give 1, or a single text column'
       )
 
 
@@ -99,9 +116,12 @@ class TextTask(RowTask):
   coefficients: dict[str, float]
   num_outputs: int
 
-  def __init__(self, pooling: str, table: TokenTable, facts: Facts):
+  def __init__(
+    self, pooling: str, table: TokenTable, facts: Facts, num_windows: int = 1
+  ):
     super().__init__(table, facts)
     self.pooling = pooling
+    self.num_windows = num_windows
 
   def answers(self, examples: Examples) -> np.ndarray:
     """The labels that the loss reads, [n]; InputError on an impossible one."""
@@ -111,9 +131,54 @@ class TextTask(RowTask):
     self, examples: Examples, tokenizer: Tokenizer, max_length: int
   ) -> Features:
     answers = {'labels': self.answers(examples)} if examples.labels else {}
+    if self.num_windows > 1:
+      return self._windows(examples, answers, tokenizer, max_length)
     ids, num_cut = encode_examples(tokenizer, examples.texts, max_length)
     cut = {f'cut to max_length={max_length} tokens': num_cut}
     return Features(rows={'input_ids': ids, **answers}, cut=cut)
+
+  def _windows(
+    self,
+    examples: Examples,
+    answers: dict[str, np.ndarray],
+    tokenizer: Tokenizer,
+    max_length: int,
+  ) -> Features:
+    """Rows of windows; `kept` is the number of each row's example."""
+    windows = encode_windows(
+      tokenizer, examples.texts, max_length, self.num_windows
+    )
+    of_row = windows.example_R
+    rows = {name: array[of_row] for name, array in answers.items()}
+    rows['shares'] = (1 / np.bincount(of_row)[of_row]).astype(np.float32)
+    what = f'rows of max_length={max_length} tokens'
+    return Features(
+      rows={'input_ids': windows.ids_RT} | rows,
+      cut={
+        f'divided into {what}': windows.num_divided,
+        f'cut to {self.num_windows} {what}': windows.num_cut,
+      },
+      kept=of_row,
+    )
+
+  def prepare(
+    self, batch: Batch, key: jax.Array, step: jax.Array | None = None
+  ) -> Batch:
+    """Adds the row layout; a window has a part of its text's weight."""
+    batch = super().prepare(batch, key, step)
+    if 'shares' in batch and 'label_weights' in batch:
+      weights_B = batch['label_weights'] * batch['shares']
+      batch = batch | {'label_weights': weights_B}
+    return batch
+
+  def of_examples(self, rows: np.ndarray, features: Features) -> np.ndarray:
+    """The mean of an example's rows [n, ...], for rows [R, ...] of examples."""
+    if features.kept is None:
+      return rows
+    totals = np.zeros((features.kept[-1] + 1, *rows.shape[1:]), rows.dtype)
+    np.add.at(totals, features.kept, rows)
+    counts = np.bincount(features.kept).astype(rows.dtype)
+    return totals / counts.reshape(-1, *[1] * (rows.ndim - 1))
 
   def heads(self) -> dict[str, HeadBuilder]:
     classifier = functools.partial(Classifier, num_classes=self.num_outputs)

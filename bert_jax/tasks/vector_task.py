@@ -109,7 +109,7 @@ def encode_texts(
   Raises:
     InputError: A text is empty, or a negative equals its positive.
   """
-  check_texts(examples)
+  require_texts(examples)
   groups = [texts * 2 if len(texts) == 1 else texts for texts in examples.texts]
   flat = [text for texts in groups for text in texts]
   ids, num_cut = encode_examples(
@@ -143,7 +143,7 @@ def _flat(rows_BKT: jax.Array) -> jax.Array:
   return rows_BKT.reshape(-1, *rows_BKT.shape[2:])
 
 
-def check_texts(examples: Examples) -> None:
+def require_texts(examples: Examples) -> None:
   """Raises InputError on an empty text, or a negative that is a positive."""
   for origin, texts in zip(examples.origins, examples.texts, strict=True):
     if not all(text.strip() for text in texts):

@@ -16,6 +16,8 @@ from tuning import results, tuning
 
 from bert_jax import inference
 from bert_jax.config.codec import encode
+from bert_jax.data.example_file import ExampleFile
+from bert_jax.data.examples import text_columns
 from bert_jax.data.labelled import read_examples
 from bert_jax.jobs.embed import write_vectors
 from bert_jax.jobs.finetune import finetune
@@ -24,6 +26,7 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.checkpoint import saved_steps
+from bert_jax.vector_precision import Precision
 from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.hosts
@@ -122,7 +125,13 @@ def test_two_processes_classify_as_one_does(folder, small_corpus, tune):
   (folder / 'texts.tsv').write_text('\n'.join(['text', *texts]) + '\n')
   launch('embed', flags[0], '--input=texts.tsv', '--output=together.npy')
   embedder = inference.load('together').embedder()
-  write_vectors(embedder, texts, folder / 'alone.npy', cut=False)
+  write_vectors(
+    embedder,
+    ExampleFile('texts.tsv', text_columns(['text'], None)),
+    folder / 'alone.npy',
+    cut=False,
+    precision=Precision('float32', np.zeros((0, embedder.dim))),
+  )
   alone = (folder / 'alone.npy').read_bytes()
   assert (folder / 'together.npy').read_bytes() == alone
 

@@ -19,6 +19,7 @@ from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
 from bert_jax.tasks import entities
 from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.tasks.intents import IntentsConfig
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
@@ -211,6 +212,63 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     assert again.predict(short) == labels[:2]
   with pytest.raises(InputError, match='fill_mask .* is a tagger of words'):
     model.fill_mask('a [MASK]')
+
+
+def test_intents(tuned, tmp_path, monkeypatch):
+  """Some sentences are long, some of the held-out ones have no intent."""
+  sentences = [
+    ('this array values returns', 'O B-what O O', 'give'),
+    (
+      'the matrix returns ' + 9 * 'every number ',
+      'O B-what O ' + 18 * 'O ',
+      'take',
+    ),
+    ('the function takes', 'O O O', 'run'),
+  ]
+  head, train, held_out = (
+    'text\tslots\tintent',
+    *(
+      ['\t'.join(row) for row in [*sentences * 6, *more]]
+      for more in ((), [('random random random', 'O O O', 'none')] * 6)
+    ),
+  )
+  paths = [tmp_path / name for name in ('train.tsv', 'eval.tsv')]
+  for path, lines in zip(paths, (train, held_out), strict=True):
+    path.write_text('\n'.join([head, *lines]) + '\n')
+  task = IntentsConfig(
+    train_path=str(paths[0]), eval_path=str(paths[1]), out_of_scope='none'
+  )
+  workdir = tuned(task, num_epochs=12)
+  results, best = best_run(workdir)
+  assert results['task'] == 'intents' and results['metric'] == 'exact'
+  assert results['intents'] == ['give', 'run', 'take']
+  assert results['slots'] == ['B-what', 'O']
+  assert results['intent_counts']['eval']['none'] == 6
+  assert best['intent_accuracy'] == 0.75 and best['slot_f1'] == 1
+  assert best['best_intent_accuracy'] >= 0.75 and 0 <= best['auroc'] <= 1
+  model = inference.load(workdir)
+  assert model.task.facts['threshold'] == results['threshold']
+  examples = read_examples(paths[1], task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  # The threshold is that of the best seed's own results.
+  table = evaluation_table(model, examples)
+  assert f'intent_accuracy {best["best_intent_accuracy"]:.4f}' in table
+  found = predictions(model, paths[1], tmp_path / 'out.jsonl', task)
+  assert len(found) == 24 and {*found[0]} == {
+    *('record', 'line', 'intent', 'probability', 'words', 'slots')
+  }
+  for line, (text, *_) in zip(found, sentences, strict=False):
+    assert line['words'] == text.split()
+    is_out = line['probability'] < results['threshold']
+    assert (line['intent'] == 'none') == is_out
+  texts = [tuple(text.split()) for text, *_ in sentences]
+  for value, line in zip(model.predict(texts), found, strict=False):
+    assert value.intent == line['intent'] and value.slots == line['slots']
+    assert value.probability == pytest.approx(line['probability'], abs=1e-6)
+  page = write_report(workdir).read_text()
+  assert 'Slots' in page and '3 intents' in page and 'AUROC' in page
+  with pytest.raises(InputError, match='no other library|has no class'):
+    convert(str(workdir), tmp_path / 'out', output_format='huggingface')
 
 
 def test_multiple_choice(tuned, tmp_path, monkeypatch):

@@ -33,6 +33,32 @@ def test_ends_and_single_words():
   ]
 
 
+def test_bmes():
+  """M- goes on with an entity as I- does."""
+  labels = 'B-P M-P M-P E-P S-P O B-Q E-Q'.split()
+  assert entities.are_entities(labels) and not entities.are_iob2(labels)
+  assert entities.found(labels) == [('P', 0, 3), ('P', 4, 4), ('Q', 6, 7)]
+
+
+@pytest.mark.parametrize(
+  ('labels', 'scheme', 'places'),
+  [
+    ('O B-P I-P O B-P', 'IOB2', []),
+    ('I-P O B-P I-Q B-P', 'IOB2', [0, 3]),
+    # Without a B- this is IOB1, which any sequence follows.
+    ('I-P O I-Q I-P', 'IOB1', []),
+    ('B-P M-P E-P S-P O', 'BIOES', []),
+    ('B-P O E-P S-P B-P', 'BIOES', [1, 2, 4]),
+    ('B-P E-Q S-P', 'BIOES', [1]),
+    ('I-P S-P', 'BIOES', [0, 1]),
+  ],
+)
+def test_out_of_order(labels, scheme, places):
+  labels = labels.split()
+  assert entities.scheme([labels]) == scheme
+  assert entities.out_of_order(labels, scheme) == places
+
+
 def test_figures():
   """Two of three are found, one with a wrong end, one that is none."""
   answers = ['B-P I-P O B-Q'.split(), 'B-P O O'.split()]
