@@ -38,6 +38,21 @@ RUN = {
     for label in ('a', 'b')
   },
   'confusion': [[1, 1], [1, 1]],
+  'details': {
+    'hits': '0110',
+    'bins': [{'count': 4, 'probability': 0.9, 'accuracy': 0.5}],
+    'ece': 0.4,
+    'worst': [
+      {
+        'origin': 'eval.tsv:1',
+        'text': 't',
+        'true': 'a',
+        'predicted': 'b',
+        'probability_of_predicted': 0.9,
+        'probability_of_true': 0.1,
+      }
+    ],
+  },
 }
 FILES = {
   'config.json': encode(
@@ -81,7 +96,15 @@ FILES = {
     'eval_path': 'eval.tsv',
     'num_eval': 4,
     'metric': 'accuracy',
+    'eval_sha256': 'ab',
+    'num_train': 4,
+    'best_seed': 0,
     'config': {'learning_rate': 1e-4, 'num_epochs': 2},
+    'rows': {
+      'lengths': [8, 16],
+      'padding_share': {'train': 0.2, 'eval': 0.1},
+      'cut': {'train': {'cut to max_length=16 tokens': 1}, 'eval': {}},
+    },
     'runs': [RUN],
     'summary': {'accuracy': {'mean': 0.5, 'std': 0.0}},
   },
@@ -276,7 +299,10 @@ def rendered(workdir) -> str:
   from bert_jax.report import page, plots
 
   with pytest.MonkeyPatch.context() as patch:
-    for figure in ('curves', 'runs_by_start', 'confusion', 'parts_of_a_whole'):
+    for figure in (
+      *('curves', 'runs_by_start', 'confusion', 'parts_of_a_whole'),
+      'shares',
+    ):
       patch.setattr(plots, figure, lambda *args, **kwargs: '<svg>')
     path = page.write_report(workdir.path)
     return path.read_text() + page.summary(workdir.path)

@@ -50,8 +50,7 @@ def _finetune() -> int:
   from bert_jax.cli.outcome import report_outcome
   from bert_jax.jobs import finetune
   from bert_jax.parallel import distributed
-  from bert_jax.report import records
-  from bert_jax.train import scoring
+  from bert_jax.report import results, spread
   from bert_jax.workdir import Workdir, read_json
 
   outcome = finetune.finetune(
@@ -62,8 +61,9 @@ def _finetune() -> int:
   )
   if distributed.is_first() and not outcome.stopped_by:
     workdir = Workdir(WORKDIR.value)
-    results = records.read_results_json(workdir, read_json(workdir.config))
-    print(scoring.results_table(results))
+    config = read_json(workdir.config)
+    found = results.read_results_json(workdir, config)
+    print(spread.results_lines(found, results.task_of(config)))
   return report_outcome(
     'finetune', outcome, WORKDIR.value, PREEMPTED_EXIT_CODE.value
   )

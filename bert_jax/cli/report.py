@@ -3,8 +3,9 @@
   bert-jax report --workdir=runs/base --finetuned=runs/tuned,runs/from_scratch
 
 The report is one file without outside resources. A pretrained and a
-from-scratch fine-tuning of the same examples are compared in pooled standard
-deviations over their seeds.
+from-scratch fine-tuning, or else the first two, are compared if their held-out
+examples are the same: in pairs if they have the same seeds, or in pooled
+standard deviations over their seeds.
 """
 
 from absl import flags

@@ -4,6 +4,8 @@ Nothing is read here: configs of tasks name columns, and load no reader.
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -92,6 +94,11 @@ class Examples:
   def labels(self) -> list[Any]:
     """The answers, one an example; empty where none were read."""
     return self.columns.get(LABELS, [])
+
+  def digest(self) -> str:
+    """The SHA-256 of texts and answers, the same wherever they were read."""
+    text = json.dumps(self.columns, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
 
   def place(self, row: int) -> dict[str, Any]:
     """The place of an example, for an output: record (from 1), line, id."""

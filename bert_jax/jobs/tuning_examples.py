@@ -1,6 +1,7 @@
 """The examples of a fine-tuning run: read, encoded, served to every seed."""
 
 import functools
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -173,6 +174,7 @@ def load_examples(
     name: count_tokens(part.rows['input_ids'], tokenizer.table.pad_id)
     for name, part in features.items()
   }
+  lengths = _row_lengths(experiment, features, num_tokens)
   examples = TuningData(
     train=features['train'],
     num_train=len(parts['train']),
@@ -180,8 +182,11 @@ def load_examples(
     held_out=parts['eval'],
     about=about,
     notes=notes,
-    lengths=_row_lengths(experiment, features, num_tokens),
+    lengths=lengths,
     num_tokens=num_tokens,
+    padding=_padding_shares(
+      features, num_tokens, lengths, tokenizer.table.pad_id
+    ),
   )
   return task, examples
 
@@ -228,6 +233,26 @@ def seed_streams(
     per_token=examples.train.per_token,
     seed=experiment.seed,
   )
+
+
+def _padding_shares(
+  features: dict[str, Features],
+  num_tokens: dict[str, np.ndarray],
+  lengths: np.ndarray,
+  pad_id: int,
+) -> dict[str, float]:
+  """The share of padding in the rows of each part, each padded to its length.
+
+  A step whose rows have several lengths is as long as its longest, so a run
+  computes a little more padding.
+  """
+  found = {}
+  for name, part in features.items():
+    ids = part.rows['input_ids']
+    length_of_row = lengths[bucket_of(num_tokens[name], lengths)]
+    places = math.prod(ids.shape[1:-1]) * int(length_of_row.sum())
+    found[name] = 1 - int(np.count_nonzero(ids != pad_id)) / places
+  return found
 
 
 def _row_lengths(

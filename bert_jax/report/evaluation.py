@@ -54,8 +54,8 @@ def objective_curves(run: Run) -> list[str]:
   """Draws the curves of losses and of shares such as accuracies."""
   names = _names(run.metrics.evals[-1:] + run.metrics.train[-1:])
   losses = [name for name in names if _is_loss(name)]
-  # A single MLM loss is the whole loss, so both share one figure.
-  whole = losses if losses == ['mlm_loss'] else []
+  # A single loss is the whole loss, so both share one figure.
+  whole = losses if len(losses) == 1 else []
   figures = [_two_curves(run, 'Loss', ('loss',), (*whole, 'eval_loss'))]
   figures += [
     _two_curves(run, _title(name), (name,), (name,))

@@ -6,7 +6,7 @@ mailed and opens anywhere. All text goes through `escape`.
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 _STYLE = """
@@ -58,6 +58,9 @@ th, td { text-align: right; padding: 6px 10px; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
+th.text, td.text { text-align: left; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 60px;
+  max-width: 460px; }
 tr:last-child td { border-bottom: 0; }
 .bar { height: 12px; border-radius: 6px; overflow: hidden; margin: 4px 0 6px;
   background: var(--second); }
@@ -118,11 +121,26 @@ def figure(svg: str, title: str, caption: str) -> str:
   )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """A table; the cells are HTML already."""
-  cells = ''.join(f'<th>{escape(name)}</th>' for name in head)
+def table(
+  head: Sequence[str],
+  rows: Sequence[Sequence[str]],
+  texts: Collection[int] = (),
+) -> str:
+  """A table; the cells are HTML already.
+
+  `texts`: the columns, from 0, that stand left and may have several lines.
+  """
+  opened = [' class="text"' if n in texts else '' for n in range(len(head))]
+  cells = ''.join(
+    f'<th{kind}>{escape(name)}</th>'
+    for kind, name in zip(opened, head, strict=True)
+  )
   body = '\n'.join(
-    '<tr>' + ''.join(f'<td>{cell}</td>' for cell in row) + '</tr>'
+    '<tr>'
+    + ''.join(
+      f'<td{kind}>{cell}</td>' for kind, cell in zip(opened, row, strict=True)
+    )
+    + '</tr>'
     for row in rows
   )
   return (

@@ -15,6 +15,8 @@ from typing import Any
 from bert_jax import durable_files
 from bert_jax.local_paths import local_path
 from bert_jax.report import plots
+from bert_jax.report.compared import check_comparable, comparison_lines
+from bert_jax.report.conditions import padding_words
 from bert_jax.report.evaluation import (
   evaluation_lines,
   evaluation_section,
@@ -22,11 +24,7 @@ from bert_jax.report.evaluation import (
   objective_curves,
   of_generator,
 )
-from bert_jax.report.finetuning import (
-  check_comparable,
-  comparison_lines,
-  finetuning_sections,
-)
+from bert_jax.report.finetuning import finetuning_sections
 from bert_jax.report.goodput import goodput_card, goodput_section
 from bert_jax.report.html import (
   card,
@@ -160,7 +158,10 @@ def _tokens_and_time(run: Run) -> list[str]:
   cards = []
   examples = train[-1].get('examples')
   if examples and (tokens := tokens_read(run.metrics)):
-    cards.append(card('Tokens read', large(tokens), f'{large(examples)} rows'))
+    below = f'{large(examples)} rows'
+    if run.results and len(run.results['runs']) > 1:
+      below += f' of each of {len(run.results["runs"])} seeds'
+    cards.append(card('Tokens read', large(tokens), below))
   seconds = training_seconds(run.metrics)
   starts = len(run.starts)
   below = f'in {starts} starts' if starts > 1 else 'in steps'
@@ -241,7 +242,13 @@ def _caption(run: Run, name: str) -> str:
   train = run.metrics.train
   values = [record[name] for record in train if record.get(name) is not None]
   if name == 'learning_rate':
-    return f'Peak {number(max(values))}.'
+    peak = (run.config.get('optimizer') or {}).get('learning_rate')
+    if peak is None:
+      return f'Peak {number(max(values))} of the logged steps.'
+    return (
+      f'Peak {number(peak)} (optimizer.learning_rate); the highest of the '
+      f'logged steps is {number(max(values))}.'
+    )
   if name != 'tokens_per_second':
     return f'Median {number(statistics.median(values))}.'
   text = f'Median {large(statistics.median(values))} tokens/s'
@@ -249,7 +256,7 @@ def _caption(run: Run, name: str) -> str:
     shares = [r[key] for r in train if isinstance(r.get(key), int | float)]
     if shares:
       text += f', {words} {percent(statistics.median(shares))}'
-  return text + '.'
+  return f'{text}.{padding_words(run) if "MFU" in text else ""}'
 
 
 def _packing(run: Run) -> str:

@@ -185,6 +185,31 @@ def parts_of_a_whole(
     return _svg(figure, title)
 
 
+def shares(title: str, points: Points, x_label: str, y_label: str) -> str:
+  """Draws shares over shares in a square, beside the line y = x.
+
+  Args:
+    title: names the figure for screen readers.
+    points: (x, y), each in [0, 1].
+    x_label, y_label: what the axes show.
+  """
+  with rc_context(_STYLE):
+    figure = Figure(figsize=(3.6, 3.4), layout='constrained')
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle='--')
+    x, y = np.asarray(points, np.float64).reshape(-1, 2).T
+    axes.plot(x, y, color=FIRST, marker='o', linewidth=1.8, markersize=5)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_aspect('equal')
+    for axis in (axes.xaxis, axes.yaxis):
+      axis.set_major_locator(ticker.MultipleLocator(0.2))
+      axis.set_major_formatter(_percent_formatter())
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return _svg(figure, title)
+
+
 def confusion(title: str, labels: Sequence[str], counts: np.ndarray) -> str:
   """Draws a confusion matrix.
 

@@ -1,4 +1,4 @@
-"""Reads back what a run wrote: metrics, config, manifests, results.
+"""Reads back what a run wrote: metrics, config, manifests, starts.
 
 JSON is read without the config classes, so that the report of an old workdir
 needs no code of its time. All content is checked against the shapes below, so
@@ -13,21 +13,18 @@ import re
 from collections.abc import Iterator
 from typing import Any, NotRequired, TypedDict
 
-from bert_jax.config.codec import config_class
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Count, Number, Text, is_number
+from bert_jax.config.json_values import Count, Number, Text
 from bert_jax.data.remote.corpus import COPIES_PATH, local_folder
 from bert_jax.data.token_rows import MANIFEST_NAME, refuse_link_out
 from bert_jax.errors import InputError, shown
-from bert_jax.tasks.base import AGAIN, NUMBER, Figure, TaskConfig
-from bert_jax.tasks.classification import ClassificationConfig
+from bert_jax.report.results import REMOVE, Record, read_results_json
 from bert_jax.train.goodput import Goodput, goodput_of, read_starts
 from bert_jax.workdir import Workdir, read_json
 
 # Kinds of records with figures; others note events, such as a checkpoint.
 _SHOWN = ('train', 'eval')
 _PART = re.compile(r'part-(\d+)\.jsonl')
-Record = dict[str, Any]
 
 
 class _Model(TypedDict, total=False):
@@ -52,11 +49,21 @@ class _Data(TypedDict, total=False):
   stages: list[_Stage]
 
 
+class _Optimizer(TypedDict, total=False):
+  learning_rate: Number
+
+
 class _Config(TypedDict, total=False):
   num_steps: Count
   init_from: Text
   model: _Model
   data: _Data
+  optimizer: _Optimizer
+  seed: Count
+  num_epochs: Count
+  batch_size: Count
+  max_length: Count
+  dropout: Number
 
 
 class _Start(TypedDict):
@@ -93,33 +100,6 @@ class _FillMask(TypedDict):
   text: Text
   answer: NotRequired[Text]
   predictions: list[list[_Guess]]
-
-
-class _Settings(TypedDict, total=False):
-  learning_rate: Number
-  num_epochs: Count
-
-
-class _SeedResult(TypedDict):
-  seed: Count
-  best_epoch: NotRequired[Count]
-  eval_loss: NotRequired[Number]
-
-
-class _Spread(TypedDict):
-  mean: Number
-  std: Number
-
-
-class _Results(TypedDict):
-  notes: NotRequired[list[Text]]
-  init_from: Text
-  eval_path: Text
-  num_eval: Count
-  metric: NotRequired[Text]
-  config: NotRequired[_Settings]
-  runs: list[_SeedResult]
-  summary: dict[str, _Spread]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,64 +241,6 @@ def _windows(metrics: Metrics) -> Iterator[tuple[Record, float]]:
       yield record, steps * seconds
 
 
-def read_results_json(workdir: Workdir, config: Record) -> Record:
-  """Reads results.json; InputError unless it has the form finetune writes.
-
-  Args:
-    workdir: a fine-tuning workdir.
-    config: its config.json, which names the task.
-  """
-  results = read_json(workdir.results)
-  where = f'{workdir.results}:'
-  task = task_of(config, str(workdir.config))
-  _check(results, _Results, workdir.results)
-  runs, metric = results['runs'], metric_of(results, task)
-  if not runs or metric not in task.figures:
-    raise InputError(
-      f'{where} it has {len(runs)} runs and the metric {shown(metric)}; {AGAIN}'
-    )
-  for run in runs:
-    # A task may lack some of its figures: they need labels of a certain kind.
-    found = {metric, *task.figures} & {metric, *run}
-    if any(
-      not _is_figure(run.get(name), task.figures[name]) for name in found
-    ) or any(not is_number(run.get(name)) for name in results['summary']):
-      raise InputError(
-        f'{where} the run of seed {run["seed"]} lacks figures; {AGAIN}'
-      )
-  task.check_results(results, str(workdir.results))
-  return results
-
-
-def task_of(config: Record, where: str = 'config.json') -> type[TaskConfig]:
-  """The class of a fine-tuning run's task, which knows its figures.
-
-  `where` is the path of the config, for messages.
-
-  A config without a task, such as that of a lost run, counts as classification,
-  the only task of earlier versions.
-  """
-  task = config.get('task')
-  if not isinstance(task, dict):
-    return ClassificationConfig
-  found = config_class(task.get('_type'), where)
-  if not hasattr(found, 'sections'):
-    raise InputError(
-      f'{where}: task is {shown(repr(task.get("_type")))}, which is no '
-      f'task; {_REMOVE}'
-    )
-  return found
-
-
-def metric_of(results: Record, task: type[TaskConfig]) -> str:
-  """The figure that chose the best epoch."""
-  return results.get('metric', next(iter(task.figures)))
-
-
-def _is_figure(value: Any, figure: Figure) -> bool:
-  return is_number(value) and (figure.kind == NUMBER or -1 <= value <= 1)
-
-
 def _read_lines(path: pathlib.Path) -> tuple[list[Record], int]:
   """The records of a JSONL file, and the number of cut last lines (0 or 1)."""
   lines = path.read_bytes().splitlines()
@@ -387,12 +309,9 @@ def _check_record(record: Record, path: pathlib.Path) -> None:
     if name not in ('kind', 'step') and (value is not None or name in shapes):
       _check(value, shapes.get(name, Number), where, name)
   if 'perplexity' in record and 'mlm_loss' not in record:
-    raise InputError(f'{where}: mlm_loss is missing; {_REMOVE}')
-
-
-_REMOVE = 'restore the file, or remove it'
+    raise InputError(f'{where}: mlm_loss is missing; {REMOVE}')
 
 
 def _check(value: Any, shape: Any, where: Any, field: str = '') -> None:
   """Raises InputError unless a value of the file `where` has the shape."""
-  Decoder(where=str(where), fix=_REMOVE).decode(value, shape, field)
+  Decoder(where=str(where), fix=REMOVE).decode(value, shape, field)

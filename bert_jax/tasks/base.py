@@ -9,7 +9,7 @@ A verb calls `columns`, `fit` and `build` of the config, in this order, and then
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -34,6 +34,7 @@ Figures = dict[str, Any]
 # Fix that ends a message about a damaged results.json.
 AGAIN = 'remove it, and give the finetune command of its workdir again'
 SHARE, CORRELATION, NUMBER = 'share', 'correlation', 'number'
+TEXT = 'text'  # of a cell in a ReportTable alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +47,14 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-  """A table of a report; each row has a name, then numbers or shares."""
+  """A table of a report; each row has a name, then values of these kinds.
+
+  `kinds`: SHARE, CORRELATION, NUMBER or TEXT for each column but the first.
+  """
 
   head: Sequence[str]
   rows: Sequence[Sequence[Any]]
-  kinds: Sequence[str] = ()  # SHARE or NUMBER for each column but the first
+  kinds: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,22 @@ class ReportMatrix:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportCurve:
+  """Shares over shares, (x, y), drawn beside the line y = x."""
+
+  title: str
+  points: Sequence[tuple[float, float]]
+  x_label: str
+  y_label: str
+  caption: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A section of a report on one run."""
 
   title: str
-  content: ReportTable | ReportMatrix | None
+  content: ReportTable | ReportMatrix | ReportCurve | None
   notes: Sequence[str] = ()
 
 
@@ -263,6 +278,46 @@ class TrainingColumns(Protocol):
     ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Guess:
+  """What an answer that needs no learning gets.
+
+  Attributes:
+    figure: The name of a figure that every run has.
+    value: Its value on the held-out examples.
+    words: The answer, for a sentence: "that of always 'pos'".
+  """
+
+  figure: str
+  value: float
+  words: str
+
+
+@runtime_checkable
+class GuessedTask(Protocol):
+  """A task config that knows what a guess gets; a run not above it failed."""
+
+  @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    """The best guess for the held-out examples of a results.json."""
+    ...
+
+
+@runtime_checkable
+class DetailedTask(Protocol):
+  """A task whose `sections` show more of a run than figures."""
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> Mapping[str, Any]:
+    """JSON that stands in results.json as 'details' of a run.
+
+    'hits', if there, has '1' for each example with a right answer, else '0':
+    two models can then be compared on their examples.
+    """
+    ...
+
+
 @runtime_checkable
 class FittedTask(Protocol):
   """A task with facts of a trained model, such as a threshold for answers."""
@@ -292,6 +347,11 @@ def validate_examples(config: ExampleFields) -> None:
       f'task.metric is {quoted(config.metric)}; choose one of '
       f'{", ".join(config.figures)}'
     )
+
+
+def hits_of(are_right: Iterable[Any]) -> str:
+  """The 'hits' of DetailedTask.details: '1' for what is true, else '0'."""
+  return ''.join('1' if is_right else '0' for is_right in are_right)
 
 
 def shown_result(result: Result) -> Result:

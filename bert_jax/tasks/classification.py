@@ -20,7 +20,7 @@ from bert_jax.models import task_head
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight
 from bert_jax.objectives.cross_entropy import class_cross_entropy
-from bert_jax.tasks import classes, metrics
+from bert_jax.tasks import class_details, classes, metrics
 from bert_jax.tasks.base import (
   AGAIN,
   CORRELATION,
@@ -31,11 +31,13 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  Guess,
   ReportMatrix,
   ReportTable,
   Result,
   Section,
 )
+from bert_jax.tasks.class_details import ClassDetails
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
 NAME = 'classification'
@@ -157,6 +159,13 @@ class ClassificationConfig(TextTaskConfig):
     return f'{len(results["labels"])} classes'
 
   @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    per_class = results['runs'][0]['per_class']
+    most = max(results['labels'], key=lambda label: per_class[label]['support'])
+    share = per_class[most]['support'] / max(results['num_eval'], 1)
+    return Guess('accuracy', share, f'that of always {quoted(most)}')
+
+  @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
     labels, runs = results['labels'], results['runs']
     # Results of earlier versions have no 'label_counts'.
@@ -175,12 +184,13 @@ class ClassificationConfig(TextTaskConfig):
       [SHARE] * 3 + [NUMBER] * 2,
     )
     sections = [Section('Classes', table, results.get('notes', ()))]
+    details = cls._details(results)
     if len(labels) > _MAX_CONFUSION_CLASSES:
       too_many = (
         f'{len(labels)} classes are too many for a picture; results.json has '
         'the counts.'
       )
-      return [*sections, Section('Confusion', None, [too_many])]
+      return [*sections, Section('Confusion', None, [too_many]), *details]
     matrix = ReportMatrix(
       'Confusion matrix',
       labels,
@@ -188,7 +198,13 @@ class ClassificationConfig(TextTaskConfig):
       'Counts summed over the seeds; a cell is as strong as its share of the '
       'true class.',
     )
-    return [*sections, Section('Confusion', matrix)]
+    return [*sections, Section('Confusion', matrix), *details]
+
+  @classmethod
+  def _details(cls, results: dict[str, Any]) -> list[Section]:
+    """Sections on the best run; none of results of earlier versions."""
+    best = results['runs'][results.get('best_seed', 0)]
+    return class_details.sections(best['details']) if 'details' in best else []
 
 
 class _Counts(TypedDict):
@@ -210,6 +226,7 @@ class _Run(TypedDict):
   matthews: Number
   per_class: dict[str, _Class]
   confusion: list[list[Count]]
+  details: NotRequired[ClassDetails]
 
 
 class _Results(TypedDict):
@@ -312,6 +329,16 @@ class Classification(TextTask):
       predictions[is_known], labels[is_known, None], axis=-1
     )
     return report | {'eval_loss': float(-np.mean(chosen, dtype=np.float64))}
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> ClassDetails:
+    return class_details.details(
+      np.stack([result['_log_probabilities'] for result in results]),
+      self.answers(examples),
+      self._names,
+      examples,
+    )
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(

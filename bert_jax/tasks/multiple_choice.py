@@ -39,9 +39,11 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  Guess,
   ReportTable,
   Result,
   Section,
+  hits_of,
   validate_examples,
 )
 from bert_jax.tasks.text_rows import encode_examples, split_columns
@@ -126,8 +128,14 @@ class MultipleChoiceConfig:
   @classmethod
   def measured_on(cls, results: dict[str, Any]) -> str:
     counts = {int(k): n for k, n in results['choices']['eval'].items()}
-    chance = sum(n / k for k, n in counts.items()) / sum(counts.values())
+    chance = cls.guess(results).value
     return f'{_numbers(counts)} choices, by chance {chance:.3f}'
+
+  @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    counts = {int(k): n for k, n in results['choices']['eval'].items()}
+    chance = sum(n / k for k, n in counts.items()) / sum(counts.values())
+    return Guess('accuracy', chance, 'that of chance')
 
   @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
@@ -263,6 +271,12 @@ class MultipleChoice(RowTask):
       'accuracy': float(np.mean(hits)),
       'eval_loss': float(np.mean(losses)),
     }
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> dict[str, str]:
+    pairs = zip(results, examples.labels, strict=True)
+    return {'hits': hits_of(one['choice'] == right for one, right in pairs)}
 
   def elsewhere(self) -> TaskHead:
     return TaskHead(kind=task_head.CHOICES, output_names=task_head.SCORE)

@@ -39,6 +39,7 @@ from bert_jax.tasks.base import (
   ReportTable,
   Result,
   Section,
+  hits_of,
   validate_examples,
 )
 from bert_jax.tasks.span_rows import columns_of, encode_questions
@@ -312,6 +313,14 @@ class QuestionAnswering(RowTask):
       best = _best('f1', results, right)
       figures |= {'best_f1': best.score, 'best_f1_threshold': best.threshold}
     return figures
+
+  def details(
+    self, results: Sequence[Result], examples: Examples
+  ) -> dict[str, str]:
+    answers = [one['text'] for one in results]
+    right = _right_texts(examples)
+    exact_N = answer_scores.scores(answer_scores.exact, answers, right)
+    return {'hits': hits_of(exact_N)}
 
   def fitted(self, results: Sequence[Result], examples: Examples) -> Facts:
     """The threshold with the best F1; see tasks.base.FittedTask."""

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Text
+from bert_jax.config.json_values import Count, Text
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -36,6 +36,7 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  Guess,
   Result,
   Section,
   validate_examples,
@@ -163,6 +164,15 @@ class TaggingConfig:
     return f'{len(results["labels"])} labels of words'
 
   @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    if all('f1' in run for run in results['runs']):
+      return Guess('f1', 0.0, 'that of no entity at all')
+    counts = results['label_counts']['eval']
+    most = max(counts, key=counts.__getitem__, default='O')
+    share = counts.get(most, 0) / max(sum(counts.values()), 1)
+    return Guess('accuracy', share, f'that of always {quoted(most)}')
+
+  @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
     table = mean_per_class([run['per_class'] for run in results['runs']])
     return [Section('Entities', table, results.get('notes', ()))]
@@ -172,8 +182,13 @@ class _Run(TypedDict):
   per_class: dict[str, ClassFigures]
 
 
+class _Parts(TypedDict):
+  eval: dict[str, Count]
+
+
 class _Results(TypedDict):
   labels: list[Text]
+  label_counts: _Parts
   runs: list[_Run]
 
 

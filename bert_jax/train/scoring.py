@@ -19,6 +19,7 @@ from bert_jax.parallel import distributed
 from bert_jax.parallel.sharding import batch_sharding, devices_along
 from bert_jax.stopping import StopSignal
 from bert_jax.tasks.base import (
+  DetailedTask,
   Features,
   Figures,
   FittedTask,
@@ -45,6 +46,7 @@ class TuningData:
   of the data for results.json. notes: oddities of the data, a line each.
   lengths: the lengths that rows are padded to, int64 [k], ascending.
   num_tokens: tokens of each row of a part, 'train' or 'eval', int64 [n].
+  padding: share of padding in the rows of a part, each padded to its length.
   """
 
   train: Features
@@ -55,6 +57,7 @@ class TuningData:
   notes: list[str]
   lengths: np.ndarray
   num_tokens: dict[str, np.ndarray]
+  padding: dict[str, float]
 
 
 class ScoringOptions(Protocol):
@@ -176,14 +179,15 @@ class Scoring:
     runs, facts = [], self._task.facts
     for seed, results in enumerate(self._results(predictions)):
       best_step = int(best_steps[seed])
-      runs.append(
-        {
-          'seed': seed,
-          'best_epoch': round(best_step / self._steps_per_epoch),
-          'best_step': best_step,
-          **self._task.score(results, self._examples.held_out),
-        }
-      )
+      run = {
+        'seed': seed,
+        'best_epoch': round(best_step / self._steps_per_epoch),
+        'best_step': best_step,
+        **self._task.score(results, self._examples.held_out),
+      }
+      if isinstance(self._task, DetailedTask):
+        run['details'] = self._task.details(results, self._examples.held_out)
+      runs.append(run)
       if seed == winner and isinstance(self._task, FittedTask):
         facts = facts | self._task.fitted(results, self._examples.held_out)
     save_params(
@@ -191,26 +195,12 @@ class Scoring:
     )
     if not distributed.is_first():
       return
-    experiment = self._experiment
     durable_files.write_json(
       workdir.results,
       {
-        'task': experiment.task.name,
+        'task': self._experiment.task.name,
         **facts,
-        **self._examples.about,
-        'notes': self._examples.notes,
-        'init_from': experiment.init_from,
-        'train_path': experiment.task.train_path,
-        'num_train': self._examples.num_train,
-        'eval_path': experiment.task.eval_path
-        or f'held out of {experiment.task.train_path}',
-        'num_eval': len(self._examples.held_out),
-        'metric': experiment.task.metric,
-        'config': {
-          'learning_rate': experiment.optimizer.learning_rate,
-          'num_epochs': experiment.num_epochs,
-          'batch_size': experiment.batch_size,
-        },
+        **self._conditions(),
         'best_seed': winner,
         'runs': runs,
         'summary': {
@@ -219,6 +209,32 @@ class Scoring:
         },
       },
     )
+
+  def _conditions(self) -> dict[str, Any]:
+    """The part of results.json on what was run, on which examples."""
+    experiment, examples = self._experiment, self._examples
+    return {
+      **examples.about,
+      'notes': examples.notes,
+      'init_from': experiment.init_from,
+      'train_path': experiment.task.train_path,
+      'num_train': examples.num_train,
+      'eval_path': experiment.task.eval_path
+      or f'held out of {experiment.task.train_path}',
+      'num_eval': len(examples.held_out),
+      'eval_sha256': examples.held_out.digest(),
+      'metric': experiment.task.metric,
+      'config': {
+        'learning_rate': experiment.optimizer.learning_rate,
+        'num_epochs': experiment.num_epochs,
+        'batch_size': experiment.batch_size,
+      },
+      'rows': {
+        'lengths': examples.lengths.tolist(),
+        'padding_share': examples.padding,
+        'cut': {'train': examples.train.cut, 'eval': examples.eval.cut},
+      },
+    }
 
   def _rows(self) -> '_RowsByLength':
     """The rows of the evaluation part."""
@@ -279,23 +295,6 @@ class _RowsByLength(RowsInOrder):
     """The rows of a batch as they were given, without those past the end."""
     numbers = example_numbers.astype(np.int64)
     return self._order[numbers[numbers < self.num_rows]]
-
-
-def results_table(results: dict[str, Any]) -> str:
-  """Formats results.json as lines for a terminal."""
-  names = list(results['summary'])
-  lines = ['  '.join(['seed', 'best epoch', *names])]
-  for run in results['runs']:
-    cells = [f'{run["seed"]:4d}', f'{run["best_epoch"]:10d}']
-    cells += [f'{run[name]:{len(name)}.4f}' for name in names]
-    lines.append('  '.join(cells))
-  for figure in ('mean', 'std'):
-    cells = [f'{figure:16s}']
-    cells += [
-      f'{results["summary"][name][figure]:{len(name)}.4f}' for name in names
-    ]
-    lines.append('  '.join(cells))
-  return '\n'.join(lines)
 
 
 def _single(figures: Figures) -> dict[str, float]:

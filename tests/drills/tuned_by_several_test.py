@@ -172,6 +172,10 @@ def figures(workdir):
   """results.json without the losses, and these."""
   found = results(workdir)
   losses = [run.pop('eval_loss', 0.0) for run in found['runs']]
+  for run in found['runs']:
+    if 'details' in run:  # probabilities, which rounding changes
+      losses.append(run['details']['ece'])
+      run['details'] = run['details']['hits']
   return found, [*losses, *found['summary'].pop('eval_loss', {}).values()]
 
 

@@ -109,6 +109,11 @@ def test_every_seed_keeps_its_best_epoch(finished):
     first_best = min(e for e, v in mine.items() if v == max(mine.values()))
     assert run['best_epoch'] == first_best
     assert np.sum(run['confusion']) == len(EVAL)
+    details = run['details']
+    assert details['hits'].count('1') / len(EVAL) == run['accuracy']
+    assert {one['text'] for one in details['worst']} == {t for t, _ in EVAL}
+    true = [one['probability_of_true'] for one in details['worst']]
+    assert -np.mean(np.log(true)) == pytest.approx(run['eval_loss'])
   values = [run['accuracy'] for run in found['runs']]
   assert found['summary']['accuracy'] == {
     'mean': pytest.approx(np.mean(values)),
@@ -127,6 +132,17 @@ def _check_inference(workdir, found):
   labels = [found['labels'].index(label) for _, label in EVAL]
   accuracy = np.mean(np.argmax(probabilities, axis=1) == labels)
   assert accuracy == found['runs'][found['best_seed']]['accuracy']
+  lengths = [
+    len(ids) + 2 for ids in model.tokenizer.encode_batch([t for t, _ in EVAL])
+  ]
+  rows = found['rows']
+  assert rows['lengths'] == [16]
+  assert rows['padding_share']['eval'] == pytest.approx(
+    1 - np.mean(np.minimum(lengths, 16)) / 16
+  )
+  assert rows['cut']['eval'] == {
+    'cut to max_length=16 tokens': np.sum(np.array(lengths) > 16)
+  }
   with pytest.raises(InputError, match='fill_mask needs a model that predicts'):
     model.fill_mask('a [MASK]')
 

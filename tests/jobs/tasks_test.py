@@ -129,6 +129,7 @@ def test_regression(tuned, tmp_path, monkeypatch):
   assert values.dtype == np.float32
   np.testing.assert_array_equal(values, [line['value'] for line in found])
   page = write_report(workdir).read_text()
+  assert 'Pearson correlation not above 0.000, that of a constant' in page
   assert 'Pearson correlation' in page and 'numbers 0.5 to 3' in page
   assert f'Pearson correlation {results["summary"]["pearson"]["mean"]:.4f}' in (
     summary(workdir)
@@ -202,6 +203,7 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     with pytest.raises(InputError, match='has no words, or an empty one; fill'):
       model.tag(nothing)
   page = write_report(workdir).read_text()
+  assert 'entity F1 not above 0.0%, that of no entity at all' in page
   assert 'Entity F1' in page and '3 labels of words' in page
   config, *models = there_and_back(workdir, tmp_path)
   assert config['architectures'] == ['BertForTokenClassification']
@@ -287,6 +289,7 @@ def test_multiple_choice(tuned, tmp_path, monkeypatch):
   results, best = best_run(workdir)
   assert results['task'] == 'multiple_choice'
   assert results['choices']['eval'] == {'2': 8, '3': 8, '4': 8}
+  assert best['details']['hits'].count('1') / 24 == best['accuracy']
   assert best['accuracy'] > 0.6
   model = inference.load(workdir)
   examples = read_examples(path, task.columns())
@@ -541,6 +544,8 @@ def test_question_answering(tuned, tmp_path, monkeypatch):
   assert results['task'] == 'question_answering'
   assert results['questions']['eval'] == {'answerable': 18, 'unanswerable': 6}
   assert results['null_threshold'] == best['best_f1_threshold'] != 0
+  hits = best['details']['hits']
+  assert hits.count('1') / len(hits) == pytest.approx(best['exact'])
   assert best['best_f1'] >= best['f1'] and best['best_f1'] > 0.4
   model = inference.load(workdir)
   assert model.task.facts == {'null_threshold': results['null_threshold']}

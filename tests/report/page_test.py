@@ -7,13 +7,18 @@ import re
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bert_jax.errors import InputError
 from bert_jax.experiment import PretrainExperiment
 from bert_jax.models.config import bert_tiny
-from bert_jax.report import plots
+from bert_jax.report import plots, spread
+from bert_jax.report.compared import (
+  paired_examples,
+  paired_seeds,
+  pooled_difference,
+)
 from bert_jax.report.evaluation import of_generator
-from bert_jax.report.finetuning import pooled_difference
 from bert_jax.report.html import duration, large, number
 from bert_jax.report.page import summary, write_report
 from bert_jax.report.records import (
@@ -21,11 +26,19 @@ from bert_jax.report.records import (
   read_run,
   training_seconds,
 )
+from bert_jax.report.spread import spread_of
+from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.metrics import mean_and_std
 from bert_jax.train.goodput import PHASES
 from bert_jax.workdir import Workdir
 
 LABELS = ['numpy', 'jax', '<b>scipy</b>']
+DETAILS = {
+  'hits': '01' * 150,
+  'bins': [{'count': 300, 'probability': 0.9, 'accuracy': 0.5}],
+  'ece': 0.4,
+  'worst': [],
+}
 
 
 def write_lines(path, records, end='\n'):
@@ -342,6 +355,195 @@ def test_finetuning_workdir_has_a_report_of_its_own(tmp_path):
   text = shown_text(write_report(workdir))
   assert 'Fine-tuning' in text and 'Packing' not in text
   assert 'Measured on 300 held-out examples' in text
+
+
+def test_report_says_what_was_run(tmp_path):
+  """The rate of the config, not of a logged step; padding beside the MFU."""
+  workdir = write_finetuning(tmp_path, 'tuned', 'base', [0.8])
+  records = [
+    train_record(step, classification_loss=1.0) for step in range(20, 200, 20)
+  ]
+  write_lines(workdir / 'metrics' / 'part-1.jsonl', records)
+  config = {
+    'optimizer': {'learning_rate': 1e-4},
+    'task': {
+      '_type': 'bert_jax.tasks.classification.ClassificationConfig',
+      'pooling': '<mean>',
+    },
+    'batch_size': 16,
+    'dropout': 0.2,
+  }
+  (workdir / 'config.json').write_text(json.dumps(config))
+  results = json.loads((workdir / 'results.json').read_text())
+  results['num_train'] = 2000
+  results['rows'] = {
+    'lengths': [32, 64],
+    'padding_share': {'train': 0.125, 'eval': 0.25},
+    'cut': {'train': {'cut to max_length=64 tokens': 30}, 'eval': {}},
+  }
+  (workdir / 'results.json').write_text(json.dumps(results))
+  page = write_report(workdir).read_text()
+  assert page.count('aria-label="Loss"') == 1
+  assert 'aria-label="Classification loss"' not in page  # it is the loss
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(workdir / 'report.html'))
+  for expected in (
+    'Peak 0.0001 (optimizer.learning_rate); the highest of the logged steps is',
+    'MFU 31.0%, waiting for input 0.2%. Tokens are those of texts; MFU counts '
+    'padding as well, 12.5% of the training rows or a little more.',
+    '|Start|base|',
+    '|Batch|16|',
+    '|Peak of the learning rate|0.0001|',
+    '|Dropout|0.2|',
+    '|Training examples|2,000|Held-out examples|300|Lengths of rows|32, 64|',
+    '|Padding in rows|training 12.5%|held out 25.0%|',
+    '|Long examples|training 30 of 2,000 cut to max_length=64 tokens|',
+    '|Pooling|<mean>|',
+  ):
+    assert expected in text, expected
+
+
+def test_spread_of_seeds_and_failed_ones(tmp_path):
+  """One seed has no spread; a seed at the share of a class has failed."""
+  many = write_finetuning(tmp_path, 'many', 'base', [0.8, 0.9, 1 / 3])
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(write_report(many)))
+  assert '|pretrained|many, 3 seeds, 1 failed|' in text
+  # By t of 2 degrees of freedom, 4.303: 0.678 +- 4.303 * 0.302 / sqrt(3).
+  assert '|Accuracy|67.8% |± 30.2%|-7.4% to 142.9%|33.3%|90.0%|' in text
+  assert "accuracy not above 33.3%, that of always 'numpy'." in text
+  lines = results_lines(json.loads((many / 'results.json').read_text()))
+  assert lines[1:4] == [
+    *('   0           4    0.8000', '   1           4    0.9000'),
+    '   2           4    0.3333',
+  ]
+  assert [line.split() for line in lines[4:10]] == [
+    *(['mean', '0.6778'], ['std', '0.3025'], ['min', '0.3333']),
+    *(['max', '0.9000'], ['95', '%', 'from', '-0.0736']),
+    ['95', '%', 'to', '1.4291'],
+  ]
+  assert lines[10:] == [
+    "1 seed failed (2): accuracy not above 0.3333, that of always 'numpy', "
+    'or a loss that is not finite'
+  ]
+
+
+def test_a_seed_that_diverged_has_failed(tmp_path):
+  workdir = write_finetuning(tmp_path, 'lost', 'base', [0.8, 0.9])
+  edit_results(
+    workdir, lambda n: {'eval_loss': math.inf} if n else {'eval_loss': 0.5}
+  )
+  results = json.loads((workdir / 'results.json').read_text())
+  results['summary'] = {'eval_loss': {}}
+  lines = spread.results_lines(results, ClassificationConfig).splitlines()
+  assert lines[3].split() == ['mean', 'inf']
+  assert lines[5].split() == ['min', '0.5000']
+  assert lines[-1].startswith('1 seed failed (1): ')
+  assert 'lost, 2 seeds, 1 failed' in write_report(workdir).read_text()
+
+
+def test_one_seed_has_no_spread(tmp_path):
+  one = write_finetuning(tmp_path, 'one', 'base', [0.8])
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(write_report(one)))
+  assert '|pretrained|one, 1 seed, none failed|Accuracy|80.0%|' in text
+  assert '±' not in text and 'interval' not in text
+  assert 'the best epoch of each seed, which was chosen on these' in text
+  assert results_lines(json.loads((one / 'results.json').read_text())) == [
+    *('seed  best epoch  accuracy', '   0           4    0.8000')
+  ]
+  with pytest.raises(ValueError, match='1 values have no spread'):
+    spread_of([0.8])
+
+
+def results_lines(results):
+  results['summary'] = {'accuracy': {}}
+  return spread.results_lines(results, ClassificationConfig).splitlines()
+
+
+def test_calibration_and_worst_errors_of_the_best_seed(tmp_path):
+  workdir = write_finetuning(tmp_path, 'tuned', 'base', [0.8, 0.9])
+  edit_results(workdir, best_seed=1)
+  worst = {
+    'origin': 'eval.tsv:7',
+    'text': 'a <script>alert(1)</script> text',
+    'true': 'jax',
+    'predicted': '<b>scipy</b>',
+    'probability_of_predicted': 0.987,
+    'probability_of_true': 0.002,
+  }
+  details = DETAILS | {'worst': [worst]}
+  edit_results(workdir, lambda n: {'details': details} if n == 1 else {})
+  page = write_report(workdir).read_text()
+  assert_balanced(page)
+  assert (
+    '<script' not in page and 'aria-label="Calibration, Pretrained"' in page
+  )
+  text = re.sub(r'[|]+ ?[|]*', '|', shown_text(workdir / 'report.html'))
+  assert (
+    '|eval.tsv:7|a <script>alert(1)</script> text|jax|<b>scipy</b>|98.7%|0.2%|'
+    in text
+  )
+  assert 'expected calibration error 0.400 over 300 examples, in 1 of' in text
+  details['hits'] = '01'
+  edit_results(workdir, lambda n: {'details': details})
+  with pytest.raises(InputError, match='hits of seed 0 are not those of 300'):
+    write_report(workdir)
+  edit_results(workdir, best_seed=2)
+  with pytest.raises(InputError, match='best_seed is 2 of 2 runs'):
+    write_report(workdir)
+
+
+def edit_results(workdir, of_seed=lambda n: {}, **fields):
+  """Changes results.json: the run of each seed, and other fields."""
+  path = workdir / 'results.json'
+  results = json.loads(path.read_text()) | fields
+  results['runs'] = [run | of_seed(run['seed']) for run in results['runs']]
+  path.write_text(json.dumps(results))
+
+
+def test_runs_of_the_same_seeds_and_examples_are_paired(tmp_path):
+  """Each seed against itself: the spread between seeds drops out."""
+  accuracies = [0.7, 0.8, 0.9], [0.68, 0.79, 0.88]
+  tuned = []
+  for name, values in zip('ab', accuracies, strict=True):
+    workdir = write_finetuning(tmp_path, name, 'base', values)
+    (workdir / 'config.json').write_text('{"seed": 7}')
+    # Alone right: 12 of the first, 3 of the second.
+    hits = '1' * 12 + '0' * 3 if name == 'a' else '0' * 12 + '1' * 3
+    hits += '1' * 285
+    edit_results(
+      workdir,
+      lambda n, hits=hits: {'details': DETAILS | {'hits': hits}},
+      best_seed=2,
+      eval_sha256='same',
+    )
+    tuned.append(workdir)
+  lines = summary(tuned[0], tuned[1:]).splitlines()
+  low, high = scipy.stats.t.interval(
+    *(0.95, 2), np.mean([0.02, 0.01, 0.02]), np.std([2, 1, 2], ddof=1) / 173.205
+  )
+  assert lines[2:] == [
+    f'difference: +0.0167, 95 % interval {low:+.4f} to {high:+.4f} over 3 '
+    'paired seeds, p = 0.038',
+    'examples that one best seed alone gets right: a 12, b 3, p = 0.035 '
+    '(exact McNemar test)',
+  ]
+  text = shown_text(write_report(tuned[0], tuned[1:]))
+  assert 'a is |1.7 points| above b in accuracy' in text
+  assert '0.2 to 3.1 points| over 3 paired seeds, p = 0.038' in text
+  assert 'Examples that one best seed alone gets right: a 12, b 3' in text
+  (tuned[1] / 'config.json').write_text('{"seed": 8}')
+  assert 'pooled standard deviations' in summary(tuned[0], tuned[1:])
+  edit_results(tuned[1], eval_sha256='other')
+  assert len(summary(tuned[0], tuned[1:]).splitlines()) == 2
+  text = shown_text(write_report(tuned[0], tuned[1:]))
+  assert 'The two runs were measured on different examples' in text
+
+
+def test_pairs_without_a_spread():
+  found = paired_seeds([0.2, 0.3], [0.1, 0.2])
+  assert found[:3] == pytest.approx([0.1] * 3) and math.isnan(found.p)
+  assert paired_examples('11', '11') == (0, 0, 1.0)
+  # 2 * (1/2) ** 5: all five on one side.
+  assert paired_examples('11111', '00000') == (5, 0, pytest.approx(0.0625))
 
 
 def test_starts_measured_on_other_examples_are_not_compared(tmp_path):
