@@ -36,6 +36,20 @@ def figures(examples: Examples, scores: np.ndarray) -> dict[str, float]:
   return retrieval.figures(ranked, right)
 
 
+def ndcg_of_chance(examples: Examples) -> float:
+  """The mean nDCG@10 that documents in a random order are expected to have."""
+  labels = np.array(examples.labels)
+  gains = 1 / np.log2(np.arange(2, 12))
+  groups, _ = ranked_queries(examples)
+  shares = [
+    labels[rows].mean()
+    * gains[: len(rows)].sum()
+    / gains[: int(labels[rows].sum())].sum()
+    for rows in groups
+  ]
+  return float(np.mean(shares))
+
+
 def check_labels(examples: Examples) -> None:
   """Raises InputError on a label outside of 0 to 1."""
   for origin, label in zip(examples.origins, examples.labels, strict=True):

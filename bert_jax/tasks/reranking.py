@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
-from bert_jax.config.json_values import Count
+from bert_jax.config.json_values import Count, Number
 from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -35,6 +35,7 @@ from bert_jax.tasks.base import (
   Features,
   Figure,
   Figures,
+  Guess,
   ReportTable,
   Result,
   Section,
@@ -197,6 +198,11 @@ class RerankingConfig(RegressionConfig):
     return f'{of_eval["queries"]:,} queries, {of_eval["documents"]:,} documents'
 
   @classmethod
+  def guess(cls, results: dict[str, Any]) -> Guess:
+    chance = results['ndcg_of_chance']['eval']
+    return Guess('ndcg_at_10', chance, 'that of a random order')
+
+  @classmethod
   def sections(cls, results: dict[str, Any]) -> list[Section]:
     names = ('queries', 'documents', 'right')
     rows = [
@@ -220,8 +226,13 @@ class _Parts(TypedDict):
   eval: _Ranked
 
 
+class _Chance(TypedDict):
+  eval: Number
+
+
 class _Results(TypedDict):
   ranked: _Parts
+  ndcg_of_chance: _Chance
 
 
 class Reranking(TextTask):
@@ -264,14 +275,15 @@ class Reranking(TextTask):
     if examples.labels and self._gives_probabilities:
       require_package('sklearn', f'the task {NAME}', 'finetune')
     notes = queries.contradictions(part, examples)
+    record: dict[str, Any] = {'ranked': queries.counts(examples)}
     if part == 'eval':
       notes += queries.ranked_queries(examples)[1]
-    counts = queries.counts(examples)
+      record['ndcg_of_chance'] = queries.ndcg_of_chance(examples)
     line = (
-      f'{part}: {counts["queries"]:,} queries with {counts["documents"]:,} '
-      f'documents, {counts["right"]:,} of them right'
-    )
-    return About(lines=[line], record={'ranked': counts}, notes=notes)
+      '{}: {queries:,} queries with {documents:,} documents, {right:,} of them '
+      'right'
+    ).format(part, **record['ranked'])
+    return About(lines=[line], record=record, notes=notes)
 
   def prepare(
     self, batch: Batch, key: jax.Array, step: jax.Array | None = None
@@ -370,8 +382,7 @@ class Reranking(TextTask):
   ) -> jax.Array:
     """Outputs f32 [B, K] of an encoded batch."""
     rows = flat_rows(batch)
-    seeds = _seeds_of_pairs(dropout_seeds_B, batch)
-    outputs = self.outputs(model, rows, seeds)
+    outputs = self.outputs(model, rows, _seeds_of_pairs(dropout_seeds_B, batch))
     return outputs.reshape(batch['input_ids'].shape[:2])
 
 

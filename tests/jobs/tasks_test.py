@@ -377,6 +377,8 @@ def test_reranking(tuned, tmp_path, monkeypatch, capsys):
     model.answer('a', 'b')
   page = write_report(workdir).read_text()
   assert 'NDCG@10' in page and '6 queries, 24 documents' in page
+  chance = np.mean(1 / np.log2([2, 3, 4, 5]))
+  assert results['ndcg_of_chance'] == {'eval': pytest.approx(chance)}
   config, *models = there_and_back(workdir, tmp_path)
   assert config['architectures'] == ['BertForSequenceClassification']
   assert 'problem_type' not in config

@@ -178,7 +178,14 @@ def test_figures_by_hand(tmp_path, small_tokenizer):
   shares = [1, 2 / 4, 3 / 6, 4 / 7]
   assert found['average_precision'] == pytest.approx(np.mean(shares))
   about = task.about('eval', examples)
-  assert about.record == {'ranked': {'queries': 4, 'documents': 8, 'right': 4}}
+  counts = {'queries': 4, 'documents': 8, 'right': 4}
+  # A right document is as likely at each of the places 1 to 3.
+  gains = 1 + 1 / log3 + 1 / 2
+  chance = np.mean([gains / 3, gains * 2 / 3 / (1 + 1 / log3)])
+  assert about.record == {
+    'ranked': counts,
+    'ndcg_of_chance': pytest.approx(chance),
+  }
   assert about.notes == [
     'of 4 queries 1 have no right document and 1 only right ones; the figures '
     'are without them'
