@@ -38,9 +38,8 @@ from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
-from bert_jax.tasks.answers import Answer
+from bert_jax.task_methods import TaskMethods
 from bert_jax.tasks.base import Result, Task
-from bert_jax.tasks.question_answering import QuestionAnswering
 from bert_jax.tasks.text_rows import RowBatch, batches_by_length, join_rows
 from bert_jax.train.saved_params import fingerprint
 
@@ -65,7 +64,7 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
   )
 
 
-class TrainedModel:
+class TrainedModel(TaskMethods):
   """Parameters, tokenizer and heads together, on one device, in f32."""
 
   def __init__(
@@ -109,7 +108,7 @@ class TrainedModel:
       raise InputError(
         'fill_mask needs a model that predicts tokens: a run with a masked LM '
         f'in its objective, or a converted one with that head; {self.origin} '
-        f'{self._what_it_is()}'
+        f'{self.what_it_is()}'
       )
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
@@ -203,7 +202,7 @@ class TrainedModel:
     if not isinstance(self.experiment, PretrainExperiment):
       raise InputError(
         'samples and a report need the workdir of a bert-jax pretrain or '
-        f'finetune run; {self.origin} {self._what_it_is()}'
+        f'finetune run; {self.origin} {self.what_it_is()}'
       )
     data = self.experiment.data
     corpora = [
@@ -254,19 +253,6 @@ class TrainedModel:
     """
     task = self.require_task('predict')
     return task.values([*self.results(examples_of(texts))])
-
-  def answer(self, question: str, context: str) -> Answer:
-    """The answer to a question as a span of its context.
-
-    Raises InputError if the model does not answer questions, a text is empty,
-    or the question leaves no room for the context.
-    """
-    if not isinstance(self.require_task('answer'), QuestionAnswering):
-      raise InputError(
-        'answer needs a model that answers questions; '
-        f'{self.origin} {self._what_it_is()}'
-      )
-    return self.predict([(question, context)])[0]
 
   def results(
     self, examples: Examples, cut: collections.Counter[str] | None = None
@@ -347,11 +333,11 @@ class TrainedModel:
       'fill_mask and embed work' if self._predicts_tokens else 'embed works'
     )
     raise InputError(
-      f'{said}; {self.origin} {self._what_it_is()}, and as it is {works} with '
+      f'{said}; {self.origin} {self.what_it_is()}, and as it is {works} with '
       f'it. Tune it first: bert-jax finetune --config.init_from={self.origin}'
     )
 
-  def _what_it_is(self) -> str:
+  def what_it_is(self) -> str:
     """Says where the model comes from and what heads it has."""
     if isinstance(self.experiment, PretrainExperiment):
       return 'is a pretraining run'

@@ -168,6 +168,13 @@ def _write_inputs(folder: pathlib.Path) -> None:
     '\n'.join(['text\tslots\tintent', *(8 * commands)])
   )
   (folder / 'pairs.tsv').write_text('\n'.join(['anchor\tpositive', *pairs]))
+  judged = [
+    f'which {word}\t{sentence}\t{int(word in sentence)}'
+    for word in NOUNS[:2]
+    for sentence in sentences[::31]
+  ]
+  table = '\n'.join(['query\tdocument\tlabel', *judged])
+  (folder / 'judged.tsv').write_text(table + '\n')
   words = [sentence[:-1].split() for sentence in sentences[:60]]
   tagged = '\n\n'.join(
     '\n'.join(f'{w} {"B-NOUN" if w in NOUNS else "O"}' for w in sentence)

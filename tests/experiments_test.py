@@ -31,6 +31,7 @@ ANSWERS = {
   'tagging': ('a', 'O'),
   'question_answering': (AnswerSpan('b', 0),),
   'sentence_embedding': 0.5,
+  'reranking': 1.0,
   'multiple_choice': 1,
   'intents': 'a',
 }

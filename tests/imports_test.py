@@ -73,7 +73,8 @@ ARROWS = {
   # A workdir's config names the experiment whose weights are to be loaded.
   'pretrained': ('experiment', 'run_inputs'),
   'embedding': ('tasks', 'interop'),
-  'inference': ('pretrained', 'embedding'),
+  'task_methods': ('tasks',),
+  'inference': ('pretrained', 'embedding', 'task_methods'),
   'vector_precision': ('tasks',),
   # `bert_jax.load`.
   '': ('inference',),

@@ -7,9 +7,9 @@ bert-jax finetune --config=experiments/finetune/classification.py \\
 
 Each task is a file of experiments/finetune/: classification.py, regression.py,
 tagging.py (a label for each word), question_answering.py, multiple_choice.py,
-sentence_embedding.py, intents.py (with slots); glue.py:TASK has the nine of
-GLUE. lora.py and frozen.py tune a part of the parameters. A task's fields are
-those of --config.task, and its file says what it reads.
+sentence_embedding.py, reranking.py, intents.py (with slots); glue.py:TASK has
+the nine of GLUE. lora.py and frozen.py tune a part of the parameters. A task's
+fields are those of --config.task, and its file says what it reads.
 
 Examples are read from .tsv, .csv, .tab, .jsonl, .ndjson, .json (lines or one
 array; each .gz, .xz or .zst too) or .parquet; every row of a .tsv or .csv has

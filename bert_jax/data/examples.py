@@ -31,6 +31,8 @@ class Column:
     is_answer: Whether `predict` does without it.
     of_words: Whether a record is a sentence, with a value for each word; files
       that are neither JSON nor Parquet then have CoNLL's columns.
+    keeps_together: Whether examples with equal texts here stay together where
+      some are held out; without such a column, their longest texts decide.
   """
 
   name: str
@@ -39,6 +41,7 @@ class Column:
   read: Callable[[Table, str], list[Any]]
   is_answer: bool = False
   of_words: bool = False
+  keeps_together: bool = False
 
 
 def text_columns(

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from bert_jax.data.examples import Column, Examples
+from bert_jax.data.examples import TEXTS, Column, Examples
 from bert_jax.data.reading.permutation import Permutation
 from bert_jax.errors import InputError
 
@@ -22,7 +22,8 @@ def held_out(
 
   Numbers are divided by size, so that both parts have small and large ones.
   Examples that share their longest text, as questions on one context do, stay
-  together. The division depends on the examples alone.
+  together. With a column that keeps examples together, a tenth of its texts is
+  held out, whatever their classes. The division depends on the examples alone.
 
   Args:
     examples: All of them, with their answers.
@@ -33,12 +34,16 @@ def held_out(
     InputError: There are too few to hold some out.
   """
   of_words = any(column.of_words for column in columns)
+  texts_of = [column for column in columns if column.role == TEXTS]
+  kept = [column.keeps_together for column in texts_of]
   groups: dict[Hashable, list[int]] = {}
   for row, texts in enumerate(examples.texts):
     key = texts if of_words else max(texts, key=len)
+    if any(kept):
+      key = texts[kept.index(True)]
     groups.setdefault(key, []).append(row)
   strata: dict[Hashable, list[list[int]]] = collections.defaultdict(list)
-  stratum_of = _strata(examples.labels)
+  stratum_of = _strata([None] * len(examples) if any(kept) else examples.labels)
   together = list(groups.values())
   for place in Permutation(len(together), 0)(np.arange(len(together))):
     rows = together[int(place)]
@@ -53,9 +58,12 @@ def held_out(
       f'{path}: {len(examples):,} examples of {len(together):,} texts are too '
       'few to hold some out; give --config.task.eval_path=FILE'
     )
+  of_what = 'each class'
+  if any(kept):
+    of_what = f'the texts of column {texts_of[kept.index(True)].name}'
   note = (
     f'no task.eval_path: {len(chosen):,} of {len(examples):,} examples of '
-    f'{path} are held out, a tenth of each class, and not trained on'
+    f'{path} are held out, a tenth of {of_what}, and not trained on'
   )
   notes = [*examples.notes, note]
   held = examples.take(sorted(chosen))

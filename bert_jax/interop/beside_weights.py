@@ -13,6 +13,7 @@ import numpy as np
 from bert_jax.config.json_files import read_or_none
 from bert_jax.errors import InputError, listed, quoted, shown
 from bert_jax.interop import weights_files
+from bert_jax.interop.cross_encoder import is_class_alone
 from bert_jax.interop.sentence_transformers import (
   MODULES,
   SENTENCES,
@@ -121,7 +122,7 @@ def check_side_files(
       'config.json names code of its own (auto_map), which is not run: what it '
       'computes otherwise than the family is lost'
     )
-  if (folder / MODULES).is_file():
+  if (folder / MODULES).is_file() and not is_class_alone(folder, config):
     notes.append(_modules(folder))
   sentences = read_or_none(folder / SENTENCES)
   if isinstance(sentences, dict):

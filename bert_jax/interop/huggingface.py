@@ -10,7 +10,7 @@ import numpy as np
 
 from bert_jax.config.json_files import read_object, read_or_none
 from bert_jax.errors import InputError, shown
-from bert_jax.interop import beside_weights, weights_files
+from bert_jax.interop import beside_weights, cross_encoder, weights_files
 from bert_jax.interop.export_form import export_form
 from bert_jax.interop.family import Family, Found, read_params, write_params
 from bert_jax.interop.family_config import read_config, write_config
@@ -103,6 +103,7 @@ def read(
     # A comparison of weights with a wrong config would only mislead.
     raise refused(folder, problems + in_config)
   head, why_none = read_task_head(family, config, weights, problems, notes)
+  head = cross_encoder.read_head(folder, config, head, notes)
   found = read_params(
     family,
     model,
@@ -176,6 +177,8 @@ def write(
     config['label2id'] = {name: i for i, name in enumerate(names)}
     if head.problem_type:
       config['problem_type'] = head.problem_type
+    if head.activation:
+      config |= cross_encoder.marks(head.activation)
     if family.pooling_field and head.kind in (TEXTS, CHOICES):
       config[family.pooling_field] = head.pooling
   text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'

@@ -13,6 +13,8 @@ SPANS, CHOICES = 'ForQuestionAnswering', 'ForMultipleChoice'
 START_AND_END = ('start', 'end')
 # The output of a head of CHOICES.
 SCORE = ('score',)
+# What makes the score of a reranker of its one output.
+SIGMOID, IDENTITY = 'sigmoid', 'identity'
 # Names of our heads, by the end of the other library's class name.
 HEAD_OF = {
   TEXTS: 'classifier',
@@ -32,12 +34,14 @@ class TaskHead:
     problem_type: Its name for the loss, such as 'regression'; '' for none.
     output_names: The names of the outputs, in order (id2label).
     pooling: Input of a head for whole texts, one of heads.POOLINGS.
+    activation: SIGMOID or IDENTITY for a reranker, '' for any other head.
   """
 
   kind: str = TEXTS
   problem_type: str = ''
   output_names: tuple[str, ...]
   pooling: str = CLS
+  activation: str = ''
 
   @property
   def head(self) -> str:

@@ -15,12 +15,14 @@ from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.reranking import RerankingConfig
 from bert_jax.tasks.tagging import TaggingConfig
 
 # The tasks for which a checkpoint of another library may have a head.
 _TASKS = (
   ClassificationConfig,
   RegressionConfig,
+  RerankingConfig,
   TaggingConfig,
   QuestionAnsweringConfig,
   MultipleChoiceConfig,

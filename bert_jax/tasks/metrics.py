@@ -111,6 +111,18 @@ def correlations(numbers: np.ndarray, values: np.ndarray) -> dict[str, float]:
   }
 
 
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+  """The area below precision by recall, of pairs ordered by their scores.
+
+  Args:
+    labels: 0 or 1, [n], 1 at least once.
+    scores: Any numbers, [n].
+  """
+  from sklearn import metrics
+
+  return float(metrics.average_precision_score(labels, scores))
+
+
 def auroc(is_one_N: np.ndarray, scores_N: np.ndarray) -> float:
   """The area under the receiver operating characteristic of scores.
 

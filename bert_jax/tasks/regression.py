@@ -33,6 +33,7 @@ from bert_jax.tasks.base import (
   ReportTable,
   Result,
   Section,
+  Task,
 )
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
 
@@ -77,7 +78,7 @@ class RegressionConfig(TextTaskConfig):
       return None
     return cls(pooling=head.pooling), {}
 
-  def build(self, table: TokenTable, facts: Facts) -> 'Regression':
+  def build(self, table: TokenTable, facts: Facts) -> Task:
     return Regression(self.pooling, table, facts, self.num_windows)
 
   @classmethod

@@ -3,7 +3,7 @@
 Every document is scored for every query, so the ranks are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def top_k(
 
 
 def figures(
-  ranked_QK: np.ndarray, relevant: Sequence[set[int]]
+  ranked_QK: Iterable[np.ndarray], relevant: Sequence[set[int]]
 ) -> dict[str, float]:
   """The mean figures over queries, from their ranked documents.
 

@@ -38,18 +38,13 @@ class VectorTask:
   ) -> Batch:
     """Adds the row layout [B, K, T]; nothing here is random."""
     del key, step
-    ids_BKT = batch['input_ids']
-    layout = derive_layout(_flat(ids_BKT), self.table)
-    return batch | {
-      name: x.reshape(ids_BKT.shape) for name, x in layout._asdict().items()
-    }
+    return with_layouts(batch, self.table)
 
   def encode(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
     """Adds whole `vectors`, f32 [B, K, D]; see VectorObjective."""
-    names = ('input_ids', 'embedding_delta', *RowLayout._fields)
-    rows = {name: _flat(batch[name]) for name in names if name in batch}
+    rows = flat_rows(batch)
     shape = batch['input_ids'].shape[:2]
     # The same text twice has other dropout each time (SimCSE).
     seeds_BK = fold_each(fold(dropout_seeds_B, 0), shape[1])
@@ -83,6 +78,21 @@ class VectorTask:
   def values(self, results: Sequence[Result]) -> np.ndarray:
     """The cosines of first and second texts, f32 [n]."""
     return np.array([result['similarity'] for result in results], np.float32)
+
+
+def with_layouts(batch: Batch, table: TokenTable) -> Batch:
+  """The batch with the row layout [B, K, T] of its texts."""
+  ids_BKT = batch['input_ids']
+  layout = derive_layout(_flat(ids_BKT), table)
+  return batch | {
+    name: x.reshape(ids_BKT.shape) for name, x in layout._asdict().items()
+  }
+
+
+def flat_rows(batch: Batch) -> Batch:
+  """What the encoder reads and gives of each text, [B * K, ...]."""
+  names = ('input_ids', 'embedding_delta', *RowLayout._fields, 'hidden_states')
+  return {name: _flat(batch[name]) for name in names if name in batch}
 
 
 def encode_texts(

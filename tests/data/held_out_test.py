@@ -9,6 +9,7 @@ from bert_jax.data.held_out import held_out
 from bert_jax.data.tables.values import AnswerSpan
 from bert_jax.errors import InputError
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
+from bert_jax.tasks.reranking import RerankingConfig
 from bert_jax.tasks.tagging import TaggingConfig
 
 COLUMNS = text_columns(('text',), 'label')
@@ -48,6 +49,16 @@ def test_numbers_of_every_size():
   labels = [float(n) for n in range(100)]
   _, held = parts([(f'{n}',) for n in range(100)], labels)
   assert [int(label) // 10 for label in held.labels] == [*range(10)]
+
+
+def test_documents_of_one_query_stay_together():
+  """Though a document is longer, and the labels are numbers."""
+  texts = [(f'q{n // 5}', f'a long document {n % 7}') for n in range(100)]
+  labels = [float(n % 5 == 4) for n in range(100)]
+  train, held = parts(texts, labels, RerankingConfig().columns())
+  assert len(held) == 10 and sum(held.labels) == 2
+  assert not {q for q, _ in train.texts} & {q for q, _ in held.texts}
+  assert 'held out, a tenth of the texts of column query, and' in held.notes[0]
 
 
 def test_questions_on_one_context_stay_together():

@@ -18,6 +18,7 @@ from bert_jax.pretrained import save_model
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.reranking import RerankingConfig
 from bert_jax.tasks.tagging import TaggingConfig
 
 pytestmark = pytest.mark.interop
@@ -106,6 +107,45 @@ def test_a_number_for_a_text(transformers, tmp_path, family):
   for folder in ('run', 'out', 'back'):
     found = inference.load(tmp_path / folder).predict(pairs)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_score_for_a_document(transformers, tmp_path):
+  """That of a CrossEncoder, whose folder of version 6 is read too.
+
+  Its head is that of a number for a text.
+  """
+  import torch
+
+  workdir_of(
+    *(tmp_path / 'run', 'modernbert', RerankingConfig(), {}),
+    *(['pooler', 'classifier'], 1),
+  )
+  config = exported(tmp_path, 'class_logits')
+  auto = transformers.AutoModelForSequenceClassification
+  theirs = auto.from_pretrained(tmp_path / 'out').eval()
+  assert theirs.config.num_labels == 1
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / 'out')
+  query, documents = 'this array', ['returns a value', 'two matrices', 'take']
+  pairs = [(query, document) for document in documents]
+  batch = tokenizer(
+    *map(list, zip(*pairs, strict=True)), padding=True, return_tensors='pt'
+  )
+  logits = theirs(**batch).logits[:, 0].detach()
+  mark = config['sentence_transformers']['activation_fn']
+  module, _, name = mark.rpartition('.')
+  assert (module, name) == ('torch.nn.modules.activation', 'Sigmoid')
+  expected = torch.sigmoid(logits).numpy()
+  del theirs.config.sentence_transformers
+  for part in (theirs, tokenizer):
+    part.save_pretrained(tmp_path / 'theirs')
+  (tmp_path / 'theirs' / 'config_sentence_transformers.json').write_text(
+    json.dumps({'model_type': 'CrossEncoder', 'activation_fn': mark})
+  )
+  for folder in ('run', 'out', 'back', 'theirs'):
+    model = inference.load(tmp_path / folder)
+    np.testing.assert_allclose(model.predict(pairs), expected, atol=1e-4)
+    ranked = [one.index for one in model.rerank(query, documents)]
+    assert ranked == np.argsort(-expected).tolist()
 
 
 @pytest.mark.parametrize('family', FAMILIES)

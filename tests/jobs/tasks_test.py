@@ -1,6 +1,7 @@
 """Each task through every verb: tuned, scored, predicted, shown, exported."""
 
 import collections
+import dataclasses
 import json
 
 import jax
@@ -16,11 +17,13 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.predict import evaluation_table, write_predictions
 from bert_jax.models.config import EncoderConfig
 from bert_jax.report.page import summary, write_report
+from bert_jax.tasks import entities
 from bert_jax.tasks.classification import ClassificationConfig
 from bert_jax.tasks.intents import IntentsConfig
 from bert_jax.tasks.multiple_choice import MultipleChoiceConfig
 from bert_jax.tasks.question_answering import QuestionAnsweringConfig
 from bert_jax.tasks.regression import RegressionConfig
+from bert_jax.tasks.reranking import RerankingConfig
 from bert_jax.tasks.sentence_embedding import SentenceEmbeddingConfig
 from bert_jax.tasks.tagging import TaggingConfig
 from bert_jax.train.cached_gradients import CachedConfig
@@ -142,6 +145,11 @@ def test_regression(tuned, tmp_path, monkeypatch):
     model.fill_mask('a [MASK]')
   with pytest.raises(InputError, match='answer needs .* is a regression'):
     model.answer('a', 'b')
+  ranked = model.rerank(words[0], ['this array', 'a value'])
+  assert [one.score for one in ranked] == sorted(
+    model.predict([(words[0], one) for one in ('this array', 'a value')]),
+    reverse=True,
+  )
 
 
 def test_tagging(tuned, tmp_path, monkeypatch):
@@ -183,6 +191,17 @@ def test_tagging(tuned, tmp_path, monkeypatch):
     assert len(line['labels']) == len(line['probabilities']) == len(words)
   labels = model.predict([tuple(words) for words in sentences])
   assert labels == [line['labels'] for line in found[:3]]
+  text = ' '.join(sentences[0])
+  pieces = model.tag(text)
+  assert [(one.text, one.label, one.start) for one in pieces] == [
+    (' '.join(sentences[0][first : last + 1]), kind, text.index('array'))
+    for kind, first, last in entities.found(labels[0])
+  ]
+  assert pieces and all(0 < one.score <= 1 for one in pieces)
+  assert model.tag(sentences[0]) == pieces
+  for nothing in (' ', [], ['a', ' ']):
+    with pytest.raises(InputError, match='has no words, or an empty one; fill'):
+      model.tag(nothing)
   page = write_report(workdir).read_text()
   assert 'entity F1 not above 0.0%, that of no entity at all' in page
   assert 'Entity F1' in page and '3 labels of words' in page
@@ -298,6 +317,96 @@ def test_multiple_choice(tuned, tmp_path, monkeypatch):
     model.fill_mask('a [MASK]')
 
 
+def ranked_pairs(path):
+  """Six queries with four documents; right is the one with 'matrix'."""
+  words = 'array number value matrix'.split()
+  lines = [
+    f'the {query}\tthis {word} {"every " * (place % 3)}\t{word == "matrix":d}'
+    for query in [*words, 'function', 'random']
+    for place, word in enumerate(words)
+  ]
+  path.write_text('\n'.join(['query\tdocument\tlabel', *lines]) + '\n')
+  return str(path)
+
+
+def test_reranking(tuned, tmp_path, monkeypatch, capsys):
+  """Pairs with labels; then a query, its positive and negatives in columns."""
+  path = ranked_pairs(tmp_path / 'pairs.tsv')
+  measured = dict(eval_path=path, metric='average_precision')
+  task = RerankingConfig(train_path=path, **measured)
+  # The published 0.02 would let so small a model learn too slowly.
+  encoder = dataclasses.replace(MODEL, initializer_stddev=0.2)
+  options = dict(num_seeds=1, max_length=24, dropout=0.0, model=encoder)
+  workdir = tuned(task, num_epochs=6, **options)
+  results, best = best_run(workdir)
+  assert results['task'] == 'reranking'
+  of_part = {'queries': 6, 'documents': 24, 'right': 6}
+  assert results['ranked'] == {'train': of_part, 'eval': of_part}
+  assert best['ndcg_at_10'] > 0.9 and best['average_precision'] > 0.5
+  model = inference.load(workdir)
+  examples = read_examples(path, task.columns())
+  check_rows_by_length(model, examples, monkeypatch)
+  table = evaluation_table(model, examples)
+  for figure in ('ndcg_at_10', 'recall_at_1', 'average_precision', 'accuracy'):
+    assert f'{figure} {best[figure]:.4f}' in table
+  found = predictions(model, path, tmp_path / 'out.jsonl', task)
+  assert found[0].keys() == {'record', 'line', 'score'}
+  scores = model.predict(examples.texts)
+  np.testing.assert_allclose(scores, [line['score'] for line in found])
+  query, documents = 'the array', [text for _, text in examples.texts[:4]]
+  ranked = model.rerank(query, documents)
+  assert [one.index for one in ranked] == np.argsort(-scores[:4]).tolist()
+  for one in ranked:
+    assert one.text == documents[one.index]
+    np.testing.assert_allclose(one.score, scores[one.index], atol=1e-6)
+  assert [x.index for x in model.rerank(query, documents, top_k=1)] == [3]
+  assert model.rerank(query, []) == []
+  for arguments, message in (
+    ((query, ['a', ' ']), 'document 1 is empty; fill'),
+    (('', ['a']), 'the query is empty'),
+    ((query, 'a b'), r'list of documents; put it in \[ \]'),
+  ):
+    with pytest.raises(InputError, match=message):
+      model.rerank(*arguments)
+  with pytest.raises(InputError, match='top_k is 0; give 1 or more'):
+    model.rerank(query, documents, top_k=0)
+  with pytest.raises(InputError, match='needs a query and a document; give bo'):
+    model.predict([('a',)])
+  said = 'answer needs .* is a reranker, and predict, rerank and embed work'
+  with pytest.raises(InputError, match=said):
+    model.answer('a', 'b')
+  page = write_report(workdir).read_text()
+  assert 'NDCG@10' in page and '6 queries, 24 documents' in page
+  chance = np.mean(1 / np.log2([2, 3, 4, 5]))
+  assert results['ndcg_of_chance'] == {'eval': pytest.approx(chance)}
+  config, *models = there_and_back(workdir, tmp_path)
+  assert config['architectures'] == ['BertForSequenceClassification']
+  assert 'problem_type' not in config
+  for again in models:
+    assert again.experiment.task.name == 'reranking'
+    np.testing.assert_allclose(again.predict(examples.texts), scores, atol=1e-5)
+  groups = tmp_path / 'groups.tsv'
+  groups.write_text(
+    'q\tp\tn\n' + 'the array\tthis matrix every\tthis value holds\n' * 8
+  )
+  task = RerankingConfig(
+    train_path=str(groups),
+    eval_path=path,
+    train_columns=('q', 'p', 'n'),
+    loss='listwise',
+  )
+  # Without its mark, the folder holds a regression, whose head is kept.
+  del config['sentence_transformers']
+  (tmp_path / 'out' / 'config.json').write_text(json.dumps(config))
+  assert inference.load(tmp_path / 'out').experiment.task.name == 'regression'
+  options = dict(init_from=str(tmp_path / 'out'), num_seeds=1, num_epochs=1)
+  finetune(tuning(task, **options), tmp_path / 'other')
+  assert 'new: none; left out: none' in capsys.readouterr().out
+  results, best = best_run(tmp_path / 'other')
+  assert results['ranked']['train']['documents'] == 16
+  assert best['ndcg_at_10'] > 0.5 and 'accuracy' not in best
+
+
 def test_classification_of_rows_by_length(tuned, tmp_path, monkeypatch):
   words = 'the function returns a random number of every array'.split()
   texts = [' '.join(words[:n]) for n in range(10)]
@@ -399,6 +508,14 @@ def test_labels_that_are_no_entities(tuned, tmp_path):
   _, best = best_run(workdir)
   assert best['accuracy'] > 0 and 'f1' not in best
   assert 'Accuracy of words' in write_report(workdir).read_text()
+  model = inference.load(workdir)
+  found = model.tag('the array, a')
+  assert [one.text for one in found] == ['the', 'array', ',', 'a']
+  assert {one.label for one in found} <= {'D', 'N'}
+  with pytest.raises(
+    InputError, match='rerank needs .* predict, tag and embed'
+  ):
+    model.rerank('a', ['b'])
 
 
 def test_question_answering(tuned, tmp_path, monkeypatch):
