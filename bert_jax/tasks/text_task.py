@@ -173,7 +173,7 @@ class TextTask(RowTask):
 
   def of_examples(self, rows: np.ndarray, features: Features) -> np.ndarray:
     """The mean of an example's rows [n, ...], for rows [R, ...] of examples."""
-    if features.kept is None:
+    if self.num_windows == 1:
       return rows
     totals = np.zeros((features.kept[-1] + 1, *rows.shape[1:]), rows.dtype)
     np.add.at(totals, features.kept, rows)
