@@ -20,6 +20,7 @@ from bert_jax.jobs.finetune import finetune
 from bert_jax.jobs.pretrain import pretrain
 from bert_jax.report.page import write_report
 from bert_jax.train.checkpoint import saved_steps
+from bert_jax.train.goodput import goodput_of, read_starts
 from bert_jax.workdir import Workdir
 
 pytestmark = pytest.mark.processes
@@ -82,6 +83,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(gcs, small_experiment, finished_run):
   assert pretrain(small_experiment, URL).saved_step == 10
   assert_same_run(URL, finished_run)
   assert len(workdir.starts.read_text().splitlines()) == 2
+  first, second = read_starts(workdir.goodput)
+  assert (first.last_step, second.first_step, second.last_step) == (3, 3, 10)
+  assert goodput_of([first, second]).num_starts == 2
 
 
 @pytest.mark.parametrize('requests', [1, 12])
@@ -205,6 +209,7 @@ def test_a_run_whose_lock_is_taken_over_ends(
   def failing(request):
     if 'checkpoints%2F5' in request and not taken.is_set():
       gcs.store('bucket', {'name': 'runs/a/lock'}, b'process 7 on other\nx\n')
+      gcs.store('bucket', {'name': 'runs/a/goodput.json'}, b'theirs')
       taken.set()
       threading.Event().wait(0.2)
     return 0
@@ -213,6 +218,7 @@ def test_a_run_whose_lock_is_taken_over_ends(
   with pytest.raises(InputError, match='process 7 on other has taken it over'):
     pretrain(small_experiment, URL)
   assert contents(gcs)['bucket', 'runs/a/lock'] == b'process 7 on other\nx\n'
+  assert contents(gcs)['bucket', 'runs/a/goodput.json'] == b'theirs'
   assert 10 not in saved_steps(Workdir(URL).checkpoints)
 
 

@@ -6,13 +6,13 @@ waits, so that a process killed at any moment leaves its account up to then.
 
 import contextlib
 import dataclasses
-import pathlib
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 
 from bert_jax import durable_files
+from bert_jax.errors import InputError
 from bert_jax.parallel import distributed
 from bert_jax.train.goodput import PHASES, Start, goodput_of, read_starts
 from bert_jax.workdir import Workdir
@@ -102,7 +102,7 @@ def open_account(workdir: Workdir, began: float) -> Iterator[Account]:
   # Hosts' clocks differ, and a process may call pretrain twice.
   for start in earlier:
     began = max(began, min(start.ended, time.time()))
-  account, file = Account(began), _File(workdir.goodput, earlier)
+  account, file = Account(began), _File(workdir, earlier)
   ended = threading.Event()
 
   def beat() -> None:
@@ -126,13 +126,22 @@ def open_account(workdir: Workdir, began: float) -> Iterator[Account]:
 class _File:
   """goodput.json, with the account of this start behind the earlier ones."""
 
-  def __init__(self, path: pathlib.Path, earlier: Sequence[Start]):
-    self._path = path
+  def __init__(self, workdir: Workdir, earlier: Sequence[Start]):
+    self._path = workdir.goodput
+    self._require_lock = workdir.require_lock
     self._earlier = earlier
     self._failed = False
 
   def write(self, start: Start) -> None:
-    """Writes it anew. On a full disk it says so once, and the run goes on."""
+    """Writes it anew. On a full disk it says so once, and the run goes on.
+
+    Nothing is written once the workdir has another owner, whose account it is
+    then; this run ends at its next step or save, which name that owner.
+    """
+    try:
+      self._require_lock()
+    except InputError:
+      return
     starts = [dataclasses.asdict(each) for each in (*self._earlier, start)]
     try:
       durable_files.write_json(self._path, {'starts': starts})
