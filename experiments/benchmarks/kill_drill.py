@@ -20,26 +20,25 @@ fault are kept beside them. The status is 1 if there is a fault: a result that
 differs, a start that ends with an error, or others that do not end or do not
 say why.
 
-Measured on 2 cores (Intel Xeon) beside other work, at a load average of up to
-20; Python 3.13, jax 0.12.0, 2026-11-30; --processes=2 --steps=60. Every run
-that ended was equal, 4 of the kills are of runs that did not end, and every
-process that was left named who was gone:
+Measured on 2 cores (Intel Xeon) beside other work, at a load average of 1 to
+10; Python 3.13, jax 0.12.0, 2026-11-30; --processes=2 --steps=60. Every run
+that ended was equal, and every process that was left named who was gone:
 
           kills  runs  faults
-pretrain     24     2       0
-finetune      3     1       0
-                    kills  of all           others ended
-while initialising      5       2  23.9 (at most 24.9) s
-while staging           3       0    0.1 (at most 1.1) s
-while compiling         5       4    0.1 (at most 0.1) s
-while training          8       0    0.5 (at most 1.1) s
-while evaluating        2       0    1.3 (at most 1.4) s
-while saving            1       0    1.1 (at most 1.1) s
-while ending            3       0    1.3 (at most 1.4) s
+pretrain    152    29       0
+finetune    148    29       0
+                    kills  of all           others ended          next new step
+while initialising     44      12  21.2 (at most 23.8) s  33.3 (at most 55.6) s
+while staging          45      13    1.0 (at most 1.1) s  15.3 (at most 53.9) s
+while compiling        51      14    0.1 (at most 1.1) s  17.9 (at most 47.9) s
+while training         61      26    0.2 (at most 1.1) s  15.9 (at most 48.5) s
+while evaluating       26       9    1.1 (at most 1.3) s  14.2 (at most 39.2) s
+while saving           10       5    1.0 (at most 1.2) s  17.6 (at most 17.6) s
+while ending           63      24    0.4 (at most 1.1) s                      -
 
-The next new step was done 34 and 44 seconds after a death at a load below 10,
-and 99 to 180 seconds after (6 deaths) at one of 12 to 20. On CPUs JAX's cache
-of compiled programs serves process 0 alone: its key has the process in it.
+Processes that have not met yet wait for --start_timeout, 20 s here. On CPUs
+JAX's cache of compiled programs serves process 0 alone: its key has the process
+in it, so the others compile at each start.
 
 As one process, before moments were drawn by phase; the first machine seldom
 left prepare the time to end; every run equal:
