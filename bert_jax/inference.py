@@ -19,28 +19,26 @@ import numpy as np
 from bert_jax.config.json_files import json_digest
 from bert_jax.data.examples import Examples, examples_of
 from bert_jax.data.length_buckets import count_tokens
-from bert_jax.data.remote.corpus import local_folder
-from bert_jax.data.token_rows import TokenRows
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.data.tokenizers.base import MASK
 from bert_jax.embedding import Embedder, form_of, tokens_at_once
-from bert_jax.errors import InputError, quoted
+from bert_jax.errors import InputError
 from bert_jax.experiment import (
   ConvertedModel,
   FinetuneExperiment,
   PretrainExperiment,
 )
+from bert_jax.masked_scoring import MaskedScorer
 from bert_jax.models import functional
 from bert_jax.models.generator import generator_width
 from bert_jax.models.heads import model_with_heads
 from bert_jax.models.vector_form import VectorForm
-from bert_jax.objectives.base import derive_layout
 from bert_jax.objectives.mlm import MaskedLMConfig
 from bert_jax.objectives.replaced_token import ReplacedTokenConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.task_methods import TaskMethods
 from bert_jax.tasks.base import Result, Task
 from bert_jax.tasks.text_rows import RowBatch, batches_by_length, join_rows
+from bert_jax.token_methods import TokenMethods
 from bert_jax.train.saved_params import fingerprint
 
 # Examples whose rows are sorted by length together; memory grows with it.
@@ -64,7 +62,7 @@ def load(path: str | os.PathLike) -> 'TrainedModel':
   )
 
 
-class TrainedModel(TaskMethods):
+class TrainedModel(TaskMethods, TokenMethods):
   """Parameters, tokenizer and heads together, on one device, in f32."""
 
   def __init__(
@@ -96,48 +94,7 @@ class TrainedModel(TaskMethods):
     )
     self._model = model_with_heads(experiment.model, heads, 'float32')
     self._embedders: dict[VectorForm, Embedder] = {}
-
-  def fill_mask(self, text: str, top_k: int = 5) -> list[list[dict[str, Any]]]:
-    """Returns the `top_k` tokens for each [MASK] in the text.
-
-    In a run on replaced tokens, the generator guesses. The result has one list
-    for each mask: [{'token': ..., 'probability': ...}]. Raises InputError
-    without a mask, or if the text is too long.
-    """
-    if not self._predicts_tokens:
-      raise InputError(
-        'fill_mask needs a model that predicts tokens: a run with a masked LM '
-        f'in its objective, or a converted one with that head; {self.origin} '
-        f'{self.what_it_is()}'
-      )
-    table = self.tokenizer.table
-    text_ids = self.tokenizer.encode_with_mask(text)
-    ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
-    (places,) = np.nonzero(ids == table.mask_id)
-    if not places.size:
-      raise InputError(f'{quoted(text)} has no {MASK}; put one where to guess')
-    limit = self.experiment.model.max_positions
-    if len(ids) > limit:
-      raise InputError(
-        f'the text has {len(ids)} tokens with [CLS] and [SEP], the model has '
-        f'{limit} positions; shorten it'
-      )
-    # Lengths are rounded up, so that few programs are compiled.
-    row = np.full((1, min(limit, -(-len(ids) // 32) * 32)), table.pad_id)
-    row[0, : len(ids)] = ids
-    probabilities_MV = np.asarray(
-      self._mask_probabilities(self._params, row.astype(np.int32))
-    )[0, places]
-    return [
-      [
-        {
-          'token': self.tokenizer.token(int(token_id)),
-          'probability': float(probabilities_V[token_id]),
-        }
-        for token_id in np.argsort(-probabilities_V, kind='stable')[:top_k]
-      ]
-      for probabilities_V in probabilities_MV
-    ]
+    self._scorer: MaskedScorer | None = None
 
   def embed(
     self,
@@ -192,45 +149,6 @@ class TrainedModel(TaskMethods):
         self.experiment.model, self._params, self.tokenizer, form
       )
     return self._embedders[form]
-
-  def samples(self, count: int = 6, top_k: int = 5) -> list[dict[str, Any]]:
-    """Guesses for one hidden word in each of `count` held-out texts.
-
-    Returns [{'text', 'answer', 'predictions'}], spread over the held-out rows
-    of the run's first corpus that has some; [] if there are none.
-    """
-    if not isinstance(self.experiment, PretrainExperiment):
-      raise InputError(
-        'samples and a report need the workdir of a bert-jax pretrain or '
-        f'finetune run; {self.origin} {self.what_it_is()}'
-      )
-    data = self.experiment.data
-    corpora = [
-      local_folder(corpus.path, data.staging_path)
-      for corpus in data.all_corpora()
-    ]
-    folders = [
-      corpus / 'eval' / str(data.row_length) for corpus in corpora if corpus
-    ]
-    held_out = [folder for folder in folders if folder.is_dir()]
-    if not held_out or not self._predicts_tokens:
-      return []
-    corpus = TokenRows(held_out[0])
-    found = []
-    # Twice as many rows are read as needed: not every one has a word to hide.
-    step = max(1, corpus.num_rows // (2 * count))
-    for row in corpus.rows(np.arange(0, corpus.num_rows, step)):
-      sample = self._hide_one_word(row)
-      if sample is not None and len(found) < count:
-        text, answer = sample
-        found.append(
-          {
-            'text': text,
-            'answer': answer,
-            'predictions': self.fill_mask(text, top_k),
-          }
-        )
-    return found
 
   def identity(self) -> dict[str, str]:
     """Digests, by name, that are equal for models with equal results."""
@@ -297,31 +215,6 @@ class TrainedModel(TaskMethods):
       map(part, batches_by_length(num_tokens_R, length, at_once)),
     )
 
-  def _hide_one_word(self, row_T: np.ndarray) -> tuple[str, str] | None:
-    """Returns (a row's first text with a [MASK] in it, the hidden word)."""
-    table = self.tokenizer.table
-    ids = row_T[1 : np.argmax(row_T == table.sep_id)]
-    starts = np.append(table.word_starts[ids], True)
-    words = [self.tokenizer.decode([token_id]) for token_id in ids]
-    # The hidden word is a single token of four letters or more, nearest to the
-    # middle.
-    places = [
-      place
-      for place in np.flatnonzero(starts[:-1] & starts[1:])
-      if len(words[place]) >= 4 and words[place].isalpha()
-    ]
-    if len(ids) < 12 or not places:
-      return None
-    place = min(places, key=lambda place: abs(place - len(ids) // 2))
-    before, after = ids[:place], ids[place + 1 :]
-    decode = self.tokenizer.decode
-    text = f'{decode(before)} {MASK} {decode(after)}'
-    # A text that was cut within a word may have more tokens than its ids.
-    num_tokens = len(self.tokenizer.encode_with_mask(text)) + 2
-    if num_tokens > self.experiment.model.max_positions:
-      return None
-    return text, words[place]
-
   def require_task(self, method: str) -> Task:
     """The model's task; InputError if it has no head for one."""
     if self.task:
@@ -346,18 +239,6 @@ class TrainedModel(TaskMethods):
     heads = getattr(self.experiment, 'heads', ())
     has = f'the heads {", ".join(heads)}' if heads else 'no head'
     return f'is a pretrained model with {has}'
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def _mask_probabilities(
-    self, params: functional.Params, input_ids_BT: jax.Array
-  ) -> jax.Array:
-    model = self._model.bind(params)
-    table = self.tokenizer.table
-    layout = derive_layout(input_ids_BT, table)
-    logits_BTV = self.objective.token_logits(model, input_ids_BT, layout)
-    probabilities_BTV = jax.nn.softmax(logits_BTV, axis=-1)
-    # The model may have more entries than the tokenizer has tokens.
-    return probabilities_BTV[..., : table.vocab_size]
 
   @functools.partial(jax.jit, static_argnums=0)
   def _predict(self, params: functional.Params, input_ids_BT: jax.Array) -> Any:

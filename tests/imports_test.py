@@ -74,8 +74,10 @@ ARROWS = {
   'pretrained': ('experiment', 'run_inputs'),
   'embedding': ('tasks', 'interop'),
   'task_methods': ('tasks',),
-  'inference': ('pretrained', 'embedding', 'task_methods'),
+  'inference': ('pretrained', 'embedding', 'task_methods', 'token_methods'),
   'vector_precision': ('tasks',),
+  'masked_scoring': ('objectives', 'embedding'),
+  'token_methods': ('experiment', 'masked_scoring'),
   # `bert_jax.load`.
   '': ('inference',),
   # A report shows the figures and records of runs.

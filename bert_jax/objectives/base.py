@@ -97,9 +97,13 @@ class PretrainingObjective(Objective, Protocol):
   predicts_tokens: bool
 
   def token_logits(
-    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+    self,
+    model: nnx.Module,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    places_BM: jax.Array,
   ) -> jax.Array:
-    """Scores f32 [B, T, V] of the tokens that could stand at each place."""
+    """Scores f32 [B, M, V] of the tokens that could stand at some places."""
     ...
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:

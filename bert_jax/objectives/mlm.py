@@ -172,11 +172,16 @@ class MaskedLM:
     )
 
   def token_logits(
-    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+    self,
+    model: nnx.Module,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    places_BM: jax.Array,
   ) -> jax.Array:
     hidden_BTD = model.encoder(input_ids_BT, layout)
+    hidden_BMD = at_masked({'masked_positions': places_BM}, hidden_BTD)
     embedding_VE = model.encoder.embeddings.token.embedding[...]
-    return model.mlm_head(hidden_BTD, embedding_VE)
+    return model.mlm_head(hidden_BMD, embedding_VE)
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
     return flops_per_row(config, row_length, self.num_predicted(row_length))

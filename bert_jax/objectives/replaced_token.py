@@ -180,12 +180,17 @@ class ReplacedToken:
     }
 
   def token_logits(
-    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+    self,
+    model: nnx.Module,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    places_BM: jax.Array,
   ) -> jax.Array:
     """The generator's scores; the encoder only detects replaced tokens."""
     embeddings = model.encoder.embeddings
     hidden_BTG = model.generator(embeddings, input_ids_BT, layout)
-    return model.generator.mlm_head(hidden_BTG, embeddings.token.embedding[...])
+    hidden_BMG = at_masked({'masked_positions': places_BM}, hidden_BTG)
+    return model.generator.mlm_head(hidden_BMG, embeddings.token.embedding[...])
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
     generator = electra_generator(config, self.config.generator_width)

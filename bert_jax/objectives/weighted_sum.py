@@ -154,10 +154,14 @@ class WeightedSum:
     return losses, metrics
 
   def token_logits(
-    self, model: nnx.Module, input_ids_BT: jax.Array, layout: RowLayout
+    self,
+    model: nnx.Module,
+    input_ids_BT: jax.Array,
+    layout: RowLayout,
+    places_BM: jax.Array,
   ) -> jax.Array:
     part = next(part for part in self.parts if part.predicts_tokens)
-    return part.token_logits(model, input_ids_BT, layout)
+    return part.token_logits(model, input_ids_BT, layout, places_BM)
 
   def flops_per_row(self, config: EncoderConfig, row_length: int) -> float:
     """FLOPs of all passes; the small heads that share one are left out."""

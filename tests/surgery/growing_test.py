@@ -269,7 +269,8 @@ def scores_of_generator(params, config) -> np.ndarray:
   @jax.jit
   def run(params):
     module = model.bind(params)
-    scores_BTV = OBJECTIVE.token_logits(module, ids_BT, layout)
+    everywhere_BT = jnp.broadcast_to(jnp.arange(32), ids_BT.shape)
+    scores_BTV = OBJECTIVE.token_logits(module, ids_BT, layout, everywhere_BT)
     return scores_BTV[..., : toys.VOCAB_SIZE]
 
   return jax.device_get(run(params))
