@@ -59,7 +59,7 @@ class Precision:
     return (codes - 128).astype(np.int8)
 
   def num_outside(self, vectors_ND: np.ndarray) -> int:
-    """How many numbers are outside of the ranges, and so get the nearest."""
+    """The number of values outside of the ranges, which get the nearest code."""
     if self.name != INT8:
       return 0
     low_D, high_D = self.ranges_2D

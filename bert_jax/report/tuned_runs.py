@@ -1,4 +1,4 @@
-"""What the fine-tuning parts of a report ask of runs that have ended."""
+"""Facts of ended runs, for the fine-tuning parts of a report."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -284,7 +284,7 @@ class TrainingColumns(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-  """What an answer that needs no learning gets.
+  """The figure of an answer that needs no learning.
 
   Attributes:
     figure: The name of a figure that every run has.

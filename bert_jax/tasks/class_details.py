@@ -1,4 +1,4 @@
-"""How far class probabilities can be trusted, and the worst errors."""
+"""Calibration of class probabilities, and the worst errors."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -56,7 +56,7 @@ def details(
   names: Sequence[str],
   examples: Examples,
 ) -> ClassDetails:
-  """What the report shows of one run beside its figures.
+  """Details of one run for the report, beside its figures.
 
   Args:
     log_probabilities: float [n, C].

@@ -63,7 +63,7 @@ class ClassLossConfig(TextTaskConfig):
 
   @property
   def needs_dropout(self) -> str:
-    """Why there must be dropout; '' if nothing needs it."""
+    """The reason why there must be dropout; '' if nothing needs it."""
     if not self.r_drop:
       return ''
     return 'nothing else tells the two passes of task.r_drop apart'

@@ -24,7 +24,7 @@ class _Run(TypedDict):
 
 
 class Results(FactsRecord):
-  """What a report needs of results.json."""
+  """The part of results.json that a report needs."""
 
   runs: list[_Run]
 
@@ -50,7 +50,7 @@ def command_of(result: Result) -> Command:
 
 
 class Scope(NamedTuple):
-  """What is known of each sentence.
+  """Likeliest intents and right ones, sentence by sentence.
 
   Attributes:
     probability_N: That of its likeliest intent.

@@ -198,7 +198,7 @@ class SentenceEmbeddingConfig:
 
   @property
   def needs_dropout(self) -> str:
-    """Why there must be dropout, which is so in SimCSE; '' otherwise."""
+    """The reason why there must be dropout, as in SimCSE; '' otherwise."""
     if len(getattr(self, self._training_field())) > 1:
       return ''
     return 'nothing else makes a pair of a single text, as in SimCSE'

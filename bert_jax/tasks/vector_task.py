@@ -90,7 +90,7 @@ def with_layouts(batch: Batch, table: TokenTable) -> Batch:
 
 
 def flat_rows(batch: Batch) -> Batch:
-  """What the encoder reads and gives of each text, [B * K, ...]."""
+  """Arrays of the encoder by text, [B * K, ...]."""
   names = ('input_ids', 'embedding_delta', *RowLayout._fields, 'hidden_states')
   return {name: _flat(batch[name]) for name in names if name in batch}
 

@@ -51,7 +51,7 @@ class Passage:
 
 @dataclasses.dataclass
 class Score:
-  """What the hidden words of a text cost a model.
+  """The cost of a text's hidden words to a model.
 
   Attributes:
     bits: Of all drawn words.
