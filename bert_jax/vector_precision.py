@@ -59,7 +59,7 @@ class Precision:
     return (codes - 128).astype(np.int8)
 
   def num_outside(self, vectors_ND: np.ndarray) -> int:
-    """The number of values outside of the ranges, which get the nearest code."""
+    """The number of values outside of the ranges; they get the nearest code."""
     if self.name != INT8:
       return 0
     low_D, high_D = self.ranges_2D

@@ -15,7 +15,7 @@ from bert_jax.data.progress import TextProgress
 from bert_jax.embedding import WINDOW, Embedder, check_texts
 from bert_jax.inference import TrainedModel
 from bert_jax.jobs import one_run
-from bert_jax.jobs.growing_file import growing_file
+from bert_jax.jobs.growing_file import Added, growing_file
 from bert_jax.parallel import distributed
 from bert_jax.vector_precision import FLOAT32, Precision, neighbours_kept
 
@@ -101,17 +101,19 @@ def write_vectors(
     )
     if distributed.is_first():
       growing = stack.enter_context(growing_file(output, request or {}))
-    num_done = growing.num_records if growing else 0
-    num_done = distributed.as_first('vectors that are there', num_done)
-    counts = {'cut': 0, 'outside': 0} | (growing.counts if growing else {})
+    before = growing.added if growing else Added()
+    num_done = distributed.as_first(
+      'vectors that are there', before.num_records
+    )
+    counts = {'cut': 0, 'outside': 0} | dict(before.counts)
     for window, vectors, num_cut in _rounds(embedder, examples, cut, num_done):
       counts['cut'] += num_cut
       counts['outside'] += precision.num_outside(vectors)
       if growing:
-        if not growing.num_records:
-          growing.file.write(_header(precision, len(examples)))
-        codes = precision.codes(vectors)
-        growing.add(codes.tobytes(), len(codes), counts)
+        data = precision.codes(vectors).tobytes()
+        if not growing.added.num_records:
+          data = _header(precision, len(examples)) + data
+        growing.add(data, len(vectors), counts)
       progress.update(window.num_bytes)
   return counts
 

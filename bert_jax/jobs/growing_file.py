@@ -7,13 +7,28 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from bert_jax import durable_files
 from bert_jax.errors import InputError
 
 # How often the state is written, in seconds; a killed process loses no more.
 _SECONDS_BETWEEN_STATES = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+  """Results that are in a file.
+
+  Attributes:
+    num_bytes: Of all of them; more may follow of one that was broken off.
+    num_records: How many they are.
+    counts: What was counted over them.
+  """
+
+  num_bytes: int = 0
+  num_records: int = 0
+  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -24,15 +39,13 @@ class GrowingFile:
     file: The file, open at its end.
     state_path: Where the state is written.
     request: What the results are of: a name -> a digest or value.
-    num_records: Results that are in the file.
-    counts: What was counted over them.
+    added: The results that are in it.
   """
 
   file: BinaryIO
   state_path: pathlib.Path
   request: Mapping[str, str]
-  num_records: int = 0
-  counts: dict[str, int] = dataclasses.field(default_factory=dict)
+  added: Added
   _saved_at: float = dataclasses.field(default_factory=time.monotonic)
 
   def add(
@@ -40,8 +53,13 @@ class GrowingFile:
   ) -> None:
     """Adds results; `counts` are those of all results so far."""
     self.file.write(data)
-    self.num_records += num_records
-    self.counts = dict(counts)
+    before = self.added
+    # At once: a signal before it leaves what fits the file's beginning.
+    self.added = Added(
+      before.num_bytes + len(data),
+      before.num_records + num_records,
+      dict(counts),
+    )
     if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_STATES:
       self.save()
 
@@ -49,12 +67,7 @@ class GrowingFile:
     """Writes the state, from which the file can be continued."""
     self.file.flush()
     os.fsync(self.file.fileno())
-    state = {
-      'request': self.request,
-      'num_bytes': self.file.tell(),
-      'num_records': self.num_records,
-      'counts': self.counts,
-    }
+    state = {'request': self.request, **dataclasses.asdict(self.added)}
     durable_files.write_json(self.state_path, state)
     self._saved_at = time.monotonic()
 
@@ -73,9 +86,9 @@ def growing_file(
   partial = path.with_name(path.name + '.partial')
   state_path = path.with_name(path.name + '.partial.json')
   with durable_files.output_lock(path):
-    state = _state_of(state_path, partial, request)
-    with open(partial, 'ab' if state else 'wb') as file:
-      growing = GrowingFile(file, state_path, dict(request), **state)
+    added = _added_before(state_path, partial, request)
+    with open(partial, 'ab' if added.num_bytes else 'wb') as file:
+      growing = GrowingFile(file, state_path, dict(request), added)
       try:
         yield growing
         file.flush()
@@ -87,7 +100,7 @@ def growing_file(
           raise
         growing.save()
         print(
-          f'{growing.num_records:,} results are kept in {partial}; the same '
+          f'{growing.added.num_records:,} results are kept in {partial}; the same '
           'command goes on from there',
           flush=True,
         )
@@ -97,27 +110,31 @@ def growing_file(
     durable_files.sync_folder(path.parent)
 
 
-def _state_of(
+def _added_before(
   state_path: pathlib.Path, partial: pathlib.Path, request: Mapping[str, str]
-) -> dict[str, Any]:
-  """The state of a file that can be continued, which is cut to it; or {}."""
+) -> Added:
+  """The results of a file that can be continued, which is cut to them."""
   if not request:
-    return {}
+    return Added()
   try:
     state = json.loads(state_path.read_text('utf-8'))
-    found = {name: state[name] for name in ('num_records', 'counts')}
-    num_bytes, before = int(state['num_bytes']), state['request']
-    is_whole = partial.stat().st_size >= num_bytes
+    before = state['request']
+    found = Added(
+      int(state['num_bytes']),
+      int(state['num_records']),
+      dict(state['counts']),
+    )
+    is_whole = partial.stat().st_size >= found.num_bytes
   except (FileNotFoundError, ValueError, KeyError, TypeError):
-    return {}
+    return Added()
   if before != request or not is_whole:
     changed = [name for name in request if before.get(name) != request[name]]
     why = f'another {changed[0]}' if changed else 'fewer results than it says'
     print(f'{partial} is begun anew: what is there has {why}', flush=True)
-    return {}
-  os.truncate(partial, num_bytes)
+    return Added()
+  os.truncate(partial, found.num_bytes)
   print(
-    f'{found["num_records"]:,} results are there in {partial}; going on',
+    f'{found.num_records:,} results are there in {partial}; going on',
     flush=True,
   )
   return found

@@ -155,8 +155,8 @@ def write_predictions(
     )
     if distributed.is_first():
       growing = stack.enter_context(growing_file(output, request or {}))
-      cut.update(growing.counts)
-    num_done = growing.num_records if growing else 0
+      cut.update(growing.added.counts)
+    num_done = growing.added.num_records if growing else 0
     num_done = distributed.as_first('results that are there', num_done)
     for window, found in results_of_all(model, examples, cut, num_done):
       if growing:  # the others compute their share of them

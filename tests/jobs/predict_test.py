@@ -206,6 +206,32 @@ def test_a_state_is_saved_while_it_goes_on(tmp_path, monkeypatch):
   assert records == [4, 8]
 
 
+def test_a_signal_while_results_are_written(tmp_path):
+  """What was written of them is cut off, so that none is there twice."""
+  output = tmp_path / 'out'
+
+  class Broken:
+    def __init__(self, file):
+      self._file = file
+
+    def write(self, data):
+      self._file.write(data[:-1])
+      raise KeyboardInterrupt
+
+    def __getattr__(self, name):
+      return getattr(self._file, name)
+
+  with pytest.raises(KeyboardInterrupt):
+    with growing_file.growing_file(output, REQUEST) as growing:
+      growing.add(b'one\n', 1, {'cut': 1})
+      growing.file = Broken(growing.file)
+      growing.add(b'two\n', 1, {'cut': 2})
+  with growing_file.growing_file(output, REQUEST) as growing:
+    assert growing.added == growing_file.Added(4, 1, {'cut': 1})
+    growing.add(b'two\n', 1, {'cut': 2})
+  assert output.read_bytes() == b'one\ntwo\n'
+
+
 def test_an_output_that_another_process_writes(stopped):
   file, output = stopped
   with growing_file.growing_file(output, REQUEST):
