@@ -100,8 +100,8 @@ def growing_file(
           raise
         growing.save()
         print(
-          f'{growing.added.num_records:,} results are kept in {partial}; the same '
-          'command goes on from there',
+          f'{growing.added.num_records:,} results are kept in {partial}; the '
+          'same command goes on from there',
           flush=True,
         )
         raise
