@@ -64,7 +64,7 @@ def test_what_words_cost(script, finished_run):
 
 
 def test_a_uniform_model(script, finished_run, monkeypatch):
-  """It needs log2 V bits for each token, whatever is hidden together."""
+  """A uniform model needs log2 V bits for each token."""
   model = bert_jax.load(finished_run)
   scorer = model.masked_scorer()
   size = model.tokenizer.table.vocab_size

@@ -19,7 +19,7 @@ def model(finished_run):
 
 
 def log_probability(model, row, hidden, asked) -> float:
-  """That of the token at `asked`, from all probabilities of one row."""
+  """Log-probability of the token at `asked`, from one row computed alone."""
   ids = row.copy()
   ids[list(hidden)] = model.tokenizer.table.mask_id
   places = np.array([[asked]], np.int32)

@@ -40,7 +40,7 @@ def test_bits():
 
 
 def test_neighbours_kept():
-  """Of 4 vectors in a circle, an exchange of two costs a half."""
+  """An exchange of two among 4 vectors in a circle costs a half."""
   angles = np.array([0, 0.1, 0.3, 0.65])
   circle = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
   assert neighbours_kept(circle, 3 * circle) == (1.0, 2)

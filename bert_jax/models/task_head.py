@@ -13,7 +13,7 @@ SPANS, CHOICES = 'ForQuestionAnswering', 'ForMultipleChoice'
 START_AND_END = ('start', 'end')
 # The output of a head of CHOICES.
 SCORE = ('score',)
-# What makes the score of a reranker of its one output.
+# Functions from the one output of a reranker to its score.
 SIGMOID, IDENTITY = 'sigmoid', 'identity'
 # Names of our heads, by the end of the other library's class name.
 HEAD_OF = {

@@ -110,7 +110,7 @@ def test_a_number_for_a_text(transformers, tmp_path, family):
 
 
 def test_a_score_for_a_document(transformers, tmp_path):
-  """That of a CrossEncoder, whose folder of version 6 is read too.
+  """A CrossEncoder's score; its folder of version 6 is read too.
 
   Its head is that of a number for a text.
   """

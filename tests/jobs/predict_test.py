@@ -207,7 +207,7 @@ def test_a_state_is_saved_while_it_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_signal_while_results_are_written(tmp_path):
-  """What was written of them is cut off, so that none is there twice."""
+  """Results written in part are cut off, so that none is there twice."""
   output = tmp_path / 'out'
 
   class Broken:

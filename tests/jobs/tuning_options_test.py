@@ -61,13 +61,13 @@ def test_options_together(
   workdirs = [Workdir(tmp_path / name) for name in ('whole', 'stopped')]
   saved, continued = (load_params(one.checkpoints)[0] for one in workdirs)
   jax.tree.map(np.testing.assert_array_equal, saved, continued)
-  # What is kept is the average, in which a restored one counts.
+  # The average is kept, in which a restored one counts.
   best, of_continued = (load_params(one.best)[0] for one in workdirs)
   jax.tree.map(np.testing.assert_array_equal, best, of_continued)
   with pytest.raises(InputError, match='whole@6: the parameters of a step are'):
     open_pretrained(f'{tmp_path / "whole"}@6')
 
-  # What is frozen is not in a checkpoint, nor are moments of it.
+  # Frozen parameters are not in a checkpoint, nor are moments of them.
   flat = functional.flatten(saved)
   (step,) = workdirs[0].checkpoints.glob('[0-9]*')
   digests = json.loads((step / 'data/data.json').read_text())['data']['digests']

@@ -57,7 +57,7 @@ def test_worst_errors_come_first_and_are_cut():
   assert (worst[0]['true'], worst[0]['predicted']) == ('no', 'yes')
   assert worst[0]['probability_of_predicted'] == pytest.approx(0.75)
   assert worst[0]['probability_of_true'] == pytest.approx(0.25)
-  # As a report reads them.
+  # The report reads them so.
   shape = class_details.ClassDetails
   Decoder(where='results.json', fix='-').decode(details, shape)
   short = found([0.9], [0], ['short \ud800'])

@@ -22,7 +22,7 @@ def test_out_of_order(small_tokenizer, invalid):
   config.validate()
   task = config.build(small_tokenizer.table, FACTS)
   what = "x:4, word 2: the label 'I-P' is out of order in IOB2"
-  # Of two entities here one begins with B-, so half of them.
+  # One of the two entities begins with B-, so that this is no IOB1.
   if invalid == 'refuse':
     assert what in refusal(task.about, 'train', EXAMPLES)
   else:
