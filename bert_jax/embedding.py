@@ -95,8 +95,8 @@ class Embedder:
     check_texts(texts)
     parts = [np.zeros((0, self.dim), np.float32)]
     for first in range(0, len(texts), WINDOW):
-      ids = self.encode(texts[first : first + WINDOW], first, cut)[0]
-      parts.append(self.vectors(ids, batch_tokens))
+      window = texts[first : first + WINDOW]
+      parts.append(self.window(window, first, cut, batch_tokens)[0])
     return np.concatenate(parts)
 
   def cosines(
@@ -110,6 +110,21 @@ class Embedder:
     if self.form.dim:
       vectors = [np.asarray(with_length_1(jnp.asarray(x))) for x in vectors]
     return vectors[0] @ vectors[1].T
+
+  def window(
+    self,
+    texts: Sequence[str],
+    first: int = 0,
+    cut: bool = False,
+    batch_tokens: int = 0,
+  ) -> tuple[np.ndarray, int]:
+    """The vectors f32 [n, D] of texts, and how many texts were cut.
+
+    At most WINDOW at once keep memory bounded. See `encode` on `first` and
+    `cut`.
+    """
+    ids, num_cut = self.encode(texts, first, cut)
+    return self._vectors(ids, batch_tokens), num_cut
 
   def encode(
     self, texts: Sequence[str], first: int = 0, cut: bool = False
@@ -132,13 +147,9 @@ class Embedder:
       )
     return [part[:room] for part in ids], len(long)
 
-  def vectors(
-    self, ids: Sequence[np.ndarray], batch_tokens: int = 0
+  def _vectors(
+    self, ids: Sequence[np.ndarray], batch_tokens: int
   ) -> np.ndarray:
-    """The vectors f32 [n, D] of texts that `encode` has made ids of.
-
-    At most WINDOW at once keep memory bounded.
-    """
     table = self.tokenizer.table
     found = np.empty((len(ids), self.dim), np.float32)
     batch_tokens = batch_tokens or tokens_at_once()
@@ -172,11 +183,11 @@ def tokens_at_once() -> int:
   return 2048 if jax.default_backend() == 'cpu' else 32_768
 
 
-def check_texts(texts: Sequence[str], first: int = 0) -> None:
-  """Raises InputError for what is no list of texts; `first` as of encode."""
+def check_texts(texts: Sequence[str]) -> None:
+  """Raises InputError for what is no list of texts."""
   if isinstance(texts, str):
     raise InputError(f'texts={quoted(texts)}: give a list of texts')
-  for number, text in enumerate(texts, first + 1):
+  for number, text in enumerate(texts, 1):
     if not isinstance(text, str):
       raise InputError(f'text {number} is a {type(text).__name__}: give a str')
     try:

@@ -158,13 +158,12 @@ def _windows(
   rows: list[HiddenTokens] = []
   for number, ids in enumerate(all_ids):
     row = whole_row(ids, table)
-    # A word ends before the next that begins one.
-    starts = [*np.flatnonzero(table.word_starts[row])[1:].tolist()]
+    ends = np.arange(1, len(row))
+    if together == WORD:  # which ends before the next token that begins one
+      starts = np.flatnonzero(table.word_starts[row])
+      ends = starts[np.searchsorted(starts, ends)]
     for place in range(1, len(row) - 1):
-      end = place + 1
-      if together == WORD:
-        end = next(start for start in starts if start > place)
-      places = np.arange(place, end)
+      places = np.arange(place, ends[place])
       rows.append(HiddenTokens(row, places, places[:1]))
       numbers.append(number)
       if len(rows) == _WINDOW:

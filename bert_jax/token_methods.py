@@ -13,7 +13,7 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.data.tokenizers.base import MASK
 from bert_jax.errors import InputError, quoted
 from bert_jax.experiment import PretrainExperiment
-from bert_jax.masked_scoring import MaskedScorer, TextScore
+from bert_jax.masked_scoring import MaskedScorer, TextScore, whole_row
 from bert_jax.models import functional
 from bert_jax.objectives.base import derive_layout
 
@@ -44,7 +44,7 @@ class TokenMethods:
     self._require_tokens('fill_mask')
     table = self.tokenizer.table
     text_ids = self.tokenizer.encode_with_mask(text)
-    ids = np.concatenate([[table.cls_id], text_ids, [table.sep_id]])
+    ids = whole_row(text_ids, table)
     (places,) = np.nonzero(ids == table.mask_id)
     if not places.size:
       raise InputError(f'{quoted(text)} has no {MASK}; put one where to guess')

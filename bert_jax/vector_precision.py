@@ -7,7 +7,7 @@ functions, faiss and usearch can search them.
 import numpy as np
 
 from bert_jax.errors import InputError, quoted
-from bert_jax.tasks.retrieval import top_k
+from bert_jax.tasks.retrieval import top_k, with_length_1
 
 FLOAT32, INT8, UBINARY = 'float32', 'int8', 'ubinary'
 PRECISIONS = (FLOAT32, INT8, UBINARY)
@@ -102,8 +102,7 @@ def neighbours_kept(
 
 
 def _neighbours(vectors_ND: np.ndarray, count: int) -> list[list[int]]:
-  lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-  unit_ND = vectors_ND / np.where(lengths_N1 == 0, 1, lengths_N1)
+  unit_ND = with_length_1(vectors_ND)
   ranked = top_k(unit_ND, unit_ND, count + 1)
   return [
     [other for other in row if other != place][:count]

@@ -222,7 +222,7 @@ def test_the_verb(folder, model, tmp_path):
   (tmp_path / 'in.csv').write_text('\n'.join(rows[:-1]) + '\n')
   words = ['embed', f'--workdir={folder}', '--input=in.csv', '--output=out.npy']
   examples = ExampleFile(tmp_path / 'in.csv', text_columns(['text'], None))
-  message = refusal(embed.look_through, model.embedder(), examples, False)
+  message = refusal(embed.refuse_long_texts, model.embedder(), examples)
   assert 'text 2 has 42 tokens' in message
   text = said(tmp_path, *words, '--cut')
   assert '1 of 4 texts were cut to 32 tokens' in text
@@ -251,13 +251,13 @@ def test_vectors_go_on(model, tmp_path, monkeypatch, capsys):
   seen = []
 
   def write(stop_after, name='ubinary'):
-    def vectors(ids):
+    def vectors(ids, batch_tokens):
       if len(seen) == stop_after:
         raise KeyboardInterrupt
       seen.append(len(ids))
-      return Embedder.vectors(embedder, ids)
+      return Embedder._vectors(embedder, ids, batch_tokens)
 
-    monkeypatch.setattr(embedder, 'vectors', vectors)
+    monkeypatch.setattr(embedder, '_vectors', vectors)
     request = embed.request_of(model, embedder, examples, name)
     return embed.write_vectors(
       embedder,

@@ -103,10 +103,16 @@ def _embed() -> None:
   distributed.require_equal(
     {'form of vectors': str([embedder.form, PRECISION.value, CUT.value])}
   )
-  embed.look_through(embedder, examples, CUT.value)
+  if not CUT.value:
+    embed.refuse_long_texts(embedder, examples)
   precision, cost = embed.fit_precision(
     embedder, examples, PRECISION.value, CUT.value
   )
+  # Before the vectors have their name, so that none are there without them.
+  ranges = output.with_suffix('.ranges.npy')
+  if PRECISION.value == INT8 and distributed.is_first():
+    with durable_files.new_file(ranges) as file:
+      np.save(file, precision.ranges_2D)
   request = embed.request_of(model, embedder, examples, PRECISION.value)
   counts = embed.write_vectors(
     embedder,
@@ -124,10 +130,6 @@ def _embed() -> None:
   if cost:
     print(cost)
   if PRECISION.value == INT8:
-    ranges = output.with_suffix('.ranges.npy')
-    if distributed.is_first():
-      with durable_files.new_file(ranges) as file:
-        np.save(file, precision.ranges_2D)
     share = counts['outside'] / (len(examples) * embedder.dim)
     print(f'ranges in {ranges}; {share:.2%} of the numbers are outside of them')
   print(

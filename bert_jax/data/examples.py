@@ -58,6 +58,11 @@ def text_columns(
   return tuple(columns)
 
 
+def filled_columns(names: Sequence[str], field: str) -> tuple[Column, ...]:
+  """The columns of texts of which none may be empty."""
+  return tuple(Column(n, field, TEXTS, values.filled_texts) for n in names)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Examples:
   """Examples as the columns of a task.

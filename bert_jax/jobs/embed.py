@@ -1,6 +1,5 @@
 """Vectors of texts in a file of numpy."""
 
-import contextlib
 import io
 import itertools
 import pathlib
@@ -11,11 +10,10 @@ from jax.experimental import multihost_utils
 
 from bert_jax.data.example_file import ExampleFile
 from bert_jax.data.examples import Examples
-from bert_jax.data.progress import TextProgress
-from bert_jax.embedding import WINDOW, Embedder, check_texts
+from bert_jax.embedding import WINDOW, Embedder
 from bert_jax.inference import TrainedModel
 from bert_jax.jobs import one_run
-from bert_jax.jobs.growing_file import Added, growing_file
+from bert_jax.jobs.growing_file import grown_by_first
 from bert_jax.parallel import distributed
 from bert_jax.vector_precision import FLOAT32, Precision, neighbours_kept
 
@@ -23,17 +21,10 @@ from bert_jax.vector_precision import FLOAT32, Precision, neighbours_kept
 _SAMPLE = 1024
 
 
-def look_through(embedder: Embedder, examples: ExampleFile, cut: bool) -> None:
-  """Raises InputError on a text that can have no vector.
-
-  That is one with half a character, or one that is too long, unless `cut`. So
-  it is said before anything is computed.
-  """
+def refuse_long_texts(embedder: Embedder, examples: ExampleFile) -> None:
+  """Raises InputError on a text that is too long, before any is computed."""
   for window in examples.windows(WINDOW):
-    texts = _texts(window)
-    check_texts(texts, window.first)
-    if not cut:
-      embedder.encode(texts, window.first)
+    embedder.encode(_texts(window), window.first)
 
 
 def request_of(
@@ -59,7 +50,7 @@ def fit_precision(
   if name == FLOAT32:
     return Precision(name, np.zeros((0, embedder.dim), np.float32)), ''
   texts = _texts(next(examples.windows(_SAMPLE)))
-  sample = embedder.vectors(embedder.encode(texts, 0, cut)[0])
+  sample, _ = embedder.window(texts, 0, cut)
   precision = Precision(name, sample)
   num_bytes = precision.width * precision.dtype.itemsize
   line = f'{name}: {num_bytes} bytes a vector, {4 * embedder.dim} in float32'
@@ -87,26 +78,22 @@ def write_vectors(
   Returns how many texts were 'cut', and how many numbers were 'outside' of the
   ranges of `precision`.
 
-  `cut` drops the ends of texts that are too long, which `look_through` refuses
+  `cut` drops the ends of texts that are too long, which refuse_long_texts names
   otherwise. All processes compute, and the first one writes.
 
   The file has its name once it is whole. If a command with an equal `request`
   was stopped, its vectors are taken, and without one never; see
   growing_file.py.
   """
-  with contextlib.ExitStack() as stack:
-    growing = None
-    progress = stack.enter_context(
-      TextProgress(examples.num_bytes, distributed.is_first(), 'embed')
-    )
-    if distributed.is_first():
-      growing = stack.enter_context(growing_file(output, request or {}))
-    before = growing.added if growing else Added()
-    num_done = distributed.as_first(
-      'vectors that are there', before.num_records
-    )
-    counts = {'cut': 0, 'outside': 0} | dict(before.counts)
-    for window, vectors, num_cut in _rounds(embedder, examples, cut, num_done):
+  with grown_by_first(output, request or {}, examples.num_bytes, 'embed') as (
+    growing,
+    added,
+    progress,
+  ):
+    counts = {'cut': 0, 'outside': 0, **added.counts}
+    for window, vectors, num_cut in _rounds(
+      embedder, examples, cut, added.num_records
+    ):
       counts['cut'] += num_cut
       counts['outside'] += precision.num_outside(vectors)
       if growing:
@@ -131,8 +118,8 @@ def _rounds(
   for together, mine in one_run.in_turn(windows):
     vectors, cut_here = np.zeros((0, embedder.dim), np.float32), 0
     for window in mine:
-      ids, cut_here = embedder.encode(_texts(window), window.first, cut)
-      vectors = embedder.vectors(ids)
+      texts = _texts(window)
+      vectors, cut_here = embedder.window(texts, window.first, cut)
     num_cut = distributed.agree('texts cut', cut_here)
     # The arrays of all processes must have one shape.
     rows = len(together[0])

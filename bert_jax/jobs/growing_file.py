@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from bert_jax import durable_files
+from bert_jax.data.progress import TextProgress
 from bert_jax.errors import InputError
+from bert_jax.parallel import distributed
 
 # How often the state is written, in seconds; a killed process loses no more.
 _SECONDS_BETWEEN_STATES = 2.0
@@ -108,6 +110,26 @@ def growing_file(
     os.replace(partial, path)
     state_path.unlink(missing_ok=True)
     durable_files.sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def grown_by_first(
+  path: pathlib.Path, request: Mapping[str, str], num_bytes: int, verb: str
+) -> Iterator[tuple[GrowingFile | None, Added, TextProgress]]:
+  """The `growing_file` of several processes, which the first one writes.
+
+  Yields (the file, None in other processes; the results that are there, whose
+  counts the first one alone has; the progress over `num_bytes` of texts).
+  """
+  is_first = distributed.is_first()
+  with contextlib.ExitStack() as stack:
+    progress = stack.enter_context(TextProgress(num_bytes, is_first, verb))
+    growing, added = None, Added()
+    if is_first:
+      growing = stack.enter_context(growing_file(path, request))
+      added = growing.added
+    num_records = distributed.as_first('results', added.num_records)
+    yield growing, dataclasses.replace(added, num_records=num_records), progress
 
 
 def _added_before(

@@ -15,7 +15,7 @@ from bert_jax.data.examples import Examples
 from bert_jax.data.progress import TextProgress
 from bert_jax.embedding import WINDOW, Embedder, check_texts
 from bert_jax.errors import InputError
-from bert_jax.tasks.retrieval import top_k
+from bert_jax.tasks.retrieval import top_k, with_length_1
 from bert_jax.tasks.vector_task import require_texts
 
 
@@ -159,10 +159,8 @@ def _vectors(
   with TextProgress(total, True, 'mine') as progress:
     for first in range(0, len(texts), WINDOW):
       window = texts[first : first + WINDOW]
-      ids, num_cut = embedder.encode(window, first, cut)
-      parts.append(embedder.vectors(ids))
+      vectors, num_cut = embedder.window(window, first, cut)
+      parts.append(vectors)
       mined.num_cut += num_cut
       progress.update(sum(len(text.encode()) for text in window))
-  vectors_ND = np.concatenate(parts)
-  lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-  return vectors_ND / np.where(lengths_N1 == 0, 1, lengths_N1)
+  return with_length_1(np.concatenate(parts))

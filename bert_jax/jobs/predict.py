@@ -1,7 +1,6 @@
 """Predictions for the examples of a table: a result for each, in order."""
 
 import collections
-import contextlib
 import itertools
 import json
 import os
@@ -16,7 +15,7 @@ from bert_jax.data.tokenizers import unknown
 from bert_jax.errors import InputError
 from bert_jax.inference import WINDOW, TrainedModel
 from bert_jax.jobs import one_run
-from bert_jax.jobs.growing_file import growing_file
+from bert_jax.jobs.growing_file import grown_by_first
 from bert_jax.parallel import distributed
 from bert_jax.tasks.base import Result, cut_phrase, shown_result
 from bert_jax.tasks.metrics import report_table
@@ -148,17 +147,15 @@ def write_predictions(
   growing_file.py.
   """
   cut: collections.Counter[str] = collections.Counter()
-  with contextlib.ExitStack() as stack:
-    growing = None
-    progress = stack.enter_context(
-      TextProgress(examples.num_bytes, distributed.is_first(), 'predict')
-    )
-    if distributed.is_first():
-      growing = stack.enter_context(growing_file(output, request or {}))
-      cut.update(growing.added.counts)
-    num_done = growing.added.num_records if growing else 0
-    num_done = distributed.as_first('results that are there', num_done)
-    for window, found in results_of_all(model, examples, cut, num_done):
+  with grown_by_first(output, request or {}, examples.num_bytes, 'predict') as (
+    growing,
+    added,
+    progress,
+  ):
+    cut.update(added.counts)
+    for window, found in results_of_all(
+      model, examples, cut, added.num_records
+    ):
       if growing:  # the others compute their share of them
         growing.add(_lines(window, found), len(window), cut)
       progress.update(window.num_bytes)

@@ -15,6 +15,7 @@ from bert_jax.report.html import escape, note, number
 from bert_jax.report.records import Run
 from bert_jax.report.results import task_of
 from bert_jax.report.tuned_runs import (
+  capital,
   main_figure,
   main_metric,
   name_of,
@@ -182,9 +183,7 @@ def verdict(runs: Sequence[Run]) -> str:
     f'{escape(figure.title)}: {spread}.'
   )
   if examples := _examples_words(pair, runs):
-    words += (
-      f'</p><p class="muted">{escape(examples[:1].upper() + examples[1:])}.'
-    )
+    words += f'</p><p class="muted">{escape(capital(examples))}.'
   return f'<p class="verdict">{words}</p>{measured}'
 
 

@@ -10,17 +10,19 @@ def grid_section(run: Run) -> str:
   grid = read_grid(run.workdir)
   if grid is None:
     return ''
+  several = grid['num_seeds'] > 1  # one seed has no spread
   rows = [
     [
       f'<b>{escape(cell["name"])}</b>'
       if cell['name'] == grid['best']
       else escape(cell['name']),
       number(cell['mean']),
-      number(cell['std']),
+      *([number(cell['std'])] if several else []),
     ]
     for cell in grid['cells']
   ]
-  head = ['Run', f'Mean {grid["metric"]}', 'Standard deviation']
+  head = ['Run', f'Mean {grid["metric"]}']
+  head += ['Standard deviation'] if several else []
   words = f'The run in bold was {how_chosen(grid)}.'
   return section(
     f'Grid of {run.workdir.path.name}', table(head, rows), note(words)

@@ -38,6 +38,7 @@ from bert_jax.tasks.base import (
 )
 from bert_jax.tasks.class_details import ClassDetails
 from bert_jax.tasks.class_losses import ClassLossConfig, ClassLosses
+from bert_jax.tasks.class_table import ClassFigures
 from bert_jax.tasks.text_task import TextTask
 
 NAME = 'classification'
@@ -225,19 +226,12 @@ class _Counts(TypedDict):
   eval: dict[str, Count]
 
 
-class _Class(TypedDict):
-  precision: Number
-  recall: Number
-  f1: Number
-  support: Number
-
-
 class _Run(TypedDict):
   seed: Count
   accuracy: Number
   macro_f1: Number
   matthews: Number
-  per_class: dict[str, _Class]
+  per_class: dict[str, ClassFigures]
   confusion: list[list[Count]]
   details: NotRequired[ClassDetails]
 

@@ -55,12 +55,15 @@ from bert_jax.tasks.slots import (
   slots_of,
 )
 from bert_jax.tasks.text_task import RowTask
+from bert_jax.tasks.word_labels import (
+  NONE,
+  require_one_column,
+  word_weights,
+)
 from bert_jax.tasks.word_rows import encode_sentences
 
 NAME = 'intents'
 _THRESHOLD = 'threshold'
-# Label of tokens, and intent of rows, that have none to predict.
-_NONE = -1
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -102,11 +105,7 @@ class IntentsConfig:
   max_train_examples: int = 0
 
   def validate(self) -> None:
-    if len(self.text_columns) != 1:
-      raise InputError(
-        f'task.text_columns names {len(self.text_columns)} columns; give the '
-        'one that has the words'
-      )
+    require_one_column(self.text_columns)
     check_unseen(self.unseen)
     if not self.metric:
       self.metric = 'intent_accuracy'
@@ -213,10 +212,10 @@ class Intents(RowTask):
     first_rows = places.row[starts]
     rows = {'input_ids': ids_RT}
     if examples.labels:
-      rows['intents'] = np.full(len(ids_RT), _NONE, np.int32)
+      rows['intents'] = np.full(len(ids_RT), NONE, np.int32)
       rows['intents'][first_rows] = self._intent_ids(examples)
     if examples.labels and self._slots:
-      rows['labels'] = np.full(ids_RT.shape, _NONE, np.int32)
+      rows['labels'] = np.full(ids_RT.shape, NONE, np.int32)
       rows['labels'][places.row, places.place] = slot_ids(
         examples, self._slots, takes_unseen=self._takes_unseen
       )
@@ -262,7 +261,7 @@ class Intents(RowTask):
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
     weights = {'intent_loss': jnp.sum(_intent_weights(batch))}
     if self._slots:
-      weights['slot_loss'] = jnp.sum(_slot_weights(batch))
+      weights['slot_loss'] = jnp.sum(word_weights(batch))
     return weights
 
   def losses(
@@ -272,7 +271,7 @@ class Intents(RowTask):
     pairs = {'intent': (intents_BC, batch['intents'], _intent_weights(batch))}
     if self._slots:
       slots_BTC = self._slot_logits(model, batch, dropout_seeds_B)
-      pairs['slot'] = (slots_BTC, batch['labels'], _slot_weights(batch))
+      pairs['slot'] = (slots_BTC, batch['labels'], word_weights(batch))
     losses: SumAndWeight = {}
     hits: SumAndWeight = {}
     for name, (logits, labels, weights) in pairs.items():
@@ -372,7 +371,7 @@ class Intents(RowTask):
 
   def _intent_ids(self, examples: Examples) -> np.ndarray:
     """The output of each intent, int32 [n]; -1 for those without."""
-    found = np.full(len(examples), _NONE, np.int32)
+    found = np.full(len(examples), NONE, np.int32)
     is_in_scope = np.array(examples.labels) != self._out_of_scope
     known = np.array(examples.labels)[is_in_scope].tolist()
     origins = np.array(examples.origins)[is_in_scope].tolist()
@@ -388,10 +387,4 @@ class Intents(RowTask):
 
 def _intent_weights(batch: Batch) -> jax.Array:
   """Weights f32 [B], 0 for rows without an intent to predict."""
-  return (batch['intents'] != _NONE) * batch['label_weights']
-
-
-def _slot_weights(batch: Batch) -> jax.Array:
-  """Weights f32 [B, T], 0 for tokens without a label to predict."""
-  is_first_BT = batch['labels'] != _NONE
-  return is_first_BT * batch['label_weights'][:, None]
+  return (batch['intents'] != NONE) * batch['label_weights']

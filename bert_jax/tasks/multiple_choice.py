@@ -19,7 +19,13 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count
-from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
+from bert_jax.data.examples import (
+  LABELS,
+  TEXTS,
+  Column,
+  Examples,
+  filled_columns,
+)
 from bert_jax.data.length_buckets import count_tokens, rounded_length
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
@@ -87,10 +93,7 @@ class MultipleChoiceConfig:
     is_list = len(self.choice_columns) == 1
     read_choice = values.choices if is_list else values.filled_texts
     return (
-      *(
-        Column(name, 'text_columns', TEXTS, values.filled_texts)
-        for name in self.text_columns
-      ),
+      *filled_columns(self.text_columns, 'text_columns'),
       *(
         Column(name, 'choice_columns', TEXTS, read_choice)
         for name in self.choice_columns

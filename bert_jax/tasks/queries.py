@@ -39,12 +39,11 @@ def figures(examples: Examples, scores: np.ndarray) -> dict[str, float]:
 def ndcg_of_chance(examples: Examples) -> float:
   """The mean nDCG@10 that documents in a random order are expected to have."""
   labels = np.array(examples.labels)
-  gains = 1 / np.log2(np.arange(2, 12))
   groups, _ = ranked_queries(examples)
   shares = [
     labels[rows].mean()
-    * gains[: len(rows)].sum()
-    / gains[: int(labels[rows].sum())].sum()
+    * retrieval.GAINS[: len(rows)].sum()
+    / retrieval.GAINS[: int(labels[rows].sum())].sum()
     for rows in groups
   ]
   return float(np.mean(shares))

@@ -17,7 +17,7 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number, is_number
-from bert_jax.data.examples import IDS, LABELS, TEXTS, Column, Examples
+from bert_jax.data.examples import IDS, LABELS, Column, Examples, filled_columns
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted
@@ -110,14 +110,11 @@ class QuestionAnsweringConfig:
         )
 
   def columns(self) -> tuple[Column, ...]:
-    read = values.filled_texts
     ids = Column(
       *(self.id_column, 'id_column', IDS, values.unique_ids), is_answer=True
     )
     return (
-      *(
-        Column(name, 'text_columns', TEXTS, read) for name in self.text_columns
-      ),
+      *filled_columns(self.text_columns, 'text_columns'),
       Column(
         *(self.label_column, 'label_column', LABELS),
         read=values.answers,

@@ -18,12 +18,12 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count, Number
-from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
+from bert_jax.data.examples import LABELS, Column, Examples, filled_columns
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted, require_package, shown
 from bert_jax.models import task_head
-from bert_jax.models.dropout import fold, fold_each
+from bert_jax.models.dropout import fold
 from bert_jax.models.task_head import TaskHead
 from bert_jax.objectives.base import Batch, SumAndWeight, with_hidden_states
 from bert_jax.tasks import metrics, queries, ranking_losses
@@ -43,7 +43,12 @@ from bert_jax.tasks.base import (
 from bert_jax.tasks.regression import RegressionConfig
 from bert_jax.tasks.text_rows import encode_examples
 from bert_jax.tasks.text_task import TextTask, TextTaskConfig
-from bert_jax.tasks.vector_task import flat_rows, require_texts, with_layouts
+from bert_jax.tasks.vector_task import (
+  flat_rows,
+  flat_seeds,
+  require_texts,
+  with_layouts,
+)
 
 NAME = 'reranking'
 BINARY, MARGIN, LISTWISE = LOSSES = ('binary', 'margin', 'listwise')
@@ -138,7 +143,7 @@ class RerankingConfig(RegressionConfig):
       *(self.label_column, 'label_column', LABELS, values.numbers),
       is_answer=True,
     )
-    query, document = _texts(self.text_columns, 'text_columns')
+    query, document = filled_columns(self.text_columns, 'text_columns')
     query = dataclasses.replace(query, keeps_together=True)
     return query, document, label
 
@@ -146,7 +151,7 @@ class RerankingConfig(RegressionConfig):
     """The columns of `train_path`; see tasks.base.TrainingColumns."""
     if self.loss == BINARY:
       return self.columns()
-    return _texts(self.train_columns, 'train_columns')
+    return filled_columns(self.train_columns, 'train_columns')
 
   def fit(self, examples: Examples, earlier: Facts | None = None) -> Facts:
     """Nothing; InputError if a query has no right document to learn."""
@@ -176,7 +181,7 @@ class RerankingConfig(RegressionConfig):
   def from_elsewhere(cls, head: TaskHead) -> tuple[Self, Facts] | None:
     if not head.activation:
       return None
-    # Which loss gave scores that are no probabilities, no folder says.
+    # A folder does not say which loss gave scores that are no probabilities.
     loss = BINARY if head.activation == task_head.SIGMOID else LISTWISE
     return cls(pooling=head.pooling, loss=loss), {}
 
@@ -296,7 +301,7 @@ class Reranking(TextTask):
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
   ) -> Batch:
     """Adds `hidden_states` [B, K, T, D]."""
-    seeds = _seeds_of_pairs(dropout_seeds_B, batch)
+    seeds = flat_seeds(dropout_seeds_B, batch)
     rows = with_hidden_states(model, flat_rows(batch), fold(seeds, 0))
     states = rows['hidden_states']
     shape = batch['input_ids'].shape
@@ -382,18 +387,5 @@ class Reranking(TextTask):
   ) -> jax.Array:
     """Outputs f32 [B, K] of an encoded batch."""
     rows = flat_rows(batch)
-    outputs = self.outputs(model, rows, _seeds_of_pairs(dropout_seeds_B, batch))
+    outputs = self.outputs(model, rows, flat_seeds(dropout_seeds_B, batch))
     return outputs.reshape(batch['input_ids'].shape[:2])
-
-
-def _texts(names: Sequence[str], field: str) -> tuple[Column, ...]:
-  read = values.filled_texts
-  return tuple(Column(name, field, TEXTS, read) for name in names)
-
-
-def _seeds_of_pairs(
-  seeds_B: jax.Array | None, batch: Batch
-) -> jax.Array | None:
-  """A dropout seed for each pair, [B * K]."""
-  seeds_BK = fold_each(seeds_B, batch['input_ids'].shape[1])
-  return None if seeds_BK is None else seeds_BK.reshape(-1)

@@ -9,6 +9,14 @@ import numpy as np
 
 # Queries that are scored at once; memory grows with it.
 _BLOCK = 512
+# The worth of a right document at ranks 1 to 10, as of nDCG@10.
+GAINS = 1 / np.log2(np.arange(2, 12))
+
+
+def with_length_1(vectors: np.ndarray) -> np.ndarray:
+  """Vectors [..., D] of the same directions; a vector of 0 stays so."""
+  lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+  return vectors / np.maximum(lengths, 1e-12)
 
 
 def top_k(
@@ -46,7 +54,6 @@ def figures(
       at least 10 of them, or all.
     relevant: The documents that are right for each query, at least one.
   """
-  gains = 1 / np.log2(np.arange(2, 12))
   found: dict[str, list[float]] = {
     name: [] for name in ('ndcg_at_10', 'mrr_at_10', 'recall_at_1')
   }
@@ -56,8 +63,8 @@ def figures(
     found['recall_at_10'].append(len(ranks) / len(right))
     found['recall_at_1'].append((ranks[:1] == [0]) / len(right))
     found['mrr_at_10'].append(1 / (1 + ranks[0]) if ranks else 0.0)
-    best = gains[: len(right)].sum()
-    found['ndcg_at_10'].append(gains[ranks].sum() / best)
+    best = GAINS[: len(right)].sum()
+    found['ndcg_at_10'].append(GAINS[ranks].sum() / best)
   return {name: float(np.mean(values)) for name, values in found.items()}
 
 

@@ -17,7 +17,7 @@ from flax import nnx
 
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_values import Count
-from bert_jax.data.examples import LABELS, TEXTS, Column, Examples
+from bert_jax.data.examples import LABELS, Column, Examples, filled_columns
 from bert_jax.data.tables import values
 from bert_jax.data.tokenizers.base import Tokenizer, TokenTable
 from bert_jax.errors import InputError, quoted, shown
@@ -258,11 +258,11 @@ class SentenceEmbeddingConfig:
 def _columns(
   names: Sequence[str], field: str, label: str
 ) -> tuple[Column, ...]:
-  columns = [Column(name, field, TEXTS, values.filled_texts) for name in names]
-  if label:
-    read = values.numbers
-    columns.append(Column(label, 'label_column', LABELS, read, is_answer=True))
-  return tuple(columns)
+  columns = filled_columns(names, field)
+  if not label:
+    return columns
+  read = values.numbers
+  return *columns, Column(label, 'label_column', LABELS, read, is_answer=True)
 
 
 class _Texts(TypedDict):

@@ -10,6 +10,7 @@ from bert_jax.data.tables import values
 from bert_jax.data.tables.table import Table
 from bert_jax.errors import InputError, listed
 from bert_jax.tasks import classes, entities
+from bert_jax.tasks.word_labels import word_label_ids
 
 # The role of the labels in Examples.columns.
 SLOTS = 'slots'
@@ -64,12 +65,13 @@ def slot_ids(
   on fewer or more labels than words.
   """
   _check_lengths(examples)
-  flat: list[str] = []
-  origins: list[str] = []
-  for origin, labels in zip(examples.origins, slots_of(examples), strict=True):
-    flat += labels
-    origins += [origin] * len(labels)
-  return classes.label_ids(flat, names, origins, takes_unseen=takes_unseen)
+  return word_label_ids(
+    slots_of(examples),
+    names,
+    examples.origins,
+    takes_unseen=takes_unseen,
+    way_out=classes.COUNT_AS_WRONG,
+  )
 
 
 def _check_lengths(examples: Examples) -> None:

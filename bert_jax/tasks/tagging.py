@@ -43,10 +43,14 @@ from bert_jax.tasks.base import (
 )
 from bert_jax.tasks.class_table import ClassFigures, mean_per_class
 from bert_jax.tasks.text_task import RowTask
+from bert_jax.tasks.word_labels import (
+  NONE,
+  require_one_column,
+  word_label_ids,
+  word_weights,
+)
 from bert_jax.tasks.word_rows import encode_sentences
 
-# Label of tokens that have no label to predict.
-_NONE = -1
 _REPAIR, _REFUSE = 'repair', 'refuse'
 
 
@@ -88,11 +92,7 @@ class TaggingConfig:
   max_train_examples: int = 0
 
   def validate(self) -> None:
-    if len(self.text_columns) != 1:
-      raise InputError(
-        f'task.text_columns names {len(self.text_columns)} columns; give the '
-        'one that has the words'
-      )
+    require_one_column(self.text_columns)
     if self.invalid not in (_REPAIR, _REFUSE):
       raise InputError(
         f'task.invalid is {quoted(self.invalid)}; choose {_REPAIR} or {_REFUSE}'
@@ -210,7 +210,7 @@ class Tagging(RowTask):
     )
     rows = {'input_ids': ids_RT}
     if examples.labels:
-      labels_RT = np.full(ids_RT.shape, _NONE, np.int32)
+      labels_RT = np.full(ids_RT.shape, NONE, np.int32)
       labels_RT[places.row, places.place] = self._label_ids(examples)
       rows['labels'] = labels_RT
     return Features(
@@ -238,7 +238,7 @@ class Tagging(RowTask):
     return {'token_classifier': head}
 
   def weights(self, batch: Batch) -> dict[str, jax.Array]:
-    return {'tagging_loss': jnp.sum(_weights(batch))}
+    return {'tagging_loss': jnp.sum(word_weights(batch))}
 
   def losses(
     self, model: nnx.Module, batch: Batch, dropout_seeds_B: jax.Array | None
@@ -246,7 +246,7 @@ class Tagging(RowTask):
     logits_BTC = model.token_classifier(
       batch['hidden_states'], fold(dropout_seeds_B, 1)
     )
-    weights_BT = _weights(batch)
+    weights_BT = word_weights(batch)
     labels_BT = jnp.maximum(batch['labels'], 0)
     nll_BT, hits_BT = class_cross_entropy(logits_BTC, labels_BT)
     weight = jnp.sum(weights_BT)
@@ -337,32 +337,4 @@ class Tagging(RowTask):
     return [f'warning: {what}; they are read as by conlleval']
 
   def _label_ids(self, examples: Examples) -> np.ndarray:
-    """Returns the output of each word's label, int32, sentence by sentence."""
-    flat = [label for labels in examples.labels for label in labels]
-    origins = _Origins(examples)
-    return classes.label_ids(flat, self._names, origins)
-
-
-class _Origins(Sequence[str]):
-  """Origins of words for messages, each made only when it is asked for."""
-
-  def __init__(self, examples: Examples):
-    self._examples = examples
-
-  def __len__(self) -> int:
-    return sum(map(len, self._examples.labels))
-
-  def __getitem__(self, place: Any) -> Any:
-    for origin, labels in zip(
-      self._examples.origins, self._examples.labels, strict=True
-    ):
-      if place < len(labels):
-        return f'{origin}, word {place + 1}'
-      place -= len(labels)
-    raise IndexError(place)
-
-
-def _weights(batch: Batch) -> jax.Array:
-  """Weights f32 [B, T], 0 for tokens that have no label to predict."""
-  weights_BT = (batch['labels'] != _NONE).astype(jnp.float32)
-  return weights_BT * batch['label_weights'][:, None]
+    return word_label_ids(examples.labels, self._names, examples.origins)

@@ -48,8 +48,7 @@ def encode_examples(
   Raises:
     InputError: max_length is below 8.
   """
-  if max_length < _MIN_LENGTH:
-    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
+  _check_length(max_length)
   table = tokenizer.table
   rows = np.full((len(texts), max_length), table.pad_id, np.int32)
   num_cut = 0
@@ -66,6 +65,11 @@ def encode_examples(
       num_cut += kept != lengths
       fill_row(row, [p[:n] for p, n in zip(parts, kept, strict=True)], table)
   return rows, num_cut
+
+
+def _check_length(max_length: int) -> None:
+  if max_length < _MIN_LENGTH:
+    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
 
 
 class Windows(NamedTuple):
@@ -94,8 +98,7 @@ def encode_windows(
 
   Raises InputError if an example has two texts, or max_length is below 8.
   """
-  if max_length < _MIN_LENGTH:
-    raise InputError(f'max_length={max_length}: give {_MIN_LENGTH} or more.')
+  _check_length(max_length)
   if any(len(group) != 1 for group in texts):
     raise InputError(
       f'task.num_windows={num_windows}: a pair of texts cannot be divided; '

@@ -16,6 +16,7 @@ from bert_jax.models.masks import RowLayout
 from bert_jax.models.vector_form import VectorForm
 from bert_jax.objectives.base import Batch, derive_layout, with_hidden_states
 from bert_jax.tasks.base import Facts, Features, Result
+from bert_jax.tasks.retrieval import with_length_1
 from bert_jax.tasks.text_rows import encode_examples
 
 
@@ -45,16 +46,15 @@ class VectorTask:
   ) -> Batch:
     """Adds whole `vectors`, f32 [B, K, D]; see VectorObjective."""
     rows = flat_rows(batch)
-    shape = batch['input_ids'].shape[:2]
     # The same text twice has other dropout each time (SimCSE).
-    seeds_BK = fold_each(fold(dropout_seeds_B, 0), shape[1])
-    seeds = None if seeds_BK is None else seeds_BK.reshape(-1)
+    seeds = flat_seeds(fold(dropout_seeds_B, 0), batch)
     states = with_hidden_states(model, rows, seeds)['hidden_states']
     vectors = vectors_of_rows(
       states.astype(jnp.float32),
       rows['segment_ids'],
       self.form._replace(dim=0),
     )
+    shape = batch['input_ids'].shape[:2]
     return batch | {'vectors': vectors.reshape(*shape, -1)}
 
   def predict(self, model: nnx.Module, batch: Batch) -> jax.Array:
@@ -66,9 +66,7 @@ class VectorTask:
     """Returns {'similarity': cosine of the first two texts} of each example."""
     if features.kept < 2:
       raise InputError('a similarity needs two texts; give both')
-    unit = predictions / np.maximum(
-      np.linalg.norm(predictions, axis=-1, keepdims=True), 1e-12
-    )
+    unit = with_length_1(predictions)
     cosines = np.sum(unit[:, 0] * unit[:, 1], axis=-1)
     return [
       {'similarity': cosine, '_vectors': vectors}
@@ -93,6 +91,12 @@ def flat_rows(batch: Batch) -> Batch:
   """Arrays of the encoder by text, [B * K, ...]."""
   names = ('input_ids', 'embedding_delta', *RowLayout._fields, 'hidden_states')
   return {name: _flat(batch[name]) for name in names if name in batch}
+
+
+def flat_seeds(seeds_B: jax.Array | None, batch: Batch) -> jax.Array | None:
+  """A dropout seed for each text, [B * K]; None without dropout."""
+  seeds_BK = fold_each(seeds_B, batch['input_ids'].shape[1])
+  return None if seeds_BK is None else seeds_BK.reshape(-1)
 
 
 def encode_texts(

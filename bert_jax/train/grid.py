@@ -5,9 +5,8 @@ from typing import TypedDict
 from bert_jax.config.json_decoder import Decoder
 from bert_jax.config.json_files import read_object
 from bert_jax.config.json_values import Count, Number, Text
+from bert_jax.tasks.base import AGAIN
 from bert_jax.workdir import Workdir
-
-_AGAIN = 'remove it, and give the finetune command of its workdir again'
 
 
 class Cell(TypedDict):
@@ -35,8 +34,8 @@ def read_grid(workdir: Workdir) -> Grid | None:
   path = workdir.grid_record
   if not path.exists():
     return None
-  decoder = Decoder(where=str(path), fix=_AGAIN)
-  return decoder.decode(read_object(path, _AGAIN), Grid)
+  decoder = Decoder(where=str(path), fix=AGAIN)
+  return decoder.decode(read_object(path, AGAIN), Grid)
 
 
 def how_chosen(grid: Grid) -> str:
@@ -49,11 +48,17 @@ def how_chosen(grid: Grid) -> str:
 
 
 def grid_lines(grid: Grid) -> list[str]:
-  """The table for a terminal, with a star at the chosen run."""
+  """The table for a terminal, with a star at the chosen run.
+
+  One seed has no spread, so none is shown.
+  """
   width = max(len(cell['name']) for cell in grid['cells'])
-  lines = [f'  {"grid":{width}s}  {grid["metric"]}  std']
+  several = grid['num_seeds'] > 1
+  spread = '  std' if several else ''
+  lines = [f'  {"grid":{width}s}  {grid["metric"]}{spread}']
   for cell in grid['cells']:
     star = '*' if cell['name'] == grid['best'] else ' '
     mean = f'{cell["mean"]:{len(grid["metric"])}.4f}'
-    lines.append(f'{star} {cell["name"]:{width}s}  {mean}  {cell["std"]:.4f}')
+    spread = f'  {cell["std"]:.4f}' if several else ''
+    lines.append(f'{star} {cell["name"]:{width}s}  {mean}{spread}')
   return [*lines, f'* {how_chosen(grid)}']

@@ -27,13 +27,10 @@ ANGLES = {
 class Circle:
   """An encoder whose vectors are places in a circle, not of length 1."""
 
-  def encode(self, texts, first, cut):
+  def window(self, texts, first, cut):
     del first, cut
-    return [np.array([ANGLES[text]]) for text in texts], 0
-
-  def vectors(self, ids):
-    angles = np.radians(np.concatenate(ids))
-    return 3 * np.stack([np.cos(angles), np.sin(angles)], 1).astype('f4')
+    angles = np.radians([ANGLES[text] for text in texts])
+    return 3 * np.stack([np.cos(angles), np.sin(angles)], 1).astype('f4'), 0
 
 
 def mined(pairs, more, **options):

@@ -16,7 +16,7 @@ from bert_jax.jobs.tuning_grid import finetune_grid, read_axes
 from bert_jax.models.config import EncoderConfig
 from bert_jax.pretrained import open_pretrained
 from bert_jax.report.tuning_grid import grid_section
-from bert_jax.train.grid import read_grid
+from bert_jax.train.grid import grid_lines, read_grid
 from bert_jax.workdir import Workdir
 
 RATE = 'optimizer.learning_rate'
@@ -65,6 +65,8 @@ def test_the_best_run_becomes_the_model(
   assert [cell['mean'] for cell in grid['cells']] == means
   assert grid['best'] == best.name
   assert f'* {best.name}   {means[1]:8.4f}  ' in printed
+  alone = '\n'.join(grid_lines(grid | {'num_seeds': 1}))
+  assert f'* {best.name}   {means[1]:8.4f}\n' in alone and 'std' not in alone
   assert results(folder) == results(best)
   tuning_grid.require_no_grid(folder)
   ours, theirs = (

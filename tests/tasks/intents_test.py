@@ -82,6 +82,11 @@ def test_unseen_intents_and_labels(tmp_path, small_tokenizer):
   build = config().build(small_tokenizer.table, facts)
   message = refusal(build.featurize, examples, small_tokenizer, 16)
   assert "the label 'stop' is not known" in message
+  known = [('play it', 'O I-what', 'play')]
+  other = read(tmp_path, [*ROWS, *known], config())
+  message = refusal(build.featurize, other, small_tokenizer, 16)
+  assert "a.tsv:4, word 2: the label 'I-what' is not known" in message
+  assert '--config.task.unseen=wrong' in message
   built = config(unseen='wrong').build(small_tokenizer.table, facts)
   rows = built.featurize(examples, small_tokenizer, 16).rows
   assert rows['intents'].tolist() == [0, 1, -1]
@@ -132,7 +137,7 @@ def test_intents_alone(tmp_path, one_device, small_corpus):
     ([0, 1, 1, 1], [0, 0, 0, 0], (0.75, 0.0)),
     # All are: above the highest probability there is a threshold too.
     ([0, 0, 0, 0], [1, 1, 1, 1], (1.0, 0.95)),
-    # Of equal accuracies the one that rejects fewer.
+    # Two thresholds are equally good: the one that rejects fewer is taken.
     ([0, 1, 0, 1], [1, 0, 1, 0], (0.75, 0.25)),
   ],
 )
